@@ -1,0 +1,153 @@
+/** What the coordinator's catalogs say: nodes, shard groups, tables that can't be moved. */
+import type { Session } from "./session.ts";
+
+export interface NodeRow {
+    readonly nodeId: number;
+    readonly groupId: number;
+    readonly host: string;
+    readonly port: number;
+    readonly active: boolean;
+    readonly synced: boolean;
+    readonly holdsShards: boolean;
+}
+
+/** The primaries in pg_dist_node. Secondaries and clones are somebody else's business. */
+export async function readNodes(session: Session): Promise<NodeRow[]> {
+    return session.query<NodeRow>(
+        `SELECT nodeid AS "nodeId", groupid AS "groupId", nodename AS host, nodeport AS port, isactive AS active,
+                hasmetadata AND metadatasynced AS synced, shouldhaveshards AS "holdsShards"
+           FROM pg_dist_node WHERE noderole = 'primary' ORDER BY groupid`,
+    );
+}
+
+/** One colocated set of shards: what a rebalance moves as a whole. */
+export interface ShardGroup {
+    /** The tables in it, the first one first; a group's name is its first shard id. */
+    readonly shardId: string;
+    readonly tables: readonly string[];
+    readonly colocationId: number;
+    readonly groupId: number;
+    readonly bytes: number;
+}
+
+/**
+ * Every shard group that a rebalance may move, with where it is. Sizes are asked of the nodes only when wanted:
+ * that reads every shard's size on disk.
+ */
+export async function readShardGroups(session: Session, sizes: boolean): Promise<ShardGroup[]> {
+    return session.query<ShardGroup>(
+        `WITH shards AS (
+           SELECT s.shardid, s.logicalrelid, t.colocationid, p.groupid, s.shardminvalue,
+                  ${sizes ? "coalesce(z.size, 0)" : "0"} AS bytes
+             FROM pg_dist_shard s
+             JOIN pg_dist_partition t USING (logicalrelid)
+             JOIN pg_dist_placement p USING (shardid)
+             ${sizes ? "LEFT JOIN (SELECT shard_id, max(size) AS size FROM citus_shard_sizes() GROUP BY 1) z ON z.shard_id = s.shardid" : ""}
+            WHERE t.partmethod <> 'n' OR (t.repmodel <> 't' AND t.colocationid <> 0))
+         SELECT min(shardid)::text AS "shardId", array_agg(logicalrelid::regclass::text ORDER BY shardid) AS tables,
+                colocationid AS "colocationId", groupid AS "groupId", sum(bytes)::float8 AS bytes
+           FROM shards
+          GROUP BY colocationid, groupid, shardminvalue
+          ORDER BY 3, min(shardid)`,
+    );
+}
+
+/** How many shard placements, reference tables left out, a node group has. */
+export async function countPlacements(session: Session, groupId: number): Promise<number> {
+    const rows = await session.query<{ n: number }>(
+        `SELECT count(*)::int AS n
+           FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid) JOIN pg_dist_partition t USING (logicalrelid)
+          WHERE p.groupid = $1 AND NOT (t.partmethod = 'n' AND t.repmodel = 't')`,
+        [groupId],
+    );
+    return rows[0]?.n ?? 0;
+}
+
+/** A table that stands in the way of moving shards. */
+export interface Blocker {
+    readonly table: string;
+    readonly reason: string;
+    /** What to run so that it no longer does. */
+    readonly fix: string;
+    readonly shards: number;
+    /** Reference tables are copied to each node that joins; the others move only when shards do. */
+    readonly reference: boolean;
+}
+
+/**
+ * Tables that logical replication can't move: no primary key or replica identity, or UNLOGGED.
+ * The fix names the distribution column, which a primary key must contain.
+ */
+export async function readBlockers(session: Session): Promise<Blocker[]> {
+    const rows = await session.query<{
+        table: string;
+        unlogged: boolean;
+        column: string | null;
+        candidates: string[];
+        reference: boolean;
+        shards: number;
+    }>(
+        `SELECT c.oid::regclass::text AS table, c.relpersistence = 'u' AS unlogged,
+                CASE WHEN t.partmethod <> 'n' THEN column_to_column_name(t.logicalrelid, t.partkey) END AS column,
+                t.partmethod = 'n' AND t.repmodel = 't' AS reference,
+                (SELECT count(*)::int FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards,
+                ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
+                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN ('id', 'uuid')) AS candidates
+           FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid
+          WHERE c.relkind = 'r'
+            AND (c.relpersistence = 'u'
+                 OR c.relreplident = 'n'
+                 OR (c.relreplident = 'd' AND NOT EXISTS (
+                       SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid))
+                 OR (c.relreplident = 'i' AND NOT EXISTS (
+                       SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)))
+          ORDER BY 1`,
+    );
+    return rows.map((row) => {
+        if (row.unlogged) {
+            return {
+                table: row.table,
+                shards: row.shards,
+                reference: row.reference,
+                reason: "UNLOGGED tables can't be moved",
+                fix: `ALTER TABLE ${row.table} SET LOGGED;`,
+            };
+        }
+        const key = [
+            ...new Set([
+                ...(row.column ? [`"${row.column}"`.replace(/^"([a-z_][a-z0-9_]*)"$/, "$1")] : []),
+                ...row.candidates,
+            ]),
+        ];
+        const fix =
+            row.candidates.length > 0
+                ? `ALTER TABLE ${row.table} ADD PRIMARY KEY (${key.join(", ")});`
+                : `ALTER TABLE ${row.table} REPLICA IDENTITY FULL;   -- or better, add a primary key that contains ${row.column ?? "its key"}`;
+        return {
+            table: row.table,
+            shards: row.shards,
+            reference: row.reference,
+            reason: "no primary key or replica identity",
+            fix,
+        };
+    });
+}
+
+/** The error that a user sees, with everything that has to be done. */
+export function explainBlockers(blockers: readonly Blocker[]): string {
+    const head =
+        blockers.length === 1
+            ? "1 table stands in the way of moving shards:"
+            : `${blockers.length} tables stand in the way of moving shards:`;
+    const rows = blockers.flatMap((b) => [
+        `  ${b.table}  ${b.reason} (${b.shards === 1 ? "1 shard" : `${b.shards} shards`})`,
+        `      ${b.fix}`,
+    ]);
+    return [
+        head,
+        ...rows,
+        "No shard was moved. Run the statements above (npm run psql), then pulumi up again.",
+        "To move these tables anyway, blocking writes to them meanwhile:",
+        "  pulumi config set --path citus:rebalance.transferMode block_writes",
+    ].join("\n");
+}

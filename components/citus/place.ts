@@ -1,0 +1,496 @@
+/**
+ * Putting shards where they belong: ONE rebalance for all joins and leaves, followed to its end.
+ * Everything here runs as the superuser: as a table's owner bound by FORCE ROW LEVEL SECURITY, Citus moves only the
+ * rows that its policies show and drops the rest.
+ */
+import {
+    type Blocker,
+    countPlacements,
+    explainBlockers,
+    type NodeRow,
+    readBlockers,
+    readNodes,
+    readShardGroups,
+    type ShardGroup,
+} from "./catalog.ts";
+import { compareCopy, readOldCopies } from "./counts.ts";
+import {
+    describeBytes,
+    describeProgress,
+    followJob,
+    JobError,
+    type MovingTable,
+    runningJob,
+    stopJob,
+    type Task,
+} from "./job.ts";
+import { finishCleanup, readOnlyCopies, removeWorker } from "./leave.ts";
+import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
+import { DatabaseError, type Session } from "./session.ts";
+
+export interface WantedWorker {
+    readonly name: string;
+    readonly host: string;
+    readonly port: number;
+}
+
+export interface Wanted {
+    readonly workers: readonly WantedWorker[];
+    /** Whether the coordinator shall hold shards of distributed tables. */
+    readonly coordinatorShards: boolean;
+    /** `false` moves only what a leaving worker holds. */
+    readonly rebalance: boolean;
+    readonly strategy: Strategy;
+    readonly transferMode: string;
+    readonly threshold?: number;
+}
+
+export interface Assessment {
+    readonly nodes: readonly NodeRow[];
+    readonly missing: readonly WantedWorker[];
+    /** Registered workers that are not wanted. */
+    readonly leaving: readonly NodeRow[];
+    readonly moves: readonly PlannedMove[];
+    readonly blockers: readonly Blocker[];
+    /** Nodes whose shouldhaveshards is not what it should be. */
+    readonly misflagged: readonly NodeRow[];
+    readonly running: string | undefined;
+    readonly name: (groupId: number) => string;
+}
+
+const same = (a: { host: string; port: number }, b: { host: string; port: number }) =>
+    a.host === b.host && a.port === b.port;
+
+/** Node names are the first label of their hosts. */
+const label = (node: { host: string }) => node.host.split(".")[0] ?? node.host;
+
+function shallHoldShards(node: NodeRow, wanted: Wanted): boolean {
+    return node.groupId === 0 ? wanted.coordinatorShards : wanted.workers.some((w) => same(w, node));
+}
+
+/**
+ * What differs between the cluster and what is wanted. Changes nothing. Workers that are not registered yet count as
+ * if they were, so that a preview can tell what will move to them.
+ */
+export async function assess(session: Session, wanted: Wanted): Promise<Assessment> {
+    const nodes = await readNodes(session);
+    const groups = await readShardGroups(session, true);
+    const missing = wanted.workers.filter((w) => !nodes.some((n) => same(w, n)));
+    const leaving = nodes.filter((n) => n.groupId !== 0 && !wanted.workers.some((w) => same(w, n)));
+    // negative numbers stand for nodes that are still to come
+    const future = new Map(missing.map((w, i) => [-1 - i, w]));
+    const holding = [...nodes.filter((n) => shallHoldShards(n, wanted)).map((n) => n.groupId), ...future.keys()];
+    const moves = await findMoves(session, wanted, { nodes, groups, holding, missing: missing.length });
+    const stuck = (await readBlockers(session)).filter((b) =>
+        b.reference ? missing.length > 0 : moves.some((move) => move.tables.includes(b.table)),
+    );
+    const name = (groupId: number) => {
+        const node = future.get(groupId) ?? nodes.find((n) => n.groupId === groupId);
+        return node ? label(node) : `group ${groupId}`;
+    };
+    return {
+        nodes,
+        missing,
+        leaving,
+        moves,
+        blockers: wanted.transferMode === "auto" ? stuck : [],
+        misflagged: nodes.filter((n) => n.holdsShards !== shallHoldShards(n, wanted)),
+        running: await runningJob(session),
+        name,
+    };
+}
+
+async function findMoves(
+    session: Session,
+    wanted: Wanted,
+    found: { nodes: readonly NodeRow[]; groups: readonly ShardGroup[]; holding: readonly number[]; missing: number },
+): Promise<PlannedMove[]> {
+    const settled = found.missing === 0 && found.nodes.every((n) => n.holdsShards === shallHoldShards(n, wanted));
+    if (!settled || !wanted.rebalance) {
+        return planMoves(found.groups, {
+            strategy: wanted.strategy,
+            wanted: found.holding,
+            drainOnly: !wanted.rebalance,
+            ...(wanted.threshold === undefined ? {} : { threshold: wanted.threshold }),
+        });
+    }
+    const rows = await session.query<{ shardId: string; from: string; to: string }>(
+        `SELECT shardid::text AS "shardId", sourcename AS from, targetname AS to FROM ${rebalancePlan(wanted)}`,
+    );
+    const byHost = new Map(found.nodes.map((n) => [n.host, n.groupId]));
+    const planned = new Map(rows.map((row) => [row.shardId, row]));
+    // Citus lists each shard, we count the groups that move as a whole; a group's name is its first shard
+    return found.groups.flatMap((g) => {
+        const row = planned.get(g.shardId);
+        const to = row && byHost.get(row.to);
+        return to === undefined ? [] : [{ shardId: g.shardId, from: g.groupId, to, bytes: g.bytes, tables: g.tables }];
+    });
+}
+
+/** The strategy's name in pg_dist_rebalance_strategy: our own copy where a threshold is set. */
+export function strategyName(wanted: Pick<Wanted, "strategy" | "threshold">): string {
+    return wanted.threshold === undefined || wanted.strategy !== "by_disk_size"
+        ? wanted.strategy
+        : "by_disk_size_configured";
+}
+
+function rebalancePlan(wanted: Wanted): string {
+    const threshold = wanted.threshold === undefined ? "" : `, threshold := ${Number(wanted.threshold)}`;
+    return `get_rebalance_table_shards_plan(rebalance_strategy := '${wanted.strategy}'${threshold})`;
+}
+
+/** Makes the wanted strategy the default, so that Citus' own functions agree with the configuration. */
+async function setStrategy(session: Session, wanted: Wanted): Promise<string> {
+    const name = strategyName(wanted);
+    const [row] = await session.query<{ name: string; threshold: number; isDefault: boolean }>(
+        `SELECT name, default_threshold AS threshold, default_strategy AS "isDefault" FROM pg_dist_rebalance_strategy WHERE name = $1`,
+        [name],
+    );
+    if (name !== wanted.strategy && row?.threshold !== wanted.threshold) {
+        if (row)
+            await session.query("DELETE FROM pg_dist_rebalance_strategy WHERE name = $1 AND NOT default_strategy", [
+                name,
+            ]);
+        if (row?.isDefault) {
+            await session.query(
+                "UPDATE pg_dist_rebalance_strategy SET default_threshold = $2, minimum_threshold = least(minimum_threshold, $2) WHERE name = $1",
+                [name, wanted.threshold],
+            );
+        } else {
+            await session.query(
+                `SELECT citus_add_rebalance_strategy($1, shard_cost_function, node_capacity_function, shard_allowed_on_node_function,
+                        $2, least(minimum_threshold, $2), improvement_threshold)
+                   FROM pg_dist_rebalance_strategy WHERE name = 'by_disk_size'`,
+                [name, wanted.threshold],
+            );
+        }
+    }
+    if (!row?.isDefault) await session.query("SELECT citus_set_default_rebalance_strategy($1)", [name]);
+    return name;
+}
+
+/** Whether anything has to be done at all. */
+export function isSettled(assessment: Assessment): boolean {
+    return (
+        assessment.missing.length === 0 &&
+        assessment.leaving.length === 0 &&
+        assessment.moves.length === 0 &&
+        assessment.misflagged.length === 0 &&
+        assessment.running === undefined
+    );
+}
+
+export interface PlaceOptions {
+    /** A connection to a node itself, for data that only it has and for counting; undefined when there is none. */
+    readonly open: (host: string) => Promise<Session | undefined>;
+    /** Workers that a resource of their own removes afterwards; others are removed here. */
+    readonly removedElsewhere: readonly WantedWorker[];
+    readonly progress: (text: string) => void;
+    readonly alive: () => void;
+    /** @default 600000 ms without any change */
+    readonly stuckAfter?: number;
+    readonly maxRetries?: number;
+}
+
+export interface Placed {
+    readonly moved: number;
+    readonly bytes: number;
+    readonly seconds: number;
+    readonly counted: number;
+}
+
+/** Any number; the same for every run of this program. */
+const LOCK = 20_261_122;
+
+/**
+ * Moves shards until no leaving node holds one and the rest is balanced. Safe to repeat, and resumes a rebalance that is
+ * already running.
+ * @throws Error with the cause; leaving workers take shards again then, and finished moves stay
+ */
+export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
+    const began = Date.now();
+    await takeLock(session, options);
+    const strategy = await setStrategy(session, wanted);
+    let moved = 0;
+    let bytes = 0;
+    let counted = 0;
+
+    const first = await assess(session, wanted);
+    if (first.missing.length > 0) {
+        throw new Error(
+            `${first.missing.map((w) => w.name).join(", ")} should be registered and is not.\n` +
+                "Nothing was moved. Run pulumi up again: it registers what is missing.",
+        );
+    }
+    const leavingNodes = await refuseImpossible(session, wanted, first, options);
+    const marked: NodeRow[] = [];
+    try {
+        for (const node of first.nodes) {
+            const shall = shallHoldShards(node, wanted);
+            if (node.holdsShards === shall) continue;
+            await session.query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', $3)", [
+                node.host,
+                node.port,
+                shall,
+            ]);
+            if (!shall) marked.push(node);
+        }
+        const follow = async (jobId: string) => {
+            const nodes = await readNodes(session);
+            const groups = await shardsByGroup(session);
+            const result = await followJob(session, jobId, {
+                nodes,
+                groups,
+                progress: (p) => options.progress(describeProgress(p)),
+                moved: async (task) => {
+                    counted += await compareMoved(session, jobId, task, nodes, options);
+                },
+                alive: options.alive,
+                ...(options.stuckAfter === undefined ? {} : { stuckAfter: options.stuckAfter }),
+                ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
+            }).catch(async (error) => {
+                await stopJob(session, jobId).catch(() => undefined);
+                throw error;
+            });
+            moved += result.done;
+            bytes += result.bytes;
+        };
+        const running = await runningJob(session);
+        if (running) {
+            options.progress("a rebalance is already running; following it");
+            await follow(running);
+        }
+        // sizes change while shards move and clients write, so one round may leave a little to do
+        for (let round = 0; round < 5; round++) {
+            const jobId = await startRebalance(session, wanted, strategy, leavingNodes.length > 0);
+            if (jobId === undefined) break;
+            await follow(jobId);
+        }
+        for (const node of leavingNodes) await proveEmpty(session, node);
+        await finishCleanup(
+            session,
+            leavingNodes.map((n) => n.groupId),
+            {
+                patience: 120_000,
+                waiting: (left) =>
+                    options.progress(`dropping ${left} old copies on ${leavingNodes.map(label).join(", ")}`),
+            },
+        );
+    } catch (error) {
+        throw await giveUp(session, error, marked, leavingNodes);
+    }
+    for (const node of leavingNodes) {
+        if (node.groupId !== 0 && !options.removedElsewhere.some((w) => same(w, node))) {
+            await removeWorker(session, { name: label(node), host: node.host, port: node.port });
+        }
+    }
+    return { moved, bytes, seconds: (Date.now() - began) / 1000, counted };
+}
+
+/** Two `pulumi up` at once would undo each other's marks. The lock goes with the session. */
+async function takeLock(session: Session, options: PlaceOptions): Promise<void> {
+    for (let waited = 0; ; waited++) {
+        const [row] = await session.query<{ ok: boolean }>("SELECT pg_try_advisory_lock($1) AS ok", [LOCK]);
+        if (row?.ok) return;
+        const [holder] = await session.query<{ pid: number; since: string }>(
+            `SELECT l.pid, to_char(a.backend_start, 'HH24:MI:SS') AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+              WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted`,
+            [LOCK],
+        );
+        if (waited > 120) {
+            throw new Error(
+                `coordinator: another pulumi up is placing shards (connection ${holder?.pid ?? "unknown"}, since ${holder?.since ?? "?"} UTC).\n` +
+                    "Nothing was changed. Wait for it, or end it, then run pulumi up again.",
+            );
+        }
+        options.progress(
+            `waiting for another pulumi up that is placing shards (connection ${holder?.pid ?? "unknown"})`,
+        );
+        options.alive();
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+}
+
+/** Everything that can be known to fail is refused before a node is marked. */
+async function refuseImpossible(
+    session: Session,
+    wanted: Wanted,
+    found: Assessment,
+    options: PlaceOptions,
+): Promise<NodeRow[]> {
+    const leaving = found.nodes.filter(
+        (n) =>
+            !shallHoldShards(n, wanted) && (n.groupId !== 0 || n.holdsShards || found.moves.some((m) => m.from === 0)),
+    );
+    const holding = found.nodes.filter((n) => shallHoldShards(n, wanted));
+    if (holding.length === 0) {
+        throw new Error(
+            "No node is left to hold shards.\nNothing was moved. Keep a worker, or let the coordinator hold them: " +
+                "pulumi config set --path citus:coordinator.shards true",
+        );
+    }
+    if (found.blockers.length > 0) throw new Error(explainBlockers(found.blockers));
+    if (found.moves.length > 0 || leaving.length > 0) {
+        const unreachable: string[] = [];
+        for (const node of found.nodes) {
+            const [row] = await session.query<{ ok: boolean }>("SELECT citus_check_connection_to_node($1, $2) AS ok", [
+                node.host,
+                node.port,
+            ]);
+            if (!row?.ok) unreachable.push(`${label(node)} (${node.host}:${node.port})`);
+        }
+        if (unreachable.length > 0) {
+            throw new Error(
+                `${unreachable.join(", ")} can't be reached from the coordinator, so shards can't be moved.\n` +
+                    "Nothing was moved. Start it again (pulumi up --refresh brings back a container that is gone), then run pulumi up.",
+            );
+        }
+    }
+    for (const node of leaving.filter((n) => n.groupId !== 0)) {
+        const target = await options.open(node.host);
+        if (!target) continue;
+        const only = await readOnlyCopies(target);
+        if (only.length > 0) {
+            throw new Error(
+                `${label(node)} can't leave: it has data that is nowhere else.\n` +
+                    only.map((what) => `  ${what}`).join("\n") +
+                    `\nNothing was moved. Copy it away and drop it on ${label(node)}, or keep the worker.`,
+            );
+        }
+    }
+    return leaving;
+}
+
+/** Which parameters this Citus' function takes; parallel transfer came with 13.2. */
+async function startRebalance(
+    session: Session,
+    wanted: Wanted,
+    strategy: string,
+    draining: boolean,
+): Promise<string | undefined> {
+    if (!wanted.rebalance && !draining) return undefined;
+    const [row] = await session.query<{ names: string[] }>(
+        "SELECT proargnames AS names FROM pg_proc WHERE proname = 'citus_rebalance_start' AND pronamespace = 'pg_catalog'::regnamespace ORDER BY pronargs DESC LIMIT 1",
+    );
+    const parallel = ["parallel_transfer_reference_tables", "parallel_transfer_colocated_shards"]
+        .filter((name) => row?.names?.includes(name))
+        .map((name) => `, ${name} := true`)
+        .join("");
+    const [started] = await session.query<{ jobId: string | null }>(
+        `SELECT citus_rebalance_start(rebalance_strategy := $1, drain_only := $2,
+                shard_transfer_mode := $3::citus.shard_transfer_mode${parallel})::text AS "jobId"`,
+        [strategy, !wanted.rebalance, wanted.transferMode],
+    );
+    return started?.jobId ?? undefined;
+}
+
+/** Each shard id with the size and first table of the group it moves with. */
+async function shardsByGroup(session: Session): Promise<Map<string, MovingTable>> {
+    const rows = await session.query<{ shardId: string; tables: string[]; bytes: number; ids: string[] }>(
+        `SELECT array_agg(s.shardid::text) AS ids, array_agg(s.logicalrelid::regclass::text ORDER BY s.shardid) AS tables,
+                sum(coalesce(z.size, 0))::float8 AS bytes
+           FROM pg_dist_shard s JOIN pg_dist_partition t USING (logicalrelid) JOIN pg_dist_placement p USING (shardid)
+           LEFT JOIN (SELECT shard_id, max(size) AS size FROM citus_shard_sizes() GROUP BY 1) z ON z.shard_id = s.shardid
+          GROUP BY t.colocationid, p.groupid, s.shardminvalue`,
+    );
+    return new Map(
+        rows.flatMap((row) => row.ids.map((id) => [id, { table: row.tables[0] ?? "", bytes: row.bytes }] as const)),
+    );
+}
+
+/** Compares what just moved with its old copy; keeps the old copy and stops everything when rows are missing. */
+async function compareMoved(
+    session: Session,
+    jobId: string,
+    task: Task,
+    nodes: readonly NodeRow[],
+    options: PlaceOptions,
+): Promise<number> {
+    if (task.shardId === null || task.sourceNodeId === null || task.targetNodeId === null) return 0;
+    const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
+    const target = nodes.find((n) => n.nodeId === task.targetNodeId);
+    const from = source && (await options.open(source.host));
+    const to = target && (await options.open(target.host));
+    if (!from || !to) return 0;
+    const copies = await readOldCopies(session, task.shardId, task.sourceNodeId);
+    for (const copy of copies) {
+        const wrong = await compareCopy(from, to, copy).catch((error: unknown) => {
+            // dropped meanwhile, or the node went away: the move itself is checked by Citus
+            if (error instanceof DatabaseError) return undefined;
+            throw error;
+        });
+        if (wrong === undefined) continue;
+        // nobody drops a copy without a cleanup record
+        await session.query("DELETE FROM pg_dist_cleanup WHERE record_id = $1", [copy.recordId]);
+        await stopJob(session, jobId);
+        throw new Error(
+            `Rows are missing after a move: ${wrong}.\nThe rebalance was stopped and the old copy ${copy.name} on ${from.node} is kept. Compare the two before anything else.`,
+        );
+    }
+    return copies.length;
+}
+
+async function proveEmpty(session: Session, node: NodeRow): Promise<void> {
+    const left = await countPlacements(session, node.groupId);
+    if (left === 0) return;
+    const rows = await session.query<{ table: string; n: number }>(
+        `SELECT s.logicalrelid::regclass::text AS table, count(*)::int AS n FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid)
+          WHERE p.groupid = $1 GROUP BY 1 ORDER BY 1 LIMIT 10`,
+        [node.groupId],
+    );
+    throw new Error(
+        `${label(node)} can't leave: ${left} shards have nowhere to go.\n` +
+            rows.map((row) => `  ${row.table} (${row.n} shards)`).join("\n") +
+            "\nThe rebalance strategy allows them on no other node, or a node has no room. Make room, or keep the worker.",
+    );
+}
+
+/** Citus leaves a node marked when a drain fails; a marked node would be emptied by the next rebalance of anybody. */
+async function giveUp(
+    session: Session,
+    error: unknown,
+    marked: readonly NodeRow[],
+    leaving: readonly NodeRow[],
+): Promise<Error> {
+    const failed: string[] = [];
+    for (const node of marked) {
+        await session
+            .query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', true)", [node.host, node.port])
+            .catch(() => failed.push(label(node)));
+    }
+    const e = error instanceof Error ? error : new Error(String(error));
+    const count =
+        e instanceof JobError ? `${e.done} of ${e.total} shard groups were moved and stay where they are. ` : "";
+    const names = marked.map(label).join(", ");
+    const marks =
+        marked.length === 0
+            ? ""
+            : failed.length > 0
+              ? `${failed.join(", ")} could not be set to take shards again: run SELECT citus_set_node_property(<host>, 5432, 'shouldhaveshards', true). `
+              : `${names} ${marked.length === 1 ? "takes" : "take"} shards again. `;
+    const next =
+        leaving.length > 0
+            ? "Remove the cause, then run pulumi up again, or put citus:workers back."
+            : "Remove the cause, then run pulumi up again.";
+    return new Error(`${e.message}\n${count}${marks}${next}`);
+}
+
+/** One line for the preview. */
+export function describeAssessment(found: Assessment, bytesPerSecond: number | undefined): string {
+    if (found.running) return "a rebalance is running; it will be followed to its end";
+    const parts: string[] = [];
+    if (found.moves.length > 0) {
+        const bytes = found.moves.reduce((sum, m) => sum + m.bytes, 0);
+        const time =
+            bytesPerSecond && bytes > 0
+                ? `; about ${Math.max(1, Math.round(bytes / bytesPerSecond))} s at ${describeBytes(bytesPerSecond)}/s`
+                : "";
+        parts.push(
+            `moves ${found.moves.length} shard groups, ${describeBytes(bytes)}: ${summarizeMoves(found.moves, found.name)}${time}`,
+        );
+    } else {
+        parts.push("no shard has to move");
+    }
+    if (found.leaving.length > 0) parts.push(`${found.leaving.map(label).join(", ")} will be emptied and removed`);
+    return parts.join("; ");
+}

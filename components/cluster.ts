@@ -1,0 +1,205 @@
+/** START HERE: a Citus cluster. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "./citus/session.ts";
+import type { ClusterArgs } from "./config.ts";
+import { DockerPlatform, type Machine } from "./docker/platform.ts";
+import { Member } from "./hooks/member.ts";
+import { Placement } from "./hooks/placement.ts";
+import { PostDeploy } from "./hooks/postDeploy.ts";
+import { Security } from "./security.ts";
+import { nodeSettings, type Settings } from "./settings.ts";
+import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
+
+export const SUPERUSER = "postgres";
+
+export interface WorkerOutput {
+    readonly name: string;
+    readonly host: string;
+    readonly port: number;
+    /** Citus' group id. */
+    readonly groupId: number;
+}
+
+/**
+ * One coordinator and N workers, PostgreSQL 17 with Citus, verified TLS, registered and balanced.
+ *
+ * Editing `workers` and running `pulumi up` is the whole of a scale-out or scale-in: new workers are registered and take
+ * their share of the shards; leaving ones are emptied, proved empty and removed before their machines are.
+ */
+export class CitusCluster extends pulumi.ComponentResource {
+    readonly coordinator: pulumi.Output<{ host: string; port: number }>;
+    readonly workers: pulumi.Output<WorkerOutput[]>;
+    /** Secret. Names the CA's file relative to the project. */
+    readonly connectionString: pulumi.Output<string>;
+    /** The superuser's password, secret. */
+    readonly password: pulumi.Output<string>;
+    readonly caCertificate: pulumi.Output<string>;
+    /** One line about the cluster as of the last `up`. */
+    readonly status: pulumi.Output<string>;
+
+    constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("citus:index:Cluster", name, {}, opts);
+
+        const security = new Security(name, { cluster: args.name }, { parent: this });
+        const platform = new DockerPlatform(name, args, security, { parent: this });
+        const nodes = topology(args.name, args.workers, args.retire);
+        const machines = nodes.map((spec) =>
+            platform.node({
+                spec,
+                machine: spec.role === "coordinator" ? args.coordinator : args.worker,
+                settings: settingsOf(spec, args),
+                certificate: security.certify(spec),
+                // a worker's volume is guarded by its registration: that goes only when it is provably empty
+                protect: args.protect && spec.role === "coordinator",
+            }),
+        );
+        const [coordinator, ...workers] = machines as [Machine, ...Machine[]];
+        const access = (machine: Machine) => accessTo(machine, security, args.database);
+        const members = registerMembers(
+            name,
+            { coordinator, workers, access, transferMode: args.rebalance.transferMode },
+            this,
+        );
+        const placement = placeShards(name, args, { coordinator, workers, access, members }, this);
+        if (args.postDeploy.length > 0) runPostDeploy(name, args, { coordinator, placement }, this);
+
+        this.password = security.password;
+        this.caCertificate = security.caCertificate;
+        this.coordinator = coordinator.port.apply((port) => ({ host: coordinator.host, port }));
+        this.workers = pulumi.all(
+            workers.map((machine, i) =>
+                pulumi
+                    .all([machine.port, (members[i + 1] as Member).groupId])
+                    .apply(([port, groupId]) => ({ name: machine.spec.name, host: machine.host, port, groupId })),
+            ),
+        );
+        this.connectionString = pulumi.secret(
+            pulumi.interpolate`postgresql://${SUPERUSER}:${security.password}@${coordinator.host}:${coordinator.port}/${args.database}?sslmode=verify-full&sslrootcert=${caFile(pulumi.getStack())}`,
+        );
+        this.status = placement.status;
+        this.registerOutputs({
+            coordinator: this.coordinator,
+            workers: this.workers,
+            connectionString: this.connectionString,
+            password: this.password,
+            caCertificate: this.caCertificate,
+            status: this.status,
+        });
+    }
+}
+
+/** Where clients on this machine find the CA's certificate, relative to the project. */
+export function caFile(stack: string): string {
+    return `.state/${stack}/ca.crt`;
+}
+
+function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
+    const machine = spec.role === "coordinator" ? args.coordinator : args.worker;
+    return nodeSettings(
+        {
+            role: spec.role,
+            memory: machine.memory,
+            cores: machine.cores,
+            workers: args.workers,
+            shardCount: args.shardCount,
+        },
+        args.settings,
+    );
+}
+
+function accessTo(machine: Machine, security: Security, database: string): pulumi.Output<Access> {
+    return pulumi.secret(
+        pulumi.all([machine.port, security.caCertificate, security.password]).apply(([port, ca, password]) => ({
+            host: machine.host,
+            port,
+            serverName: machine.spec.host,
+            ca,
+            user: SUPERUSER,
+            password,
+            database,
+        })),
+    );
+}
+
+type AccessOf = (machine: Machine) => pulumi.Output<Access>;
+
+/** The coordinator first, then each worker when it answers. */
+function registerMembers(
+    name: string,
+    args: { coordinator: Machine; workers: Machine[]; access: AccessOf; transferMode: string },
+    parent: pulumi.Resource,
+): Member[] {
+    const coordinatorAccess = args.access(args.coordinator);
+    const register = (machine: Machine, dependsOn: pulumi.Resource[]) =>
+        new Member(
+            `${name}-${machine.spec.name}`,
+            {
+                role: machine.spec.role,
+                name: machine.spec.name,
+                host: machine.spec.host,
+                port: POSTGRES_PORT,
+                coordinator: coordinatorAccess,
+                access: args.access(machine),
+                transferMode: args.transferMode,
+                urn: pulumi.createUrn(`${name}-${machine.spec.name}`, "pulumi-nodejs:dynamic/citus:Member", parent),
+            },
+            // with the coordinator's data goes every registration: a destroy has nothing to unregister from
+            { parent, dependsOn, ...(machine === args.coordinator ? {} : { deletedWith: args.coordinator.volume }) },
+        );
+    const first = register(args.coordinator, [args.coordinator.ready]);
+    return [first, ...args.workers.map((worker) => register(worker, [worker.ready, first]))];
+}
+
+function placeShards(
+    name: string,
+    args: ClusterArgs,
+    cluster: { coordinator: Machine; workers: Machine[]; access: AccessOf; members: Member[] },
+    parent: pulumi.Resource,
+): Placement {
+    return new Placement(
+        `${name}-shards`,
+        {
+            cluster: args.name,
+            coordinator: cluster.access(cluster.coordinator),
+            coordinatorHost: cluster.coordinator.spec.host,
+            workers: cluster.workers.map((machine) => ({
+                name: machine.spec.name,
+                host: machine.spec.host,
+                port: POSTGRES_PORT,
+                access: cluster.access(machine),
+            })),
+            // without workers everything is on the coordinator
+            coordinatorShards: args.coordinator.shards || args.workers === 0,
+            rebalance: args.rebalance.enabled,
+            strategy: args.rebalance.strategy,
+            transferMode: args.rebalance.transferMode,
+            ...(args.rebalance.threshold === undefined ? {} : { threshold: args.rebalance.threshold }),
+            urn: pulumi.createUrn(`${name}-shards`, "pulumi-nodejs:dynamic/citus:Placement", parent),
+        },
+        { parent, dependsOn: cluster.members },
+    );
+}
+
+function runPostDeploy(
+    name: string,
+    args: ClusterArgs,
+    cluster: { coordinator: Machine; placement: Placement },
+    parent: pulumi.Resource,
+): PostDeploy {
+    return new PostDeploy(
+        `${name}-post-deploy`,
+        {
+            files: args.postDeploy.map((path) => ({
+                path,
+                sha256: createHash("sha256").update(readFileSync(path, "utf8")).digest("hex"),
+            })),
+            database: args.database,
+            container: cluster.coordinator.container,
+            dockerHost: args.dockerHost ?? "",
+            urn: pulumi.createUrn(`${name}-post-deploy`, "pulumi-nodejs:dynamic/citus:PostDeploy", parent),
+        },
+        { parent, dependsOn: [cluster.placement] },
+    );
+}

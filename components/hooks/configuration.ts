@@ -1,0 +1,44 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { Settings } from "../settings.ts";
+import { thinProvider } from "./provider.ts";
+
+/** What a node's configuration consists of, as plain values. */
+export interface ConfigurationInputs {
+    /** The node's name, for messages. */
+    name: string;
+    cluster: string;
+    /** Random, made with the stack: marks volumes and nodes as this stack's own. */
+    clusterId: string;
+    database: string;
+    settings: Settings;
+    /** Networks that carry only nodes. */
+    nodeNetworks: string[];
+    caCertificate: string;
+    certificate: string;
+    /** PEM; a secret. */
+    privateKey: string;
+    /** SCRAM verifier of the superuser's password; a secret. The password itself never reaches a node. */
+    verifier: string;
+    /** The container that runs the node; a new one is given the configuration again. */
+    container: string;
+    containerId: string;
+    dockerHost: string;
+    urn?: string;
+}
+
+export type ConfigurationArgs = { [K in keyof ConfigurationInputs]: pulumi.Input<ConfigurationInputs[K]> };
+
+const provider = thinProvider("components/hooks/impl/configuration.ts");
+
+/**
+ * A node's configuration, certificate and password. Created, it ends when the node answers over verified TLS with Citus
+ * loaded. Changed, it is put in place and reloaded; what only a restart applies restarts node after node.
+ */
+export class Configuration extends pulumi.dynamic.Resource {
+    /** PostgreSQL's own number of the database, to notice a volume that was lost. */
+    declare readonly systemIdentifier: pulumi.Output<string>;
+
+    constructor(name: string, args: ConfigurationArgs, opts?: pulumi.CustomResourceOptions) {
+        super(provider, name, { systemIdentifier: undefined, ...args }, opts, "citus", "Configuration");
+    }
+}

@@ -1,0 +1,181 @@
+/** A node's configuration, put in place inside its container. */
+import tar from "tar-stream";
+import { dockerEngine, execute, lastLog } from "../../docker/engine.ts";
+import { renderHba, renderIdent, renderPostgresqlConf, restartNeeded, type Settings } from "../../settings.ts";
+import type { ConfigurationInputs } from "../configuration.ts";
+import { comparable, oneAtATime, unknown } from "./coordinator.ts";
+import { alive, note, progress } from "./engine.ts";
+
+interface ConfigurationState extends ConfigurationInputs {
+    systemIdentifier?: string;
+}
+
+const SCRIPTS = "/usr/local/lib/citus-node";
+/** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
+const READY_WITHIN = 180_000;
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Everything a node is given, as one tar. */
+async function archive(inputs: ConfigurationInputs): Promise<Buffer> {
+    const files: Record<string, string> = {
+        "postgresql.conf": renderPostgresqlConf(inputs.settings, inputs.clusterId),
+        // only known since the minors of 2026-08; shard splits need citus in it, and moves need pgoutput
+        "optional.conf": "output_plugin_libraries = 'pgoutput, test_decoding, citus'\n",
+        "pg_hba.conf": renderHba(inputs.nodeNetworks),
+        "pg_ident.conf": renderIdent(inputs.cluster),
+        "ca.crt": inputs.caCertificate,
+        "node.crt": inputs.certificate,
+        "node.key": inputs.privateKey,
+        verifier: inputs.verifier,
+        database: inputs.database,
+    };
+    const pack = tar.pack();
+    for (const [name, content] of Object.entries(files)) pack.entry({ name, mode: 0o600 }, content);
+    pack.finalize();
+    const chunks: Buffer[] = [];
+    for await (const chunk of pack) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+}
+
+function keyValues(text: string): Record<string, string> {
+    return Object.fromEntries(
+        text
+            .split("\n")
+            .filter((line) => line.includes("="))
+            .map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+    );
+}
+
+/** @returns the restart-only settings that wait for a restart */
+async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<string[]> {
+    const docker = dockerEngine(inputs.dockerHost);
+    const result = await execute(
+        docker,
+        inputs.container,
+        [`${SCRIPTS}/configure.sh`, inputs.clusterId, systemIdentifier ?? "new"],
+        await archive(inputs),
+    );
+    if (result.code === 0) {
+        return (keyValues(result.stdout).pending_restart ?? "").split(",").filter((name) => name !== "");
+    }
+    const said = result.stderr.trim();
+    const next: Record<number, string> = {
+        3: "Nothing was changed. Remove that volume if its data is not needed, or choose another citus:name.",
+        4:
+            "Nothing was changed, and no empty database was put in its place. Bring the volume back if you have it; " +
+            "otherwise restore the cluster from its backup.",
+        5: "The node keeps its old configuration. Correct citus:settings, then run pulumi up again.",
+    };
+    throw new Error(
+        `${inputs.name}: ${said}\n${next[result.code] ?? "The node keeps its old configuration. This is safe to repeat."}`,
+    );
+}
+
+/** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
+async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
+    const docker = dockerEngine(inputs.dockerHost);
+    const report = progress(inputs.urn);
+    const began = Date.now();
+    let said = "";
+    while (Date.now() - began < READY_WITHIN) {
+        alive();
+        try {
+            const result = await execute(docker, inputs.container, [`${SCRIPTS}/health.sh`]);
+            if (result.code === 0) return;
+            said = result.stderr.trim();
+        } catch (error) {
+            // the container restarts, or is on its way
+            said = (error as Error).message;
+        }
+        if (Date.now() - began > 5_000) report(`waiting for ${inputs.name} to answer: ${said.split("\n")[0]}`);
+        await pause(150);
+    }
+    const log = await lastLog(docker, inputs.container).catch(() => "(its log can't be read)");
+    throw new Error(
+        `${inputs.name} did not answer within ${READY_WITHIN / 1000} s: ${said}\nIts last words:\n${log}\nThis is safe to repeat: pulumi up.`,
+    );
+}
+
+async function readFacts(inputs: ConfigurationInputs): Promise<string> {
+    const result = await execute(dockerEngine(inputs.dockerHost), inputs.container, [`${SCRIPTS}/facts.sh`]);
+    const id = keyValues(result.stdout).system_identifier;
+    if (!id) throw new Error(`${inputs.name}: the node does not say which database it holds: ${result.stderr.trim()}`);
+    return id;
+}
+
+/** One node after another; when one does not come back the others are left alone. */
+const failedRestarts = new Map<string, string>();
+
+async function restart(inputs: ConfigurationInputs, settings: readonly string[]): Promise<void> {
+    await oneAtATime(`restart ${inputs.clusterId}`, async () => {
+        const failed = failedRestarts.get(inputs.clusterId);
+        if (failed) {
+            throw new Error(
+                `${inputs.name} was not restarted, because ${failed} did not come back from its own restart.\n` +
+                    `It runs with its old ${settings.join(", ")}. Mend ${failed}, then run pulumi up again.`,
+            );
+        }
+        const began = Date.now();
+        progress(inputs.urn)(`restarting ${inputs.name} for ${settings.join(", ")}`);
+        try {
+            await dockerEngine(inputs.dockerHost).getContainer(inputs.container).restart({ t: 60 });
+            await waitUntilReady(inputs);
+        } catch (error) {
+            failedRestarts.set(inputs.clusterId, inputs.name);
+            throw error;
+        }
+        note(
+            inputs.urn,
+            `${inputs.name} restarted in ${((Date.now() - began) / 1000).toFixed(1)} s for ${settings.join(", ")}`,
+        );
+    });
+}
+
+async function converge(
+    inputs: ConfigurationInputs,
+    systemIdentifier: string | undefined,
+): Promise<ConfigurationState> {
+    const pending = await putInPlace(inputs, systemIdentifier);
+    await waitUntilReady(inputs);
+    if (pending.length > 0) await restart(inputs, pending);
+    return { ...inputs, systemIdentifier: await readFacts(inputs) };
+}
+
+export async function create(inputs: ConfigurationInputs) {
+    return { id: inputs.container, outs: await converge(inputs, undefined) };
+}
+
+export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+    return { outs: await converge(news, olds.systemIdentifier) };
+}
+
+export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+    const ignore = ["systemIdentifier"];
+    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
+    if (!unknown(news.settings)) {
+        const changed = changedSettings(olds.settings, news.settings);
+        const restarts = restartNeeded(olds.settings, news.settings);
+        if (changed.length > 0) {
+            note(
+                news.urn,
+                `${changed.join(", ")}${restarts.length > 0 ? `; ${restarts.join(", ")} needs a restart of ${news.name}, one node after another` : "; reloaded, no restart"}`,
+            );
+        }
+    }
+    return { changes: true };
+}
+
+function changedSettings(before: Settings, after: Settings): string[] {
+    const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+    return names
+        .filter((name) => before[name] !== after[name])
+        .map((name) => `${name} ${before[name] ?? "(default)"} → ${after[name] ?? "(default)"}`);
+}
+
+export async function read(id: string, props: ConfigurationState) {
+    return { id, props };
+}
+
+/** The configuration goes with the volume. */
+export async function remove() {}

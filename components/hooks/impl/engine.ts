@@ -1,0 +1,64 @@
+/** Talking to the Pulumi engine from inside a provider: progress in its own display, and noticing that it is gone. */
+import * as grpc from "@grpc/grpc-js";
+import engineGrpc from "@pulumi/pulumi/proto/engine_grpc_pb.js";
+import engineProto from "@pulumi/pulumi/proto/engine_pb.js";
+
+let client: InstanceType<typeof engineGrpc.EngineClient> | undefined;
+let lost = false;
+
+/** The engine's address is the last argument of a provider process. */
+function engine() {
+    const address = process.argv.at(-1) ?? "";
+    if (client === undefined && /^[\w.-]+:[0-9]+$/.test(address)) {
+        client = new engineGrpc.EngineClient(address, grpc.credentials.createInsecure());
+    }
+    return client;
+}
+
+function log(message: string, options: { urn: string | undefined; severity: number; ephemeral: boolean }): void {
+    const to = engine();
+    if (!to) {
+        console.error(message);
+        return;
+    }
+    const request = new engineProto.LogRequest();
+    request.setSeverity(options.severity);
+    request.setMessage(message);
+    request.setEphemeral(options.ephemeral);
+    if (options.ephemeral) request.setStreamid(1);
+    if (options.urn) request.setUrn(options.urn);
+    to.log(request, (error: grpc.ServiceError | null) => {
+        if (error?.code === grpc.status.UNAVAILABLE) lost = true;
+    });
+}
+
+/** Shown while it lasts, on the resource's own row. */
+export function progress(urn: string | undefined): (text: string) => void {
+    let last = "";
+    return (text) => {
+        if (text === last) {
+            // also asks whether the engine is still there
+            log(text, { urn, severity: engineProto.LogSeverity.DEBUG, ephemeral: true });
+            return;
+        }
+        last = text;
+        log(text, { urn, severity: engineProto.LogSeverity.INFO, ephemeral: true });
+    };
+}
+
+/** Kept under Diagnostics. */
+export function note(urn: string | undefined, text: string): void {
+    log(text, { urn, severity: engineProto.LogSeverity.INFO, ephemeral: false });
+}
+
+export function warn(urn: string | undefined, text: string): void {
+    log(text, { urn, severity: engineProto.LogSeverity.WARNING, ephemeral: false });
+}
+
+/** A killed `pulumi up` leaves its providers behind; one that nobody waits for must not go on changing things. */
+export function alive(): void {
+    if (lost) {
+        console.error("the Pulumi engine is gone; stopping");
+        process.exit(1);
+    }
+}

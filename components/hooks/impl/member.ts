@@ -1,0 +1,88 @@
+/** A row of pg_dist_node. */
+import { joinWorker, nameCoordinator } from "../../citus/join.ts";
+import { removeWorker } from "../../citus/leave.ts";
+import { connect, withSession } from "../../citus/session.ts";
+import type { MemberInputs } from "../member.ts";
+import { comparable, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
+import { progress } from "./engine.ts";
+
+interface MemberState extends MemberInputs {
+    nodeId: number;
+    groupId: number;
+}
+
+const PATIENCE = 60_000;
+
+async function register(inputs: MemberInputs) {
+    const report = progress(inputs.urn);
+    // adds take the same lock; one after another in order is what they would do anyway
+    return oneAtATime(`join ${inputs.coordinator.host}:${inputs.coordinator.port}`, () =>
+        withSession(
+            inputs.coordinator,
+            "coordinator",
+            async (coordinator) => {
+                if (inputs.role === "coordinator") return nameCoordinator(coordinator, inputs);
+                report(`registering ${inputs.host}`);
+                const target = await connect(inputs.access, inputs.name, { patience: PATIENCE });
+                try {
+                    return await joinWorker(coordinator, target, inputs, inputs.transferMode);
+                } finally {
+                    await target.close().catch(() => undefined);
+                }
+            },
+            { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
+        ),
+    );
+}
+
+export async function create(inputs: MemberInputs) {
+    const joined = await register(inputs);
+    return { id: inputs.host, outs: { ...inputs, ...joined } };
+}
+
+export async function update(_id: string, _olds: MemberState, news: MemberInputs) {
+    const joined = await register(news);
+    return { outs: { ...news, ...joined } };
+}
+
+export async function diff(_id: string, olds: MemberState, news: MemberInputs) {
+    if (olds.host !== news.host || olds.port !== news.port) {
+        return {
+            changes: true,
+            replaces: ["host", "port"].filter((key) => olds[key as "host"] !== news[key as "host"]),
+            deleteBeforeReplace: true,
+        };
+    }
+    const ignore = ["nodeId", "groupId"];
+    if (comparable(olds, ignore) !== comparable(news, ignore)) return { changes: true };
+    if (unknown(news.coordinator)) return { changes: true };
+    // registered by hand under other terms, removed by hand, or never finished: seen here and mended by update
+    const nodes = await nodesForDiff(news.coordinator);
+    const row = nodes?.find((node) => node.host === news.host && node.port === news.port);
+    if (nodes && (!row?.active || !row.synced || row.groupId !== olds.groupId)) return { changes: true };
+    return { changes: false };
+}
+
+export async function read(id: string, props: MemberState) {
+    const nodes = await nodesForDiff(props.coordinator);
+    // a coordinator that does not answer says nothing about its table
+    if (!nodes) return { id, props };
+    const row = nodes.find((node) => node.host === props.host && node.port === props.port);
+    if (!row) return {};
+    return { id, props: { ...props, nodeId: row.nodeId, groupId: row.groupId } };
+}
+
+export async function remove(_id: string, props: MemberState) {
+    // the coordinator's row goes with its database
+    if (props.role === "coordinator") return;
+    await oneAtATime(`join ${props.coordinator.host}:${props.coordinator.port}`, () =>
+        withSession(props.coordinator, "coordinator", (coordinator) => removeWorker(coordinator, props), {
+            patience: 10_000,
+        }).catch((error: Error) => {
+            throw new Error(
+                `${error.message}\n${props.name} was not removed, its data is untouched. A worker leaves only while the coordinator answers; ` +
+                    "to give up the whole cluster use pulumi destroy (npm run down).",
+            );
+        }),
+    );
+}

@@ -1,0 +1,137 @@
+/** Shards where they belong. */
+import { explainBlockers } from "../../citus/catalog.ts";
+import { describeBytes } from "../../citus/job.ts";
+import { assess, describeAssessment, isSettled, place, type Wanted } from "../../citus/place.ts";
+import { type Access, connect, type Session, withSession } from "../../citus/session.ts";
+import type { PlacementInputs, PlacementWorker } from "../placement.ts";
+import { comparable, unknown } from "./coordinator.ts";
+import { alive, note, progress, warn } from "./engine.ts";
+
+interface PlacementState extends PlacementInputs {
+    status?: string;
+    bytesPerSecond?: number;
+}
+
+const COMPUTED = ["status", "bytesPerSecond"];
+/** Below this a rate says more about start-up than about copying. */
+const ENOUGH_TO_MEASURE = 50_000_000;
+
+const wantedOf = (inputs: PlacementInputs): Wanted => ({
+    ...inputs,
+    workers: inputs.workers.map(({ name, host, port }) => ({ name, host, port })),
+});
+
+/** Connections to the nodes themselves, opened when first asked for. */
+function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
+    const known = new Map<string, { name: string; access: Access }>([
+        [inputs.coordinatorHost, { name: "coordinator", access: inputs.coordinator }],
+    ]);
+    for (const worker of [...(olds?.workers ?? []), ...inputs.workers]) known.set(worker.host, worker);
+    const open = new Map<string, Promise<Session | undefined>>();
+    return {
+        open: (host: string) => {
+            const node = known.get(host);
+            if (!node) return Promise.resolve(undefined);
+            let session = open.get(host);
+            if (!session) {
+                session = connect(node.access, node.name).catch(() => undefined);
+                open.set(host, session);
+            }
+            return session;
+        },
+        close: async () => {
+            for (const session of open.values()) await (await session)?.close().catch(() => undefined);
+        },
+    };
+}
+
+async function converge(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
+    const report = progress(inputs.urn);
+    const removedElsewhere: PlacementWorker[] = olds?.workers ?? [];
+    return withSession(
+        inputs.coordinator,
+        "coordinator",
+        async (session) => {
+            const nodes = opener(inputs, olds);
+            try {
+                const placed = await place(session, wantedOf(inputs), {
+                    open: nodes.open,
+                    removedElsewhere,
+                    progress: report,
+                    alive,
+                });
+                const rate =
+                    placed.bytes > ENOUGH_TO_MEASURE && placed.seconds > 1
+                        ? Math.round(placed.bytes / placed.seconds)
+                        : olds?.bytesPerSecond;
+                if (placed.moved > 0) {
+                    const counted =
+                        placed.counted > 0 ? `; ${placed.counted} shards counted against their old copies` : "";
+                    note(
+                        inputs.urn,
+                        `moved ${placed.moved} shard groups, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
+                    );
+                }
+                return {
+                    ...inputs,
+                    status: await describe(session, inputs),
+                    ...(rate === undefined ? {} : { bytesPerSecond: rate }),
+                };
+            } finally {
+                await nodes.close();
+            }
+        },
+        { patience: 60_000, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
+    );
+}
+
+async function describe(session: Session, inputs: PlacementInputs): Promise<string> {
+    const [row] = await session.query<{ postgres: string; citus: string }>(
+        `SELECT split_part(current_setting('server_version'), ' ', 1) AS postgres, substring(citus_version() FROM 'Citus ([0-9.]+)') AS citus`,
+    );
+    const workers = inputs.workers.length === 1 ? "1 worker" : `${inputs.workers.length} workers`;
+    const balance = inputs.rebalance ? "balanced" : "rebalancing is off";
+    return `${inputs.cluster}: PostgreSQL ${row?.postgres}, Citus ${row?.citus}, ${workers}, TLS verified, ${balance}`;
+}
+
+export async function create(inputs: PlacementInputs) {
+    return { id: inputs.cluster, outs: await converge(inputs, undefined) };
+}
+
+export async function update(_id: string, olds: PlacementState, news: PlacementInputs) {
+    return { outs: await converge(news, olds) };
+}
+
+/** Runs in preview too: this is where a user learns what will move and what stands in the way. */
+export async function diff(_id: string, olds: PlacementState, news: PlacementInputs) {
+    const changed = comparable(olds, COMPUTED) !== comparable(news, COMPUTED);
+    if (unknown(news.coordinator)) return { changes: true };
+    let session: Session;
+    try {
+        session = await connect(news.coordinator, "coordinator", { timeout: 3000 });
+    } catch (error) {
+        if (changed)
+            warn(
+                news.urn,
+                `the coordinator can't be reached, so which shards will move is not known\n${(error as Error).message}`,
+            );
+        return { changes: changed };
+    }
+    try {
+        const found = await assess(session, wantedOf(news));
+        if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
+            throw new Error(explainBlockers(found.blockers));
+        const settled = isSettled(found);
+        if (changed || !settled) note(news.urn, describeAssessment(found, olds.bytesPerSecond));
+        return { changes: changed || !settled };
+    } finally {
+        await session.close().catch(() => undefined);
+    }
+}
+
+export async function read(id: string, props: PlacementState) {
+    return { id, props };
+}
+
+/** Nothing to undo: the shards go with the databases. */
+export async function remove() {}

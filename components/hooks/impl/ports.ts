@@ -1,0 +1,41 @@
+/** Choosing ports that nothing uses. */
+import { randomInt } from "node:crypto";
+import { createServer } from "node:net";
+
+/** Below what Linux gives to outgoing connections. */
+const LOW = 20_000;
+const HIGH = 32_000;
+
+function isFree(port: number): Promise<boolean> {
+    return new Promise((resolve) => {
+        const server = createServer();
+        server.once("error", () => resolve(false));
+        server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
+    });
+}
+
+export async function create(inputs: { size: number }) {
+    for (let attempt = 0; attempt < 200; attempt++) {
+        const first = LOW + inputs.size * randomInt(Math.floor((HIGH - LOW) / inputs.size));
+        const range = Array.from({ length: inputs.size }, (_, i) => first + i);
+        const free = await Promise.all(range.map(isFree));
+        if (free.every(Boolean)) return { id: String(first), outs: { ...inputs, first } };
+    }
+    throw new Error(
+        `no ${inputs.size} free ports in a row between ${LOW} and ${HIGH} on 127.0.0.1; choose them with citus:port`,
+    );
+}
+
+export async function diff() {
+    return { changes: false };
+}
+
+export async function update(_id: string, olds: object) {
+    return { outs: olds };
+}
+
+export async function read(id: string, props: object) {
+    return { id, props };
+}
+
+export async function remove() {}

@@ -1,0 +1,109 @@
+/** The user's own SQL, run by psql on the coordinator as the superuser. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { dockerEngine, execute } from "../../docker/engine.ts";
+import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
+import { comparable, unknown } from "./coordinator.ts";
+import { note, progress } from "./engine.ts";
+
+/** What was run is written down in the database, in the same transaction: a killed run does not run it twice. */
+const LEDGER = `
+SET client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS citus_as_code;
+CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
+    path text NOT NULL, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (path, sha256));
+`;
+/** PostgreSQL's code for a command that refuses to run inside a transaction block. */
+const NOT_IN_TRANSACTION =
+    /cannot (run|be executed) (inside|from|within) a (transaction block|function)|cannot be executed from a function or procedure/i;
+
+const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
+
+async function psql(inputs: PostDeployInputs, options: readonly string[], sql: string) {
+    return execute(
+        dockerEngine(inputs.dockerHost),
+        inputs.container,
+        [
+            "psql",
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-v",
+            "VERBOSITY=default",
+            "-d",
+            inputs.database,
+            ...options,
+            "-f",
+            "-",
+        ],
+        sql,
+    );
+}
+
+function contentOf(file: SqlFile): string {
+    const content = readFileSync(file.path, "utf8");
+    const found = createHash("sha256").update(content).digest("hex");
+    if (found !== file.sha256) throw new Error(`${file.path} changed while pulumi up was running; run it again`);
+    return content;
+}
+
+async function runAll(inputs: PostDeployInputs): Promise<void> {
+    const made = await psql(inputs, ["-1"], LEDGER);
+    if (made.code !== 0)
+        throw new Error(`coordinator: the list of files that were run can't be made\n  ${made.stderr.trim()}`);
+    const done = await psql(inputs, ["-At"], "SELECT path || ' ' || sha256 FROM citus_as_code.post_deploy;");
+    const known = new Set(done.stdout.split("\n"));
+    for (const [i, file] of inputs.files.entries()) {
+        if (known.has(`${file.path} ${file.sha256}`)) continue;
+        progress(inputs.urn)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
+        await runOne(inputs, file);
+        note(inputs.urn, `ran ${file.path}`);
+    }
+}
+
+async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<void> {
+    const content = contentOf(file);
+    const record = `\nINSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});\n`;
+    let result = await psql(inputs, ["-1"], `${content}${record}`);
+    let inTransaction = true;
+    if (result.code !== 0 && NOT_IN_TRANSACTION.test(result.stderr)) {
+        inTransaction = false;
+        result = await psql(inputs, [], `${content}${record}`);
+    }
+    if (result.code === 0) return;
+    const said = result.stderr.replaceAll("psql:<stdin>:", `${file.path}:`).trim();
+    throw new Error(
+        `coordinator: ${file.path} failed\n  ${said}\n` +
+            (inTransaction
+                ? "It ran in a transaction, so nothing of it was kept. "
+                : "It can't run in a transaction, so what came before the error was kept: write it so that it can run again (IF NOT EXISTS). ") +
+            "Files before it stay. Correct it, then run pulumi up again.",
+    );
+}
+
+export async function create(inputs: PostDeployInputs) {
+    await runAll(inputs);
+    return { id: "post-deploy", outs: inputs };
+}
+
+export async function update(_id: string, _olds: PostDeployInputs, news: PostDeployInputs) {
+    await runAll(news);
+    return { outs: news };
+}
+
+export async function diff(_id: string, olds: PostDeployInputs, news: PostDeployInputs) {
+    if (unknown(news.container)) return { changes: true };
+    if (comparable(olds) === comparable(news)) return { changes: false };
+    const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
+    const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));
+    if (fresh.length > 0) note(news.urn, `runs ${fresh.map((file) => file.path).join(", ")}`);
+    return { changes: true };
+}
+
+export async function read(id: string, props: PostDeployInputs) {
+    return { id, props };
+}
+
+/** What the files made goes with the database. */
+export async function remove() {}

@@ -1,0 +1,28 @@
+import * as pulumi from "@pulumi/pulumi";
+import { thinProvider } from "./provider.ts";
+
+export interface SqlFile {
+    /** Path inside the project. */
+    path: string;
+    sha256: string;
+}
+
+export interface PostDeployInputs {
+    files: SqlFile[];
+    database: string;
+    /** The coordinator's container. */
+    container: string;
+    dockerHost: string;
+    urn?: string;
+}
+
+export type PostDeployArgs = { [K in keyof PostDeployInputs]: pulumi.Input<PostDeployInputs[K]> };
+
+const provider = thinProvider("components/hooks/impl/postDeploy.ts");
+
+/** The user's own SQL files, run on the coordinator in order, each content once. */
+export class PostDeploy extends pulumi.dynamic.Resource {
+    constructor(name: string, args: PostDeployArgs, opts?: pulumi.CustomResourceOptions) {
+        super(provider, name, { ...args }, opts, "citus", "PostDeploy");
+    }
+}

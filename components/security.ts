@@ -1,0 +1,103 @@
+/** Passwords, the cluster's own CA, and one certificate a node. */
+import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import * as tls from "@pulumi/tls";
+import type { NodeSpec } from "./topology.ts";
+
+const HOURS_A_YEAR = 8766;
+const ITERATIONS = 4096;
+
+/**
+ * The SCRAM-SHA-256 verifier of a password, as PostgreSQL stores it. Handing it over instead of the password keeps the
+ * clear text off every node, out of logs and out of pg_stat_statements.
+ */
+export function scramVerifier(password: string, salt: Buffer): string {
+    const salted = pbkdf2Sync(password, salt, ITERATIONS, 32, "sha256");
+    const clientKey = createHmac("sha256", salted).update("Client Key").digest();
+    const storedKey = createHash("sha256").update(clientKey).digest("base64");
+    const serverKey = createHmac("sha256", salted).update("Server Key").digest("base64");
+    return `SCRAM-SHA-256$${ITERATIONS}:${salt.toString("base64")}$${storedKey}:${serverKey}`;
+}
+
+export interface NodeCertificate {
+    readonly certificate: pulumi.Output<string>;
+    /** PEM, secret. */
+    readonly privateKey: pulumi.Output<string>;
+}
+
+/** What identifies a cluster and lets people and nodes in. */
+export class Security extends pulumi.ComponentResource {
+    /** Random; marks the stack's volumes and nodes as its own. */
+    readonly clusterId: pulumi.Output<string>;
+    /** The superuser's password, secret. */
+    readonly password: pulumi.Output<string>;
+    /** What a node stores instead of the password, secret. */
+    readonly verifier: pulumi.Output<string>;
+    readonly caCertificate: pulumi.Output<string>;
+    private readonly caKey: tls.PrivateKey;
+    private readonly prefix: string;
+
+    constructor(name: string, args: { readonly cluster: string }, opts?: pulumi.ComponentResourceOptions) {
+        super("citus:index:Security", name, {}, opts);
+        const child = { parent: this };
+        this.prefix = name;
+        this.clusterId = new random.RandomId(`${name}-id`, { byteLength: 8 }, child).hex;
+        // letters and digits only: it has to live in a URL
+        this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
+        this.verifier = pulumi.secret(
+            pulumi
+                .all([this.password, this.clusterId])
+                .apply(([password, id]) =>
+                    scramVerifier(password, createHash("sha256").update(`scram ${id}`).digest().subarray(0, 16)),
+                ),
+        );
+        this.caKey = new tls.PrivateKey(`${name}-ca`, { algorithm: "ECDSA", ecdsaCurve: "P256" }, child);
+        const ca = new tls.SelfSignedCert(
+            `${name}-ca`,
+            {
+                privateKeyPem: this.caKey.privateKeyPem,
+                isCaCertificate: true,
+                setSubjectKeyId: true,
+                setAuthorityKeyId: true,
+                allowedUses: ["cert_signing", "crl_signing"],
+                validityPeriodHours: 10 * HOURS_A_YEAR,
+                subject: { commonName: `${args.cluster} CA` },
+            },
+            child,
+        );
+        this.caCertificate = ca.certPem;
+        this.registerOutputs({ caCertificate: this.caCertificate });
+    }
+
+    /** A certificate for one node, valid for a year and renewed by the first `pulumi up` in its last 30 days. */
+    certify(node: NodeSpec): NodeCertificate {
+        const child = { parent: this };
+        const name = `${this.prefix}-${node.name}`;
+        const key = new tls.PrivateKey(name, { algorithm: "ECDSA", ecdsaCurve: "P256" }, child);
+        const request = new tls.CertRequest(
+            name,
+            {
+                privateKeyPem: key.privateKeyPem,
+                subject: { commonName: node.host },
+                dnsNames: [node.host, "localhost"],
+                ipAddresses: ["127.0.0.1"],
+            },
+            child,
+        );
+        const certificate = new tls.LocallySignedCert(
+            name,
+            {
+                certRequestPem: request.certRequestPem,
+                caPrivateKeyPem: this.caKey.privateKeyPem,
+                caCertPem: this.caCertificate,
+                // a node is a server to some and a client to others with the same certificate
+                allowedUses: ["server_auth", "client_auth", "digital_signature"],
+                validityPeriodHours: HOURS_A_YEAR,
+                earlyRenewalHours: 30 * 24,
+            },
+            child,
+        );
+        return { certificate: certificate.certPem, privateKey: key.privateKeyPem };
+    }
+}

@@ -1,0 +1,60 @@
+/**
+ * Which nodes a cluster has and what they are called. Pure: no I/O, imports nothing of ours.
+ */
+
+export const COORDINATOR = "coordinator";
+export const POSTGRES_PORT = 5432;
+
+export type Role = "coordinator" | "worker";
+
+/** One machine of the cluster, before any platform has made it. */
+export interface NodeSpec {
+    /** `coordinator` or `worker-<n>`; also the Pulumi name's suffix and the container's host name. */
+    readonly name: string;
+    readonly role: Role;
+    /** 0 for the coordinator, n for `worker-<n>`: offsets such as published ports follow it. */
+    readonly index: number;
+    /** The name under which Citus registers the node; resolves on the node network only. */
+    readonly host: string;
+}
+
+export function workerName(index: number): string {
+    return `worker-${index}`;
+}
+
+/** The number in `worker-<n>`, or undefined when the text is not such a name. */
+export function workerIndex(name: string): number | undefined {
+    const match = /^worker-([1-9][0-9]{0,3})$/.exec(name);
+    return match ? Number(match[1]) : undefined;
+}
+
+/** The name a node has on the network that carries only nodes, e.g. `worker-2.citus-dev.node`. */
+export function nodeHost(node: string, cluster: string): string {
+    return `${node}.${cluster}.node`;
+}
+
+/**
+ * The numbers of the wanted workers: the first `count` natural numbers that are not retired.
+ * Lowering the count therefore drops the highest numbers; retiring a number replaces it by a fresh one
+ * unless the count is lowered too.
+ */
+export function workerIndexes(count: number, retired: readonly number[]): number[] {
+    const out = new Set(retired);
+    const wanted: number[] = [];
+    for (let n = 1; wanted.length < count; n++) {
+        if (!out.has(n)) wanted.push(n);
+    }
+    return wanted;
+}
+
+/** All nodes of a cluster, the coordinator first. */
+export function topology(cluster: string, workers: number, retire: readonly string[]): NodeSpec[] {
+    const retired = retire.map(workerIndex).filter((n) => n !== undefined);
+    return [
+        { name: COORDINATOR, role: "coordinator", index: 0, host: nodeHost(COORDINATOR, cluster) },
+        ...workerIndexes(workers, retired).map((index): NodeSpec => {
+            const name = workerName(index);
+            return { name, role: "worker", index, host: nodeHost(name, cluster) };
+        }),
+    ];
+}

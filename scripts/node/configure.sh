@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Takes a node's configuration as a tar stream on standard input, checks it, puts it in place by one rename, and
+# reloads a running server. Prints what is true afterwards as key=value lines. Nothing is changed when it fails.
+#
+#   configure.sh CLUSTER_ID SYSTEM_IDENTIFIER|new
+#
+# Exit codes: 3 the volume belongs to another cluster, 4 the data is gone, 5 the configuration is refused.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+cluster_id=$1
+expected=$2
+umask 077
+mkdir -p "$home/conf"
+find "$home/conf" -maxdepth 1 -name '.incoming.*' -mmin +10 -exec rm -rf {} +
+incoming=$(mktemp -d "$home/conf/.incoming.XXXXXX")
+trap 'rm -rf "$incoming"' EXIT
+
+query() { # database, sql
+    "$pgbin/psql" -h "$socket" -U postgres -d "$1" -XAtq -v ON_ERROR_STOP=1 -c "$2"
+}
+
+refuse_wrong_volume() {
+    if [ -s "$home/cluster-id" ] && [ "$(cat "$home/cluster-id")" != "$cluster_id" ]; then
+        die 3 "the data volume belongs to another cluster (id $(cat "$home/cluster-id"), this one is $cluster_id)"
+    fi
+    [ "$expected" = new ] && return
+    local found=none
+    [ -s "$home/system-identifier" ] && found=$(cat "$home/system-identifier")
+    if [ "$found" != "$expected" ] || [ ! -d "$pgdata" ]; then
+        die 4 "the data is gone: the volume should hold the database with system identifier $expected and holds $found"
+    fi
+}
+
+# A setting that this PostgreSQL does not know stops the server from starting, so each optional one is asked for.
+add_optional() {
+    local line name
+    [ -f "$incoming/optional.conf" ] || return 0
+    while IFS= read -r line; do
+        name=${line%% *}
+        if "$pgbin/postgres" --describe-config 2> /dev/null | cut -f1 | grep -qx "$name"; then
+            printf '%s\n' "$line" >> "$incoming/postgresql.conf"
+        fi
+    done < "$incoming/optional.conf"
+}
+
+# A server that finds a mistake in its file at the next start stays down; so ask the program first.
+check_configuration() {
+    [ -d "$pgdata" ] || return 0
+    local said
+    said=$("$pgbin/postgres" -D "$pgdata" -c "config_file=$incoming/postgresql.conf" -C max_connections 2>&1 > /dev/null) && return
+    die 5 "PostgreSQL refuses the configuration: ${said//$'\n'/; }"
+}
+
+put_in_place() {
+    local name
+    name=$(cd "$incoming" && cat ./* | sha256sum | cut -c1-16)
+    if [ ! -d "$home/conf/$name" ]; then
+        mv -T "$incoming" "$home/conf/$name"
+    fi
+    printf '%s\n' "$cluster_id" > "$home/cluster-id"
+    ln -sfn "$name" "$home/conf/.next"
+    mv -T "$home/conf/.next" "$current"
+    find "$home/conf" -mindepth 1 -maxdepth 1 -type d ! -name "$name" ! -name '.incoming.*' -exec rm -rf {} +
+    sync "$home/conf" "$home/cluster-id"
+}
+
+running() { [ -f "$pgdata/postmaster.pid" ] && query postgres 'SELECT 1' > /dev/null 2>&1; }
+
+set_password() {
+    local database
+    database=$(cat "$current/database")
+    "$pgbin/psql" -h "$socket" -U postgres -d "$database" -XAtq -v ON_ERROR_STOP=1 -v verifier_file="$current/verifier" \
+        -f "$here/password.sql"
+}
+
+reload() {
+    query postgres 'SELECT pg_reload_conf()' > /dev/null
+    local tries errors
+    for tries in 1 2 3 4 5 6 7 8 9 10; do
+        # the postmaster needs a moment to hand the new file to its children
+        sleep 0.1
+        errors=$(query postgres "SELECT string_agg(DISTINCT coalesce(name, sourcefile) || ': ' || error, '; ')
+            FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'")
+        [ -z "$errors" ] && [ "$tries" -ge 2 ] && break
+    done
+    [ -z "$errors" ] || die 5 "PostgreSQL did not take the configuration: $errors"
+    errors=$(query postgres "SELECT string_agg(line_number || ': ' || error, '; ') FROM pg_hba_file_rules WHERE error IS NOT NULL")
+    [ -z "$errors" ] || die 5 "PostgreSQL did not take pg_hba.conf: $errors"
+}
+
+tar -xf - -C "$incoming" --no-same-owner
+chmod -R go= "$incoming"
+refuse_wrong_volume
+add_optional
+check_configuration
+existed=no
+[ -d "$pgdata" ] && existed=yes
+put_in_place
+if [ "$existed" = yes ] && running; then
+    set_password
+    reload
+    printf 'pending_restart=%s\n' "$(query postgres "SELECT string_agg(f.name, ',' ORDER BY f.name)
+        FROM pg_file_settings f JOIN pg_settings s USING (name)
+        WHERE f.error = 'setting could not be applied' AND s.context = 'postmaster'")"
+fi

@@ -1,0 +1,7 @@
+-- Run once on a node in the making, over its private socket.
+\set verifier `cat :'verifier_file'`
+ALTER ROLE postgres PASSWORD :'verifier';
+CREATE DATABASE :"database" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C.UTF-8';
+\connect :"database"
+CREATE EXTENSION citus;
+CREATE EXTENSION pg_stat_statements;

@@ -1,0 +1,7 @@
+-- Each node sets its own copy, so that a change does not travel over the connections it would break.
+\set verifier `cat :'verifier_file'`
+SELECT rolpassword IS DISTINCT FROM :'verifier' AS changed FROM pg_catalog.pg_authid WHERE rolname = 'postgres' \gset
+\if :changed
+SET citus.enable_alter_role_propagation = off;
+ALTER ROLE postgres PASSWORD :'verifier';
+\endif

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# The node's main process: makes an empty PostgreSQL with Citus the first time, then becomes the server.
+# Safe to run again at any moment: a node is made aside and put in place by one rename.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+making=$home/pgdata.making
+boot=$home/boot
+trap 'stop_boot; exit 0' INT TERM
+
+stop_boot() {
+    if [ -f "$making/postmaster.pid" ]; then
+        "$pgbin/pg_ctl" stop -D "$making" -m immediate -s || true
+    fi
+}
+
+# Two servers on one volume destroy it, and PostgreSQL's own lock file does not see another container.
+# The descriptor stays open in the server and in each of its children.
+take_lock() {
+    exec 9> "$home/lock"
+    if ! flock -n 9; then
+        say "another process holds $home; waiting for it to end"
+        flock 9
+    fi
+}
+
+make_empty() {
+    say "making an empty database"
+    rm -rf "$making"
+    "$pgbin/initdb" --pgdata="$making" --username=postgres --data-checksums --no-sync --no-instructions \
+        --encoding=UTF8 --locale=C.UTF-8 --locale-provider=builtin --builtin-locale=C.UTF-8 \
+        --auth-local=peer --auth-host=reject > "$home/initdb.log" 2>&1 \
+        || { cat "$home/initdb.log" >&2; die 71 "initdb failed"; }
+    printf "include '%s/postgresql.conf'\n" "$current" > "$making/postgresql.conf"
+}
+
+wait_for_configuration() {
+    [ -f "$current/postgresql.conf" ] && return
+    say "waiting for the configuration"
+    until [ -f "$current/postgresql.conf" ]; do
+        sleep 0.1 &
+        wait $!
+    done
+}
+
+# TLS is configured before the extension exists: otherwise CREATE EXTENSION citus writes ALTER SYSTEM.
+make_database() {
+    local database
+    database=$(cat "$current/database")
+    mkdir -p -m 0700 "$boot"
+    "$pgbin/pg_ctl" start -D "$making" -w -s -t 120 -l "$home/boot.log" \
+        -o "-c listen_addresses='' -c unix_socket_directories='$boot' -c fsync=off" \
+        || { cat "$home/boot.log" >&2; die 72 "the new server did not start"; }
+    "$pgbin/psql" -h "$boot" -U postgres -d postgres -XAtq -v ON_ERROR_STOP=1 -v database="$database" \
+        -v verifier_file="$current/verifier" -f "$here/make.sql" \
+        || { stop_boot; die 73 "the new database could not be made"; }
+    "$pgbin/pg_ctl" stop -D "$making" -m fast -w -s
+    "$pgbin/initdb" --sync-only -D "$making" > /dev/null
+}
+
+put_in_place() {
+    "$pgbin/pg_controldata" -D "$making" | sed -n 's/^Database system identifier: *//p' > "$home/system-identifier.new"
+    mv -T "$making" "$pgdata"
+    mv "$home/system-identifier.new" "$home/system-identifier"
+    sync "$home" "$home/system-identifier"
+    say "the empty database is ready"
+}
+
+take_lock
+mkdir -p -m 0700 "$socket" "$home/conf"
+rm -f "$socket"/.s.PGSQL.*
+if [ ! -d "$pgdata" ]; then
+    # the marker says that there was a database: an empty one in its place would hide the loss
+    if [ -s "$home/system-identifier" ]; then
+        say "the database that was here (system identifier $(cat "$home/system-identifier")) is gone; refusing to make an empty one"
+        while true; do sleep 5 & wait $!; done
+    fi
+    make_empty
+    wait_for_configuration
+    make_database
+    put_in_place
+fi
+wait_for_configuration
+trap - INT TERM
+exec "$pgbin/postgres" -D "$pgdata"
