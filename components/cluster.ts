@@ -8,6 +8,7 @@ import { DockerPlatform, type Machine } from "./docker/platform.ts";
 import { Member } from "./hooks/member.ts";
 import { Placement } from "./hooks/placement.ts";
 import { PostDeploy } from "./hooks/postDeploy.ts";
+import { selfUrn } from "./hooks/self.ts";
 import { Security } from "./security.ts";
 import { nodeSettings, type Settings } from "./settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
@@ -143,7 +144,7 @@ function registerMembers(
                 coordinator: coordinatorAccess,
                 access: args.access(machine),
                 transferMode: args.transferMode,
-                urn: pulumi.createUrn(`${name}-${machine.spec.name}`, "pulumi-nodejs:dynamic/citus:Member", parent),
+                self: selfUrn("Member", `${name}-${machine.spec.name}`, parent),
             },
             // with the coordinator's data goes every registration: a destroy has nothing to unregister from
             { parent, dependsOn, ...(machine === args.coordinator ? {} : { deletedWith: args.coordinator.volume }) },
@@ -176,7 +177,7 @@ function placeShards(
             strategy: args.rebalance.strategy,
             transferMode: args.rebalance.transferMode,
             ...(args.rebalance.threshold === undefined ? {} : { threshold: args.rebalance.threshold }),
-            urn: pulumi.createUrn(`${name}-shards`, "pulumi-nodejs:dynamic/citus:Placement", parent),
+            self: selfUrn("Placement", `${name}-shards`, parent),
         },
         { parent, dependsOn: cluster.members },
     );
@@ -198,7 +199,7 @@ function runPostDeploy(
             database: args.database,
             container: cluster.coordinator.container,
             dockerHost: args.dockerHost ?? "",
-            urn: pulumi.createUrn(`${name}-post-deploy`, "pulumi-nodejs:dynamic/citus:PostDeploy", parent),
+            self: selfUrn("PostDeploy", `${name}-post-deploy`, parent),
         },
         { parent, dependsOn: [cluster.placement] },
     );

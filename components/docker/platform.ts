@@ -7,6 +7,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ClusterArgs, MachineArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { PortRange } from "../hooks/ports.ts";
+import { selfUrn } from "../hooks/self.ts";
 import type { NodeCertificate, Security } from "../security.ts";
 import type { Settings } from "../settings.ts";
 import { NODE_HOME } from "../settings.ts";
@@ -144,6 +145,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 hostname: args.spec.name,
                 restart: "unless-stopped",
                 memory: args.machine.memory,
+                // no swap: a database that swaps is slower than one that refuses work
+                memorySwap: args.machine.memory,
                 shmSize: Math.max(64, Math.floor(args.machine.memory / 4)),
                 // a fast shutdown; Docker's own SIGTERM waits for clients and its SIGKILL means crash recovery
                 stopSignal: "SIGINT",
@@ -163,7 +166,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
                     tests: ["CMD", "/usr/local/lib/citus-node/health.sh"],
                     interval: "10s",
                     timeout: "10s",
-                    startPeriod: "120s",
+                    startPeriod: "2m0s",
                     retries: 3,
                 },
                 labels: this.labels(args.spec.name),
@@ -175,7 +178,6 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 hooks: { beforeCreate: [this.clearContainer] },
             },
         );
-        const type = "pulumi-nodejs:dynamic/citus:Configuration";
         const configuration = new Configuration(
             name,
             {
@@ -192,7 +194,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 container: container.name,
                 containerId: container.id,
                 dockerHost: this.args.dockerHost ?? "",
-                urn: pulumi.createUrn(name, type, node),
+                self: selfUrn("Configuration", name, node),
             },
             { parent: node },
         );

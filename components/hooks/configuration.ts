@@ -23,7 +23,7 @@ export interface ConfigurationInputs {
     container: string;
     containerId: string;
     dockerHost: string;
-    urn?: string;
+    self?: string;
 }
 
 export type ConfigurationArgs = { [K in keyof ConfigurationInputs]: pulumi.Input<ConfigurationInputs[K]> };

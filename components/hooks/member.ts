@@ -16,7 +16,7 @@ export interface MemberInputs {
     access: Access;
     transferMode: string;
     /** Its own row in Pulumi's display. */
-    urn?: string;
+    self?: string;
 }
 
 export type MemberArgs = { [K in keyof MemberInputs]: pulumi.Input<MemberInputs[K]> };

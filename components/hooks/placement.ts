@@ -15,7 +15,7 @@ export interface PlacementInputs extends Omit<Wanted, "workers"> {
     /** The coordinator's host in pg_dist_node. */
     coordinatorHost: string;
     cluster: string;
-    urn?: string;
+    self?: string;
 }
 
 export type PlacementArgs = { [K in keyof Omit<PlacementInputs, "workers">]: pulumi.Input<PlacementInputs[K]> } & {

@@ -13,7 +13,7 @@ export interface PostDeployInputs {
     /** The coordinator's container. */
     container: string;
     dockerHost: string;
-    urn?: string;
+    self?: string;
 }
 
 export type PostDeployArgs = { [K in keyof PostDeployInputs]: pulumi.Input<PostDeployInputs[K]> };

@@ -12,6 +12,12 @@ export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
                 `Node.js ${process.version} can't load ${module}: put Node.js 22.18 or newer first on PATH (npm scripts bring their own).`,
             );
         }
+        // package.json has no "type", because Pulumi loads the program itself as CommonJS
+        const emit = process.emitWarning as (...args: unknown[]) => void;
+        (process as { emitWarning: unknown }).emitWarning = (...args: unknown[]) => {
+            if ((args[1] as { code?: string } | undefined)?.code !== "MODULE_TYPELESS_PACKAGE_JSON")
+                emit.apply(process, args);
+        };
         return import(`file://${process.cwd()}/${module}`);
     };
     return {

@@ -75,7 +75,7 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
 async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
     const docker = dockerEngine(inputs.dockerHost);
-    const report = progress(inputs.urn);
+    const report = progress(inputs.self);
     const began = Date.now();
     let said = "";
     while (Date.now() - began < READY_WITHIN) {
@@ -117,7 +117,7 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
             );
         }
         const began = Date.now();
-        progress(inputs.urn)(`restarting ${inputs.name} for ${settings.join(", ")}`);
+        progress(inputs.self)(`restarting ${inputs.name} for ${settings.join(", ")}`);
         try {
             await dockerEngine(inputs.dockerHost).getContainer(inputs.container).restart({ t: 60 });
             await waitUntilReady(inputs);
@@ -126,7 +126,7 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
             throw error;
         }
         note(
-            inputs.urn,
+            inputs.self,
             `${inputs.name} restarted in ${((Date.now() - began) / 1000).toFixed(1)} s for ${settings.join(", ")}`,
         );
     });
@@ -158,7 +158,7 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
         const restarts = restartNeeded(olds.settings, news.settings);
         if (changed.length > 0) {
             note(
-                news.urn,
+                news.self,
                 `${changed.join(", ")}${restarts.length > 0 ? `; ${restarts.join(", ")} needs a restart of ${news.name}, one node after another` : "; reloaded, no restart"}`,
             );
         }

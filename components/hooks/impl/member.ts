@@ -14,7 +14,7 @@ interface MemberState extends MemberInputs {
 const PATIENCE = 60_000;
 
 async function register(inputs: MemberInputs) {
-    const report = progress(inputs.urn);
+    const report = progress(inputs.self);
     // adds take the same lock; one after another in order is what they would do anyway
     return oneAtATime(`join ${inputs.coordinator.host}:${inputs.coordinator.port}`, () =>
         withSession(

@@ -46,7 +46,7 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
 }
 
 async function converge(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
-    const report = progress(inputs.urn);
+    const report = progress(inputs.self);
     const removedElsewhere: PlacementWorker[] = olds?.workers ?? [];
     return withSession(
         inputs.coordinator,
@@ -68,7 +68,7 @@ async function converge(inputs: PlacementInputs, olds: PlacementState | undefine
                     const counted =
                         placed.counted > 0 ? `; ${placed.counted} shards counted against their old copies` : "";
                     note(
-                        inputs.urn,
+                        inputs.self,
                         `moved ${placed.moved} shard groups, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
                     );
                 }
@@ -112,7 +112,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
     } catch (error) {
         if (changed)
             warn(
-                news.urn,
+                news.self,
                 `the coordinator can't be reached, so which shards will move is not known\n${(error as Error).message}`,
             );
         return { changes: changed };
@@ -122,7 +122,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
             throw new Error(explainBlockers(found.blockers));
         const settled = isSettled(found);
-        if (changed || !settled) note(news.urn, describeAssessment(found, olds.bytesPerSecond));
+        if (changed || !settled) note(news.self, describeAssessment(found, olds.bytesPerSecond));
         return { changes: changed || !settled };
     } finally {
         await session.close().catch(() => undefined);

@@ -56,9 +56,9 @@ async function runAll(inputs: PostDeployInputs): Promise<void> {
     const known = new Set(done.stdout.split("\n"));
     for (const [i, file] of inputs.files.entries()) {
         if (known.has(`${file.path} ${file.sha256}`)) continue;
-        progress(inputs.urn)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
+        progress(inputs.self)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
         await runOne(inputs, file);
-        note(inputs.urn, `ran ${file.path}`);
+        note(inputs.self, `ran ${file.path}`);
     }
 }
 
@@ -97,7 +97,7 @@ export async function diff(_id: string, olds: PostDeployInputs, news: PostDeploy
     if (comparable(olds) === comparable(news)) return { changes: false };
     const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
     const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));
-    if (fresh.length > 0) note(news.urn, `runs ${fresh.map((file) => file.path).join(", ")}`);
+    if (fresh.length > 0) note(news.self, `runs ${fresh.map((file) => file.path).join(", ")}`);
     return { changes: true };
 }
 
