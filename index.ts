@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { CitusCluster, caFile } from "./components/cluster.ts";
+import { CitusCluster } from "./components/cluster.ts";
 import { readConfig } from "./components/config.ts";
+import { caFile } from "./components/names.ts";
 
 const cluster = new CitusCluster("citus", readConfig());
 

@@ -9,11 +9,10 @@ import { Member } from "./hooks/member.ts";
 import { Placement } from "./hooks/placement.ts";
 import { PostDeploy } from "./hooks/postDeploy.ts";
 import { selfUrn } from "./hooks/self.ts";
+import { caFile, SUPERUSER } from "./names.ts";
 import { Security } from "./security.ts";
 import { nodeSettings, type Settings } from "./settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
-
-export const SUPERUSER = "postgres";
 
 export interface WorkerOutput {
     readonly name: string;
@@ -89,11 +88,6 @@ export class CitusCluster extends pulumi.ComponentResource {
             status: this.status,
         });
     }
-}
-
-/** Where clients on this machine find the CA's certificate, relative to the project. */
-export function caFile(stack: string): string {
-    return `.state/${stack}/ca.crt`;
 }
 
 function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {

@@ -118,7 +118,8 @@ export async function followJob(
     jobId: string,
     options: FollowOptions,
 ): Promise<{ done: number; bytes: number }> {
-    const began = Date.now();
+    let began = Date.now();
+    let moving = false;
     let lastChange = Date.now();
     let lastState = "";
     const reported = new Set<string>();
@@ -140,9 +141,14 @@ export async function followJob(
         }
         const bytesDone = done.reduce((sum, task) => sum + bytesOf(task), 0);
         const bytesTotal = moves.reduce((sum, task) => sum + bytesOf(task), 0);
-        const seconds = (Date.now() - began) / 1000;
         const seen = Math.min(bytesTotal, bytesDone + copied.bytes);
-        const rate = seconds > 1 ? seen / seconds : 0;
+        if (!moving && seen > 0) {
+            // the rate is of copying, not of waiting for the first move to begin
+            moving = true;
+            began = Date.now();
+        }
+        const seconds = (Date.now() - began) / 1000;
+        const rate = moving && seconds > 1 ? seen / seconds : 0;
         const failing = tasks.filter(
             (task) => task.retries > 0 && ["runnable", "running", "error"].includes(task.status) && task.message !== "",
         );

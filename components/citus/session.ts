@@ -1,4 +1,5 @@
 /** A connection to one node, with TLS verified and errors that quote the database and nothing secret. */
+import type { TLSSocket } from "node:tls";
 import pg from "pg";
 
 /** How to reach a node from where Pulumi runs. */
@@ -18,6 +19,8 @@ export interface Session {
     /** The node's name, for errors. */
     readonly node: string;
     query<T extends object = Record<string, unknown>>(sql: string, parameters?: readonly unknown[]): Promise<T[]>;
+    /** When the certificate that the node showed ends. */
+    certificateEnds(): Date | undefined;
     close(): Promise<void>;
 }
 
@@ -97,7 +100,12 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     " set_config('idle_in_transaction_session_timeout', '0', false), set_config('lock_timeout', '0', false)," +
                     " set_config('search_path', 'pg_catalog, public', false), set_config('row_security', 'off', false)",
             );
-            return { node, query, close: () => client.end() };
+            const certificateEnds = () => {
+                const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
+                const ends = stream.getPeerCertificate?.().valid_to;
+                return ends ? new Date(ends) : undefined;
+            };
+            return { node, query, certificateEnds, close: () => client.end() };
         } catch (error) {
             await client.end().catch(() => undefined);
             if (!passing(error) || Date.now() >= end) {

@@ -154,6 +154,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 destroyGraceSeconds: GRACE_SECONDS,
                 capabilities: { drops: ["ALL"] },
                 securityOpts: ["no-new-privileges"],
+                // a query or cancel request to a node whose address is gone fails in seconds, not in minutes (docs/decisions/0005)
+                sysctls: { "net.ipv4.tcp_syn_retries": "2", "net.ipv4.tcp_retries2": "6" },
                 logDriver: "json-file",
                 logOpts: { "max-size": "20m", "max-file": "5" },
                 mounts: [{ type: "volume", source: volume.name, target: NODE_HOME }],

@@ -1,0 +1,139 @@
+/** What a cluster looks like now, as data. Changes nothing. */
+import { type NodeRow, readNodes } from "./catalog.ts";
+import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
+import type { Session } from "./session.ts";
+
+export interface NodeHealth {
+    readonly name: string;
+    readonly state: "ready" | "leaving" | "unreachable" | "inactive" | "unsynced" | "unregistered";
+    readonly shards: number;
+    readonly bytes?: number;
+    readonly connections?: number;
+    readonly maxConnections?: number;
+    /** Days until the node's certificate ends. */
+    readonly certificateDays?: number;
+    /** Why the state is what it is, in the database's words. */
+    readonly reason?: string;
+}
+
+export interface ClusterHealth {
+    readonly postgres: string;
+    readonly citus: string;
+    readonly nodes: readonly NodeHealth[];
+    /** Moves that a rebalance would make now; 0 is balanced. */
+    readonly movesLeft: number;
+    readonly rebalance?: string;
+    /** Old copies of moved shards that wait to be dropped. */
+    readonly leftovers: number;
+    readonly problems: readonly string[];
+}
+
+const label = (host: string) => host.split(".")[0] ?? host;
+
+export interface HealthOptions {
+    /** A connection to a node by its name, or why there is none. */
+    readonly open: (name: string) => Promise<Session | Error>;
+    /** Workers that should be registered. */
+    readonly expected: readonly string[];
+}
+
+/** Reads everything that `npm run status` shows. */
+export async function readHealth(coordinator: Session, options: HealthOptions): Promise<ClusterHealth> {
+    const [versions] = await coordinator.query<{ postgres: string; citus: string }>(
+        `SELECT split_part(current_setting('server_version'), ' ', 1) AS postgres, substring(citus_version() FROM 'Citus ([0-9.]+)') AS citus`,
+    );
+    const rows = await readNodes(coordinator);
+    const shards = await coordinator.query<{ groupId: number; n: number }>(
+        `SELECT p.groupid AS "groupId", count(*)::int AS n FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid)
+           JOIN pg_dist_partition t USING (logicalrelid) WHERE NOT (t.partmethod = 'n' AND t.repmodel = 't') GROUP BY 1`,
+    );
+    const nodes = await Promise.all(
+        rows.map((row) => readNode(row, shards.find((s) => s.groupId === row.groupId)?.n ?? 0, options)),
+    );
+    const missing = options.expected
+        .filter((name) => !rows.some((row) => label(row.host) === name))
+        .map((name): NodeHealth => ({ name, state: "unregistered", shards: 0, reason: "not in pg_dist_node" }));
+    const reachable = nodes.every((node) => node.state !== "unreachable");
+    const [plan] = reachable
+        ? await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM get_rebalance_table_shards_plan()")
+        : [{ n: 0 }];
+    const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
+    const rebalance = await describeRebalance(coordinator);
+    const all = [...nodes, ...missing];
+    return {
+        postgres: versions?.postgres ?? "",
+        citus: versions?.citus ?? "",
+        nodes: all,
+        movesLeft: plan?.n ?? 0,
+        ...(rebalance === undefined ? {} : { rebalance }),
+        leftovers: cleanup?.n ?? 0,
+        problems: [
+            ...all
+                .filter((node) => node.state !== "ready")
+                .map((node) => `${node.name} is ${node.state}${node.reason ? `: ${node.reason}` : ""}`),
+            ...all
+                .filter((node) => node.certificateDays !== undefined && node.certificateDays < 30)
+                .map(
+                    (node) =>
+                        `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
+                ),
+        ],
+    };
+}
+
+async function readNode(row: NodeRow, shards: number, options: HealthOptions): Promise<NodeHealth> {
+    const name = label(row.host);
+    const session = await options.open(name);
+    if (session instanceof Error) {
+        return {
+            name,
+            state: "unreachable",
+            shards,
+            reason: session.message.split("\n")[1]?.trim() ?? session.message,
+        };
+    }
+    const [facts] = await session.query<{ bytes: string; connections: number; maxConnections: number }>(
+        `SELECT pg_database_size(current_database())::text AS bytes,
+                (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+                current_setting('max_connections')::int AS "maxConnections"`,
+    );
+    const state = !row.active
+        ? "inactive"
+        : !row.synced
+          ? "unsynced"
+          : row.groupId !== 0 && !row.holdsShards
+            ? "leaving"
+            : "ready";
+    const ends = session.certificateEnds();
+    return {
+        name,
+        state,
+        shards,
+        bytes: Number(facts?.bytes ?? 0),
+        connections: facts?.connections ?? 0,
+        maxConnections: facts?.maxConnections ?? 0,
+        ...(ends ? { certificateDays: Math.floor((ends.getTime() - Date.now()) / 86_400_000) } : {}),
+    };
+}
+
+async function describeRebalance(coordinator: Session): Promise<string | undefined> {
+    const jobId = await runningJob(coordinator);
+    if (!jobId) return undefined;
+    const tasks = await readTasks(coordinator, jobId);
+    const moves = tasks.filter((task) => task.shardId !== null);
+    const [copied] = await coordinator.query<{ done: number; total: number }>(
+        `SELECT coalesce(sum(least(target_shard_size, source_shard_size)), 0)::float8 AS done, coalesce(sum(source_shard_size), 0)::float8 AS total FROM get_rebalance_progress()`,
+    );
+    const trouble = tasks.find((task) => task.retries > 0 && task.message !== "" && task.status !== "done");
+    const progress: Progress = {
+        done: moves.filter((task) => task.status === "done").length,
+        total: moves.length,
+        bytesDone: copied?.done ?? 0,
+        bytesTotal: copied?.total ?? 0,
+        bytesPerSecond: 0,
+        secondsLeft: undefined,
+        now: undefined,
+        trouble: trouble ? firstLine(trouble.message) : undefined,
+    };
+    return describeProgress(progress);
+}

@@ -1,0 +1,101 @@
+/** Engine events to the few lines a person wants to see. */
+import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
+import type { ListrTask } from "listr2";
+
+interface Phase {
+    readonly title: string;
+    readonly types: readonly string[];
+    readonly done: Promise<void>;
+    readonly finish: (error?: Error) => void;
+    /** Operations begun and not ended. */
+    open: Set<string>;
+    names: Set<string>;
+    began?: number;
+    ended?: number;
+    say?: (text: string) => void;
+}
+
+const PHASES: readonly [title: string, types: readonly string[]][] = [
+    ["Building", ["docker:index/remoteImage:RemoteImage"]],
+    ["Creating", ["docker:index/container:Container", "pulumi-nodejs:dynamic/citus:Configuration"]],
+    ["Registering", ["pulumi-nodejs:dynamic/citus:Member"]],
+    ["Placing", ["pulumi-nodejs:dynamic/citus:Placement"]],
+    ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],
+];
+
+const nameOf = (urn: string) => (urn.split("::").at(-1) ?? "").replace(/^citus-/, "");
+const typeOf = (urn: string) => (urn.split("::").at(-2) ?? "").split("$").at(-1) ?? "";
+const plain = (text: string) => text.replace(/<\{%[^%]*%\}>/g, "").trim();
+
+export class Phases {
+    failed: Error | undefined;
+    private readonly messages: string[] = [];
+    private readonly phases: Phase[] = PHASES.map(([title, types]) => {
+        let finish: Phase["finish"] = () => undefined;
+        const done = new Promise<void>((resolve, reject) => {
+            finish = (error) => (error ? reject(error) : resolve());
+        });
+        done.catch(() => undefined);
+        return { title, types, done, finish, open: new Set(), names: new Set() };
+    });
+
+    private phaseOf(urn: string): Phase | undefined {
+        return this.phases.find((phase) => phase.types.includes(typeOf(urn)));
+    }
+
+    take(event: EngineEvent): void {
+        const before = event.resourcePreEvent?.metadata;
+        const after = event.resOutputsEvent?.metadata ?? event.resOpFailedEvent?.metadata;
+        if (before && before.op !== "same") {
+            const phase = this.phaseOf(before.urn);
+            if (phase) {
+                phase.began ??= Date.now();
+                phase.open.add(before.urn + before.op);
+                phase.names.add(nameOf(before.urn));
+                phase.say?.([...phase.names].sort().join(", "));
+            }
+        }
+        if (after && after.op !== "same") {
+            const phase = this.phaseOf(after.urn);
+            phase?.open.delete(after.urn + after.op);
+            if (phase && phase.open.size === 0) phase.ended = Date.now();
+        }
+        const said = event.diagnosticEvent;
+        if (said && said.severity === "error") this.messages.push(plain(said.message));
+        if (said?.urn && said.severity === "info")
+            this.phaseOf(said.urn)?.say?.(plain(said.message).split("\n")[0] ?? "");
+    }
+
+    /** What went wrong, without Pulumi's frame around it. */
+    errors(): string {
+        const own = this.messages.filter(
+            (message) => !/^(update failed|preview failed|resource .* has a problem)$/.test(message),
+        );
+        return [...new Set(own)].join("\n\n");
+    }
+
+    end(error?: Error): void {
+        this.failed = error;
+        for (const phase of this.phases) phase.finish(error && phase.open.size > 0 ? error : undefined);
+    }
+
+    /** One task a phase; those that had nothing to do say so. */
+    tasks(): ListrTask[] {
+        return this.phases.map((phase) => ({
+            title: phase.title,
+            task: async (_context, task) => {
+                phase.say = (text) => {
+                    task.output = text;
+                };
+                await phase.done;
+                const title = phase.title.padEnd(16);
+                if (phase.began === undefined) {
+                    task.title = `${title}nothing to do`;
+                    return;
+                }
+                const seconds = (((phase.ended ?? Date.now()) - phase.began) / 1000).toFixed(0);
+                task.title = `${title}${[...phase.names].sort().join(", ")}   ok   ${seconds} s`;
+            },
+        }));
+    }
+}

@@ -1,0 +1,10 @@
+/** shellcheck over every shell file, where shellcheck is installed; `bash -n` everywhere. */
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+
+const files = [...globSync("scripts/node/*.sh"), ".ci/run"];
+const syntax = spawnSync("bash", ["-n", ...files], { stdio: "inherit" });
+if (syntax.status !== 0) process.exit(1);
+const checked = spawnSync("shellcheck", ["--external-sources", ...files], { stdio: "inherit" });
+if (checked.error) console.log("shellcheck is not installed: shell files were only parsed (CI runs it)");
+else process.exit(checked.status ?? 1);

@@ -1,0 +1,41 @@
+/** psql on the coordinator, TLS verified, password supplied: npm run psql -- -c 'SELECT 1' */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { caFile } from "../components/names.ts";
+import { fail, ROOT, readOutputs, selectedStack } from "./lib/project.ts";
+
+try {
+    const stack = await selectedStack();
+    const outputs = await readOutputs();
+    if (!stack || !outputs) throw new Error("There is no cluster: run npm start first.");
+    if (spawnSync("psql", ["--version"]).error) {
+        throw new Error(
+            "psql is not on PATH: install PostgreSQL's client (Debian: postgresql-client, macOS: libpq), then try again.",
+        );
+    }
+    const ca = join(ROOT, caFile(stack));
+    if (!existsSync(ca)) {
+        mkdirSync(dirname(ca), { recursive: true });
+        writeFileSync(ca, outputs.caCertificate);
+    }
+    const url = new URL(outputs.connectionString);
+    const child = spawn("psql", process.argv.slice(2), {
+        stdio: "inherit",
+        cwd: process.env.INIT_CWD ?? process.cwd(),
+        env: {
+            ...process.env,
+            PGHOST: outputs.coordinator.host,
+            PGPORT: String(outputs.coordinator.port),
+            PGUSER: url.username,
+            PGPASSWORD: outputs.password,
+            PGDATABASE: url.pathname.slice(1),
+            PGSSLMODE: "verify-full",
+            PGSSLROOTCERT: ca,
+        },
+    });
+    process.on("SIGINT", () => undefined);
+    child.on("exit", (code, signal) => process.exit(signal ? 130 : (code ?? 1)));
+} catch (error) {
+    fail(error);
+}

@@ -1,0 +1,67 @@
+/** Preflight, then `pulumi up` of the selected stack (dev at first), then how to go on. */
+import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
+import { Listr } from "listr2";
+import { Phases } from "./lib/phases.ts";
+import { checkCli, explainFindings, preflight } from "./lib/preflight.ts";
+import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
+import { accessFrom, readClusterHealth, renderStatus } from "./lib/report.ts";
+import { stackArgs, useStack } from "./lib/stack.ts";
+
+async function start(): Promise<void> {
+    const cli = await pulumiCommand({ install: () => console.log("Downloading the Pulumi CLI (once)...") }).catch(
+        (error: Error) => error,
+    );
+    const name = cli instanceof Error ? DEFAULT_STACK : ((await selectedStack()) ?? DEFAULT_STACK);
+    const stack = cli instanceof Error ? undefined : await useStack(name);
+    const args = await stackArgs(stack, name);
+    const running = stack !== undefined && (await readOutputs()) !== undefined;
+    const findings = [...(await preflight(args, running)), checkCli(cli)];
+    if (findings.some((finding) => finding.todo !== "")) {
+        console.error(explainFindings(findings));
+        process.exit(1);
+    }
+    console.log(
+        `Checking        ${findings.map(({ what, found }) => (what === "Docker engine" || what === "Pulumi CLI" ? `${what} ${found}` : found)).join(" · ")}   ok`,
+    );
+    if (stack === undefined) return;
+
+    const phases = new Phases();
+    const up = stack
+        .up({ onEvent: (event: EngineEvent) => phases.take(event), suppressOutputs: true, suppressProgress: true })
+        .then(
+            () => phases.end(),
+            () => phases.end(new Error(phases.errors() || "pulumi up failed")),
+        )
+        .finally(() => tidyStackFile(name));
+    await new Listr(phases.tasks(), {
+        concurrent: true,
+        exitOnError: false,
+        fallbackRenderer: "simple",
+        rendererOptions: { collapseErrors: false, showErrorMessage: false },
+        fallbackRendererOptions: { timestamp: undefined },
+    }).run();
+    await up;
+    if (phases.failed) {
+        console.error(`\n${phases.failed.message}`);
+        process.exit(1);
+    }
+    const outputs = await readOutputs();
+    if (!outputs) throw new Error("pulumi up left no outputs");
+    const access = accessFrom(outputs, outputs.coordinator.port);
+    const select = name === DEFAULT_STACK ? "" : ` (stack ${name})`;
+    console.log(`\n${outputs.status}${select}\n`);
+    console.log(renderStatus(name, await readClusterHealth(outputs)));
+    console.log(`
+  connect   npm run psql
+  or        psql "host=${access.host} port=${access.port} dbname=${access.database} user=${access.user} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
+            password: npm run -s pulumi -- stack output password --show-secrets
+  look      npm run status
+  grow      npm run pulumi -- config set citus:workers ${outputs.workers.length + 2} && npm run pulumi -- up --yes
+  stop      npm run down   (deletes the data)`);
+}
+
+try {
+    await start();
+} catch (error) {
+    fail(error);
+}

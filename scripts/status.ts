@@ -1,0 +1,32 @@
+/** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
+import { fail, readOutputs, selectedStack } from "./lib/project.ts";
+import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
+
+const json = process.argv.includes("--json");
+try {
+    const stack = await selectedStack();
+    const outputs = stack ? await readOutputs() : undefined;
+    if (!stack || !outputs) {
+        console.error("There is no cluster: run npm start first.");
+        process.exit(2);
+    }
+    try {
+        const health = await readClusterHealth(outputs);
+        console.log(
+            json
+                ? JSON.stringify({ stack, healthy: isHealthy(health), ...health }, null, 2)
+                : renderStatus(stack, health),
+        );
+        process.exit(isHealthy(health) ? 0 : 1);
+    } catch (error) {
+        const message = (error as Error).message;
+        if (json) console.log(JSON.stringify({ stack, healthy: null, error: message }, null, 2));
+        else
+            console.error(
+                `${stack}: can't tell\n${message}\nIf its containers are gone: npm run pulumi -- up --refresh`,
+            );
+        process.exit(2);
+    }
+} catch (error) {
+    fail(error);
+}

@@ -1,0 +1,311 @@
+/** What the e2e and chaos tests share: throw-away stacks of their own on the real engine. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { type Access, connect, type Session } from "../components/citus/session.ts";
+import type { Outputs } from "../scripts/lib/project.ts";
+
+export const ROOT = join(import.meta.dirname, "..");
+
+export interface Ran {
+    readonly code: number;
+    readonly stdout: string;
+    readonly stderr: string;
+    /** Both, in the order in which they came. */
+    readonly output: string;
+}
+
+/** A copy of what git knows of this project, with the installed packages linked in. */
+export function copyProject(): string {
+    const dir = mkdtempSync(join(tmpdir(), "citus-test-"));
+    const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+        cwd: ROOT,
+        encoding: "utf8",
+    });
+    for (const file of files.split("\n")) {
+        if (file === "" || !existsSync(join(ROOT, file))) continue;
+        mkdirSync(dirname(join(dir, file)), { recursive: true });
+        cpSync(join(ROOT, file), join(dir, file));
+    }
+    symlinkSync(join(ROOT, "node_modules"), join(dir, "node_modules"));
+    return dir;
+}
+
+/** Runs a command to its end. */
+export function run(
+    command: string,
+    args: readonly string[],
+    options: { cwd: string; env?: NodeJS.ProcessEnv; input?: string },
+): Promise<Ran> {
+    const child = spawn(command, [...args], {
+        cwd: options.cwd,
+        env: options.env ?? process.env,
+        stdio: ["pipe", "pipe", "pipe"],
+    });
+    child.stdin?.end(options.input ?? "");
+    return collect(child);
+}
+
+export function collect(child: ChildProcess): Promise<Ran> {
+    let stdout = "";
+    let stderr = "";
+    let output = "";
+    child.stdout?.on("data", (chunk) => {
+        stdout += chunk;
+        output += chunk;
+    });
+    child.stderr?.on("data", (chunk) => {
+        stderr += chunk;
+        output += chunk;
+    });
+    return new Promise((resolve) => child.on("close", (code) => resolve({ code: code ?? -1, stdout, stderr, output })));
+}
+
+/** One stack in its own copy of the project, with its own state. */
+export class TestStack {
+    readonly dir: string;
+    readonly name: string;
+    readonly env: NodeJS.ProcessEnv;
+    private sessions = new Map<string, Session>();
+
+    private constructor(dir: string, name: string) {
+        this.dir = dir;
+        this.name = name;
+        mkdirSync(join(dir, ".state", "pulumi"), { recursive: true });
+        this.env = {
+            ...process.env,
+            PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter),
+            PULUMI_BACKEND_URL: `file://${join(dir, ".state", "pulumi")}`,
+            PULUMI_CONFIG_PASSPHRASE: "test",
+            PULUMI_SKIP_UPDATE_CHECK: "true",
+        };
+    }
+
+    /** @param config as `citus:` keys without the prefix; objects are written as such */
+    static async make(
+        config: Record<string, unknown> = {},
+        name = `t-${randomBytes(3).toString("hex")}`,
+    ): Promise<TestStack> {
+        const stack = new TestStack(copyProject(), name);
+        const made = await stack.pulumi(["stack", "init", name]);
+        if (made.code !== 0) throw new Error(made.output);
+        await stack.config({ protect: false, ...config });
+        return stack;
+    }
+
+    /** Sets `citus:` keys; undefined removes one. */
+    async config(config: Record<string, unknown>): Promise<void> {
+        for (const [key, value] of Object.entries(config)) {
+            const args =
+                value === undefined
+                    ? ["config", "rm", `citus:${key}`]
+                    : [
+                          "config",
+                          "set",
+                          `citus:${key}`,
+                          "--",
+                          typeof value === "string" ? value : JSON.stringify(value),
+                      ];
+            const set = await this.pulumi(args);
+            if (set.code !== 0) throw new Error(set.output);
+        }
+    }
+
+    pulumi(args: readonly string[]): Promise<Ran> {
+        return run(
+            "pulumi",
+            [...args, ...(["stack"].includes(args[0] ?? "") && args[1] === "init" ? [] : ["--stack", this.name])],
+            { cwd: this.dir, env: this.env },
+        );
+    }
+
+    /** Starts a command and leaves it running in a process group of its own. */
+    start(args: readonly string[]): ChildProcess {
+        return spawn("pulumi", [...args, "--stack", this.name], {
+            cwd: this.dir,
+            env: this.env,
+            stdio: ["ignore", "pipe", "pipe"],
+            detached: true,
+        });
+    }
+
+    /** `pulumi up`, which must succeed. */
+    async up(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
+        const ran = await this.tryUp(config, args);
+        if (ran.code !== 0) throw new Error(`pulumi up failed:\n${ran.output}`);
+        return ran;
+    }
+
+    async tryUp(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
+        await this.config(config);
+        await this.closeSessions();
+        return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
+    }
+
+    async outputs(): Promise<Outputs> {
+        const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
+        if (code !== 0) throw new Error(output);
+        return JSON.parse(stdout) as Outputs;
+    }
+
+    /** How a client on this machine reaches a node; `coordinator` or a worker's name. */
+    async access(node = "coordinator"): Promise<Access> {
+        const outputs = await this.outputs();
+        const port =
+            node === "coordinator" ? outputs.coordinator.port : outputs.workers.find((w) => w.name === node)?.port;
+        if (port === undefined) throw new Error(`no node ${node}`);
+        const url = new URL(outputs.connectionString);
+        return {
+            host: "127.0.0.1",
+            port,
+            serverName: "localhost",
+            ca: outputs.caCertificate,
+            user: "postgres",
+            password: outputs.password,
+            database: url.pathname.slice(1),
+        };
+    }
+
+    /** A connection that is kept until the next `up`. */
+    async session(node = "coordinator"): Promise<Session> {
+        let session = this.sessions.get(node);
+        if (!session) {
+            session = await connect(await this.access(node), node, { patience: 30_000 });
+            this.sessions.set(node, session);
+        }
+        return session;
+    }
+
+    async sql<T extends object = Record<string, unknown>>(
+        query: string,
+        parameters?: readonly unknown[],
+    ): Promise<T[]> {
+        return (await this.session()).query<T>(query, parameters);
+    }
+
+    async closeSessions(): Promise<void> {
+        for (const session of this.sessions.values()) await session.close().catch(() => undefined);
+        this.sessions.clear();
+    }
+
+    /** Full name of a node's container. */
+    container(node: string): string {
+        return docker([
+            "ps",
+            "-a",
+            "--filter",
+            `label=citus.cluster=citus-${this.name}`,
+            "--filter",
+            `label=citus.node=${node}`,
+            "--format",
+            "{{.Names}}",
+        ]).trim();
+    }
+
+    /** What Docker still has of this stack. */
+    leftovers(): string[] {
+        const filter = `label=citus.cluster=citus-${this.name}`;
+        return [
+            docker(["ps", "-aq", "--filter", filter]),
+            docker(["volume", "ls", "-q", "--filter", filter]),
+            docker(["network", "ls", "-q", "--filter", filter]),
+        ]
+            .join("\n")
+            .split("\n")
+            .filter((line) => line !== "");
+    }
+
+    write(path: string, content: string): void {
+        mkdirSync(dirname(join(this.dir, path)), { recursive: true });
+        writeFileSync(join(this.dir, path), content);
+    }
+
+    /** Destroys the cluster and the copy; what is left over is removed by label and reported. */
+    async destroy(): Promise<void> {
+        await this.closeSessions();
+        await this.pulumi(["cancel", "--yes"]).catch(() => undefined);
+        const ran = await this.pulumi(["destroy", "--yes", "--skip-preview"]);
+        const filter = `label=citus.cluster=citus-${this.name}`;
+        for (const id of docker(["ps", "-aq", "--filter", filter]).split("\n").filter(Boolean))
+            docker(["rm", "-f", id]);
+        for (const id of docker(["volume", "ls", "-q", "--filter", filter]).split("\n").filter(Boolean))
+            docker(["volume", "rm", id]);
+        for (const id of docker(["network", "ls", "-q", "--filter", filter]).split("\n").filter(Boolean))
+            docker(["network", "rm", id]);
+        rmSync(this.dir, { recursive: true, force: true });
+        if (ran.code !== 0) throw new Error(`pulumi destroy failed:\n${ran.output}`);
+    }
+}
+
+export function docker(args: readonly string[]): string {
+    return execFileSync("docker", [...args], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** What the e2e tests need and this machine lacks, each with what to do; the tests fail with it rather than skip. */
+export function missing(): string[] {
+    const found: string[] = [];
+    const works = (command: string, args: string[]) => {
+        try {
+            execFileSync(command, args, {
+                stdio: "ignore",
+                env: { ...process.env, PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter) },
+            });
+            return true;
+        } catch {
+            return false;
+        }
+    };
+    if (!works("docker", ["info"])) found.push("a Docker engine that this user reaches (docker info)");
+    if (!works("pulumi", ["version"])) found.push("the Pulumi CLI on PATH (npm start downloads one into .state/cli)");
+    if (!works("psql", ["--version"])) found.push("psql on PATH");
+    return found;
+}
+
+/** Fails, naming what is missing. */
+export function requireEngine(): void {
+    const found = missing();
+    if (found.length > 0) throw new Error(`the end-to-end tests can't run here; missing:\n  ${found.join("\n  ")}`);
+}
+
+/** The schema that every test uses: a multi-tenant application. */
+export const SCHEMA = `
+CREATE TABLE companies (id bigint PRIMARY KEY, name text NOT NULL, balance bigint NOT NULL DEFAULT 0);
+CREATE TABLE users (company_id bigint REFERENCES companies (id), id bigint, email text NOT NULL, PRIMARY KEY (company_id, id));
+CREATE TABLE projects (company_id bigint, id bigint, name text, PRIMARY KEY (company_id, id));
+CREATE TABLE plans (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE notes (id int PRIMARY KEY, body text NOT NULL);
+SELECT create_reference_table('plans');
+SELECT create_distributed_table('companies', 'id');
+SELECT create_distributed_table('users', 'company_id', colocate_with => 'companies');
+SELECT create_distributed_table('projects', 'company_id', colocate_with => 'companies');
+`;
+
+export const TABLES = ["companies", "users", "projects", "plans", "notes"] as const;
+
+/** Rows for the schema: \`companies\` companies with 10 users and 20 projects each. */
+export function seed(companies: number): string {
+    return `
+INSERT INTO plans SELECT i, 'plan ' || i FROM generate_series(1, 10) i;
+INSERT INTO notes SELECT i, md5(i::text) FROM generate_series(1, 500) i;
+INSERT INTO companies SELECT i, 'company ' || i, 1000 FROM generate_series(1, ${companies}) i;
+INSERT INTO users SELECT c, u, md5((c * 1000 + u)::text) || '@example.com' FROM generate_series(1, ${companies}) c, generate_series(1, 10) u;
+INSERT INTO projects SELECT c, p, repeat(md5((c * p)::text), 4) FROM generate_series(1, ${companies}) c, generate_series(1, 20) p;
+`;
+}
+
+/** Count and checksum of each table, as the coordinator sees them. */
+export async function fingerprint(
+    session: Session,
+    tables: readonly string[] = TABLES,
+): Promise<Record<string, string>> {
+    const result: Record<string, string> = {};
+    for (const table of tables) {
+        const [row] = await session.query<{ print: string }>(
+            `SELECT count(*) || ' rows, ' || coalesce(sum(('x' || substr(md5(t::text), 1, 12))::bit(48)::bigint), 0) AS print FROM ${table} t`,
+        );
+        result[table] = row?.print ?? "";
+    }
+    return result;
+}
