@@ -2,6 +2,7 @@
  * `citus:*` configuration to validated arguments. The only file that reads configuration; every mistake is
  * collected and reported at once.
  */
+import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { type Overrides, OWNED } from "./settings.ts";
@@ -414,6 +415,19 @@ export function explain(mistakes: readonly Mistake[]): string {
     );
 }
 
+function missingFiles(files: readonly string[]): Mistake[] {
+    return files.flatMap((file, i) =>
+        existsSync(file)
+            ? []
+            : [
+                  {
+                      path: `postDeploy.${i}`,
+                      message: `must be a file of this project, got "${file}", which is not there`,
+                  },
+              ],
+    );
+}
+
 /**
  * Reads and validates this stack's configuration.
  * @throws pulumi.RunError naming every mistake
@@ -427,6 +441,7 @@ export function readConfig(): ClusterArgs {
             .map(([key, value]) => [key.slice(prefix.length), value]),
     );
     const result = validate({ stack: pulumi.getStack(), values });
-    if ("mistakes" in result) throw new pulumi.RunError(explain(result.mistakes));
+    const mistakes = "mistakes" in result ? result.mistakes : missingFiles(result.args.postDeploy);
+    if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
     return result.args;
 }

@@ -17,8 +17,8 @@ export interface Ran {
     readonly output: string;
 }
 
-/** A copy of what git knows of this project, with the installed packages linked in. */
-export function copyProject(): string {
+/** A copy of what git knows of this project, with the installed packages linked in unless `packages` is false. */
+export function copyProject(packages = true): string {
     const dir = mkdtempSync(join(tmpdir(), "citus-test-"));
     const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
         cwd: ROOT,
@@ -29,7 +29,7 @@ export function copyProject(): string {
         mkdirSync(dirname(join(dir, file)), { recursive: true });
         cpSync(join(ROOT, file), join(dir, file));
     }
-    symlinkSync(join(ROOT, "node_modules"), join(dir, "node_modules"));
+    if (packages) symlinkSync(join(ROOT, "node_modules"), join(dir, "node_modules"));
     return dir;
 }
 
@@ -114,16 +114,17 @@ export class TestStack {
     }
 
     pulumi(args: readonly string[]): Promise<Ran> {
-        return run(
-            "pulumi",
-            [...args, ...(["stack"].includes(args[0] ?? "") && args[1] === "init" ? [] : ["--stack", this.name])],
-            { cwd: this.dir, env: this.env },
-        );
+        return run("pulumi", this.onThisStack(args), { cwd: this.dir, env: this.env });
+    }
+
+    private onThisStack([command = "", ...rest]: readonly string[]): string[] {
+        const selects = !(command === "stack" && rest[0] === "init");
+        return [command, ...(selects ? ["--stack", this.name] : []), ...rest];
     }
 
     /** Starts a command and leaves it running in a process group of its own. */
     start(args: readonly string[]): ChildProcess {
-        return spawn("pulumi", [...args, "--stack", this.name], {
+        return spawn("pulumi", this.onThisStack(args), {
             cwd: this.dir,
             env: this.env,
             stdio: ["ignore", "pipe", "pipe"],

@@ -98,7 +98,7 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             await query(
                 "SELECT set_config('statement_timeout', '0', false), set_config('idle_session_timeout', '0', false)," +
                     " set_config('idle_in_transaction_session_timeout', '0', false), set_config('lock_timeout', '0', false)," +
-                    " set_config('search_path', 'pg_catalog, public', false), set_config('row_security', 'off', false)",
+                    " set_config('search_path', 'public', false), set_config('row_security', 'off', false)",
             );
             const certificateEnds = () => {
                 const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;

@@ -166,7 +166,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 ports: [{ internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" }],
                 healthcheck: {
                     tests: ["CMD", "/usr/local/lib/citus-node/health.sh"],
-                    interval: "10s",
+                    interval: "15s",
                     timeout: "10s",
                     startPeriod: "2m0s",
                     retries: 3,

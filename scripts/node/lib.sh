@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What the node scripts share: where things are, and how to say what happens.
+# shellcheck disable=SC2034  # used by the scripts that read this file
 set -euo pipefail
 
 # Overridden in the scripts' own tests only.

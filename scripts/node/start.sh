@@ -48,7 +48,7 @@ wait_for_configuration() {
 make_database() {
     local database
     database=$(cat "$current/database")
-    mkdir -p -m 0700 "$boot"
+    install -d -m 0700 "$boot"
     "$pgbin/pg_ctl" start -D "$making" -w -s -t 120 -l "$home/boot.log" \
         -o "-c listen_addresses='' -c unix_socket_directories='$boot' -c fsync=off" \
         || { cat "$home/boot.log" >&2; die 72 "the new server did not start"; }
@@ -68,7 +68,7 @@ put_in_place() {
 }
 
 take_lock
-mkdir -p -m 0700 "$socket" "$home/conf"
+install -d -m 0700 "$socket" "$home/conf"
 rm -f "$socket"/.s.PGSQL.*
 if [ ! -d "$pgdata" ]; then
     # the marker says that there was a database: an empty one in its place would hide the loss
