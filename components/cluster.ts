@@ -91,12 +91,14 @@ export class CitusCluster extends pulumi.ComponentResource {
 }
 
 function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
-    const machine = spec.role === "coordinator" ? args.coordinator : args.worker;
+    const [machine, other] =
+        spec.role === "coordinator" ? [args.coordinator, args.worker] : [args.worker, args.coordinator];
     return nodeSettings(
         {
             role: spec.role,
             memory: machine.memory,
             cores: machine.cores,
+            otherMemory: other.memory,
             workers: args.workers,
             shardCount: args.shardCount,
         },

@@ -6,9 +6,11 @@ import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { type Overrides, OWNED } from "./settings.ts";
-import { nodeHost, workerIndex } from "./topology.ts";
+import { nodeHost, workerIndex, workerIndexes } from "./topology.ts";
 
 export const MAX_WORKERS = 200;
+/** The highest worker number there may be: so many ports are kept free for a cluster. */
+export const HIGHEST_INDEX = 255;
 
 export interface MachineArgs {
     /** Memory of each such node in MiB; PostgreSQL is sized for it. @default 1024 */
@@ -122,33 +124,33 @@ const memory = z.any().transform((value, context) => {
     return mib;
 });
 
+/** Not settings but directives of postgresql.conf. */
+const DIRECTIVES = ["include", "include_dir", "include_if_exists"];
+
+function settingMistake(name: string, value: unknown): string | undefined {
+    const key = name.toLowerCase();
+    if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(key))
+        return `has no setting ${shown(name)}: not the name of a PostgreSQL setting`;
+    if (DIRECTIVES.includes(key))
+        return `can't set ${name} (got ${shown(value)}): it is a directive for files - list the settings here`;
+    if (Object.hasOwn(OWNED, key)) return `can't set ${name} (got ${shown(value)}): ${OWNED[key]}`;
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+        return `must give ${name} a text, a number, true or false, got ${shown(value)} - for example "16MB"`;
+    }
+    if (/[\n\r\0]/.test(String(value)))
+        return `has a line break in ${name}, got ${shown(value)} - write it on one line`;
+    return undefined;
+}
+
 const settingsMap = z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]), {
+    .record(z.string(), z.unknown(), {
         error: (issue) =>
             `must be a map of PostgreSQL settings, got ${shown(issue.input)} - for example {"work_mem": "16MB"}`,
     })
     .transform((values, context) => {
         for (const [name, value] of Object.entries(values)) {
-            const reason = OWNED[name.toLowerCase()];
-            if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/i.test(name)) {
-                context.issues.push({
-                    code: "custom",
-                    input: name,
-                    message: `has no setting ${shown(name)}: not the name of a PostgreSQL setting`,
-                });
-            } else if (reason !== undefined) {
-                context.issues.push({
-                    code: "custom",
-                    input: name,
-                    message: `can't set ${name} (got ${shown(value)}): ${reason}`,
-                });
-            } else if (/[\n\r\0]/.test(String(value))) {
-                context.issues.push({
-                    code: "custom",
-                    input: name,
-                    message: `has a line break in the value of ${name}`,
-                });
-            }
+            const message = settingMistake(name, value);
+            if (message) context.issues.push({ code: "custom", input: value, message });
         }
         return Object.fromEntries(
             Object.entries(values).map(([name, value]) => [
@@ -221,34 +223,29 @@ const schema = z.object({
         { all: settingsMap.default({}), coordinator: settingsMap.default({}), workers: settingsMap.default({}) },
         "an object",
     ),
-    rebalance: z
-        .preprocess(
-            (value) => (value === true ? {} : value === false ? { enabled: false } : value),
-            strictObject(
-                {
-                    enabled: z
-                        .boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` })
-                        .default(true),
-                    strategy: oneOf(["by_disk_size", "by_shard_count"]).default("by_disk_size"),
-                    transferMode: oneOf(["auto", "force_logical", "block_writes"]).default("auto"),
-                    threshold: z
-                        .number({ error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}` })
-                        .refine((n) => n >= 0 && n <= 1, {
-                            error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}`,
-                        })
-                        .optional(),
-                },
-                "true, false or an object",
-            ),
-        )
-        .refine(
-            (value) => value.threshold === undefined || value.strategy === "by_disk_size" || value.threshold === 0,
+    rebalance: z.preprocess(
+        (value) => (value === true ? {} : value === false ? { enabled: false } : value),
+        strictObject(
             {
-                path: ["threshold"],
-                error: (issue) =>
-                    `only works with the strategy by_disk_size, got ${shown((issue.input as RebalanceArgs).threshold)} - by_shard_count always levels to one shard group`,
+                enabled: z
+                    .boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` })
+                    .default(true),
+                strategy: oneOf(["by_disk_size", "by_shard_count"]).default("by_disk_size"),
+                transferMode: oneOf(["auto", "force_logical", "block_writes"]).default("auto"),
+                threshold: z
+                    .preprocess(
+                        (value) => parse("number", value),
+                        z
+                            .number({ error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}` })
+                            .refine((n) => n >= 0 && n <= 1, {
+                                error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}`,
+                            }),
+                    )
+                    .optional(),
             },
+            "true, false or an object",
         ),
+    ),
     postDeploy: z
         .array(z.any(), {
             error: (issue) => `must be a list of SQL files, got ${shown(issue.input)} - for example ["schema.sql"]`,
@@ -344,7 +341,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         return parsed === undefined || parsed === "" ? fallback : parsed;
     };
     const citusVersion = value("citusVersion", "14.0.1");
-    const parsed = schema.safeParse({
+    const raw: Record<Key, unknown> = {
         platform: value("platform", "docker"),
         name: value("name", `citus-${source.stack}`),
         workers: value("workers", 2),
@@ -361,7 +358,8 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         postDeploy: value("postDeploy", []),
         protect: value("protect", source.stack !== "dev"),
         dockerHost: value("dockerHost", undefined),
-    });
+    };
+    const parsed = schema.safeParse(raw);
     if (!parsed.success) {
         const versionIsWrong = parsed.error.issues.some((issue) => issue.path[0] === "citusVersion");
         for (const issue of parsed.error.issues) {
@@ -369,35 +367,69 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
             if (issue.path[0] === "image" && versionIsWrong && source.values.image === undefined) continue;
             mistakes.push({ path: issue.path.join("."), message: issue.message });
         }
-    } else {
-        mistakes.push(...crossChecks(parsed.data));
     }
+    mistakes.push(...crossChecks(raw).filter((found) => !mistakes.some((known) => known.path === found.path)));
     return mistakes.length > 0 || !parsed.success ? { mistakes } : { args: parsed.data };
 }
 
-/** Rules that need more than one key. */
-function crossChecks(args: ClusterArgs): Mistake[] {
+const record = (value: unknown): Record<string, unknown> =>
+    value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+
+/** Rules that need more than one key. They look at what was given, so that other mistakes do not hide theirs. */
+function crossChecks(raw: Record<Key, unknown>): Mistake[] {
     const mistakes: Mistake[] = [];
-    const longest = nodeHost(`worker-${args.workers + args.retire.length}`, args.name);
-    if (longest.length > 64) {
+    const workers = Number.isInteger(raw.workers) ? Math.max(0, Math.min(MAX_WORKERS, raw.workers as number)) : 0;
+    const retired = (Array.isArray(raw.retire) ? raw.retire : []).flatMap((name) =>
+        typeof name === "string" ? (workerIndex(name) ?? []) : [],
+    );
+    const highest = workerIndexes(workers, retired).at(-1) ?? 0;
+    if (highest > HIGHEST_INDEX) {
         mistakes.push({
-            path: "name",
-            message: `makes ${longest}, longer than the 64 characters a certificate allows - choose a shorter name`,
+            path: "retire",
+            message: `leaves worker-${highest} to be made, and ${HIGHEST_INDEX} is the highest - take names that may come back out of the list`,
         });
     }
-    for (const [part, settings] of Object.entries(args.settings)) {
-        const connections = Number((settings as Record<string, string>).max_connections);
-        const prepared = Number((settings as Record<string, string>).max_prepared_transactions);
-        if (connections > 0 && connections < 40) {
+    if (typeof raw.name === "string") {
+        const longest = nodeHost(`worker-${HIGHEST_INDEX}`, raw.name);
+        if (longest.length > 64) {
             mistakes.push({
-                path: `settings.${part}.max_connections`,
-                message: `must be at least 40, got ${connections} - nodes, shard moves and health checks need that many`,
+                path: "name",
+                message: `makes ${longest}, longer than the 64 characters a certificate allows - choose a shorter name`,
             });
         }
-        if ((settings as Record<string, string>).max_prepared_transactions !== undefined && !(prepared > 0)) {
+    }
+    if (Number.isInteger(raw.port) && (raw.port as number) + highest > 65_535) {
+        mistakes.push({
+            path: "port",
+            message: `must leave room for worker-${highest} below 65536, got ${raw.port} - at most ${65_535 - highest}`,
+        });
+    }
+    const rebalance = record(raw.rebalance);
+    if (
+        rebalance.strategy === "by_shard_count" &&
+        rebalance.threshold !== undefined &&
+        Number(rebalance.threshold) !== 0
+    ) {
+        mistakes.push({
+            path: "rebalance.threshold",
+            message: `only works with the strategy by_disk_size, got ${shown(rebalance.threshold)} - by_shard_count always levels to one shard group`,
+        });
+    }
+    for (const [part, given] of Object.entries(record(raw.settings))) {
+        const settings = Object.fromEntries(
+            Object.entries(record(given)).map(([name, value]) => [name.toLowerCase(), value]),
+        );
+        const least = Math.max(40, 30 + workers);
+        if (settings.max_connections !== undefined && !(Number(settings.max_connections) >= least)) {
+            mistakes.push({
+                path: `settings.${part}.max_connections`,
+                message: `must be at least ${least}, got ${shown(settings.max_connections)} - ${workers} workers, shard moves and health checks need that many`,
+            });
+        }
+        if (settings.max_prepared_transactions !== undefined && !(Number(settings.max_prepared_transactions) > 0)) {
             mistakes.push({
                 path: `settings.${part}.max_prepared_transactions`,
-                message: `must be more than 0, got ${prepared} - Citus commits across nodes in two phases`,
+                message: `must be more than 0, got ${shown(settings.max_prepared_transactions)} - Citus commits across nodes in two phases`,
             });
         }
     }

@@ -19,6 +19,12 @@ export interface SettingsInput extends Machine {
     /** Number of workers; rounded up to a power of two from 8, so that adding one rarely changes every node. */
     readonly workers: number;
     readonly shardCount: number;
+    /** Memory of the nodes of the other role in MiB. @default the same */
+    readonly otherMemory?: number;
+    /** What the user set instead of the computed figure. */
+    readonly maxConnections?: number;
+    /** The same of the other role. */
+    readonly otherMaxConnections?: number;
 }
 
 /** Moves that may touch one node at the same time (`citus.max_background_task_executors_per_node`). */
@@ -34,21 +40,31 @@ export function workerBucket(workers: number): number {
     return bucket;
 }
 
+/** Left on each node for the superuser, shard moves, metadata sync, health checks and backups. */
+const RESERVE = 20;
+
 /** How many connections each node accepts, and how many each node may open to another. */
 export function connectionBudget(input: SettingsInput) {
-    const perNode = between(60, Math.floor(input.memory / 10), 800);
-    // left for the superuser, shard moves, metadata sync, health checks and backups
-    const reserve = 20;
-    const forNodes = perNode - reserve;
     const bucket = workerBucket(input.workers);
+    // the least lets every other node of the largest cluster open one, so that no worker more needs a restart
+    const accepts = (memory: number) => between(240, Math.floor(memory / 10), 800);
+    const maxConnections = input.maxConnections ?? accepts(input.memory);
+    const others = input.otherMaxConnections ?? accepts(input.otherMemory ?? input.memory);
+    // nodes open connections to both roles: the smaller one decides
+    const forNodes = Math.min(maxConnections, others) - RESERVE;
+    // the coordinator carries most of the traffic; workers share the rest when they take queries themselves
+    const eachWorker = Math.max(1, Math.floor((forNodes * 0.4) / bucket));
+    const coordinator = Math.max(
+        1,
+        Math.min(Math.floor(forNodes * 0.6), forNodes - eachWorker * Math.max(8, input.workers)),
+    );
     return {
-        maxConnections: perNode,
-        // the coordinator carries most of the traffic; workers share the rest when they take queries themselves
-        sharedPool:
+        maxConnections,
+        sharedPool: input.role === "coordinator" ? coordinator : eachWorker,
+        clients:
             input.role === "coordinator"
-                ? Math.floor(forNodes * 0.6)
-                : Math.max(1, Math.floor((forNodes * 0.4) / bucket)),
-        clients: input.role === "coordinator" ? perNode - reserve : Math.max(10, Math.floor(perNode * 0.3)),
+                ? maxConnections - RESERVE
+                : Math.min(maxConnections - RESERVE, Math.max(10, Math.floor(maxConnections * 0.3))),
     };
 }
 
@@ -62,7 +78,7 @@ export function computeSettings(input: SettingsInput): Settings {
         max_connections: String(maxConnections),
         superuser_reserved_connections: "5",
         max_prepared_transactions: String(2 * maxConnections),
-        max_locks_per_transaction: "256",
+        max_locks_per_transaction: "128",
         shared_buffers: mb(shared),
         effective_cache_size: mb(Math.max(64, input.memory * 0.7)),
         maintenance_work_mem: mb(between(32, input.memory / 16, 2048)),
@@ -75,7 +91,7 @@ export function computeSettings(input: SettingsInput): Settings {
         jit: "off",
         max_parallel_workers: String(parallel),
         max_parallel_workers_per_gather: String(Math.max(1, Math.floor(parallel / 2))),
-        max_worker_processes: "64",
+        max_worker_processes: "96",
         // a move holds two senders and one slot on its source, one apply worker and one origin on its target
         max_wal_senders: String(2 * MOVES_PER_NODE + 12),
         max_replication_slots: String(MOVES_PER_NODE + 16),
@@ -118,6 +134,7 @@ export const OWNED: Readonly<Record<string, string>> = {
     password_encryption: "passwords are scram-sha-256",
     timezone: "nodes that differ in time zone give different answers; set it for a role or database instead",
     log_timezone: "it is fixed to UTC",
+    lc_messages: "it is fixed to C, so that messages can be told apart",
     restart_after_crash: "a node must come back by itself",
     fsync: "turning it off loses data",
     full_page_writes: "turning it off loses data",
@@ -136,15 +153,23 @@ export const RESTART_ONLY: ReadonlySet<string> = new Set([
     "autovacuum_freeze_max_age",
     "autovacuum_max_workers",
     "autovacuum_multixact_freeze_max_age",
+    "bonjour",
+    "bonjour_name",
+    "citus.max_worker_nodes_tracked",
+    "citus.stat_tenants_limit",
     "cluster_name",
+    "commit_timestamp_buffers",
+    "data_sync_retry",
+    "debug_io_direct",
     "dynamic_shared_memory_type",
     "event_source",
+    "external_pid_file",
     "hot_standby",
     "huge_page_size",
     "huge_pages",
     "ignore_invalid_pages",
-    "io_direct",
     "jit_provider",
+    "listen_addresses",
     "logging_collector",
     "max_connections",
     "max_files_per_process",
@@ -157,19 +182,29 @@ export const RESTART_ONLY: ReadonlySet<string> = new Set([
     "max_wal_senders",
     "max_worker_processes",
     "min_dynamic_shared_memory",
+    "multixact_member_buffers",
+    "multixact_offset_buffers",
+    "notify_buffers",
+    "pg_stat_statements.max",
+    "port",
     "reserved_connections",
+    "serializable_buffers",
     "shared_buffers",
     "shared_memory_type",
     "shared_preload_libraries",
+    "subtransaction_buffers",
     "superuser_reserved_connections",
+    "trace_connection_negotiation",
     "track_activity_query_size",
     "track_commit_timestamp",
+    "transaction_buffers",
+    "unix_socket_directories",
+    "unix_socket_group",
+    "unix_socket_permissions",
     "wal_buffers",
     "wal_decode_buffer_size",
+    "wal_level",
     "wal_log_hints",
-    "pg_stat_statements.max",
-    "citus.max_worker_nodes_tracked",
-    "citus.stat_tenants_limit",
 ]);
 
 /**
@@ -193,10 +228,23 @@ export interface Overrides {
 
 /** Computed settings with the user's on top: `all` first, then the role's. */
 export function nodeSettings(input: SettingsInput, overrides: Overrides): Settings {
-    const merged: Record<string, string> = {
-        ...computeSettings(input),
+    const ofRole = (role: Role): Settings => ({
         ...overrides.all,
-        ...(input.role === "coordinator" ? overrides.coordinator : overrides.workers),
+        ...(role === "coordinator" ? overrides.coordinator : overrides.workers),
+    });
+    const connections = (role: Role) => {
+        const set = Number(ofRole(role).max_connections);
+        return Number.isInteger(set) && set > 0 ? set : undefined;
+    };
+    const maxConnections = connections(input.role);
+    const otherMaxConnections = connections(input.role === "coordinator" ? "worker" : "coordinator");
+    const merged: Record<string, string> = {
+        ...computeSettings({
+            ...input,
+            ...(maxConnections === undefined ? {} : { maxConnections }),
+            ...(otherMaxConnections === undefined ? {} : { otherMaxConnections }),
+        }),
+        ...ofRole(input.role),
     };
     merged.shared_preload_libraries = preloadLibraries(merged.shared_preload_libraries);
     return Object.fromEntries(Object.entries(merged).sort(([a], [b]) => (a < b ? -1 : 1)));

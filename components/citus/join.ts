@@ -155,7 +155,9 @@ export async function joinWorker(
             await coordinator.query("SELECT citus_activate_node($1, $2)", [node.host, node.port]);
         }
     } else {
-        facts = await dropLeftovers(coordinator, target, facts);
+        // only what is provably this stack's own node is ever cleaned
+        if (refusals({ ...facts, relations: [] }, own).length === 0)
+            facts = await dropLeftovers(coordinator, target, facts);
         const why = refusals(facts, own);
         if (why.length > 0) throw new Error(refusal(node.name, why));
         await refuseReferenceBlockers(coordinator, transferMode);

@@ -210,7 +210,6 @@ const LOCK = 20_261_122;
 export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
     const began = Date.now();
     await takeLock(session, options);
-    const strategy = await setStrategy(session, wanted);
     let moved = 0;
     let bytes = 0;
     let counted = 0;
@@ -223,6 +222,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
         );
     }
     const leavingNodes = await refuseImpossible(session, wanted, first, options);
+    const strategy = await setStrategy(session, wanted);
     const marked: NodeRow[] = [];
     try {
         for (const node of first.nodes) {
@@ -348,7 +348,14 @@ async function refuseImpossible(
     }
     for (const node of leaving.filter((n) => n.groupId !== 0)) {
         const target = await options.open(node.host);
-        if (!target) continue;
+        if (!target) {
+            // one that was registered by hand is nobody's to ask
+            if (!options.removedElsewhere.some((w) => same(w, node))) continue;
+            throw new Error(
+                `${label(node)} can't leave: it can't be asked what only it has, because it can't be reached from here.\n` +
+                    "Nothing was moved. Look at its container, start it if it is stopped, then run pulumi up again.",
+            );
+        }
         const only = await readOnlyCopies(target);
         if (only.length > 0) {
             throw new Error(

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterArgs, MachineArgs } from "../config.ts";
+import { type ClusterArgs, HIGHEST_INDEX, type MachineArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { PortRange } from "../hooks/ports.ts";
 import { selfUrn } from "../hooks/self.ts";
@@ -106,7 +106,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
         this.firstPort =
             args.port !== undefined
                 ? pulumi.output(args.port)
-                : new PortRange(`${name}-ports`, { size: 64 }, { parent: this }).first;
+                : new PortRange(`${name}-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
         this.registerOutputs({});
     }
 

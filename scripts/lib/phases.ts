@@ -10,6 +10,7 @@ interface Phase {
     /** Operations begun and not ended. */
     open: Set<string>;
     names: Set<string>;
+    failed?: boolean;
     began?: number;
     ended?: number;
     say?: (text: string) => void;
@@ -45,7 +46,8 @@ export class Phases {
 
     take(event: EngineEvent): void {
         const before = event.resourcePreEvent?.metadata;
-        const after = event.resOutputsEvent?.metadata ?? event.resOpFailedEvent?.metadata;
+        const after = event.resOutputsEvent?.metadata;
+        const failed = event.resOpFailedEvent?.metadata;
         if (before && before.op !== "same") {
             const phase = this.phaseOf(before.urn);
             if (phase) {
@@ -60,6 +62,8 @@ export class Phases {
             phase?.open.delete(after.urn + after.op);
             if (phase && phase.open.size === 0) phase.ended = Date.now();
         }
+        const broken = failed && this.phaseOf(failed.urn);
+        if (broken) broken.failed = true;
         const said = event.diagnosticEvent;
         if (said && said.severity === "error") this.messages.push(plain(said.message));
         if (said?.urn && said.severity === "info")
@@ -76,7 +80,8 @@ export class Phases {
 
     end(error?: Error): void {
         this.failed = error;
-        for (const phase of this.phases) phase.finish(error && phase.open.size > 0 ? error : undefined);
+        for (const phase of this.phases)
+            phase.finish(error && (phase.failed || phase.open.size > 0) ? error : undefined);
     }
 
     /** One task a phase; those that had nothing to do say so. */

@@ -1,0 +1,327 @@
+/**
+ * Measures this project against floors of the same run on the same machine; prints a table and writes JSON.
+ * A target that is missed is said plainly and is no failure.
+ *
+ *   npm run bench -- [--only a,b,c,d] [--quick]
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { arch, cpus, loadavg, platform, totalmem } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { table } from "table";
+import { validate } from "../components/config.ts";
+import { imageHash } from "../components/docker/platform.ts";
+import { floor } from "./bench/floor.ts";
+import { docker, run, undoAll } from "./bench/process.ts";
+import { scaleOut } from "./bench/scaleOut.ts";
+import { BenchStack } from "./bench/stack.ts";
+import { fail, ROOT } from "./lib/project.ts";
+
+/** `pulumi up` from nothing may take this many times the floor, on top of the engine's own start. */
+const CREATE_TARGET = 2.5;
+/** A scale-out is this many times as fast as by hand. */
+const SCALE_OUT_TARGET = 2;
+/** Milliseconds of preview that each worker beyond the first two may add. */
+const PREVIEW_TARGET = 60;
+/** How much dearer a worker may be in a big cluster than in one half its size, for a preview to count as linear. */
+const LINEAR = 1.25;
+
+interface Row {
+    readonly what: string;
+    readonly figure: string;
+    readonly target: string;
+    readonly met: boolean | undefined;
+}
+
+interface Section {
+    readonly rows: readonly Row[];
+    readonly data: Readonly<Record<string, unknown>>;
+}
+
+const say = (text: string) => console.error(`  ${text}`);
+const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
+const round = (values: readonly number[]) => values.map(Math.round);
+
+function median(values: readonly number[]): number {
+    const sorted = [...values].sort((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    const high = sorted[middle] ?? Number.NaN;
+    return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? high)) / 2;
+}
+
+async function nodeImage(): Promise<string> {
+    const checked = validate({ stack: "bench", values: {} });
+    if ("mistakes" in checked) throw new Error(JSON.stringify(checked.mistakes));
+    const image = `citus-node:17-${imageHash(checked.args.image, join(ROOT, "scripts", "node"))}`;
+    const there = await run("docker", ["image", "inspect", image], { mayFail: true });
+    if (there.code !== 0) {
+        say(`building ${image} (not measured)`);
+        const stack = await BenchStack.make({ workers: 0 });
+        await stack.up();
+        await stack.remove();
+    }
+    return image;
+}
+
+/** (a) and (c): from nothing to a cluster, and an `up` that changes nothing. */
+async function createAndRepeat(parts: ReadonlySet<string>, quick: boolean): Promise<Section> {
+    const repeats = quick ? 1 : 3;
+    const image = await nodeImage();
+    const floors: number[] = [];
+    const creates: number[] = [];
+    const starts: number[] = [];
+    const noops: number[] = [];
+    for (let i = 1; i <= (parts.has("a") ? repeats : 1); i++) {
+        if (parts.has("a")) {
+            floors.push(await floor(image, 2));
+            say(`floor ${i}: ${seconds(floors.at(-1) ?? 0)}`);
+        }
+        const stack = await BenchStack.make({ workers: 2 });
+        creates.push((await stack.up()).milliseconds);
+        say(`create ${i}: ${seconds(creates.at(-1) ?? 0)}`);
+        const noop = async () => (await stack.up("--expect-no-changes")).milliseconds;
+        if (parts.has("a")) {
+            starts.push(await noop());
+            say(`engine's own start ${i}: ${seconds(starts.at(-1) ?? 0)}`);
+        }
+        if (parts.has("c") && noops.length === 0) {
+            for (let n = 0; n < repeats; n++) noops.push(await noop());
+            say(`no-op: ${noops.map(seconds).join(", ")}`);
+        }
+        await stack.remove();
+    }
+    const rows: Row[] = [];
+    if (parts.has("a")) {
+        const allowed = CREATE_TARGET * median(floors) + median(starts);
+        const factor = (median(creates) - median(starts)) / median(floors);
+        rows.push(
+            {
+                what: "a  floor: 1 + 2 by docker run and psql",
+                figure: seconds(median(floors)),
+                target: "",
+                met: undefined,
+            },
+            {
+                what: "a  engine's own start (up, no change)",
+                figure: seconds(median(starts)),
+                target: "",
+                met: undefined,
+            },
+            {
+                what: "a  create 1 + 2 by pulumi up",
+                figure: `${seconds(median(creates))} = start + ${factor.toFixed(2)} x floor`,
+                target: `start + ${CREATE_TARGET} x floor = ${seconds(allowed)}`,
+                met: median(creates) <= allowed,
+            },
+        );
+    }
+    if (parts.has("c")) {
+        rows.push({ what: "c  no-op up", figure: seconds(median(noops)), target: "", met: undefined });
+    }
+    return {
+        rows,
+        data: { floor: round(floors), create: round(creates), engineStart: round(starts), noop: round(noops) },
+    };
+}
+
+/** (b): two workers to four with data on them. */
+async function grow(quick: boolean): Promise<Section> {
+    await nodeImage();
+    const result = await scaleOut(quick ? 1_000_000 : 10_000_000, say);
+    const factor = result.byHand / result.up;
+    return {
+        rows: [
+            {
+                what: `b  2 to 4 workers by hand, Citus' defaults, ${(result.bytes / 1e9).toFixed(2)} GB`,
+                figure: seconds(result.byHand),
+                target: "",
+                met: undefined,
+            },
+            {
+                what: "b  2 to 4 workers by pulumi up, to balanced",
+                figure: `${seconds(result.up)} (registered after ${seconds(result.registered)}), ${factor.toFixed(2)} x as fast`,
+                target: `${SCALE_OUT_TARGET} x as fast`,
+                met: factor >= SCALE_OUT_TARGET,
+            },
+        ],
+        data: { ...result, factor },
+    };
+}
+
+/** As many resources as a preview of so many workers has, of the cheapest kind: what Pulumi itself takes. */
+const bare = (resources: number) => `import * as random from "@pulumi/random";
+for (let i = 0; i < ${resources}; i++) new random.RandomId(\`r-\${i}\`, { byteLength: 8 });
+`;
+
+/** Whether a new stack can be previewed where there is no Docker engine. */
+async function previewsWithoutDocker(): Promise<boolean> {
+    const stack = await BenchStack.make({}, { DOCKER_HOST: "unix:///nonexistent/docker.sock" });
+    const { code, output } = await stack.preview({ mayFail: true });
+    if (code !== 0) say(`no preview without a Docker engine: ${/error: .*/.exec(output)?.[0] ?? output}`);
+    await stack.remove();
+    return code === 0;
+}
+
+/** (d): `pulumi preview` of a new stack. */
+async function preview(quick: boolean): Promise<Section> {
+    const sizes = quick ? [2, 20] : [2, 20, 100, 200];
+    const repeats = quick ? 1 : 3;
+    const withoutDocker = await previewsWithoutDocker();
+    const stack = await BenchStack.make({});
+    await stack.preview(); // once for the caches
+    const measured: { workers: number; resources: number; runs: number[]; milliseconds: number }[] = [];
+    for (const workers of sizes) {
+        await stack.config({ workers });
+        const runs: number[] = [];
+        let resources = 0;
+        for (let i = 0; i < repeats; i++) {
+            const ran = await stack.preview();
+            resources = Number(/\+ (\d+) to create/.exec(ran.output)?.[1] ?? 0);
+            runs.push(ran.milliseconds);
+        }
+        measured.push({ workers, resources, runs: round(runs), milliseconds: median(runs) });
+        say(`preview of ${workers} workers, ${resources} resources: ${seconds(median(runs))}`);
+    }
+    await stack.remove();
+
+    const plain = await BenchStack.make({});
+    const bareRuns: { resources: number; milliseconds: number }[] = [];
+    for (const resources of [measured[0]?.resources, measured.at(-1)?.resources]) {
+        if (resources === undefined) continue;
+        plain.write("index.ts", bare(resources - 1));
+        const { milliseconds } = await plain.preview();
+        bareRuns.push({ resources, milliseconds });
+        say(`preview of ${resources} bare resources: ${seconds(milliseconds)}`);
+    }
+    await plain.remove();
+
+    const [small] = measured;
+    if (small === undefined) throw new Error("nothing was measured");
+    const each = measured.slice(1).map((at) => ({
+        workers: at.workers,
+        perWorker: (at.milliseconds - small.milliseconds) / (at.workers - small.workers),
+    }));
+    const growth = (each.at(-1)?.perWorker ?? 0) / (each.at(-2)?.perWorker ?? Number.NaN);
+    const [first, last] = [bareRuns[0], bareRuns.at(-1)];
+    return {
+        rows: [
+            {
+                what: "d  preview without a Docker engine",
+                figure: withoutDocker ? "works" : "fails",
+                target: "works",
+                met: withoutDocker,
+            },
+            { what: "d  preview, 2 workers", figure: seconds(small.milliseconds), target: "", met: undefined },
+            ...measured.slice(1).map((at, i) => {
+                const perWorker = each[i]?.perWorker ?? Number.NaN;
+                return {
+                    what: `d  preview, ${at.workers} workers`,
+                    figure: `${seconds(at.milliseconds)}, ${perWorker.toFixed(0)} ms a worker beyond 2`,
+                    target: `< ${PREVIEW_TARGET} ms a worker`,
+                    met: perWorker < PREVIEW_TARGET,
+                };
+            }),
+            ...(Number.isNaN(growth)
+                ? []
+                : [
+                      {
+                          what: `d  a worker at ${each.at(-1)?.workers} against one at ${each.at(-2)?.workers}`,
+                          figure: `${growth.toFixed(2)} x`,
+                          target: `linear: <= ${LINEAR} x`,
+                          met: growth <= LINEAR,
+                      },
+                  ]),
+            ...(first && last
+                ? [
+                      {
+                          what: `d  bare Pulumi, ${last.resources} resources`,
+                          figure: `${seconds(last.milliseconds)}, ${(
+                              (last.milliseconds - first.milliseconds) /
+                                  ((measured.at(-1)?.workers ?? Number.NaN) - small.workers)
+                          ).toFixed(0)} ms for as many as a worker has`,
+                          target: "",
+                          met: undefined,
+                      },
+                  ]
+                : []),
+        ],
+        data: { withoutDocker, previews: measured, perWorker: each, bare: bareRuns },
+    };
+}
+
+function parseParts(text: string): ReadonlySet<string> {
+    const parts = text.split(",").map((part) => part.trim());
+    const strange = parts.find((part) => !["a", "b", "c", "d"].includes(part));
+    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, got ${strange}`);
+    return new Set(parts);
+}
+
+function show(rows: readonly Row[]): string {
+    const verdict = (met: boolean | undefined) => (met === undefined ? "" : met ? "met" : "MISSED");
+    return table([
+        ["what", "measured", "target", ""],
+        ...rows.map(({ what, figure, target, met }) => [what, figure, target, verdict(met)]),
+    ]).trimEnd();
+}
+
+async function bench(): Promise<void> {
+    const options = new Command("npm run bench --")
+        .description("Measures this project against floors of the same run; writes bench-results/<time>.json.")
+        .option("--only <parts>", "a create, b scale-out, c no-op up, d preview", "a,b,c,d")
+        .option("--quick", "small data and one run of each, for trying", false)
+        .parse()
+        .opts<{ only: string; quick: boolean }>();
+    const parts = parseParts(options.only);
+    const began = new Date();
+    const file = join(ROOT, "bench-results", `${began.toISOString().replaceAll(":", "-").replace(/\..*/, "Z")}.json`);
+    const rows: Row[] = [];
+    const sections: Record<string, unknown> = {};
+    const take = async (name: string, wanted: boolean, measure: () => Promise<Section>) => {
+        if (!wanted) return;
+        console.error(name);
+        const load = loadavg()[0] ?? 0;
+        const section = await measure();
+        rows.push(...section.rows);
+        sections[name] = { loadBefore: load, loadAfter: loadavg()[0], ...section.data };
+    };
+    await take("create", parts.has("a") || parts.has("c"), () => createAndRepeat(parts, options.quick));
+    await take("scaleOut", parts.has("b"), () => grow(options.quick));
+    await take("preview", parts.has("d"), () => preview(options.quick));
+
+    const missed = rows.filter((row) => row.met === false).length;
+    mkdirSync(join(ROOT, "bench-results"), { recursive: true });
+    const machine = {
+        system: `${platform()} ${arch()}`,
+        cpus: cpus().length,
+        model: cpus()[0]?.model,
+        memory: totalmem(),
+        node: process.version,
+        docker: await docker(["version", "--format", "{{.Server.Version}}"]).catch(() => undefined),
+    };
+    const result = { began, ended: new Date(), quick: options.quick, machine, rows, milliseconds: sections };
+    writeFileSync(file, `${JSON.stringify(result, undefined, 2)}\n`);
+    console.log(show(rows));
+    console.log(
+        missed === 0
+            ? "Every target of this run is met."
+            : `${missed} ${missed === 1 ? "target is" : "targets are"} MISSED.`,
+    );
+    console.log(`Written to ${file}`);
+}
+
+let stopped = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+        if (!stopped) console.error(`\n${signal}: removing what was made`);
+        stopped = true;
+        void undoAll().finally(() => process.exit(130));
+    });
+}
+
+try {
+    await bench();
+} catch (error) {
+    await undoAll();
+    if (stopped) process.exit(130);
+    fail(error);
+}

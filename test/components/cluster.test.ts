@@ -1,0 +1,512 @@
+/** What a cluster consists of: every resource, what it is given, and what is secret. */
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import * as pulumi from "@pulumi/pulumi";
+import type { CitusCluster } from "../../components/cluster.ts";
+import { validate } from "../../components/config.ts";
+import type { Settings } from "../../components/settings.ts";
+import { build, CLUSTER_ID, mock, NODE_SUBNET, PASSWORD, type Registered, resolved } from "./mocks.ts";
+
+process.chdir(join(import.meta.dirname, "..", ".."));
+await mock();
+const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
+const { imageHash } = await import("../../components/docker/platform.ts");
+
+const CONTAINER = "docker:index/container:Container";
+const VOLUME = "docker:index/volume:Volume";
+const NETWORK = "docker:index/network:Network";
+const IMAGE = "docker:index/remoteImage:RemoteImage";
+const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
+const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
+const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
+const POST_DEPLOY = "pulumi-nodejs:dynamic/citus:PostDeploy";
+const PORTS = "pulumi-nodejs:dynamic/citus:PortRange";
+
+interface Built {
+    readonly cluster: CitusCluster;
+    readonly all: readonly Registered[];
+    of(type: string): Registered[];
+    one(type: string, name?: string): Registered;
+}
+
+const made = new Map<string, Promise<Built>>();
+
+/** A cluster of this configuration, made once. */
+function cluster(values: Record<string, unknown> = {}): Promise<Built> {
+    const key = JSON.stringify({ workers: 2, ...values });
+    const found = made.get(key) ?? make(values);
+    made.set(key, found);
+    return found;
+}
+
+async function make(values: Record<string, unknown>): Promise<Built> {
+    const result = validate({ stack: "dev", values: { name: "citus-dev", ...values } });
+    assert.ok("args" in result, JSON.stringify(result));
+    const { made: component, resources } = await build(() => new Cluster("citus", result.args));
+    const of = (type: string) => resources.filter((resource) => resource.type === type);
+    return {
+        cluster: component,
+        all: resources,
+        of,
+        one: (type, name) => {
+            const found = of(type).filter((resource) => name === undefined || resource.name === name);
+            assert.equal(found.length, 1, `${type} ${name ?? ""}: ${found.length}`);
+            return found[0] as Registered;
+        },
+    };
+}
+
+const nodesOf = (workers: number) => ["coordinator", ...Array.from({ length: workers }, (_, i) => `worker-${i + 1}`)];
+
+for (const workers of [2, 3]) {
+    describe(`1 + ${workers}`, () => {
+        let built: Built;
+        const nodes = nodesOf(workers);
+        before(async () => {
+            built = await cluster({ workers });
+        });
+
+        test("consists of exactly these resources", () => {
+            const expected = [
+                "citus:index:Cluster citus",
+                "citus:index:Security citus",
+                "citus:docker:Platform citus",
+                "random:index/randomId:RandomId citus-id",
+                "random:index/randomPassword:RandomPassword citus-password",
+                "tls:index/privateKey:PrivateKey citus-ca",
+                "tls:index/selfSignedCert:SelfSignedCert citus-ca",
+                "pulumi:providers:docker citus-docker",
+                `${IMAGE} citus-image`,
+                `${NETWORK} citus-nodes`,
+                `${NETWORK} citus-clients`,
+                `${PORTS} citus-ports`,
+                `${PLACEMENT} citus-shards`,
+                ...nodes.flatMap((node) => [
+                    `tls:index/privateKey:PrivateKey citus-${node}`,
+                    `tls:index/certRequest:CertRequest citus-${node}`,
+                    `tls:index/locallySignedCert:LocallySignedCert citus-${node}`,
+                    `citus:docker:Node citus-${node}`,
+                    `${VOLUME} citus-${node}-data`,
+                    `${CONTAINER} citus-${node}`,
+                    `${CONFIGURATION} citus-${node}`,
+                    `${MEMBER} citus-${node}`,
+                ]),
+            ];
+            assert.deepEqual(built.all.map(({ type, name }) => `${type} ${name}`).sort(), expected.sort());
+        });
+
+        test("every resource has the parent that it should, and one urn", () => {
+            const parentOf = ({ type, name }: Registered) => {
+                if (type === "citus:index:Cluster") return "";
+                if ([MEMBER, PLACEMENT, "citus:index:Security", "citus:docker:Platform"].includes(type))
+                    return "citus:index:Cluster::citus";
+                if (/^(random|tls):/.test(type)) return "citus:index:Security::citus";
+                if ([VOLUME, CONTAINER, CONFIGURATION].includes(type))
+                    return `citus:docker:Node::${name.replace(/-data$/, "")}`;
+                return "citus:docker:Platform::citus";
+            };
+            for (const resource of built.all) {
+                const [, , type = "", name = ""] = resource.parent.split("::");
+                const found = resource.parent === "" ? "" : `${type.split("$").at(-1)}::${name}`;
+                assert.equal(found, parentOf(resource), resource.urn);
+            }
+            assert.equal(new Set(built.all.map((resource) => resource.urn)).size, built.all.length);
+        });
+
+        test("a node listens on 127.0.0.1 only, at the port that its number gives", () => {
+            for (const [i, node] of nodes.entries()) {
+                assert.deepEqual(built.one(CONTAINER, `citus-${node}`).inputs.ports, [
+                    { internal: 5432, external: 24_000 + i, ip: "127.0.0.1" },
+                ]);
+            }
+        });
+
+        test("node names resolve on the node network only, which reaches nothing else", () => {
+            const network = built.one(NETWORK, "citus-nodes").inputs;
+            assert.equal(network.internal, true);
+            assert.equal(network.name, "citus-dev-012345-nodes");
+            assert.notEqual(built.one(NETWORK, "citus-clients").inputs.internal, true);
+            for (const node of nodes) {
+                assert.deepEqual(built.one(CONTAINER, `citus-${node}`).inputs.networksAdvanced, [
+                    { name: "citus-dev-012345-nodes", aliases: [`${node}.citus-dev.node`] },
+                    { name: "citus-dev-012345-clients" },
+                ]);
+            }
+        });
+
+        test("only the node network lets in by certificate", () => {
+            for (const { inputs } of built.of(CONFIGURATION)) assert.deepEqual(inputs.nodeNetworks, [NODE_SUBNET]);
+        });
+
+        test("a container stops fast and cleanly, and has little it could misuse", () => {
+            for (const { inputs } of built.of(CONTAINER)) {
+                assert.equal(inputs.stopSignal, "SIGINT");
+                assert.ok(inputs.stopTimeout >= 30 && inputs.destroyGraceSeconds >= 30);
+                assert.deepEqual(inputs.capabilities, { drops: ["ALL"] });
+                assert.deepEqual(inputs.securityOpts, ["no-new-privileges"]);
+                assert.ok(!inputs.privileged && inputs.networkMode !== "host" && inputs.pidMode !== "host");
+                assert.equal(inputs.memory, 1024);
+                assert.equal(inputs.memorySwap, 1024);
+                assert.equal(inputs.restart, "unless-stopped");
+                assert.equal(inputs.image, "sha256:image");
+                assert.ok(inputs.logOpts["max-size"] && inputs.logOpts["max-file"]);
+                assert.deepEqual(inputs.healthcheck.tests, ["CMD", "/usr/local/lib/citus-node/health.sh"]);
+            }
+        });
+
+        test("a container has its own volume and no file of this machine", () => {
+            for (const node of nodes) {
+                const { mounts, volumes, uploads } = built.one(CONTAINER, `citus-${node}`).inputs;
+                assert.deepEqual(mounts, [
+                    { type: "volume", source: `citus-dev-012345-${node}-data`, target: "/var/lib/citus" },
+                ]);
+                assert.equal(volumes, undefined);
+                assert.equal(uploads, undefined);
+            }
+        });
+
+        test("containers and networks clear what a killed run left, before they are made", () => {
+            for (const { request, name } of [...built.of(CONTAINER), ...built.of(NETWORK)])
+                assert.equal(request.getHooks()?.getBeforeCreateList().length, 1, name);
+            for (const { request } of built.of(CONTAINER)) assert.equal(request.getDeletebeforereplace(), true);
+        });
+
+        test("no secret is in an image, container, network or volume", () => {
+            for (const resource of [IMAGE, CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type))) {
+                assert.deepEqual(resource.secrets, [], resource.name);
+                const text = JSON.stringify(resource.inputs);
+                for (const secret of [PASSWORD, "PRIVATE KEY", "SCRAM-SHA-256"])
+                    assert.ok(!text.includes(secret), `${secret} in ${resource.name}`);
+                assert.equal(resource.inputs.envs, undefined);
+                assert.equal(resource.inputs.command, undefined);
+                assert.equal(resource.inputs.entrypoints, undefined);
+            }
+        });
+
+        test("no input of any resource has a secret in the clear", () => {
+            for (const resource of built.all) {
+                for (const [key, value] of Object.entries(resource.inputs)) {
+                    const text = JSON.stringify(value) ?? "";
+                    const secret = [PASSWORD, "PRIVATE KEY OF", "SCRAM-SHA-256$"].find((word) => text.includes(word));
+                    if (secret)
+                        assert.ok(
+                            resource.secrets.includes(key),
+                            `${secret} in ${resource.type} ${resource.name}.${key}`,
+                        );
+                }
+            }
+        });
+
+        test("a node is given a verifier instead of the password, and both it and the key are secret", () => {
+            for (const node of nodes) {
+                const { inputs, secrets } = built.one(CONFIGURATION, `citus-${node}`);
+                assert.ok(secrets.includes("privateKey") && secrets.includes("verifier"), secrets.join());
+                assert.equal(inputs.privateKey, `PRIVATE KEY OF citus-${node}`);
+                assert.match(inputs.verifier, /^SCRAM-SHA-256\$4096:/);
+                assert.ok(!JSON.stringify(inputs).includes(PASSWORD));
+                assert.equal(inputs.certificate, `CERTIFICATE OF citus-${node}`);
+                assert.equal(inputs.caCertificate, "CA CERTIFICATE");
+                assert.equal(inputs.clusterId, CLUSTER_ID);
+                assert.equal(inputs.cluster, "citus-dev");
+                assert.equal(inputs.database, "app");
+                assert.equal(inputs.container, `citus-dev-012345-${node}`);
+                assert.equal(inputs.containerId, `citus-${node}-id`);
+                assert.ok(inputs.self.endsWith(`citus:docker:Node$${CONFIGURATION}::citus-${node}`), inputs.self);
+            }
+        });
+
+        test("every node has the same verifier, so that the password works everywhere", () => {
+            assert.equal(new Set(built.of(CONFIGURATION).map(({ inputs }) => inputs.verifier)).size, 1);
+        });
+
+        test("a node's certificate names the node and localhost, and is signed by the cluster's own CA", () => {
+            for (const node of nodes) {
+                const request = built.one("tls:index/certRequest:CertRequest", `citus-${node}`).inputs;
+                assert.deepEqual(request.subject, { commonName: `${node}.citus-dev.node` });
+                assert.deepEqual(request.dnsNames, [`${node}.citus-dev.node`, "localhost"]);
+                assert.deepEqual(request.ipAddresses, ["127.0.0.1"]);
+                const signed = built.one("tls:index/locallySignedCert:LocallySignedCert", `citus-${node}`).inputs;
+                assert.equal(signed.caPrivateKeyPem, "PRIVATE KEY OF citus-ca");
+                assert.equal(signed.certRequestPem, `REQUEST OF citus-${node}`);
+                assert.ok(signed.allowedUses.includes("server_auth") && signed.allowedUses.includes("client_auth"));
+                assert.notEqual(signed.isCaCertificate, true);
+                assert.ok(signed.earlyRenewalHours >= 24 * 7 && signed.earlyRenewalHours < signed.validityPeriodHours);
+            }
+        });
+
+        test("settings are those of the role", () => {
+            const settings = (node: string) => built.one(CONFIGURATION, `citus-${node}`).inputs.settings as Settings;
+            assert.notEqual(
+                settings("coordinator")["citus.max_shared_pool_size"],
+                settings("worker-1")["citus.max_shared_pool_size"],
+            );
+            assert.deepEqual(settings("worker-1"), settings("worker-2"));
+        });
+
+        test("members are registered under names of the node network, and know how to reach both ends", () => {
+            for (const [i, node] of nodes.entries()) {
+                const { inputs, secrets } = built.one(MEMBER, `citus-${node}`);
+                assert.equal(inputs.host, `${node}.citus-dev.node`);
+                assert.equal(inputs.port, 5432);
+                assert.equal(inputs.name, node);
+                assert.equal(inputs.role, i === 0 ? "coordinator" : "worker");
+                assert.deepEqual(inputs.access, {
+                    host: "localhost",
+                    port: 24_000 + i,
+                    serverName: `${node}.citus-dev.node`,
+                    ca: "CA CERTIFICATE",
+                    user: "postgres",
+                    password: PASSWORD,
+                    database: "app",
+                });
+                assert.equal(inputs.coordinator.port, 24_000);
+                assert.ok(secrets.includes("access") && secrets.includes("coordinator"), secrets.join());
+            }
+        });
+
+        test("a worker is registered after it answers and after the coordinator, and goes with the coordinator's data", () => {
+            const volume = built.one(VOLUME, "citus-coordinator-data");
+            const first = built.one(MEMBER, "citus-coordinator");
+            assert.equal(first.request.getDeletedwith(), "");
+            const named = (type: string, name: string) => (urn: string) => urn.endsWith(`$${type}::${name}`);
+            assert.ok(first.request.getDependenciesList().some(named(CONFIGURATION, "citus-coordinator")));
+            for (const node of nodes.slice(1)) {
+                const { request } = built.one(MEMBER, `citus-${node}`);
+                assert.ok(named(VOLUME, volume.name)(request.getDeletedwith()), request.getDeletedwith());
+                const on = request.getDependenciesList();
+                assert.ok(on.some(named(CONFIGURATION, `citus-${node}`)), on.join("\n"));
+                assert.ok(on.some(named(MEMBER, "citus-coordinator")), on.join("\n"));
+            }
+        });
+
+        test("shards are placed after every registration", () => {
+            const { inputs, request } = built.one(PLACEMENT, "citus-shards");
+            for (const node of nodes)
+                assert.ok(
+                    request.getDependenciesList().some((urn) => urn.endsWith(`${MEMBER}::citus-${node}`)),
+                    node,
+                );
+            assert.deepEqual(
+                inputs.workers.map((worker: { name: string }) => worker.name),
+                nodes.slice(1),
+            );
+            assert.equal(inputs.coordinatorHost, "coordinator.citus-dev.node");
+            assert.equal(inputs.coordinatorShards, false);
+            assert.equal(inputs.rebalance, true);
+            assert.equal(inputs.strategy, "by_disk_size");
+            assert.equal(inputs.transferMode, "auto");
+            assert.ok(!("threshold" in inputs));
+        });
+
+        test("outputs say how to reach the cluster, and secrets are secret", async () => {
+            const made = built.cluster;
+            assert.deepEqual(await resolved(made.coordinator), { host: "localhost", port: 24_000 });
+            assert.deepEqual(
+                (await resolved(made.workers)).map(({ name, host, port }) => ({ name, host, port })),
+                nodes.slice(1).map((name, i) => ({ name, host: "localhost", port: 24_001 + i })),
+            );
+            assert.equal(
+                await resolved(made.connectionString),
+                `postgresql://postgres:${PASSWORD}@localhost:24000/app?sslmode=verify-full&sslrootcert=.state/dev/ca.crt`,
+            );
+            assert.equal(await resolved(made.password), PASSWORD);
+            assert.equal(await resolved(made.caCertificate), "CA CERTIFICATE");
+            assert.equal(await resolved(made.status), "a line about the cluster");
+            assert.equal(await pulumi.isSecret(made.connectionString), true);
+            assert.equal(await pulumi.isSecret(made.password), true);
+            for (const open of [made.coordinator, made.workers, made.caCertificate, made.status])
+                assert.equal(await pulumi.isSecret(open as pulumi.Output<unknown>), false);
+        });
+
+        test("in dev nothing is protected, and there is no post-deploy without files", () => {
+            assert.deepEqual(
+                built.all.filter(({ request }) => request.getProtect()),
+                [],
+            );
+            assert.deepEqual(built.of(POST_DEPLOY), []);
+        });
+
+        test("every docker resource is made by the cluster's own provider", () => {
+            for (const resource of [IMAGE, CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type)))
+                assert.match(resource.request.getProvider(), /::citus-docker::/, resource.name);
+            assert.equal(built.one("pulumi:providers:docker").inputs.disableDockerDaemonCheck, "true");
+        });
+    });
+}
+
+describe("a change of the configuration", () => {
+    test("a worker more changes nothing of the nodes that are there", async () => {
+        const two = await cluster({ workers: 2 });
+        const three = await cluster({ workers: 3 });
+        for (const type of [CONTAINER, VOLUME, NETWORK, IMAGE, CONFIGURATION, MEMBER]) {
+            for (const resource of two.of(type))
+                assert.deepEqual(three.one(type, resource.name).inputs, resource.inputs, resource.urn);
+        }
+    });
+
+    test("only the coordinator's volume is protected, and only when asked", async () => {
+        const built = await cluster({ protect: true });
+        assert.deepEqual(
+            built.all.filter(({ request }) => request.getProtect()).map(({ type, name }) => `${type} ${name}`),
+            [`${VOLUME} citus-coordinator-data`],
+        );
+    });
+
+    test("without workers the coordinator holds the shards", async () => {
+        const built = await cluster({ workers: 0 });
+        assert.equal(built.one(PLACEMENT).inputs.coordinatorShards, true);
+        assert.deepEqual(built.one(PLACEMENT).inputs.workers, []);
+        assert.equal(built.of(CONTAINER).length, 1);
+        assert.deepEqual(await resolved(built.cluster.workers), []);
+    });
+
+    test("the coordinator holds shards when asked", async () => {
+        const built = await cluster({ coordinator: { shards: true } });
+        assert.equal(built.one(PLACEMENT).inputs.coordinatorShards, true);
+    });
+
+    test("a retired worker is not made, and the others keep their numbers and ports", async () => {
+        const built = await cluster({ workers: 2, retire: ["worker-1"] });
+        assert.deepEqual(
+            built
+                .of(CONTAINER)
+                .map(({ name, inputs }) => [name, inputs.ports[0].external])
+                .sort(),
+            [
+                ["citus-coordinator", 24_000],
+                ["citus-worker-2", 24_002],
+                ["citus-worker-3", 24_003],
+            ],
+        );
+    });
+
+    test("a port that is set is used, and none is chosen", async () => {
+        const built = await cluster({ port: 5500 });
+        assert.deepEqual(built.of(PORTS), []);
+        assert.deepEqual(
+            built
+                .of(CONTAINER)
+                .map(({ inputs }) => inputs.ports[0].external)
+                .sort(),
+            [5500, 5501, 5502],
+        );
+    });
+
+    test("the ports that are kept free are enough for every node", async () => {
+        // what 65 workers would have, without making them all
+        const retire = Array.from({ length: 63 }, (_, i) => `worker-${i + 1}`);
+        const built = await cluster({ workers: 2, retire });
+        const used = built.of(CONTAINER).map(({ inputs }) => inputs.ports[0].external as number);
+        assert.equal(Math.max(...used), 24_065);
+        assert.ok(24_065 < 24_000 + built.one(PORTS).inputs.size, `${built.one(PORTS).inputs.size} ports are kept`);
+    });
+
+    test("a coordinator bigger than its workers does not open more connections to one than it accepts", async () => {
+        const built = await cluster({ workers: 4, coordinator: { memory: "16GB" }, worker: { memory: "1GB" } });
+        const setting = (node: string, name: string) =>
+            Number(built.one(CONFIGURATION, `citus-${node}`).inputs.settings[name]);
+        const opened = nodesOf(4).reduce((sum, node) => sum + setting(node, "citus.max_shared_pool_size"), 0);
+        const accepted = setting("worker-1", "max_connections") - 20;
+        assert.ok(opened <= accepted, `${opened} may be opened to worker-1, which has ${accepted}`);
+    });
+
+    test("machines get the memory of their role", async () => {
+        const built = await cluster({ coordinator: { memory: "4GB" }, worker: { memory: "2GB" } });
+        assert.equal(built.one(CONTAINER, "citus-coordinator").inputs.memory, 4096);
+        assert.equal(built.one(CONTAINER, "citus-worker-1").inputs.memory, 2048);
+    });
+
+    test("a threshold and a transfer mode reach the placement and the members", async () => {
+        const built = await cluster({ rebalance: { threshold: 0.05, transferMode: "block_writes", enabled: false } });
+        const { inputs } = built.one(PLACEMENT);
+        assert.equal(inputs.threshold, 0.05);
+        assert.equal(inputs.rebalance, false);
+        for (const member of built.of(MEMBER)) assert.equal(member.inputs.transferMode, "block_writes");
+    });
+
+    test("post-deploy is there when files are given, after the placement, with each content's hash", async () => {
+        const dir = mkdtempSync(join(tmpdir(), "citus-files-"));
+        const file = join(dir, "schema.sql");
+        writeFileSync(file, "SELECT 1;\n");
+        after(() => rmSync(dir, { recursive: true }));
+        const valid = validate({ stack: "dev", values: {} });
+        assert.ok("args" in valid);
+        const make = () => build(() => new Cluster("citus", { ...valid.args, postDeploy: [file] }));
+        const find = (resources: Registered[]) => resources.find(({ type }) => type === POST_DEPLOY) as Registered;
+        const first = find((await make()).resources);
+        assert.equal(first.name, "citus-post-deploy");
+        assert.equal(first.inputs.files[0].path, file);
+        assert.match(first.inputs.files[0].sha256, /^[0-9a-f]{64}$/);
+        assert.ok(first.request.getDependenciesList().some((urn) => urn.endsWith(`${PLACEMENT}::citus-shards`)));
+        assert.deepEqual(find((await make()).resources).inputs, first.inputs);
+        writeFileSync(file, "SELECT 2;\n");
+        assert.notEqual(find((await make()).resources).inputs.files[0].sha256, first.inputs.files[0].sha256);
+    });
+
+    test("another Docker engine reaches the provider and every hook that works in a container", async () => {
+        const built = await cluster({ dockerHost: "tcp://10.0.0.1:2375" });
+        assert.equal(built.one("pulumi:providers:docker").inputs.host, "tcp://10.0.0.1:2375");
+        for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.dockerHost, "tcp://10.0.0.1:2375");
+    });
+});
+
+describe("the node image", () => {
+    const BASE = "citusdata/citus:14.0.1-pg17";
+    const dir = mkdtempSync(join(tmpdir(), "citus-image-"));
+    after(() => rmSync(dir, { recursive: true }));
+    const copy = (name: string) => {
+        const to = join(dir, name);
+        cpSync("scripts/node", to, { recursive: true });
+        return to;
+    };
+
+    test("its tag and trigger are the hash of base and scripts", async () => {
+        const { inputs } = (await cluster()).one(IMAGE);
+        const tag = imageHash(BASE);
+        assert.equal(inputs.name, `citus-node:17-${tag}`);
+        assert.deepEqual(inputs.triggers, { content: tag });
+        assert.deepEqual(inputs.build, { context: "scripts/node", buildArgs: { BASE } });
+        assert.equal(inputs.keepLocally, true);
+        const other = (await cluster({ citusVersion: "14.1.0" })).one(IMAGE).inputs;
+        assert.notEqual(other.name, inputs.name);
+        assert.equal(other.build.buildArgs.BASE, "citusdata/citus:14.1.0-pg17");
+    });
+
+    test("stays the same for a copy, another time, workers and settings", async () => {
+        const same = copy("same");
+        utimesSync(join(same, "start.sh"), 1, 1);
+        assert.equal(imageHash(BASE, same), imageHash(BASE));
+        const name = (built: Built) => built.one(IMAGE).inputs.name;
+        assert.equal(
+            name(await cluster({ workers: 4, settings: { all: { work_mem: "8MB" } } })),
+            name(await cluster()),
+        );
+    });
+
+    for (const file of ["start.sh", "lib.sh", "configure.sh", "health.sh", "make.sql", "Dockerfile"]) {
+        test(`changes with ${file}`, () => {
+            const changed = copy(`changed-${file}`);
+            writeFileSync(join(changed, file), `${readFileSync(join(changed, file), "utf8")}\n# more\n`);
+            assert.notEqual(imageHash(BASE, changed), imageHash(BASE));
+        });
+    }
+
+    test("changes with a new, a removed and a renamed file, and with the base", () => {
+        const more = copy("more");
+        writeFileSync(join(more, "new.sh"), "");
+        const fewer = copy("fewer");
+        rmSync(join(fewer, "facts.sh"));
+        const renamed = copy("renamed");
+        cpSync(join(renamed, "facts.sh"), join(renamed, "fact.sh"));
+        rmSync(join(renamed, "facts.sh"));
+        const hashes = [
+            imageHash(BASE),
+            ...[more, fewer, renamed].map((d) => imageHash(BASE, d)),
+            imageHash(`${BASE}x`),
+        ];
+        assert.equal(new Set(hashes).size, hashes.length);
+    });
+});

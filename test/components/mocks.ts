@@ -1,0 +1,169 @@
+/**
+ * Pulumi's mocks with what they lack: hooks can be registered, and what the engine is asked beside the inputs
+ * (protect, deletedWith, dependencies, additional secret outputs, hooks) can be seen.
+ */
+import assert from "node:assert/strict";
+import * as pulumi from "@pulumi/pulumi";
+import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
+import * as state from "@pulumi/pulumi/runtime/state.js";
+
+/** The part of RegisterResourceRequest that tests look at. */
+interface Request {
+    getType(): string;
+    getName(): string;
+    getParent(): string;
+    getProvider(): string;
+    getProtect(): boolean;
+    getDeletedwith(): string;
+    getDependenciesList(): string[];
+    getAdditionalsecretoutputsList(): string[];
+    getHooks(): { getBeforeCreateList(): string[]; getBeforeDeleteList(): string[] } | undefined;
+    getReplaceonchangesList(): string[];
+    getDeletebeforereplace(): boolean;
+}
+
+export interface Registered {
+    readonly type: string;
+    readonly name: string;
+    readonly urn: string;
+    readonly parent: string;
+    readonly custom: boolean;
+    /** Secrets unwrapped. */
+    // biome-ignore lint/suspicious/noExplicitAny: inputs of every kind of resource
+    readonly inputs: Record<string, any>;
+    /** Names of the top-level inputs that are secret, or hold a secret. */
+    readonly secrets: readonly string[];
+    readonly request: Request;
+}
+
+const SIGNATURE = "4dabf18193072939515e22adb298388d";
+const SECRET = "1b47061264138c4ac30d75fd1eb44270";
+
+const isSecret = (value: unknown): value is { value: unknown } =>
+    value !== null && typeof value === "object" && (value as Record<string, unknown>)[SIGNATURE] === SECRET;
+
+export function holdsSecret(value: unknown): boolean {
+    if (isSecret(value)) return true;
+    return value !== null && typeof value === "object" && Object.values(value).some(holdsSecret);
+}
+
+function unwrap(value: unknown): unknown {
+    if (isSecret(value)) return unwrap(value.value);
+    if (Array.isArray(value)) return value.map(unwrap);
+    if (value !== null && typeof value === "object")
+        return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, unwrap(inner)]));
+    return value;
+}
+
+export const PASSWORD = "Sup3rSecretPassw0rdSup3rSecretPa";
+export const CLUSTER_ID = "0123456789abcdef";
+export const NODE_SUBNET = "172.30.0.0/16";
+
+let registered: Registered[] = [];
+let latest: Request | undefined;
+let groups = 0;
+
+/** What a provider would say about a resource. */
+function outputs(type: string, name: string): Record<string, unknown> {
+    switch (type) {
+        case "random:index/randomId:RandomId":
+            return { hex: CLUSTER_ID };
+        case "random:index/randomPassword:RandomPassword":
+            return { result: PASSWORD };
+        case "tls:index/privateKey:PrivateKey":
+            return { privateKeyPem: `PRIVATE KEY OF ${name}` };
+        case "tls:index/selfSignedCert:SelfSignedCert":
+            return { certPem: "CA CERTIFICATE" };
+        case "tls:index/certRequest:CertRequest":
+            return { certRequestPem: `REQUEST OF ${name}` };
+        case "tls:index/locallySignedCert:LocallySignedCert":
+            return { certPem: `CERTIFICATE OF ${name}` };
+        case "docker:index/remoteImage:RemoteImage":
+            return { imageId: "sha256:image" };
+        case "docker:index/network:Network":
+            return { ipamConfigs: [{ subnet: name.endsWith("-nodes") ? NODE_SUBNET : "172.31.0.0/16" }] };
+        case "pulumi-nodejs:dynamic/citus:PortRange":
+            return { first: 24_000 };
+        case "pulumi-nodejs:dynamic/citus:Member":
+            return { groupId: name.endsWith("coordinator") ? 0 : ++groups, nodeId: groups + 1 };
+        case "pulumi-nodejs:dynamic/citus:Placement":
+            return { status: "a line about the cluster" };
+        default:
+            return {};
+    }
+}
+
+type Callback = (error: Error | null, response: unknown) => void;
+interface Monitor {
+    registerResource(request: Request, callback: Callback): Promise<void>;
+    registerResourceHook(request: unknown, callback: Callback): void;
+}
+
+/** To be awaited before a component is imported. */
+export async function mock(): Promise<void> {
+    const prototype = MockMonitor.prototype as unknown as Monitor;
+    const register = prototype.registerResource;
+    prototype.registerResource = function (this: Monitor, request, callback) {
+        // newResource is called before anything is awaited, so it sees this request
+        latest = request;
+        return register.call(this, request, callback);
+    };
+    prototype.registerResourceHook ??= (_request, callback) => callback(null, {});
+    await pulumi.runtime.setMocks(
+        {
+            newResource: (args) => {
+                const request = latest;
+                assert.ok(request && request.getName() === args.name, "mocks are out of step with the SDK");
+                const { type, name } = args;
+                const parent = request.getParent();
+                const types = parent === "" ? type : `${parent.split("::")[2]?.split("$").at(-1)}$${type}`;
+                registered.push({
+                    type,
+                    name,
+                    parent,
+                    urn: `urn:pulumi:dev::citus::${types}::${name}`,
+                    custom: args.custom ?? false,
+                    inputs: unwrap(args.inputs) as Registered["inputs"],
+                    secrets: Object.keys(args.inputs).filter((key) => holdsSecret(args.inputs[key])),
+                    request,
+                });
+                const state: Record<string, unknown> = { ...args.inputs, ...outputs(type, name) };
+                // as the engine does
+                for (const key of request.getAdditionalsecretoutputsList())
+                    if (state[key] !== undefined) state[key] = pulumi.secret(state[key]);
+                return { id: `${name}-id`, state };
+            },
+            call: () => ({}),
+        },
+        "citus",
+        "dev",
+        false,
+    );
+    // on by default in the SDK, off under mocks: without it each resource serializes its provider again
+    const { getStore } = state as unknown as {
+        getStore: () => { settings: { options: { cacheDynamicProviders?: boolean } } };
+    };
+    getStore().settings.options.cacheDynamicProviders = true;
+}
+
+/** Makes what `make` makes and waits until every registration is done. */
+export async function build<T>(make: () => T): Promise<{ made: T; resources: Registered[] }> {
+    registered = [];
+    groups = 0;
+    const made = make();
+    const { waitForRPCs } = pulumi.runtime as unknown as { waitForRPCs: () => Promise<void> };
+    // inputs that come from outputs register late: done when nothing was added for some turns
+    for (let quiet = 0, seen = -1; quiet < 10; ) {
+        await waitForRPCs();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        quiet = registered.length === seen ? quiet + 1 : 0;
+        seen = registered.length;
+    }
+    return { made, resources: registered };
+}
+
+export function resolved<T>(output: pulumi.Output<T>): Promise<T> {
+    return new Promise((resolve) => {
+        output.apply(resolve);
+    });
+}

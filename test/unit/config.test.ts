@@ -1,0 +1,518 @@
+/** Configuration: what is accepted, and that every mistake is found at once and explained. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { type ClusterArgs, explain, type Mistake, validate } from "../../components/config.ts";
+import { OWNED } from "../../components/settings.ts";
+
+type Values = Readonly<Record<string, unknown>>;
+
+function mistakesOf(values: Values, stack = "dev"): Mistake[] {
+    const result = validate({ stack, values });
+    assert.ok("mistakes" in result, `accepted: ${JSON.stringify(values)}`);
+    return result.mistakes;
+}
+
+function argsOf(values: Values, stack = "dev"): ClusterArgs {
+    const result = validate({ stack, values });
+    assert.ok("args" in result, "mistakes" in result ? explain(result.mistakes) : "");
+    return result.args;
+}
+
+/** Each: what is set, and for every mistake its path and parts of its message: the value got, what is allowed. */
+const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: string[]][]][] = [
+    [{ platform: "aws2" }, ["platform", "must be one of docker", 'got "aws2"']],
+    [{ platform: "Docker" }, ["platform", "must be one of docker", 'got "Docker"']],
+    [{ platform: 3 }, ["platform", "must be one of docker", "got 3"]],
+    [{ name: "A" }, ["name", "2 to 40 lower-case letters", 'got "A"', "citus:name"]],
+    [{ name: "a" }, ["name", "2 to 40", 'got "a"']],
+    [{ name: "1abc" }, ["name", "beginning with a letter", 'got "1abc"']],
+    [{ name: "abc-" }, ["name", "lower-case letters, digits and dashes", 'got "abc-"']],
+    [{ name: "a_b" }, ["name", "lower-case letters", 'got "a_b"']],
+    [{ name: "a.b" }, ["name", "lower-case letters", 'got "a.b"']],
+    [{ name: "a b" }, ["name", "lower-case letters", 'got "a b"']],
+    [{ name: "ab\n" }, ["name", "lower-case letters", 'got "ab\\n"']],
+    [{ name: "x".repeat(41) }, ["name", "2 to 40", `got "${"x".repeat(41)}"`]],
+    [{ name: 7 }, ["name", "2 to 40", "got 7"]],
+    [{ workers: "-1" }, ["workers", "a whole number from 0 to 200", "got -1", "for example 2"]],
+    [{ workers: -1 }, ["workers", "a whole number from 0 to 200", "got -1"]],
+    [{ workers: "201" }, ["workers", "from 0 to 200", "got 201"]],
+    [{ workers: "2.5" }, ["workers", "a whole number", "got 2.5"]],
+    [{ workers: "two" }, ["workers", "a whole number", 'got "two"']],
+    [{ workers: "2 workers" }, ["workers", "a whole number", 'got "2 workers"']],
+    [{ workers: true }, ["workers", "a whole number", "got true"]],
+    [{ workers: null }, ["workers", "a whole number", "got null"]],
+    [{ workers: [2] }, ["workers", "a whole number", "got [2]"]],
+    [{ workers: "Infinity" }, ["workers", "a whole number", 'got "Infinity"']],
+    [{ workers: "1e400" }, ["workers", "a whole number", 'got "1e400"']],
+    [{ retire: "worker-1" }, ["retire", "must be a list of workers", 'got "worker-1"', '["worker-1"]']],
+    [{ retire: { a: 1 } }, ["retire", "must be a list of workers", 'got {"a":1}']],
+    [{ retire: '["worker-0"]' }, ["retire.0", "worker's name such as worker-1", 'got "worker-0"']],
+    [{ retire: ["coordinator"] }, ["retire.0", "worker's name", 'got "coordinator"']],
+    [{ retire: ["worker-1", 2] }, ["retire.1", "worker's name", "got 2"]],
+    [{ retire: ["worker-1", "worker-1"] }, ["retire.1", "names worker-1 twice", "remove one"]],
+    [
+        { retire: ["x", "worker-2", "y"] },
+        ["retire.0", "worker's name", 'got "x"'],
+        ["retire.2", "worker's name", 'got "y"'],
+    ],
+    [{ database: "App" }, ["database", "lower-case letters, digits and underscores", 'got "App"']],
+    [{ database: "1app" }, ["database", "lower-case letters", 'got "1app"']],
+    [{ database: "my-app" }, ["database", "lower-case letters", 'got "my-app"']],
+    [{ database: "a'b" }, ["database", "lower-case letters", `got "a'b"`]],
+    [{ database: "a".repeat(64) }, ["database", "63 at most"]],
+    [
+        { database: "postgres" },
+        ["database", "must not be one of postgres, template0, template1", 'got "postgres"', "for example app"],
+    ],
+    [{ database: "template1" }, ["database", "must not be one of", 'got "template1"']],
+    [{ database: 5 }, ["database", "a database name", "got 5"]],
+    [{ shardCount: "0" }, ["shardCount", "from 1 to 64000", "got 0", "for example 32"]],
+    [{ shardCount: 64_001 }, ["shardCount", "from 1 to 64000", "got 64001"]],
+    [{ shardCount: "many" }, ["shardCount", "a whole number", 'got "many"']],
+    [{ citusVersion: "13.2.0" }, ["citusVersion", "a Citus version from 14.0.0 written in full", 'got "13.2.0"']],
+    [{ citusVersion: "14" }, ["citusVersion", "written in full, such as 14.0.1", 'got "14"']],
+    [{ citusVersion: "v14.0.1" }, ["citusVersion", "a Citus version", 'got "v14.0.1"']],
+    [{ citusVersion: 14.1 }, ["citusVersion", "a Citus version", "got 14.1"]],
+    [{ citusVersion: "14.0.1; rm" }, ["citusVersion", "a Citus version", 'got "14.0.1; rm"']],
+    [{ image: "citusdata/citus" }, ["image", "must name a fixed tag or digest", 'got "citusdata/citus"']],
+    [
+        { image: "citusdata/citus:latest" },
+        ["image", "must name a fixed tag or digest", 'got "citusdata/citus:latest"', "by itself"],
+    ],
+    [{ image: "localhost:5000/citus" }, ["image", "fixed tag or digest", 'got "localhost:5000/citus"']],
+    [{ port: "80" }, ["port", "a whole number from 1024 to 65335", "got 80", "for example 5432"]],
+    [{ port: 65_535 }, ["port", "from 1024 to 65335", "got 65535"]],
+    [{ port: "http" }, ["port", "a whole number", 'got "http"']],
+    [{ coordinator: "big" }, ["coordinator", "must be an object", 'got "big"']],
+    [{ coordinator: "4" }, ["coordinator", "must be an object", "got 4"]],
+    [{ coordinator: [] }, ["coordinator", "must be an object", "got []"]],
+    [
+        { coordinator: { memory: "1TB" } },
+        ["coordinator.memory", "from 256MB to 4096GB", 'got "1TB"', "for example 2GB"],
+    ],
+    [{ coordinator: { memory: 2048 } }, ["coordinator.memory", "an amount of memory", "got 2048", "for example 2GB"]],
+    [{ coordinator: { memory: "255MB" } }, ["coordinator.memory", "from 256MB", 'got "255MB"']],
+    [{ coordinator: { memory: "-1GB" } }, ["coordinator.memory", "an amount of memory", 'got "-1GB"']],
+    [{ coordinator: { shards: "yes" } }, ["coordinator.shards", "must be true or false", 'got "yes"']],
+    [{ coordinator: { memry: "2GB" } }, ["coordinator", 'has no "memry"', "it has memory, cores, shards"]],
+    [{ worker: { memory: "5000GB" } }, ["worker.memory", "to 4096GB", 'got "5000GB"']],
+    [{ worker: { cores: 0 } }, ["worker.cores", "from 1 to 512", "got 0", "for example 2"]],
+    [{ worker: { cores: 1.5 } }, ["worker.cores", "a whole number", "got 1.5"]],
+    [{ worker: { shards: true } }, ["worker", 'has no "shards"', "it has memory, cores"]],
+    [{ worker: '{"cores": 1000}' }, ["worker.cores", "from 1 to 512", "got 1000"]],
+    [{ worker: '{"cores": 2' }, ["worker", "must be an object", "got "]],
+    [{ settings: "work_mem=4MB" }, ["settings", "must be an object", 'got "work_mem=4MB"']],
+    [{ settings: { worker: {} } }, ["settings", 'has no "worker"', "it has all, coordinator, workers"]],
+    [
+        { settings: { all: "x" } },
+        ["settings.all", "must be a map of PostgreSQL settings", 'got "x"', '{"work_mem": "16MB"}'],
+    ],
+    [
+        { settings: { all: { "work mem": "1" } } },
+        ["settings.all", 'has no setting "work mem"', "not the name of a PostgreSQL setting"],
+    ],
+    [{ settings: { workers: { "a=b": "1" } } }, ["settings.workers", 'has no setting "a=b"']],
+    [{ settings: { all: { "x\ny": "1" } } }, ["settings.all", 'has no setting "x\\ny"']],
+    [{ settings: { all: { fsync: "off" } } }, ["settings.all", "can't set fsync", 'got "off"', "loses data"]],
+    [{ settings: { all: { FSYNC: "off" } } }, ["settings.all", "can't set FSYNC", "loses data"]],
+    [{ settings: { workers: { ssl: false } } }, ["settings.workers", "can't set ssl", "got false", "TLS"]],
+    [{ settings: { coordinator: { port: 5433 } } }, ["settings.coordinator", "can't set port", "got 5433"]],
+    [
+        { settings: { all: { "citus.shard_count": 64 } } },
+        ["settings.all", "can't set citus.shard_count", "use citus:shardCount"],
+    ],
+    [{ settings: { all: { work_mem: "4MB\nfsync = off" } } }, ["settings.all", "line break", "work_mem"]],
+    [
+        { settings: { all: { fsync: "off", ssl: "off" }, workers: { wal_level: "replica" } } },
+        ["settings.all", "can't set fsync"],
+        ["settings.all", "can't set ssl"],
+        ["settings.workers", "can't set wal_level"],
+    ],
+    [
+        { settings: { all: { max_connections: 10 } } },
+        ["settings.all.max_connections", "must be at least 40", "got 10", "need that many"],
+    ],
+    [
+        { settings: { workers: { max_prepared_transactions: 0 } } },
+        ["settings.workers.max_prepared_transactions", "must be more than 0", "got 0", "two phases"],
+    ],
+    [{ rebalance: "sometimes" }, ["rebalance", "true, false or an object", 'got "sometimes"']],
+    [{ rebalance: 1 }, ["rebalance", "true, false or an object", "got 1"]],
+    [
+        { rebalance: { strategy: "random" } },
+        ["rebalance.strategy", "must be one of by_disk_size, by_shard_count", 'got "random"'],
+    ],
+    [
+        { rebalance: { transferMode: "fast" } },
+        ["rebalance.transferMode", "must be one of auto, force_logical, block_writes", 'got "fast"'],
+    ],
+    [{ rebalance: { threshold: 2 } }, ["rebalance.threshold", "a number from 0 to 1", "got 2"]],
+    [{ rebalance: { threshold: "much" } }, ["rebalance.threshold", "a number from 0 to 1", 'got "much"']],
+    [{ rebalance: { enabled: "on" } }, ["rebalance.enabled", "must be true or false", 'got "on"']],
+    [
+        { rebalance: { mode: "auto" } },
+        ["rebalance", 'has no "mode"', "it has enabled, strategy, transferMode, threshold"],
+    ],
+    [
+        { rebalance: { strategy: "by_shard_count", threshold: 0.5 } },
+        ["rebalance.threshold", "only works with the strategy by_disk_size", "got 0.5"],
+    ],
+    [{ postDeploy: "schema.sql" }, ["postDeploy", "must be a list of SQL files", 'got "schema.sql"', '["schema.sql"]']],
+    [{ postDeploy: ["schema.txt"] }, ["postDeploy.0", "the path of a .sql file", 'got "schema.txt"']],
+    [{ postDeploy: [1] }, ["postDeploy.0", "the path of a .sql file", "got 1"]],
+    [{ postDeploy: ["/etc/x.sql"] }, ["postDeploy.0", "a path inside the project", 'got "/etc/x.sql"']],
+    [{ postDeploy: ["a/../../x.sql"] }, ["postDeploy.0", "a path inside the project", 'got "a/../../x.sql"']],
+    [{ postDeploy: ["a.sql", "a.sql"] }, ["postDeploy.1", "in the list twice", 'got "a.sql"']],
+    [{ protect: "yes" }, ["protect", "must be true or false", 'got "yes"']],
+    [{ protect: "1" }, ["protect", "must be true or false", "got 1"]],
+    [
+        { dockerHost: "localhost" },
+        ["dockerHost", "a Docker engine's address", 'got "localhost"', "unix:///var/run/docker.sock"],
+    ],
+    [{ dockerHost: "http://x" }, ["dockerHost", "a Docker engine's address", 'got "http://x"']],
+    [{ worker: { cores: 0, memory: "x" } }, ["worker.cores", "got 0"], ["worker.memory", 'got "x"']],
+    [
+        { coordinator: { cores: 0, memory: "x", shards: 1, other: 2 } },
+        ["coordinator.cores", "got 0"],
+        ["coordinator.memory", 'got "x"'],
+        ["coordinator.shards", "got 1"],
+        ["coordinator", 'has no "other"'],
+    ],
+    [{ wrokers: 3 }, ["wrokers", "is not a setting of this project", "did you mean citus:workers?"]],
+    [
+        { worker_count: 3, quite_other: 1 },
+        ["worker_count", "is not a setting"],
+        ["quite_other", "is not a setting", "platform, name, workers"],
+    ],
+];
+
+describe("bad configurations", () => {
+    test("there are at least 70", () => assert.ok(BAD.length >= 70, String(BAD.length)));
+
+    for (const [values, ...expected] of BAD) {
+        test(JSON.stringify(values), () => {
+            const mistakes = mistakesOf(values);
+            const text = explain(mistakes);
+            assert.deepEqual(mistakes.map((m) => m.path).sort(), expected.map(([path]) => path).sort(), text);
+            for (const [path, ...parts] of expected) {
+                const same = mistakes.filter((m) => m.path === path);
+                assert.ok(
+                    same.some((m) => parts.every((part) => m.message.includes(part))),
+                    `${path}: ${parts.join(" … ")}\nnot in\n${text}`,
+                );
+                assert.ok(text.includes(`citus:${path} `), text);
+            }
+            assert.match(text, /Nothing was changed\.$/);
+        });
+    }
+
+    test("no message is zod's own", () => {
+        for (const [values] of BAD) {
+            for (const { message } of mistakesOf(values))
+                assert.doesNotMatch(
+                    message,
+                    /Invalid (input|option|string)|Unrecognized|Too (big|small)|expected \w+, received/,
+                );
+        }
+    });
+
+    test("every setting that the project owns is refused with its reason, in each part", () => {
+        for (const part of ["all", "coordinator", "workers"]) {
+            for (const [name, reason] of Object.entries(OWNED)) {
+                const [mistake, ...more] = mistakesOf({ settings: { [part]: { [name]: "x" } } });
+                assert.equal(more.length, 0);
+                assert.equal(mistake?.path, `settings.${part}`);
+                assert.ok(mistake.message.includes(reason) && mistake.message.includes('got "x"'));
+            }
+        }
+    });
+
+    for (const value of [null, [1], { a: 1 }]) {
+        test(`a setting's value ${JSON.stringify(value)} is explained with what was got and what is allowed`, () => {
+            const [mistake] = mistakesOf({ settings: { all: { work_mem: value } } });
+            assert.match(mistake?.path ?? "", /^settings\.all(\.work_mem)?$/);
+            assert.ok(mistake?.message.includes(`got ${JSON.stringify(value)}`), mistake?.message);
+            assert.match(mistake?.message ?? "", /must be|for example/);
+        });
+    }
+
+    test("a line break in a value is shown with what to do", () => {
+        const [mistake] = mistakesOf({ settings: { all: { work_mem: "4MB\nfsync = off" } } });
+        assert.ok(mistake?.message.includes('"4MB\\nfsync = off"'), mistake?.message);
+    });
+
+    // postgresql.conf reads these as directives, with or without "="
+    for (const name of ["include", "include_dir", "include_if_exists"]) {
+        test(`${name} is a directive, not a setting`, () => {
+            const [mistake] = mistakesOf({ settings: { all: { [name]: "/tmp/x.conf" } } });
+            assert.equal(mistake?.path, "settings.all");
+        });
+    }
+
+    test("a long value is cut", () => {
+        const [mistake] = mistakesOf({ database: "X".repeat(500) });
+        assert.ok((mistake?.message.length ?? 0) < 250);
+        assert.ok(mistake?.message.includes("..."));
+    });
+
+    test("a stack's name that makes no cluster name is explained with citus:name", () => {
+        const [mistake] = mistakesOf({}, "My_Stack");
+        assert.equal(mistake?.path, "name");
+        assert.ok(mistake.message.includes('"citus-My_Stack"') && mistake.message.includes("citus:name"));
+    });
+
+    test("a wrong version is not repeated for the image that it makes", () => {
+        assert.deepEqual(
+            mistakesOf({ citusVersion: "x y" }).map((m) => m.path),
+            ["citusVersion"],
+        );
+        assert.deepEqual(
+            mistakesOf({ citusVersion: "x y", image: "a:latest" })
+                .map((m) => m.path)
+                .sort(),
+            ["citusVersion", "image"],
+        );
+    });
+
+    test("the last worker's published port is a port", () => {
+        const values = { port: 65_335, workers: 200, retire: ["worker-1"] };
+        const [mistake] = mistakesOf(values);
+        assert.match(mistake?.path ?? "", /^(port|retire|workers)/);
+    });
+});
+
+describe("every mistake is reported at once", () => {
+    /** One mistake a key, none of which hides another's. */
+    const wrong: Readonly<Record<string, unknown>> = {
+        platform: "x",
+        name: "A",
+        workers: "-1",
+        retire: ["x"],
+        database: "A",
+        shardCount: 0,
+        citusVersion: "x",
+        image: "x:latest",
+        port: 1,
+        coordinator: { cores: 0 },
+        worker: { memory: "1" },
+        settings: { all: { fsync: "off" } },
+        rebalance: { strategy: "x" },
+        postDeploy: ["x"],
+        protect: "x",
+        dockerHost: "x",
+        wrokers: 1,
+    };
+
+    test("for any combination of wrong keys", () => {
+        fc.assert(
+            fc.property(fc.subarray(Object.keys(wrong), { minLength: 1 }), (keys) => {
+                const mistakes = mistakesOf(Object.fromEntries(keys.map((key) => [key, wrong[key]])));
+                assert.deepEqual([...new Set(mistakes.map((m) => m.path.split(".")[0]))].sort(), keys.toSorted());
+                assert.equal(mistakes.length, keys.length);
+                const text = explain(mistakes);
+                assert.equal(text.split("\n").length, keys.length + 2);
+                assert.match(
+                    text,
+                    keys.length === 1 ? /^The configuration has a mistake:/ : /^The configuration has [0-9]+ mistakes:/,
+                );
+            }),
+        );
+    });
+
+    test("a rule that needs the whole configuration, beside a wrong key", () => {
+        const mistakes = mistakesOf({ workers: "-1", settings: { all: { max_connections: 10 } } });
+        assert.deepEqual(mistakes.map((m) => m.path).sort(), ["settings.all.max_connections", "workers"]);
+    });
+
+    test("a rule that needs the whole configuration, beside an unknown key", () => {
+        const mistakes = mistakesOf({ wrokers: 1, settings: { all: { max_connections: 10 } } });
+        assert.deepEqual(mistakes.map((m) => m.path).sort(), ["settings.all.max_connections", "wrokers"]);
+    });
+
+    test("a setting that is owned, beside a value of the wrong kind", () => {
+        const mistakes = mistakesOf({ settings: { all: { fsync: "off", work_mem: null } } });
+        assert.equal(mistakes.length, 2, explain(mistakes));
+    });
+
+    test("a threshold that does not fit the strategy, beside another wrong field", () => {
+        const mistakes = mistakesOf({ rebalance: { strategy: "by_shard_count", threshold: 0.5, enabled: "x" } });
+        assert.deepEqual(mistakes.map((m) => m.path).sort(), ["rebalance.enabled", "rebalance.threshold"]);
+    });
+
+    test("all rules between keys", () => {
+        const mistakes = mistakesOf({
+            settings: {
+                all: { max_connections: 10, max_prepared_transactions: "0" },
+                workers: { max_connections: 39 },
+            },
+        });
+        assert.deepEqual(mistakes.map((m) => m.path).sort(), [
+            "settings.all.max_connections",
+            "settings.all.max_prepared_transactions",
+            "settings.workers.max_connections",
+        ]);
+    });
+});
+
+describe("good configurations", () => {
+    const DEFAULTS: ClusterArgs = {
+        platform: "docker",
+        name: "citus-dev",
+        workers: 2,
+        retire: [],
+        database: "app",
+        shardCount: 32,
+        citusVersion: "14.0.1",
+        image: "citusdata/citus:14.0.1-pg17",
+        coordinator: { memory: 1024, cores: 2, shards: false },
+        worker: { memory: 1024, cores: 2 },
+        settings: { all: {}, coordinator: {}, workers: {} },
+        rebalance: { enabled: true, strategy: "by_disk_size", transferMode: "auto" },
+        postDeploy: [],
+        protect: false,
+    };
+    /** Without keys that are there but undefined. */
+    const plain = (args: ClusterArgs) => JSON.parse(JSON.stringify(args)) as ClusterArgs;
+
+    test("nothing set gives the defaults", () => assert.deepEqual(plain(argsOf({})), DEFAULTS));
+
+    test("data is protected in every stack but dev, unless said otherwise", () => {
+        assert.equal(argsOf({}, "prod").protect, true);
+        assert.equal(argsOf({}, "prod").name, "citus-prod");
+        assert.equal(argsOf({ protect: "false" }, "prod").protect, false);
+        assert.equal(argsOf({ protect: "true" }, "dev").protect, true);
+    });
+
+    const good: readonly [what: string, values: Values, changed: Partial<ClusterArgs>][] = [
+        [
+            "numbers as text",
+            { workers: "4", shardCount: "64", port: "5432" },
+            { workers: 4, shardCount: 64, port: 5432 },
+        ],
+        ["numbers", { workers: 0, shardCount: 64_000 }, { workers: 0, shardCount: 64_000 }],
+        ["the most workers", { workers: "200" }, { workers: 200 }],
+        ["a list as JSON", { retire: '["worker-2"]' }, { retire: ["worker-2"] }],
+        ["text around a number", { workers: " 3 " }, { workers: 3 }],
+        ["an empty text is not set", { workers: "", retire: "", database: "" }, {}],
+        [
+            "an object as JSON",
+            { coordinator: '{"memory":"2GB","shards":true}' },
+            { coordinator: { memory: 2048, cores: 2, shards: true } },
+        ],
+        ["memory in MB", { worker: { memory: "1536MB" } }, { worker: { memory: 1536, cores: 2 } }],
+        ["memory in GiB with a fraction", { worker: { memory: "1.5 GiB" } }, { worker: { memory: 1536, cores: 2 } }],
+        ["the least memory", { worker: { memory: "256MB" } }, { worker: { memory: 256, cores: 2 } }],
+        ["the most memory", { worker: { memory: "4096GB" } }, { worker: { memory: 4_194_304, cores: 2 } }],
+        [
+            "rebalance false",
+            { rebalance: "false" },
+            { rebalance: { enabled: false, strategy: "by_disk_size", transferMode: "auto" } },
+        ],
+        ["rebalance true", { rebalance: true }, {}],
+        [
+            "rebalance with a threshold",
+            { rebalance: { threshold: 0.05 } },
+            { rebalance: { ...DEFAULTS.rebalance, threshold: 0.05 } },
+        ],
+        [
+            "a threshold as pulumi config set --path stores it",
+            { rebalance: '{"threshold":"0.05"}' },
+            { rebalance: { ...DEFAULTS.rebalance, threshold: 0.05 } },
+        ],
+        [
+            "by_shard_count with the threshold that it has",
+            { rebalance: { strategy: "by_shard_count", threshold: 0 } },
+            { rebalance: { enabled: true, strategy: "by_shard_count", transferMode: "auto", threshold: 0 } },
+        ],
+        [
+            "settings of each kind as text",
+            { settings: { all: { Work_Mem: "8MB", jit: true, "my.flag": false, max_files_per_process: 2000 } } },
+            {
+                settings: {
+                    all: { work_mem: "8MB", jit: "on", "my.flag": "off", max_files_per_process: "2000" },
+                    coordinator: {},
+                    workers: {},
+                },
+            },
+        ],
+        [
+            "another version",
+            { citusVersion: "14.1.0" },
+            { citusVersion: "14.1.0", image: "citusdata/citus:14.1.0-pg17" },
+        ],
+        [
+            "an image with a tag",
+            { image: "registry.example:5000/team/citus:1.2" },
+            { image: "registry.example:5000/team/citus:1.2" },
+        ],
+        [
+            "an image with a digest",
+            { image: `citusdata/citus@sha256:${"a".repeat(64)}` },
+            { image: `citusdata/citus@sha256:${"a".repeat(64)}` },
+        ],
+        [
+            "files",
+            { postDeploy: '["sql/schema.sql","sql/data.sql"]' },
+            { postDeploy: ["sql/schema.sql", "sql/data.sql"] },
+        ],
+        ["an engine elsewhere", { dockerHost: "ssh://user@host" }, { dockerHost: "ssh://user@host" }],
+        ["a name that looks like a number stays text", { database: "_1" }, { database: "_1" }],
+        [
+            "connections enough",
+            { settings: { all: { max_connections: "40" } } },
+            {
+                settings: { all: { max_connections: "40" }, coordinator: {}, workers: {} },
+            },
+        ],
+    ];
+    for (const [what, values, changed] of good) {
+        test(what, () => assert.deepEqual(plain(argsOf(values)), { ...DEFAULTS, ...changed }));
+    }
+
+    test("as text or as values is the same", () => {
+        const values = {
+            workers: 3,
+            retire: ["worker-1"],
+            coordinator: { memory: "2GB", cores: 4, shards: true },
+            settings: { all: { work_mem: "8MB" } },
+            rebalance: { enabled: false },
+            protect: true,
+        };
+        const asText = Object.fromEntries(Object.entries(values).map(([key, value]) => [key, JSON.stringify(value)]));
+        assert.deepEqual(argsOf(asText), argsOf(values));
+    });
+
+    test("what was validated is valid again, and is not changed by that", () => {
+        const values = { workers: "3", settings: { all: { jit: true } } };
+        const frozen = JSON.stringify(values);
+        assert.deepEqual(argsOf(values), argsOf(values));
+        assert.equal(JSON.stringify(values), frozen);
+    });
+});
+
+describe("did you mean", () => {
+    for (const [wrong, right] of [
+        ["wrokers", "workers"],
+        ["Workers", "workers"],
+        ["worker-count", undefined],
+        ["shard_count", "shardCount"],
+        ["shards", undefined],
+        ["retired", "retire"],
+        ["dockerhost", "dockerHost"],
+        ["postdeploy", "postDeploy"],
+        ["citusversion", "citusVersion"],
+        ["rebalence", "rebalance"],
+        ["coordinater", "coordinator"],
+        ["protected", "protect"],
+        ["databse", "database"],
+    ] as const) {
+        test(`${wrong} → ${right ?? "one that is near, or the list of all"}`, () => {
+            const [mistake, ...more] = mistakesOf({ [wrong]: "1" });
+            assert.equal(more.length, 0);
+            assert.equal(mistake?.path, wrong);
+            if (right) assert.ok(mistake.message.includes(`did you mean citus:${right}?`), mistake.message);
+            else assert.match(mistake.message, /did you mean citus:\w+\?|it has platform, name/);
+        });
+    }
+});

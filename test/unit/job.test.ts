@@ -1,0 +1,361 @@
+/** Following a rebalance: progress in words, and when to give up, with the cause. */
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import type { NodeRow } from "../../components/citus/catalog.ts";
+import {
+    describeBytes,
+    describeProgress,
+    type FollowOptions,
+    firstLine,
+    followJob,
+    JobError,
+    type Progress,
+    stopJob,
+    type Task,
+} from "../../components/citus/job.ts";
+import type { Session } from "../../components/citus/session.ts";
+
+const NODES: NodeRow[] = [0, 1, 2].map((groupId) => ({
+    nodeId: groupId + 1,
+    groupId,
+    host: groupId === 0 ? "coordinator.c1.node" : `worker-${groupId}.c1.node`,
+    port: 5432,
+    active: true,
+    synced: true,
+    holdsShards: groupId !== 0,
+}));
+
+const task = (taskId: number, status: string, more: Partial<Task> = {}): Task => ({
+    taskId: String(taskId),
+    status,
+    retries: 0,
+    message: "",
+    shardId: String(102_000 + taskId),
+    sourceNodeId: 2,
+    targetNodeId: 3,
+    ...more,
+});
+
+interface Step {
+    state: string | undefined;
+    tasks: Task[];
+    copied?: { bytes: number; mark: string };
+}
+
+/** A coordinator on which each look at the job is the script's next step; the last one stays. */
+function scripted(steps: Step[], unreachable: string[] = [], slots: object[] = []) {
+    const queries: string[] = [];
+    let at = -1;
+    const now = () => steps[Math.min(Math.max(at, 0), steps.length - 1)] as Step;
+    const answer = (sql: string, parameters: readonly unknown[]): object[] => {
+        if (/SELECT state::text AS state FROM pg_dist_background_job/.test(sql)) {
+            at++;
+            const { state } = now();
+            return state === undefined ? [] : [{ state }];
+        }
+        if (/FROM pg_dist_background_task/.test(sql)) return now().tasks;
+        if (/get_rebalance_progress/.test(sql)) return [now().copied ?? { bytes: 0, mark: "" }];
+        if (/citus_check_connection_to_node/.test(sql)) return [{ ok: !unreachable.includes(String(parameters[0])) }];
+        if (/pg_replication_slots/.test(sql)) return slots;
+        throw new Error(`unexpected: ${sql}`);
+    };
+    const session: Session = {
+        node: "coordinator",
+        query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
+            queries.push(sql);
+            return answer(sql, parameters) as T[];
+        },
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    };
+    return { session, queries, looks: () => at + 1 };
+}
+
+function options(more: Partial<FollowOptions> = {}) {
+    const seen: Progress[] = [];
+    const moved: string[] = [];
+    const follow: FollowOptions = {
+        nodes: NODES,
+        groups: new Map([1, 2, 3].map((n) => [String(102_000 + n), { table: `public.t${n}`, bytes: n * 1_000_000 }])),
+        progress: (p) => seen.push(p),
+        moved: async (t) => {
+            moved.push(t.taskId);
+        },
+        alive: () => undefined,
+        ...more,
+    };
+    return { follow, seen, moved };
+}
+
+/** Runs with a clock that goes a quarter of a second at each turn of the event loop. */
+async function quickly<T>(t: TestContext, work: () => Promise<T>): Promise<T> {
+    t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
+    let over = false;
+    const result = work().finally(() => {
+        over = true;
+    });
+    result.catch(() => undefined);
+    while (!over) {
+        await new Promise((resolve) => setImmediate(resolve));
+        t.mock.timers.tick(250);
+    }
+    return result;
+}
+
+describe("words", () => {
+    test("describeBytes", () => {
+        for (const [bytes, text] of [
+            [0, "0 kB"],
+            [1_499, "1 kB"],
+            [999_000, "999 kB"],
+            [1_000_000, "1 MB"],
+            [610_400_000, "610 MB"],
+            [1_200_000_000, "1.20 GB"],
+            [2_345_000_000_000, "2345.00 GB"],
+        ] as const)
+            assert.equal(describeBytes(bytes), text);
+    });
+
+    test("describeProgress says everything that is known", () => {
+        assert.equal(
+            describeProgress({
+                done: 13,
+                total: 26,
+                bytesDone: 610e6,
+                bytesTotal: 1.2e9,
+                bytesPerSecond: 38e6,
+                secondsLeft: 15.5,
+                now: "public.projects",
+                trouble: "ERROR: connection lost",
+            }),
+            "13 of 26 shard groups · 610 MB of 1.20 GB · 38 MB/s · about 16 s left · now: public.projects · trying again: ERROR: connection lost",
+        );
+    });
+
+    test("describeProgress leaves out what is not known", () => {
+        assert.equal(
+            describeProgress({
+                done: 0,
+                total: 4,
+                bytesDone: 0,
+                bytesTotal: 2000,
+                bytesPerSecond: 0,
+                secondsLeft: undefined,
+                now: undefined,
+                trouble: undefined,
+            }),
+            "0 of 4 shard groups · 0 kB of 2 kB",
+        );
+    });
+
+    test("firstLine prefers the error to what led to it", () => {
+        assert.equal(firstLine("\n  NOTICE: x\n  ERROR:  could not connect\nDETAIL: y"), "ERROR:  could not connect");
+        assert.equal(firstLine("\n\n  just words  \nmore"), "just words");
+        assert.equal(firstLine(""), "");
+        assert.equal(firstLine("\n \n"), "");
+    });
+});
+
+describe("followJob", () => {
+    test("ends when the job is finished, with what was moved", async (t) => {
+        const { session } = scripted([
+            { state: "scheduled", tasks: [task(1, "blocked"), task(2, "runnable")] },
+            {
+                state: "running",
+                tasks: [task(1, "running"), task(2, "runnable")],
+                copied: { bytes: 500_000, mark: "a" },
+            },
+            { state: "running", tasks: [task(1, "done"), task(2, "running")], copied: { bytes: 0, mark: "b" } },
+            { state: "finished", tasks: [task(1, "done"), task(2, "done")] },
+        ]);
+        const { follow, seen, moved } = options();
+        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), { done: 2, bytes: 3_000_000 });
+        assert.deepEqual(moved, ["1", "2"]);
+        assert.deepEqual(
+            seen.map((p) => p.done),
+            [0, 0, 1, 2],
+        );
+        assert.deepEqual(
+            seen.map((p) => p.bytesDone),
+            [0, 500_000, 1_000_000, 3_000_000],
+        );
+        assert.deepEqual(
+            seen.map((p) => p.now),
+            [undefined, "public.t1", "public.t2", undefined],
+        );
+        assert.ok(seen.every((p) => p.total === 2 && p.bytesTotal === 3_000_000));
+    });
+
+    test("names the copy of reference tables, and does not count it as a move", async (t) => {
+        const copy = task(9, "running", { shardId: null, sourceNodeId: null, targetNodeId: null });
+        const { session } = scripted([
+            { state: "running", tasks: [copy, task(1, "blocked")] },
+            { state: "finished", tasks: [{ ...copy, status: "done" }, task(1, "done")] },
+        ]);
+        const { follow, seen, moved } = options();
+        assert.equal((await quickly(t, () => followJob(session, "7", follow))).done, 1);
+        assert.equal(seen[0]?.now, "reference tables");
+        assert.deepEqual(moved, ["1"]);
+    });
+
+    test("tells the rate and the time left once copying has begun", async (t) => {
+        const { session } = scripted([
+            ...[0, 0, 0].map(() => ({ state: "running", tasks: [task(3, "running")] })),
+            ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => ({
+                state: "running",
+                tasks: [task(3, "running")],
+                copied: { bytes: n * 250_000, mark: String(n) },
+            })),
+            { state: "finished", tasks: [task(3, "done")] },
+        ]);
+        const { follow, seen } = options();
+        await quickly(t, () => followJob(session, "7", follow));
+        assert.ok(seen.slice(0, 4).every((p) => p.bytesPerSecond === 0 && p.secondsLeft === undefined));
+        const late = seen.at(-2);
+        assert.ok((late?.bytesPerSecond ?? 0) > 0 && (late?.secondsLeft ?? 0) > 0);
+        assert.ok(seen.every((p) => p.bytesDone <= p.bytesTotal));
+    });
+
+    test("a job that is gone counts as finished", async (t) => {
+        const { session } = scripted([{ state: undefined, tasks: [] }]);
+        assert.deepEqual(await quickly(t, () => followJob(session, "7", options().follow)), { done: 0, bytes: 0 });
+    });
+
+    for (const state of ["failed", "cancelled"]) {
+        test(`a ${state} job is an error with the task's own words`, async (t) => {
+            const message = "NOTICE: moving\nERROR:  cannot move shard 102002\nDETAIL: no replica identity";
+            const { session } = scripted([
+                { state: "running", tasks: [task(1, "done"), task(2, "running")] },
+                {
+                    state,
+                    tasks: [task(1, "done", { message: "old ERROR" }), task(2, "error", { message, retries: 1 })],
+                },
+            ]);
+            const failed = quickly(t, () => followJob(session, "7", options().follow));
+            await assert.rejects(failed, (error) => {
+                assert.ok(error instanceof JobError);
+                assert.equal(error.done, 1);
+                assert.equal(error.total, 2);
+                assert.equal(error.message, `the rebalance ${state}:\n  ERROR:  cannot move shard 102002`);
+                return true;
+            });
+        });
+    }
+
+    test("reports trouble while a task is tried again, and goes on", async (t) => {
+        const { session } = scripted([
+            { state: "running", tasks: [task(1, "runnable", { retries: 1, message: "ERROR: refused" })] },
+            { state: "finished", tasks: [task(1, "done", { retries: 1, message: "ERROR: refused" })] },
+        ]);
+        const { follow, seen } = options();
+        assert.equal((await quickly(t, () => followJob(session, "7", follow))).done, 1);
+        assert.deepEqual(
+            seen.map((p) => p.trouble),
+            ["ERROR: refused", undefined],
+        );
+    });
+
+    test("gives up with the cause after maxRetries", async (t) => {
+        const steps = [1, 2, 3].map((retries) => ({
+            state: "running",
+            tasks: [task(1, "runnable", { retries, message: "ERROR: disk full" })],
+        }));
+        const { session, looks } = scripted(steps);
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options({ maxRetries: 3 }).follow)),
+            (error) => error instanceof JobError && error.message === "a move failed 3 times:\n  ERROR: disk full",
+        );
+        assert.equal(looks(), 3);
+    });
+
+    test("gives up after stuckAfter without any change, and not before", async (t) => {
+        const { session, looks } = scripted([{ state: "running", tasks: [task(1, "running")] }]);
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options({ stuckAfter: 20_000 }).follow)),
+            /^Error: nothing happened for 2[0-2] s:/,
+        );
+        assert.ok(looks() > 20);
+    });
+
+    test("copying that gets on is not silence", async (t) => {
+        let n = 0;
+        const { session } = scripted([
+            ...Array.from({ length: 60 }, () => ({
+                state: "running",
+                tasks: [task(1, "running")],
+                copied: { bytes: 0, mark: String(n++) },
+            })),
+            { state: "finished", tasks: [task(1, "done")] },
+        ]);
+        assert.equal((await quickly(t, () => followJob(session, "7", options({ stuckAfter: 2000 }).follow))).done, 1);
+    });
+
+    test("names a node that can't be reached and a slot that was lost", async (t) => {
+        const { session } = scripted(
+            [{ state: "failed", tasks: [task(1, "error", { message: "ERROR: x", retries: 1 })] }],
+            ["worker-2.c1.node"],
+            [{ node: "worker-1.c1.node", result: "citus_shard_move_slot_1 lost" }],
+        );
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options().follow)),
+            (error: Error) => {
+                assert.deepEqual(error.message.split("\n"), [
+                    "the rebalance failed:",
+                    "  ERROR: x",
+                    "  worker-2.c1.node can't be reached from the coordinator",
+                    "  worker-1.c1.node lost a replication slot: citus_shard_move_slot_1 lost",
+                ]);
+                return true;
+            },
+        );
+    });
+
+    test("says the same cause once, and at most five", async (t) => {
+        const tasks = Array.from({ length: 9 }, (_, i) => task(i, "error", { message: `ERROR: ${i % 7}`, retries: 1 }));
+        const { session } = scripted([{ state: "failed", tasks }]);
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options().follow)),
+            (error: Error) => error.message.split("\n").length === 6,
+        );
+    });
+
+    test("stops when nobody waits any more", async (t) => {
+        const { session } = scripted([{ state: "running", tasks: [task(1, "running")] }]);
+        let asked = 0;
+        const alive = () => {
+            if (++asked > 3) throw new Error("gone");
+        };
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options({ alive }).follow)),
+            /gone/,
+        );
+    });
+
+    test("an error while comparing a moved shard ends it", async (t) => {
+        const { session } = scripted([{ state: "running", tasks: [task(1, "done"), task(2, "running")] }]);
+        const moved = async () => {
+            throw new Error("Rows are missing");
+        };
+        await assert.rejects(
+            quickly(t, () => followJob(session, "7", options({ moved }).follow)),
+            /Rows are missing/,
+        );
+    });
+});
+
+test("stopJob cancels and waits until nothing runs", async (t) => {
+    const asked: string[] = [];
+    let live = 3;
+    const session: Session = {
+        node: "coordinator",
+        query: async <T extends object>(sql: string) => {
+            asked.push(sql);
+            return (/ AS live /.test(sql) ? [{ live: live-- > 0 }] : []) as T[];
+        },
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    };
+    await quickly(t, () => stopJob(session, "7"));
+    assert.match(asked[0] ?? "", /citus_job_cancel/);
+    assert.equal(asked.length, 5);
+});

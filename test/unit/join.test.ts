@@ -1,0 +1,352 @@
+/** Who may join a cluster, and that nothing is touched when somebody may not. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { NodeRow } from "../../components/citus/catalog.ts";
+import { joinWorker, type NodeFacts, nameCoordinator, refusals, verifyMember } from "../../components/citus/join.ts";
+import type { Session } from "../../components/citus/session.ts";
+
+const COORDINATOR: NodeFacts = {
+    postgres: "17.6",
+    citus: "14.0-1",
+    groupId: 0,
+    knownNodes: 2,
+    distributedTables: 4,
+    relations: ["public.projects"],
+    clusterId: "c0ffee",
+};
+/** An empty node that this stack made. */
+const EMPTY: NodeFacts = {
+    postgres: "17.6",
+    citus: "14.0-1",
+    groupId: 0,
+    knownNodes: 0,
+    distributedTables: 0,
+    relations: [],
+    clusterId: "c0ffee",
+};
+
+describe("refusals", () => {
+    test("an empty own node gives none", () => assert.deepEqual(refusals(EMPTY, COORDINATOR), []));
+
+    test("another minor version gives none", () =>
+        assert.deepEqual(refusals({ ...EMPTY, postgres: "17.2" }, COORDINATOR), []));
+
+    const table: readonly [who: string, facts: Partial<NodeFacts>, why: RegExp][] = [
+        ["another cluster's coordinator", { knownNodes: 3 }, /already belongs to a cluster: it knows 3 nodes/],
+        ["another cluster's worker", { groupId: 7 }, /worker of another cluster \(group 7\)/],
+        ["a server with distributed tables", { distributedTables: 2 }, /holds 2 distributed tables/],
+        ["a clashing table", { relations: ["public.projects"] }, /not empty: public\.projects would be in danger/],
+        ["another Citus", { citus: "13.2-1" }, /has Citus 13\.2-1, the coordinator 14\.0-1/],
+        ["no Citus", { citus: null, groupId: null }, /no Citus extension in this database/],
+        ["another PostgreSQL", { postgres: "16.4" }, /runs PostgreSQL 16\.4, the coordinator 17\.6/],
+        [
+            "another stack's node",
+            { clusterId: "decaf" },
+            /not made by this stack \(its citus_as_code\.cluster_id differs\)/,
+        ],
+        ["a node of nobody", { clusterId: null }, /not made by this stack/],
+    ];
+    for (const [who, facts, why] of table) {
+        test(`${who} has a reason of its own`, () => {
+            const found = refusals({ ...EMPTY, ...facts }, COORDINATOR);
+            assert.equal(found.length, 1, found.join("\n"));
+            assert.match(found[0] ?? "", why);
+        });
+    }
+
+    test("every reason is given at once, in different words", () => {
+        const all = Object.assign({}, EMPTY, ...table.map(([, facts]) => facts), { citus: "13.2-1", groupId: 7 });
+        const found = refusals(all as NodeFacts, COORDINATOR);
+        assert.equal(found.length, 7);
+        assert.equal(new Set(found).size, 7);
+    });
+
+    test("of many tables five are named and the others counted", () => {
+        const relations = Array.from({ length: 8 }, (_, i) => `public.t${i}`);
+        const [why = ""] = refusals({ ...EMPTY, relations }, COORDINATOR);
+        assert.ok(why.includes("public.t4 and 3 more") && !why.includes("public.t5"), why);
+    });
+});
+
+const NODE = { name: "worker-1", host: "worker-1.c1.node", port: 5432 };
+
+interface Cluster {
+    nodes: NodeRow[];
+    /** Names of the reference tables' shards. */
+    copies?: string[];
+    blockers?: object[];
+    reachable?: boolean;
+    unhealthy?: { from: string; to: string }[];
+}
+
+const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
+    nodeId: groupId + 1,
+    groupId,
+    host: groupId === 0 ? "coordinator.c1.node" : `worker-${groupId}.c1.node`,
+    port: 5432,
+    active: true,
+    synced: true,
+    holdsShards: groupId !== 0,
+    ...more,
+});
+
+/** A server that answers what joinWorker asks, and writes down what changes it. */
+function server(node: string, facts: NodeFacts, cluster?: Cluster) {
+    const changes: string[] = [];
+    let relations = facts.relations;
+    const answer = (sql: string, parameters: readonly unknown[]): object[] => {
+        if (/current_setting\('server_version'\)/.test(sql)) {
+            const { postgres, citus, clusterId } = facts;
+            return [{ postgres, citus, clusterId, relations }];
+        }
+        if (/pg_dist_local_group/.test(sql)) {
+            const { groupId, knownNodes, distributedTables } = facts;
+            return [{ groupId, knownNodes, distributedTables }];
+        }
+        if (/^(SET|DROP)/.test(sql)) {
+            changes.push(sql);
+            if (/^DROP/.test(sql)) relations = [];
+            return [];
+        }
+        assert.ok(cluster, `unexpected on ${node}: ${sql}`);
+        if (/FROM pg_dist_node WHERE noderole/.test(sql)) return cluster.nodes;
+        if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return (cluster.copies ?? []).map((name) => ({ name }));
+        if (/relreplident/.test(sql)) return cluster.blockers ?? [];
+        if (/citus_check_connection_to_node/.test(sql)) return [{ ok: cluster.reachable ?? true }];
+        if (/citus_check_cluster_node_health/.test(sql)) return cluster.unhealthy ?? [];
+        changes.push(`${sql} -- ${parameters.join(", ")}`);
+        if (/citus_add_node/.test(sql)) cluster.nodes.push(row(cluster.nodes.length));
+        if (/citus_activate_node/.test(sql))
+            cluster.nodes = cluster.nodes.map((n) =>
+                n.host === parameters[0] ? { ...n, active: true, synced: true } : n,
+            );
+        if (/citus_set_coordinator_host/.test(sql))
+            cluster.nodes = [
+                row(0, { host: String(parameters[0]), holdsShards: true }),
+                ...cluster.nodes.filter((n) => n.groupId !== 0),
+            ];
+        return [];
+    };
+    const session: Session = {
+        node,
+        query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) =>
+            answer(sql, parameters) as T[],
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    };
+    return { session, changes };
+}
+
+describe("joinWorker", () => {
+    const strangers: readonly [who: string, facts: Partial<NodeFacts>][] = [
+        ["another cluster's coordinator", { knownNodes: 3 }],
+        ["another cluster's worker", { groupId: 7 }],
+        ["a node with a clashing table", { relations: ["public.projects"] }],
+        ["another Citus version", { citus: "13.2-1" }],
+        ["a node without Citus", { citus: null, groupId: null }],
+        ["another PostgreSQL major", { postgres: "16.4" }],
+        ["another stack's node", { clusterId: "decaf" }],
+    ];
+    for (const [who, facts] of strangers) {
+        test(`refuses ${who} before anything is changed on either side`, async () => {
+            const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)] });
+            const target = server("worker-1", { ...EMPTY, ...facts });
+            await assert.rejects(joinWorker(coordinator.session, target.session, NODE, "auto"), (error: Error) => {
+                assert.match(error.message, /^worker-1 can't join this cluster:\n {2}it /);
+                assert.match(error.message, /Nothing was changed on worker-1\./);
+                return true;
+            });
+            assert.deepEqual(coordinator.changes, []);
+            assert.deepEqual(target.changes, []);
+        });
+    }
+
+    test("adds an empty own node, then copies reference tables", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)] });
+        const target = server("worker-1", EMPTY);
+        assert.deepEqual(await joinWorker(coordinator.session, target.session, NODE, "auto"), {
+            nodeId: 2,
+            groupId: 1,
+        });
+        assert.equal(coordinator.changes.length, 2);
+        assert.match(coordinator.changes[0] ?? "", /citus_add_node.*-- worker-1\.c1\.node, 5432$/);
+        assert.match(coordinator.changes[1] ?? "", /replicate_reference_tables.*-- auto$/);
+        assert.deepEqual(target.changes, []);
+    });
+
+    test("is safe to repeat when the worker is registered: nothing is added or activated", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)] });
+        const target = server("worker-1", {
+            ...EMPTY,
+            groupId: 1,
+            knownNodes: 2,
+            distributedTables: 4,
+            relations: ["public.projects", "public.projects_102008"],
+        });
+        for (let i = 0; i < 2; i++) {
+            assert.deepEqual(await joinWorker(coordinator.session, target.session, NODE, "auto"), {
+                nodeId: 2,
+                groupId: 1,
+            });
+        }
+        assert.ok(coordinator.changes.every((sql) => /replicate_reference_tables/.test(sql)));
+        assert.deepEqual(target.changes, []);
+    });
+
+    for (const [what, more] of [
+        ["inactive", { active: false }],
+        ["without metadata", { synced: false }],
+    ] as const) {
+        test(`activates a registered node that is ${what}`, async () => {
+            const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1, more)] });
+            const target = server("worker-1", { ...EMPTY, groupId: 1, knownNodes: 2 });
+            await joinWorker(coordinator.session, target.session, NODE, "auto");
+            assert.match(coordinator.changes[0] ?? "", /citus_activate_node.*-- worker-1\.c1\.node, 5432$/);
+            assert.ok(coordinator.changes.every((sql) => !/citus_add_node/.test(sql)));
+        });
+    }
+
+    test("activates a registered node that does not know its group yet", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)] });
+        await joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto");
+        assert.match(coordinator.changes[0] ?? "", /citus_activate_node/);
+    });
+
+    test("refuses a stranger behind a registered name", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1, { active: false })] });
+        const target = server("worker-1", { ...EMPTY, groupId: 1, clusterId: "decaf" });
+        await assert.rejects(
+            joinWorker(coordinator.session, target.session, NODE, "auto"),
+            /can't join[\s\S]*not made by this stack/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    test("refuses a node that says it is another group", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)] });
+        const target = server("worker-1", { ...EMPTY, groupId: 5 });
+        await assert.rejects(
+            joinWorker(coordinator.session, target.session, NODE, "auto"),
+            /group 5, the coordinator knows it as group 1/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    test("drops what an own worker kept of reference tables when it comes back", async () => {
+        const copies = ["public.countries_102040", "public.plans_102041"];
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], copies });
+        const target = server("worker-1", { ...EMPTY, relations: copies });
+        await joinWorker(coordinator.session, target.session, NODE, "auto");
+        assert.match(target.changes.join("; "), /DROP TABLE public\.countries_102040, public\.plans_102041 CASCADE/);
+        assert.match(coordinator.changes[0] ?? "", /citus_add_node/);
+    });
+
+    test("drops nothing when there is more on the node than those", async () => {
+        const copies = ["public.countries_102040"];
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], copies });
+        const target = server("worker-1", { ...EMPTY, relations: [...copies, "public.mine"] });
+        await assert.rejects(joinWorker(coordinator.session, target.session, NODE, "auto"), /public\.mine/);
+        assert.deepEqual(target.changes, []);
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    // shard ids begin with 102008 in every cluster, so names alone prove nothing
+    for (const [who, more] of [
+        ["another stack's node", { clusterId: "decaf" }],
+        ["a node of another Citus version", { citus: "13.2-1" }],
+    ] as const) {
+        test(`drops nothing on ${who}, whatever its tables are called`, async () => {
+            const copies = ["public.countries_102008"];
+            const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], copies });
+            const target = server("worker-1", { ...EMPTY, ...more, relations: copies });
+            await assert.rejects(
+                joinWorker(coordinator.session, target.session, NODE, "auto"),
+                /Nothing was changed on worker-1/,
+            );
+            assert.deepEqual(target.changes, []);
+            assert.deepEqual(coordinator.changes, []);
+        });
+    }
+
+    const reference = { table: "countries", unlogged: false, column: null, candidates: [], reference: true, shards: 1 };
+
+    test("refuses while a reference table can't be copied, and says how to mend it", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], blockers: [reference] });
+        await assert.rejects(
+            joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto"),
+            /countries {2}no primary key or replica identity[\s\S]*ALTER TABLE countries REPLICA IDENTITY FULL/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    test("a distributed table without a key does not keep a worker from joining", async () => {
+        const blockers = [{ ...reference, table: "events", reference: false }];
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], blockers });
+        assert.equal(
+            (await joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto")).groupId,
+            1,
+        );
+    });
+
+    test("block_writes copies such reference tables anyway", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], blockers: [reference] });
+        await joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "block_writes");
+        assert.match(coordinator.changes.at(-1) ?? "", /replicate_reference_tables.*-- block_writes/);
+    });
+
+    test("refuses a node that the coordinator can't reach", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], reachable: false });
+        await assert.rejects(
+            joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto"),
+            /can't open a verified connection to worker-1\.c1\.node:5432\.\nNothing was changed/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+});
+
+describe("verifyMember", () => {
+    test("names every pair that does not work", async () => {
+        const unhealthy = [
+            { from: "worker-2.c1.node", to: "worker-1.c1.node" },
+            { from: "worker-1.c1.node", to: "coordinator.c1.node" },
+        ];
+        const { session } = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], unhealthy });
+        await assert.rejects(verifyMember(session, NODE), (error: Error) => {
+            assert.match(error.message, /worker-2\.c1\.node can't reach worker-1\.c1\.node/);
+            assert.match(error.message, /worker-1\.c1\.node can't reach coordinator\.c1\.node/);
+            return true;
+        });
+    });
+
+    for (const [more, why] of [
+        [{ active: false }, /not active/],
+        [{ synced: false }, /metadata is not in sync/],
+    ] as const) {
+        test(`refuses ${JSON.stringify(more)}`, async () => {
+            const { session } = server("coordinator", COORDINATOR, { nodes: [row(0), row(1, more)] });
+            await assert.rejects(verifyMember(session, NODE), why);
+        });
+    }
+
+    test("refuses a worker that is not there", async () => {
+        const { session } = server("coordinator", COORDINATOR, { nodes: [row(0)] });
+        await assert.rejects(verifyMember(session, NODE), /not in pg_dist_node/);
+    });
+});
+
+describe("nameCoordinator", () => {
+    const target = { name: "coordinator", host: "coordinator.c1.node", port: 5432 };
+
+    test("names it, and keeps shards off it at first", async () => {
+        const { session, changes } = server("coordinator", COORDINATOR, { nodes: [] });
+        assert.deepEqual(await nameCoordinator(session, target), { nodeId: 1, groupId: 0 });
+        assert.match(changes[0] ?? "", /citus_set_coordinator_host.*-- coordinator\.c1\.node, 5432/);
+        assert.match(changes[1] ?? "", /citus_set_node_property.*'shouldhaveshards', false/);
+    });
+
+    test("is safe to repeat: a coordinator that is named is left alone", async () => {
+        const { session, changes } = server("coordinator", COORDINATOR, { nodes: [row(0, { holdsShards: true })] });
+        await nameCoordinator(session, target);
+        assert.deepEqual(changes, []);
+    });
+});
