@@ -5,6 +5,9 @@ import { CitusCluster } from "./components/cluster.ts";
 import { readConfig } from "./components/config.ts";
 import { caFile } from "./components/names.ts";
 
+// a stack is made for every promise, which is half of the time a large cluster takes to preview
+if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;
+
 const cluster = new CitusCluster("citus", readConfig());
 
 // psql takes the CA from a file; the certificate is no secret

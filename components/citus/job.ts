@@ -30,6 +30,8 @@ export interface Progress {
     readonly now: string | undefined;
     /** What the database last said about a task that is being tried again. */
     readonly trouble: string | undefined;
+    /** What an answer is waited for from. */
+    readonly waiting?: string;
 }
 
 const size = (bytes: number) =>
@@ -47,6 +49,7 @@ export function describeProgress(p: Progress): string {
         p.bytesPerSecond > 0 ? `${size(p.bytesPerSecond)}/s` : undefined,
         p.secondsLeft !== undefined ? `about ${Math.ceil(p.secondsLeft)} s left` : undefined,
         p.now ? `now: ${p.now}` : undefined,
+        p.waiting ? `waiting for ${p.waiting}` : undefined,
         p.trouble ? `trying again: ${p.trouble}` : undefined,
     ]
         .filter((part) => part !== undefined)
@@ -105,6 +108,8 @@ export interface FollowOptions {
     readonly maxRetries?: number;
     /** How long nothing at all may happen, in milliseconds. @default 600000 */
     readonly stuckAfter?: number;
+    /** Names of nodes that do not answer a question put to them directly. */
+    readonly silent?: () => Promise<string[]>;
     /** Throws when nobody waits for this any more. */
     readonly alive: () => void;
 }
@@ -123,6 +128,20 @@ export async function followJob(
     let lastChange = Date.now();
     let lastState = "";
     const reported = new Set<string>();
+    let copied = { bytes: 0, mark: "" };
+    let shown: Progress | undefined;
+    /** Says on what node an answer waits. A node that hangs holds up whatever the coordinator asks of all of them. */
+    const patiently = async <T>(question: Promise<T>): Promise<T> => {
+        const timer = setInterval(async () => {
+            const silent = (await options.silent?.().catch(() => [])) ?? [];
+            if (silent.length > 0 && shown) options.progress({ ...shown, waiting: `${silent.join(", ")} to answer` });
+        }, 5_000);
+        try {
+            return await question;
+        } finally {
+            clearInterval(timer);
+        }
+    };
     for (;;) {
         options.alive();
         const [job] = await session.query<{ state: string }>(
@@ -130,7 +149,13 @@ export async function followJob(
             [jobId],
         );
         const tasks = await readTasks(session, jobId);
-        const copied = await readCopied(session);
+        let waiting: string | undefined;
+        copied = await patiently(readCopied(session)).catch(async (error: unknown) => {
+            // sizes are asked of the nodes; one that is away is the moves' business, and they are tried again
+            const silent = (await options.silent?.().catch(() => [])) ?? [];
+            waiting = silent.length > 0 ? `${silent.join(", ")} to answer` : firstLine((error as Error).message);
+            return copied;
+        });
         const moves = tasks.filter((task) => task.shardId !== null);
         const bytesOf = (task: Task) => options.groups.get(task.shardId ?? "")?.bytes ?? 0;
         const done = moves.filter((task) => task.status === "done");
@@ -153,7 +178,7 @@ export async function followJob(
             (task) => task.retries > 0 && ["runnable", "running", "error"].includes(task.status) && task.message !== "",
         );
         const running = tasks.find((task) => task.status === "running");
-        options.progress({
+        shown = {
             done: done.length,
             total: moves.length,
             bytesDone: seen,
@@ -166,7 +191,9 @@ export async function followJob(
                     : "reference tables"
                 : undefined,
             trouble: failing[0] ? firstLine(failing[0].message) : undefined,
-        });
+            ...(waiting === undefined ? {} : { waiting }),
+        };
+        options.progress(shown);
         if (job === undefined || job.state === "finished") return { done: done.length, bytes: bytesTotal };
         if (job.state === "failed" || job.state === "cancelled") {
             throw new JobError(

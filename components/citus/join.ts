@@ -165,7 +165,7 @@ export async function joinWorker(
         await coordinator.query("SELECT citus_add_node($1, $2)", [node.host, node.port]);
     }
     await coordinator.query("SELECT replicate_reference_tables($1::citus.shard_transfer_mode)", [transferMode]);
-    return verifyMember(coordinator, node);
+    return verifyMember(coordinator, target, node);
 }
 
 function refusal(name: string, why: readonly string[]): string {
@@ -195,10 +195,11 @@ async function requireReachable(coordinator: Session, node: JoinTarget): Promise
 }
 
 /**
- * Proves that a registered worker is active, has the metadata, and reaches and is reached by every other node.
+ * Proves that a registered worker is active, has the metadata, and reaches and is reached by every other node. Asks each
+ * node once: citus_check_cluster_node_health would ask every pair.
  * @throws Error naming the pairs that do not work
  */
-export async function verifyMember(coordinator: Session, node: JoinTarget): Promise<Joined> {
+export async function verifyMember(coordinator: Session, target: Session, node: JoinTarget): Promise<Joined> {
     const row = (await readNodes(coordinator)).find((other) => other.host === node.host && other.port === node.port);
     if (!row) throw new Error(`${node.name} is not in pg_dist_node`);
     if (!row.active || !row.synced) {
@@ -206,16 +207,23 @@ export async function verifyMember(coordinator: Session, node: JoinTarget): Prom
             `${node.name} is registered but ${row.active ? "its metadata is not in sync" : "not active"}; run pulumi up again`,
         );
     }
-    const bad = await coordinator.query<{ from: string; to: string }>(
-        `SELECT from_nodename AS from, to_nodename AS to FROM citus_check_cluster_node_health()
-          WHERE result IS NOT TRUE AND ($1 IN (from_nodename, to_nodename))`,
+    const outward = await target.query<{ from: string; to: string }>(
+        `SELECT $1::text AS from, nodename AS to FROM pg_dist_node
+          WHERE noderole = 'primary' AND isactive AND citus_check_connection_to_node(nodename, nodeport) IS NOT TRUE`,
         [node.host],
     );
+    const inward = await coordinator.query<{ from: string; to: string }>(
+        `SELECT n.nodename AS from, $1::text AS to
+           FROM run_command_on_all_nodes(format('SELECT citus_check_connection_to_node(%L, %s)', $1::text, $2::int)) r
+           JOIN pg_dist_node n USING (nodeid) WHERE NOT r.success OR r.result IS DISTINCT FROM 't'`,
+        [node.host, node.port],
+    );
+    const bad = [...outward, ...inward];
     if (bad.length > 0) {
         throw new Error(
-            `${node.name} is registered, but not every node reaches every other:\n` +
-                bad.map((pair) => `  ${pair.from} can't reach ${pair.to}`).join("\n") +
-                "\nThis is safe to repeat: mend the node, then run pulumi up again.",
+            `${node.name} is registered, but not every node reaches every other:\n${bad
+                .map((pair) => `  ${pair.from} can't reach ${pair.to}`)
+                .join("\n")}\nThis is safe to repeat: mend the node, then run pulumi up again.`,
         );
     }
     return { nodeId: row.nodeId, groupId: row.groupId };

@@ -183,6 +183,8 @@ export function isSettled(assessment: Assessment): boolean {
 export interface PlaceOptions {
     /** A connection to a node itself, for data that only it has and for counting; undefined when there is none. */
     readonly open: (host: string) => Promise<Session | undefined>;
+    /** Whether a node answers now, on a connection of its own; true when there is no way to ask it. */
+    readonly probe: (host: string) => Promise<boolean>;
     /** Workers that a resource of their own removes afterwards; others are removed here. */
     readonly removedElsewhere: readonly WantedWorker[];
     readonly progress: (text: string) => void;
@@ -245,6 +247,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                 moved: async (task) => {
                     counted += await compareMoved(session, jobId, task, nodes, options);
                 },
+                silent: () => silentNodes(nodes, options),
                 alive: options.alive,
                 ...(options.stuckAfter === undefined ? {} : { stuckAfter: options.stuckAfter }),
                 ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
@@ -403,6 +406,18 @@ async function shardsByGroup(session: Session): Promise<Map<string, MovingTable>
     return new Map(
         rows.flatMap((row) => row.ids.map((id) => [id, { table: row.tables[0] ?? "", bytes: row.bytes }] as const)),
     );
+}
+
+/** Nodes that do not answer a question within 3 s. */
+async function silentNodes(nodes: readonly NodeRow[], options: PlaceOptions): Promise<string[]> {
+    const answers = await Promise.all(
+        nodes.map(async (node) => {
+            const late = new Promise<false>((resolve) => setTimeout(() => resolve(false), 3000).unref());
+            const asked = options.probe(node.host).catch(() => false);
+            return Promise.race([asked, late]);
+        }),
+    );
+    return nodes.filter((_, i) => answers[i] === false).map(label);
 }
 
 /** Compares what just moved with its old copy; keeps the old copy and stops everything when rows are missing. */

@@ -12,7 +12,7 @@ import type { NodeCertificate, Security } from "../security.ts";
 import type { Settings } from "../settings.ts";
 import { NODE_HOME } from "../settings.ts";
 import { type NodeSpec, POSTGRES_PORT } from "../topology.ts";
-import { clearLeftover } from "./engine.ts";
+import { clearLeftover, engineAnswers } from "./engine.ts";
 
 /** The build context of the node image: the scripts that run on every node. */
 const CONTEXT = "scripts/node";
@@ -23,6 +23,18 @@ export function imageHash(base: string, context = CONTEXT): string {
     const hash = createHash("sha256").update(base);
     for (const file of readdirSync(context).sort()) hash.update(file).update(readFileSync(join(context, file)));
     return hash.digest("hex").slice(0, 12);
+}
+
+/** An address that the provider does not try to reach when it starts. */
+const NOWHERE = "ssh://no-docker-engine-here.invalid";
+
+/**
+ * The provider greets its engine when it starts and fails without one, though a preview asks nothing of it. So a preview
+ * where no engine answers, as in CI, gives it an address that it does not greet.
+ */
+function providerHost(host: string | undefined): pulumi.Input<string | undefined> {
+    if (!pulumi.runtime.isDryRun()) return host;
+    return pulumi.output(engineAnswers(host)).apply((answers) => (answers ? host : NOWHERE));
 }
 
 /** A node as the rest of the cluster sees it. */
@@ -64,10 +76,9 @@ export class DockerPlatform extends pulumi.ComponentResource {
         this.prefix = name;
         this.args = args;
         this.security = security;
-        // the check would make a preview need a Docker engine
         this.provider = new docker.Provider(
             `${name}-docker`,
-            { disableDockerDaemonCheck: true, ...(args.dockerHost ? { host: args.dockerHost } : {}) },
+            { disableDockerDaemonCheck: true, host: providerHost(args.dockerHost) as pulumi.Input<string> },
             { parent: this },
         );
         const child = { parent: this, provider: this.provider };

@@ -4,7 +4,7 @@
 #
 #   configure.sh CLUSTER_ID SYSTEM_IDENTIFIER|new
 #
-# Exit codes: 3 the volume belongs to another cluster, 4 the data is gone, 5 the configuration is refused.
+# Exit codes: 3 the volume belongs to another cluster, 4 the data is gone, 5 the configuration is refused, 6 it is not whole.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -91,6 +91,10 @@ reload() {
 }
 
 tar -xf - -C "$incoming" --no-same-owner
+# a run that was killed may have sent only the beginning
+for file in postgresql.conf pg_hba.conf pg_ident.conf ca.crt node.crt node.key verifier database; do
+    [ -s "$incoming/$file" ] || die 6 "the configuration did not arrive whole ($file is missing)"
+done
 chmod -R go= "$incoming"
 refuse_wrong_volume
 add_optional

@@ -205,19 +205,19 @@ test("settings: a reload needs no restart; what needs one says so in preview and
         );
         assert.deepEqual({ ...row }, { mem: "7MB", cost }, node);
     }
-    await stack.config({ settings: { all: { max_connections: "140" } } });
+    await stack.config({ settings: { all: { max_connections: "260" } } });
     const preview = await stack.pulumi(["preview"]);
-    assert.match(preview.output, /max_connections 102 → 140.*needs a restart of worker-1, one node after another/);
+    assert.match(preview.output, /max_connections 240 → 260.*needs a restart of worker-1, one node after another/);
     await stack.up();
     const restarted = await started();
     for (const node of Object.keys(before)) assert.notEqual(restarted[node], before[node], `${node} was not restarted`);
     const [row] = await stack.sql<{ n: string }>("SELECT current_setting('max_connections') AS n");
-    assert.equal(row?.n, "140");
+    assert.equal(row?.n, "260");
     await stack.up({}, ["--expect-no-changes"]);
 });
 
 test("a setting that PostgreSQL refuses: the node keeps its old configuration and goes on", async () => {
-    const failed = await stack.tryUp({ settings: { all: { max_connections: "140", shared_bufers: "1GB" } } });
+    const failed = await stack.tryUp({ settings: { all: { max_connections: "260", shared_bufers: "1GB" } } });
     assert.notEqual(failed.code, 0);
     assert.match(failed.output, /PostgreSQL refuses the configuration: .*shared_bufers/);
     assert.match(failed.output, /keeps its old configuration/);
@@ -225,7 +225,7 @@ test("a setting that PostgreSQL refuses: the node keeps its old configuration an
     docker(["restart", "-t", "60", stack.container("worker-1")]);
     await stack.closeSessions();
     assert.equal((await (await stack.session("worker-1")).query("SELECT 1")).length, 1);
-    await stack.up({ settings: { all: { max_connections: "140" } } });
+    await stack.up({ settings: { all: { max_connections: "260" } } });
 });
 
 test("post-deploy SQL: in order, once for each content, undone when it fails", async () => {

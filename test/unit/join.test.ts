@@ -77,6 +77,8 @@ interface Cluster {
     blockers?: object[];
     reachable?: boolean;
     unhealthy?: { from: string; to: string }[];
+    /** What the node itself can't reach. */
+    outward?: object[];
 }
 
 const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
@@ -108,12 +110,14 @@ function server(node: string, facts: NodeFacts, cluster?: Cluster) {
             if (/^DROP/.test(sql)) relations = [];
             return [];
         }
+        // asked of the node itself: what it can't reach
+        if (/SELECT \$1::text AS from, nodename AS to/.test(sql)) return cluster?.outward ?? [];
         assert.ok(cluster, `unexpected on ${node}: ${sql}`);
+        if (/run_command_on_all_nodes/.test(sql)) return cluster.unhealthy ?? [];
         if (/FROM pg_dist_node WHERE noderole/.test(sql)) return cluster.nodes;
         if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return (cluster.copies ?? []).map((name) => ({ name }));
         if (/relreplident/.test(sql)) return cluster.blockers ?? [];
         if (/citus_check_connection_to_node/.test(sql)) return [{ ok: cluster.reachable ?? true }];
-        if (/citus_check_cluster_node_health/.test(sql)) return cluster.unhealthy ?? [];
         changes.push(`${sql} -- ${parameters.join(", ")}`);
         if (/citus_add_node/.test(sql)) cluster.nodes.push(row(cluster.nodes.length));
         if (/citus_activate_node/.test(sql))
@@ -306,12 +310,12 @@ describe("joinWorker", () => {
 
 describe("verifyMember", () => {
     test("names every pair that does not work", async () => {
-        const unhealthy = [
-            { from: "worker-2.c1.node", to: "worker-1.c1.node" },
-            { from: "worker-1.c1.node", to: "coordinator.c1.node" },
-        ];
-        const { session } = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], unhealthy });
-        await assert.rejects(verifyMember(session, NODE), (error: Error) => {
+        const nodes = [row(0), row(1)];
+        const unhealthy = [{ from: "worker-2.c1.node", to: "worker-1.c1.node" }];
+        const outward = [{ from: "worker-1.c1.node", to: "coordinator.c1.node" }];
+        const { session } = server("coordinator", COORDINATOR, { nodes, unhealthy });
+        const target = server("worker-1", EMPTY, { nodes, outward });
+        await assert.rejects(verifyMember(session, target.session, NODE), (error: Error) => {
             assert.match(error.message, /worker-2\.c1\.node can't reach worker-1\.c1\.node/);
             assert.match(error.message, /worker-1\.c1\.node can't reach coordinator\.c1\.node/);
             return true;
@@ -324,13 +328,13 @@ describe("verifyMember", () => {
     ] as const) {
         test(`refuses ${JSON.stringify(more)}`, async () => {
             const { session } = server("coordinator", COORDINATOR, { nodes: [row(0), row(1, more)] });
-            await assert.rejects(verifyMember(session, NODE), why);
+            await assert.rejects(verifyMember(session, server("worker-1", EMPTY).session, NODE), why);
         });
     }
 
     test("refuses a worker that is not there", async () => {
         const { session } = server("coordinator", COORDINATOR, { nodes: [row(0)] });
-        await assert.rejects(verifyMember(session, NODE), /not in pg_dist_node/);
+        await assert.rejects(verifyMember(session, server("worker-1", EMPTY).session, NODE), /not in pg_dist_node/);
     });
 });
 

@@ -215,6 +215,7 @@ function optionsOf(more: Partial<PlaceOptions> = {}): PlaceOptions & { said: str
     const said: string[] = [];
     return {
         open: async (host) => (host.startsWith("worker-3") ? workerSession("worker-3") : undefined),
+        probe: async () => true,
         removedElsewhere: [worker(1), worker(2), worker(3)],
         progress: (text) => said.push(text),
         alive: () => undefined,
@@ -353,7 +354,13 @@ describe("place", () => {
                 shards: { 1: 2, 2: 2, 3: 2 },
             });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1]), optionsOf())),
+                quickly(t, () =>
+                    place(
+                        citus,
+                        wantedOf([1]),
+                        optionsOf({ open: async (host) => workerSession(host.split(".")[0] ?? host) }),
+                    ),
+                ),
                 /worker-2, worker-3 take shards again/,
             );
             assert.ok(!isMarked(citus, 2) && !isMarked(citus, 3));

@@ -1,6 +1,5 @@
 /** A node's configuration, put in place inside its container. */
-import tar from "tar-stream";
-import { dockerEngine, execute, lastLog } from "../../docker/engine.ts";
+import { archive, dockerEngine, execute, lastLog } from "../../docker/engine.ts";
 import { renderHba, renderIdent, renderPostgresqlConf, restartNeeded, type Settings } from "../../settings.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
@@ -16,9 +15,9 @@ const READY_WITHIN = 180_000;
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Everything a node is given, as one tar. */
-async function archive(inputs: ConfigurationInputs): Promise<Buffer> {
-    const files: Record<string, string> = {
+/** Everything a node is given. */
+function filesOf(inputs: ConfigurationInputs): Record<string, string> {
+    return {
         "postgresql.conf": renderPostgresqlConf(inputs.settings, inputs.clusterId),
         // only known since the minors of 2026-08; shard splits need citus in it, and moves need pgoutput
         "optional.conf": "output_plugin_libraries = 'pgoutput, test_decoding, citus'\n",
@@ -30,12 +29,6 @@ async function archive(inputs: ConfigurationInputs): Promise<Buffer> {
         verifier: inputs.verifier,
         database: inputs.database,
     };
-    const pack = tar.pack();
-    for (const [name, content] of Object.entries(files)) pack.entry({ name, mode: 0o600 }, content);
-    pack.finalize();
-    const chunks: Buffer[] = [];
-    for await (const chunk of pack) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks);
 }
 
 function keyValues(text: string): Record<string, string> {
@@ -54,7 +47,7 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
         docker,
         inputs.container,
         [`${SCRIPTS}/configure.sh`, inputs.clusterId, systemIdentifier ?? "new"],
-        await archive(inputs),
+        await archive(filesOf(inputs)),
     );
     if (result.code === 0) {
         return (keyValues(result.stdout).pending_restart ?? "").split(",").filter((name) => name !== "");

@@ -39,13 +39,51 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
             }
             return session;
         },
+        probe: async (host: string) => {
+            const node = known.get(host);
+            if (!node) return true;
+            return withSession(node.access, node.name, async () => true, { timeout: 3000 });
+        },
         close: async () => {
             for (const session of open.values()) await (await session)?.close().catch(() => undefined);
         },
     };
 }
 
+/** How often a placement is taken up again after the coordinator went away, and how long each time it is waited for. */
+const RESUMES = 3;
+const PATIENCE = 90_000;
+
+/** The coordinator closed the connection: it restarts, and its background jobs go on when it is back. */
+function wentAway(error: unknown): boolean {
+    const said = String((error as Error).message);
+    return /terminating connection|Connection terminated|ECONNRESET|ECONNREFUSED|EPIPE|starting up|shutting down|not queryable/i.test(
+        said,
+    );
+}
+
 async function converge(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
+    for (let attempt = 0; ; attempt++) {
+        try {
+            return await convergeOnce(inputs, olds);
+        } catch (error) {
+            if (attempt >= RESUMES || !wentAway(error)) throw error;
+            warn(
+                inputs.self,
+                `the coordinator closed the connection; waiting for it and going on: ${firstLineOf(error)}`,
+            );
+        }
+    }
+}
+
+const firstLineOf = (error: unknown) =>
+    String((error as Error).message)
+        .split("\n")
+        .slice(0, 2)
+        .join(" ")
+        .replace(/\s+/g, " ");
+
+async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
     const report = progress(inputs.self);
     const removedElsewhere: PlacementWorker[] = olds?.workers ?? [];
     return withSession(
@@ -56,6 +94,7 @@ async function converge(inputs: PlacementInputs, olds: PlacementState | undefine
             try {
                 const placed = await place(session, wantedOf(inputs), {
                     open: nodes.open,
+                    probe: nodes.probe,
                     removedElsewhere,
                     progress: report,
                     alive,
@@ -81,7 +120,7 @@ async function converge(inputs: PlacementInputs, olds: PlacementState | undefine
                 await nodes.close();
             }
         },
-        { patience: 60_000, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
+        { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
     );
 }
 

@@ -1,7 +1,7 @@
 /** The user's own SQL, run by psql on the coordinator as the superuser. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { dockerEngine, execute } from "../../docker/engine.ts";
+import { archive, dockerEngine, execute } from "../../docker/engine.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { note, progress } from "./engine.ts";
@@ -17,27 +17,21 @@ CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
 const NOT_IN_TRANSACTION =
     /cannot (run|be executed) (inside|from|within) a (transaction block|function)|cannot be executed from a function or procedure/i;
 
+const SCRIPTS = "/usr/local/lib/citus-node";
+
+/** Any number; one run of post-deploy files at a time. */
+const LOCK = 20_261_123;
+
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
-async function psql(inputs: PostDeployInputs, options: readonly string[], sql: string) {
+/** Runs scripts one after the other in one psql session on the coordinator. */
+async function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {
+    const names = Object.keys(scripts);
     return execute(
         dockerEngine(inputs.dockerHost),
         inputs.container,
-        [
-            "psql",
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-v",
-            "VERBOSITY=default",
-            "-d",
-            inputs.database,
-            ...options,
-            "-f",
-            "-",
-        ],
-        sql,
+        [`${SCRIPTS}/run-sql.sh`, inputs.database, names.at(-1) ?? "", ...options, "--", ...names],
+        await archive(scripts),
     );
 }
 
@@ -49,30 +43,42 @@ function contentOf(file: SqlFile): string {
 }
 
 async function runAll(inputs: PostDeployInputs): Promise<void> {
-    const made = await psql(inputs, ["-1"], LEDGER);
+    const made = await psql(inputs, ["-1"], { "ledger.sql": LEDGER });
     if (made.code !== 0)
         throw new Error(`coordinator: the list of files that were run can't be made\n  ${made.stderr.trim()}`);
-    const done = await psql(inputs, ["-At"], "SELECT path || ' ' || sha256 FROM citus_as_code.post_deploy;");
-    const known = new Set(done.stdout.split("\n"));
     for (const [i, file] of inputs.files.entries()) {
-        if (known.has(`${file.path} ${file.sha256}`)) continue;
         progress(inputs.self)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
-        await runOne(inputs, file);
-        note(inputs.self, `ran ${file.path}`);
+        if (await runOne(inputs, file)) note(inputs.self, `ran ${file.path}`);
     }
 }
 
-async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<void> {
-    const content = contentOf(file);
-    const record = `\nINSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});\n`;
-    let result = await psql(inputs, ["-1"], `${content}${record}`);
+const ALREADY = "citus_as_code: this file was run before";
+
+/** Waits for a psql that a killed run left behind, then asks whether there is anything to do. */
+const guard = (file: SqlFile) => `
+SELECT pg_catalog.pg_advisory_lock(${LOCK}) \\g /dev/null
+SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 = ${literal(file.sha256)}) AS done \\gset
+\\if :done
+DO $$ BEGIN RAISE EXCEPTION '${ALREADY}'; END $$;
+\\endif
+`;
+
+/** @returns whether it ran; false when it was run before */
+async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<boolean> {
+    const scripts = {
+        "guard.sql": guard(file),
+        "content.sql": contentOf(file),
+        "record.sql": `INSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});\n`,
+    };
+    let result = await psql(inputs, ["-1"], scripts);
     let inTransaction = true;
     if (result.code !== 0 && NOT_IN_TRANSACTION.test(result.stderr)) {
         inTransaction = false;
-        result = await psql(inputs, [], `${content}${record}`);
+        result = await psql(inputs, [], scripts);
     }
-    if (result.code === 0) return;
-    const said = result.stderr.replaceAll("psql:<stdin>:", `${file.path}:`).trim();
+    if (result.code === 0) return true;
+    if (result.stderr.includes(ALREADY)) return false;
+    const said = result.stderr.replaceAll("psql:content.sql:", `${file.path}:`).trim();
     throw new Error(
         `coordinator: ${file.path} failed\n  ${said}\n` +
             (inTransaction
