@@ -42,7 +42,11 @@ export class CitusCluster extends pulumi.ComponentResource {
     constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("citus:index:Cluster", name, {}, opts);
 
-        const security = new Security(name, { cluster: args.name }, { parent: this });
+        const security = new Security(
+            name,
+            { cluster: args.name, database: args.database, platform: args.platform },
+            { parent: this },
+        );
         const platform = new DockerPlatform(name, args, security, { parent: this });
         const nodes = topology(args.name, args.workers, args.retire);
         const machines = nodes.map((spec) =>

@@ -3,6 +3,7 @@ import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
+import { Identity } from "./hooks/identity.ts";
 import type { NodeSpec } from "./topology.ts";
 
 const HOURS_A_YEAR = 8766;
@@ -38,11 +39,18 @@ export class Security extends pulumi.ComponentResource {
     private readonly caKey: tls.PrivateKey;
     private readonly prefix: string;
 
-    constructor(name: string, args: { readonly cluster: string }, opts?: pulumi.ComponentResourceOptions) {
+    constructor(
+        name: string,
+        args: { readonly cluster: string; readonly database: string; readonly platform: string },
+        opts?: pulumi.ComponentResourceOptions,
+    ) {
         super("citus:index:Security", name, {}, opts);
         const child = { parent: this };
         this.prefix = name;
-        this.clusterId = new random.RandomId(`${name}-id`, { byteLength: 8 }, child).hex;
+        const id = new random.RandomId(`${name}-id`, { byteLength: 8 }, child).hex;
+        const { cluster, database, platform } = args;
+        const identity = new Identity(`${name}-identity`, { name: cluster, database, platform, clusterId: id }, child);
+        this.clusterId = identity.clusterId;
         // letters and digits only: it has to live in a URL
         this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
         this.verifier = pulumi.secret(

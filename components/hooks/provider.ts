@@ -12,6 +12,8 @@ export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
                 `Node.js ${process.version} can't load ${module}: put Node.js 22.18 or newer first on PATH (npm scripts bring their own).`,
             );
         }
+        // what goes wrong is said in words; the way there is for who debugs this project
+        if (!process.env.CITUS_DEBUG) Error.stackTraceLimit = 0;
         // package.json has no "type", because Pulumi loads the program itself as CommonJS
         const emit = process.emitWarning as (...args: unknown[]) => void;
         (process as { emitWarning: unknown }).emitWarning = (...args: unknown[]) => {

@@ -75,6 +75,7 @@ for (const workers of [2, 3]) {
                 "citus:index:Security citus",
                 "citus:docker:Platform citus",
                 "random:index/randomId:RandomId citus-id",
+                "pulumi-nodejs:dynamic/citus:Identity citus-identity",
                 "random:index/randomPassword:RandomPassword citus-password",
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
@@ -103,7 +104,7 @@ for (const workers of [2, 3]) {
                 if (type === "citus:index:Cluster") return "";
                 if ([MEMBER, PLACEMENT, "citus:index:Security", "citus:docker:Platform"].includes(type))
                     return "citus:index:Cluster::citus";
-                if (/^(random|tls):/.test(type)) return "citus:index:Security::citus";
+                if (/^(random|tls):|citus:Identity$/.test(type)) return "citus:index:Security::citus";
                 if ([VOLUME, CONTAINER, CONFIGURATION].includes(type))
                     return `citus:docker:Node::${name.replace(/-data$/, "")}`;
                 return "citus:docker:Platform::citus";

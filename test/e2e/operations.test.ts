@@ -483,6 +483,23 @@ test("the attack table: from the client network and from the node network", asyn
     rmSync(dir, { recursive: true, force: true });
 });
 
+test("another citus:name or citus:database on a living cluster is refused in preview, and touches nothing", async () => {
+    const before = await fingerprint(await stack.session());
+    const containers = docker(["ps", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`]);
+    for (const config of [{ name: "another" }, { database: "another" }]) {
+        await stack.config(config);
+        const [key] = Object.keys(config);
+        for (const ran of [await stack.pulumi(["preview"]), await stack.pulumi(["up", "--yes", "--skip-preview"])]) {
+            assert.notEqual(ran.code, 0);
+            assert.match(ran.output, new RegExp(`citus:${key} is .*, got another`));
+        }
+        await stack.config({ [key as string]: undefined });
+    }
+    assert.equal(docker(["ps", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`]), containers);
+    await stack.up({}, ["--expect-no-changes"]);
+    assert.deepEqual(await fingerprint(await stack.session()), before);
+});
+
 test("ports are published on 127.0.0.1 only", () => {
     for (const node of ["coordinator", "worker-1", "worker-2"]) {
         const bound = docker([

@@ -17,7 +17,12 @@ let frozen: Record<string, string>;
 
 before(async () => {
     requireEngine();
-    stack = await TestStack.make({ workers: 2, worker: { memory: "2GB" }, coordinator: { memory: "2GB" } });
+    stack = await TestStack.make({
+        workers: 2,
+        shardCount: 16,
+        worker: { memory: "2GB" },
+        coordinator: { memory: "2GB" },
+    });
 });
 
 after(async () => {
@@ -167,7 +172,7 @@ test("4 to 2 workers: the others are emptied, removed, and their volumes gone", 
 test("2 to 0 workers: everything on the coordinator", async () => {
     await stack.up({ workers: 0 });
     await assertSettled(0);
-    assert.deepEqual(await groupsPerNode(), [32]);
+    assert.deepEqual(await groupsPerNode(), [16]);
 });
 
 test("and back to 2: the coordinator gives its shards away again", async () => {

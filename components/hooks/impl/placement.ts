@@ -2,7 +2,7 @@
 import { explainBlockers } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
 import { assess, describeAssessment, isSettled, place, type Wanted } from "../../citus/place.ts";
-import { type Access, connect, type Session, withSession } from "../../citus/session.ts";
+import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -157,7 +157,15 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         return { changes: changed };
     }
     try {
-        const found = await assess(session, wantedOf(news));
+        const found = await assess(session, wantedOf(news)).catch((error: unknown) => {
+            if (error instanceof DatabaseError) return error;
+            throw error;
+        });
+        if (found instanceof DatabaseError) {
+            // a node that is away: whether something has to move is asked again when it is back
+            warn(news.self, `which shards will move is not known, because a node does not answer\n${found.message}`);
+            return { changes: changed };
+        }
         if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
             throw new Error(explainBlockers(found.blockers));
         const settled = isSettled(found);

@@ -1,0 +1,24 @@
+import * as pulumi from "@pulumi/pulumi";
+import { thinProvider } from "./provider.ts";
+
+/** What a living cluster can't change: its data is kept under these. */
+export interface IdentityInputs {
+    name: string;
+    database: string;
+    platform: string;
+    clusterId: string;
+}
+
+export type IdentityArgs = { [K in keyof IdentityInputs]: pulumi.Input<IdentityInputs[K]> };
+
+const provider = thinProvider("components/hooks/impl/identity.ts");
+
+/** Refuses, in preview already, an edit that would put an empty cluster in the place of a living one. */
+export class Identity extends pulumi.dynamic.Resource {
+    declare readonly name: pulumi.Output<string>;
+    declare readonly clusterId: pulumi.Output<string>;
+
+    constructor(name: string, args: IdentityArgs, opts?: pulumi.CustomResourceOptions) {
+        super(provider, name, { ...args }, opts, "citus", "Identity");
+    }
+}
