@@ -179,7 +179,8 @@ function placeShards(
             ...(args.rebalance.threshold === undefined ? {} : { threshold: args.rebalance.threshold }),
             self: selfUrn("Placement", `${name}-shards`, parent),
         },
-        { parent, dependsOn: cluster.members },
+        // a destroy begins here: refused here, it has deleted nothing yet
+        { parent, dependsOn: cluster.members, protect: args.protect },
     );
 }
 

@@ -365,11 +365,18 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         for (const issue of parsed.error.issues) {
             // the default image repeats the version's mistake
             if (issue.path[0] === "image" && versionIsWrong && source.values.image === undefined) continue;
-            mistakes.push({ path: issue.path.join("."), message: issue.message });
+            mistakes.push({ path: pathOf(issue.path), message: issue.message });
         }
     }
     mistakes.push(...crossChecks(raw).filter((found) => !mistakes.some((known) => known.path === found.path)));
     return mistakes.length > 0 || !parsed.success ? { mistakes } : { args: parsed.data };
+}
+
+/** As one types it: `retire[0]`, `settings.all`. */
+function pathOf(path: readonly PropertyKey[]): string {
+    return path
+        .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
+        .join("");
 }
 
 const record = (value: unknown): Record<string, unknown> =>
@@ -453,7 +460,7 @@ function missingFiles(files: readonly string[]): Mistake[] {
             ? []
             : [
                   {
-                      path: `postDeploy.${i}`,
+                      path: `postDeploy[${i}]`,
                       message: `must be a file of this project, got "${file}", which is not there`,
                   },
               ],
@@ -473,7 +480,11 @@ export function readConfig(): ClusterArgs {
             .map(([key, value]) => [key.slice(prefix.length), value]),
     );
     const result = validate({ stack: pulumi.getStack(), values });
-    const mistakes = "mistakes" in result ? result.mistakes : missingFiles(result.args.postDeploy);
+    const files = parse("json", values.postDeploy);
+    const mistakes = [
+        ...("mistakes" in result ? result.mistakes : []),
+        ...missingFiles(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
+    ];
     if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
     return result.args;
 }

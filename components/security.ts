@@ -38,6 +38,7 @@ export class Security extends pulumi.ComponentResource {
     readonly caCertificate: pulumi.Output<string>;
     private readonly caKey: tls.PrivateKey;
     private readonly prefix: string;
+    private readonly identity: Identity;
 
     constructor(
         name: string,
@@ -50,6 +51,7 @@ export class Security extends pulumi.ComponentResource {
         const id = new random.RandomId(`${name}-id`, { byteLength: 8 }, child).hex;
         const { cluster, database, platform } = args;
         const identity = new Identity(`${name}-identity`, { name: cluster, database, platform, clusterId: id }, child);
+        this.identity = identity;
         this.clusterId = identity.clusterId;
         // letters and digits only: it has to live in a URL
         this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
@@ -70,12 +72,17 @@ export class Security extends pulumi.ComponentResource {
                 setAuthorityKeyId: true,
                 allowedUses: ["cert_signing", "crl_signing"],
                 validityPeriodHours: 10 * HOURS_A_YEAR,
-                subject: { commonName: `${args.cluster} CA` },
+                subject: { commonName: this.accepted(`${args.cluster} CA`) },
             },
             child,
         );
         this.caCertificate = ca.certPem;
         this.registerOutputs({ caCertificate: this.caCertificate });
+    }
+
+    /** A value that is only used once the identity is known to be unchanged. */
+    private accepted<T>(value: T): pulumi.Output<T> {
+        return this.identity.clusterId.apply(() => value) as pulumi.Output<T>;
     }
 
     /** A certificate for one node, valid for a year and renewed by the first `pulumi up` in its last 30 days. */
@@ -87,7 +94,7 @@ export class Security extends pulumi.ComponentResource {
             name,
             {
                 privateKeyPem: key.privateKeyPem,
-                subject: { commonName: node.host },
+                subject: { commonName: this.accepted(node.host) },
                 dnsNames: [node.host, "localhost"],
                 ipAddresses: ["127.0.0.1"],
             },

@@ -2,18 +2,23 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { dockerEngine } from "../components/docker/engine.ts";
+import { dockerEngine, engineAnswers } from "../components/docker/engine.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
+import { stackArgs, useStack } from "./lib/stack.ts";
 
 interface State {
     deployment?: { resources?: { type: string; outputs?: Record<string, unknown>; protect?: boolean }[] };
 }
 
-/** The stack's random id, which labels everything it made; also on what a killed run left behind. */
-async function clusterId(): Promise<string | undefined> {
+type Resources = NonNullable<NonNullable<State["deployment"]>["resources"]>;
+
+async function readResources(): Promise<Resources> {
     const { stdout, code } = await readPulumi(["stack", "export"]);
-    if (code !== 0) return undefined;
-    const resources = (JSON.parse(stdout) as State).deployment?.resources ?? [];
+    return code === 0 ? ((JSON.parse(stdout) as State).deployment?.resources ?? []) : [];
+}
+
+/** The stack's random id, which labels everything it made; also what a killed run left behind. */
+function clusterId(resources: Resources): string | undefined {
     return resources.find((r) => r.type === "random:index/randomId:RandomId")?.outputs?.hex as string | undefined;
 }
 
@@ -35,6 +40,24 @@ try {
         console.log("There is no cluster.");
         process.exit(0);
     }
+    const resources = await readResources();
+    if (resources.length <= 1) {
+        console.log(`There is no cluster in stack ${stack}.`);
+        process.exit(0);
+    }
+    const args = await stackArgs(await useStack(stack), stack);
+    if (args.protect) {
+        throw new Error(
+            `Stack ${stack} is protected; nothing was changed. To delete the cluster and all its data:\n` +
+                "  npm run pulumi -- config set citus:protect false && npm run down",
+        );
+    }
+    if (!(await engineAnswers(args.dockerHost))) {
+        const where = args.dockerHost ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
+        throw new Error(
+            `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
+        );
+    }
     const yes = process.argv.includes("--yes") || !process.stdin.isTTY || stack === "dev";
     if (!yes) {
         const lines = createInterface({ input: process.stdin, output: process.stdout });
@@ -47,7 +70,8 @@ try {
             process.exit(1);
         }
     }
-    const id = await clusterId();
+    const id = clusterId(resources);
+    if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
     const code = await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack]);
     if (code !== 0) process.exit(code);
     if (id) await sweep(id);

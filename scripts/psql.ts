@@ -8,7 +8,7 @@ import { fail, ROOT, readOutputs, selectedStack } from "./lib/project.ts";
 try {
     const stack = await selectedStack();
     const outputs = await readOutputs();
-    if (!stack || !outputs) throw new Error("There is no cluster: run npm start first.");
+    if (!stack || !outputs) throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
     if (spawnSync("psql", ["--version"]).error) {
         throw new Error(
             "psql is not on PATH: install PostgreSQL's client (Debian: postgresql-client, macOS: libpq), then try again.",

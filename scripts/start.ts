@@ -36,9 +36,9 @@ async function start(): Promise<void> {
     await new Listr(phases.tasks(), {
         concurrent: true,
         exitOnError: false,
-        fallbackRenderer: "simple",
+        // without a terminal each finished step is one line, printed by the step itself
+        fallbackRenderer: "silent",
         rendererOptions: { collapseErrors: false, showErrorMessage: false },
-        fallbackRendererOptions: { timestamp: undefined },
     }).run();
     await up;
     if (phases.failed) {

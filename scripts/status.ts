@@ -1,13 +1,15 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
+import { parseArgs } from "node:util";
 import { fail, readOutputs, selectedStack } from "./lib/project.ts";
 import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
 
-const json = process.argv.includes("--json");
 try {
+    const { values } = parseArgs({ options: { json: { type: "boolean" }, debug: { type: "boolean" } } });
+    const json = values.json === true;
     const stack = await selectedStack();
     const outputs = stack ? await readOutputs() : undefined;
     if (!stack || !outputs) {
-        console.error("There is no cluster: run npm start first.");
+        console.error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
         process.exit(2);
     }
     try {

@@ -5,7 +5,7 @@ import type { Session } from "./session.ts";
 
 export interface NodeHealth {
     readonly name: string;
-    readonly state: "ready" | "leaving" | "unreachable" | "inactive" | "unsynced" | "unregistered";
+    readonly state: "ready" | "unfinished" | "leaving" | "unreachable" | "inactive" | "unsynced" | "unregistered";
     readonly shards: number;
     readonly bytes?: number;
     readonly connections?: number;
@@ -59,7 +59,8 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         : [{ n: 0 }];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
     const rebalance = await describeRebalance(coordinator);
-    const all = [...nodes, ...missing];
+    const index = (name: string) => Number(name.split("-")[1] ?? 0);
+    const all = [...nodes, ...missing].sort((a, b) => index(a.name) - index(b.name));
     return {
         postgres: versions?.postgres ?? "",
         citus: versions?.citus ?? "",
@@ -83,6 +84,14 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
 
 async function readNode(row: NodeRow, shards: number, options: HealthOptions): Promise<NodeHealth> {
     const name = label(row.host);
+    if (row.groupId !== 0 && !options.expected.includes(name)) {
+        return {
+            name,
+            state: "unfinished",
+            shards,
+            reason: "a pulumi up did not finish; run npm run pulumi -- up --yes",
+        };
+    }
     const session = await options.open(name);
     if (session instanceof Error) {
         return {

@@ -102,6 +102,8 @@ export interface FollowOptions {
     /** Size and name of each shard group, by its tables' shard ids. */
     readonly groups: ReadonlyMap<string, MovingTable>;
     readonly progress: (progress: Progress) => void;
+    /** Called once for each move that begins. */
+    readonly started?: (task: Task) => Promise<void>;
     /** Called once for each move that is done. */
     readonly moved: (task: Task) => Promise<void>;
     /** How often a task may fail before the job counts as stuck. @default 4, about 2.5 minutes of Citus' own pauses */
@@ -125,6 +127,7 @@ export async function followJob(
 ): Promise<{ done: number; bytes: number }> {
     let began = Date.now();
     let moving = false;
+    let seenBefore = 0;
     let lastChange = Date.now();
     let lastState = "";
     const reported = new Set<string>();
@@ -140,6 +143,19 @@ export async function followJob(
             return await question;
         } finally {
             clearInterval(timer);
+        }
+    };
+    const begun = new Set<string>();
+    const attend = async (tasks: readonly Task[]) => {
+        for (const task of tasks.filter((t) => t.shardId !== null)) {
+            if (task.status === "running" && !begun.has(task.taskId)) {
+                begun.add(task.taskId);
+                await options.started?.(task);
+            }
+            if (task.status === "done" && !reported.has(task.taskId)) {
+                reported.add(task.taskId);
+                await options.moved(task);
+            }
         }
     };
     for (;;) {
@@ -158,15 +174,13 @@ export async function followJob(
         });
         const moves = tasks.filter((task) => task.shardId !== null);
         const bytesOf = (task: Task) => options.groups.get(task.shardId ?? "")?.bytes ?? 0;
+        await attend(tasks);
         const done = moves.filter((task) => task.status === "done");
-        for (const task of done) {
-            if (reported.has(task.taskId)) continue;
-            reported.add(task.taskId);
-            await options.moved(task);
-        }
         const bytesDone = done.reduce((sum, task) => sum + bytesOf(task), 0);
         const bytesTotal = moves.reduce((sum, task) => sum + bytesOf(task), 0);
-        const seen = Math.min(bytesTotal, bytesDone + copied.bytes);
+        // sizes of shards that are just being written come and go
+        const seen = Math.max(seenBefore, Math.min(bytesTotal, bytesDone + copied.bytes));
+        seenBefore = seen;
         if (!moving && seen > 0) {
             // the rate is of copying, not of waiting for the first move to begin
             moving = true;
@@ -215,7 +229,11 @@ export async function followJob(
                 : `nothing happened for ${Math.round((Date.now() - lastChange) / 1000)} s`;
             throw new JobError(await explain(session, options.nodes, tasks, what), done.length, moves.length);
         }
-        await pause(tasks.length > 0 && seconds < 5 ? 250 : 700);
+        // moves begin and end often: the small question is asked more often than the whole
+        for (let i = 0; i < (seconds < 5 ? 3 : 6); i++) {
+            await pause(100);
+            await attend(await readTasks(session, jobId));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 /** Registering a node: who may join, and what must be true afterwards. */
-import { type Blocker, explainBlockers, readBlockers, readNodes } from "./catalog.ts";
+import { type Blocker, countPlacements, explainBlockers, readBlockers, readNodes } from "./catalog.ts";
+import { readShardNames } from "./leave.ts";
 import type { Session } from "./session.ts";
 
 /** What a server says about itself before it joins. */
@@ -115,13 +116,7 @@ export async function nameCoordinator(coordinator: Session, target: JoinTarget):
 async function dropLeftovers(coordinator: Session, target: Session, facts: NodeFacts): Promise<NodeFacts> {
     if (facts.relations.length === 0 || facts.groupId !== 0 || facts.knownNodes > 0 || facts.distributedTables > 0)
         return facts;
-    const copies = await coordinator.query<{ name: string }>(
-        `SELECT format('%I.%I', n.nspname, c.relname || '_' || s.shardid) AS name
-           FROM pg_dist_shard s JOIN pg_dist_partition t USING (logicalrelid)
-           JOIN pg_class c ON c.oid = s.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE t.partmethod = 'n' AND t.repmodel = 't'`,
-    );
-    const known = new Set(copies.map((row) => row.name));
+    const known = await readShardNames(coordinator, true);
     if (!facts.relations.every((name) => known.has(name))) return facts;
     await target.query("SET citus.enable_manual_changes_to_shards = on");
     await target.query(`DROP TABLE ${facts.relations.join(", ")} CASCADE`);
@@ -138,9 +133,21 @@ export async function joinWorker(
     node: JoinTarget,
     transferMode: string,
 ): Promise<Joined> {
-    const registered = (await readNodes(coordinator)).find((row) => row.host === node.host && row.port === node.port);
+    let registered = (await readNodes(coordinator)).find((row) => row.host === node.host && row.port === node.port);
     const own = await readFacts(coordinator);
     let facts = await readFacts(target);
+    if (registered && facts.groupId === 0 && facts.clusterId === own.clusterId) {
+        // a server without the registration's metadata was made anew: whatever the old one held is gone
+        const held = await countPlacements(coordinator, registered.groupId);
+        if (held > 0) {
+            throw new Error(
+                `${node.name} is registered and should hold ${held} shards, but its server is empty: the data is gone.\n` +
+                    "Nothing was changed. Bring its volume back if you have it; otherwise restore the cluster from a backup.",
+            );
+        }
+        await coordinator.query("SELECT citus_remove_node($1, $2)", [node.host, node.port]);
+        registered = undefined;
+    }
     if (registered) {
         if (facts.clusterId !== own.clusterId)
             throw new Error(refusal(node.name, refusals({ ...facts, relations: [] }, own)));

@@ -13,7 +13,7 @@ import {
     readShardGroups,
     type ShardGroup,
 } from "./catalog.ts";
-import { compareCopy, readOldCopies } from "./counts.ts";
+import { compareCopy, readColocatedShards } from "./counts.ts";
 import {
     describeBytes,
     describeProgress,
@@ -24,7 +24,7 @@ import {
     stopJob,
     type Task,
 } from "./job.ts";
-import { finishCleanup, readOnlyCopies, removeWorker } from "./leave.ts";
+import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
 import { DatabaseError, type Session } from "./session.ts";
 
@@ -183,6 +183,10 @@ export function isSettled(assessment: Assessment): boolean {
 export interface PlaceOptions {
     /** A connection to a node itself, for data that only it has and for counting; undefined when there is none. */
     readonly open: (host: string) => Promise<Session | undefined>;
+    /** The same, for its user alone; closed by that user. */
+    readonly openFresh: (host: string) => Promise<Session | undefined>;
+    /** A connection to another database of a node. */
+    readonly openDatabase: (host: string, database: string) => Promise<Session>;
     /** Whether a node answers now, on a connection of its own; true when there is no way to ask it. */
     readonly probe: (host: string) => Promise<boolean>;
     /** Workers that a resource of their own removes afterwards; others are removed here. */
@@ -226,6 +230,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
     const leavingNodes = await refuseImpossible(session, wanted, first, options);
     const strategy = await setStrategy(session, wanted);
     const marked: NodeRow[] = [];
+    const held = new Held();
     try {
         for (const node of first.nodes) {
             const shall = shallHoldShards(node, wanted);
@@ -244,8 +249,9 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                 nodes,
                 groups,
                 progress: (p) => options.progress(describeProgress(p)),
+                started: (task) => held.hold(session, task, nodes, options),
                 moved: async (task) => {
-                    counted += await compareMoved(session, jobId, task, nodes, options);
+                    counted += await compareMoved(session, jobId, task, nodes, held, options);
                 },
                 silent: () => silentNodes(nodes, options),
                 alive: options.alive,
@@ -255,6 +261,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                 await stopJob(session, jobId).catch(() => undefined);
                 throw error;
             });
+            await held.releaseAll();
             moved += result.done;
             bytes += result.bytes;
         };
@@ -280,11 +287,17 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
             },
         );
     } catch (error) {
+        await held.releaseAll();
         throw await giveUp(session, error, marked, leavingNodes);
     }
     for (const node of leavingNodes) {
         if (node.groupId !== 0 && !options.removedElsewhere.some((w) => same(w, node))) {
-            await removeWorker(session, { name: label(node), host: node.host, port: node.port });
+            const target = await options.open(node.host);
+            // without a way to ask it, it stays registered and empty until its own resource removes it
+            if (!target) continue;
+            await removeWorker(session, { name: label(node), host: node.host, port: node.port }, target, (database) =>
+                options.openDatabase(node.host, database),
+            );
         }
     }
     return { moved, bytes, seconds: (Date.now() - began) / 1000, counted };
@@ -359,14 +372,10 @@ async function refuseImpossible(
                     "Nothing was moved. Look at its container, start it if it is stopped, then run pulumi up again.",
             );
         }
-        const only = await readOnlyCopies(target);
-        if (only.length > 0) {
-            throw new Error(
-                `${label(node)} can't leave: it has data that is nowhere else.\n` +
-                    only.map((what) => `  ${what}`).join("\n") +
-                    `\nNothing was moved. Copy it away and drop it on ${label(node)}, or keep the worker.`,
-            );
-        }
+        const only = await readOnlyCopies(target, await readShardNames(session, false), (database) =>
+            options.openDatabase(node.host, database),
+        );
+        if (only.length > 0) throw new Error(`${explainOnlyCopies(label(node), only)}\nNothing was moved.`);
     }
     return leaving;
 }
@@ -420,36 +429,89 @@ async function silentNodes(nodes: readonly NodeRow[], options: PlaceOptions): Pr
     return nodes.filter((_, i) => answers[i] === false).map(label);
 }
 
-/** Compares what just moved with its old copy; keeps the old copy and stops everything when rows are missing. */
+/**
+ * Holds the old copies of shards while they move, so that nobody drops them before they are counted. An ACCESS SHARE
+ * lock hinders neither the move nor clients; only the drop waits for it.
+ */
+class Held {
+    private readonly sessions = new Map<string, Session>();
+
+    async hold(coordinator: Session, task: Task, nodes: readonly NodeRow[], options: PlaceOptions): Promise<void> {
+        if (task.shardId === null || this.sessions.has(task.taskId)) return;
+        const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
+        const session = source && (await options.openFresh(source.host));
+        if (!session) return;
+        this.sessions.set(task.taskId, session);
+        try {
+            const names = await readColocatedShards(coordinator, task.shardId);
+            await session.query("BEGIN");
+            await session.query("SET LOCAL lock_timeout = '500ms'");
+            await session.query(`LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`);
+        } catch {
+            // gone already, or somebody changes it: then there is nothing to compare with
+            await this.release(task.taskId);
+        }
+    }
+
+    of(taskId: string): Session | undefined {
+        return this.sessions.get(taskId);
+    }
+
+    async release(taskId: string): Promise<void> {
+        const session = this.sessions.get(taskId);
+        this.sessions.delete(taskId);
+        await session?.close().catch(() => undefined);
+    }
+
+    async releaseAll(): Promise<void> {
+        for (const taskId of [...this.sessions.keys()]) await this.release(taskId);
+    }
+}
+
+/** Compares what just moved with its old copy; keeps the old copy under a name of its own and stops when rows are missing. */
 async function compareMoved(
     session: Session,
     jobId: string,
     task: Task,
     nodes: readonly NodeRow[],
+    held: Held,
     options: PlaceOptions,
 ): Promise<number> {
-    if (task.shardId === null || task.sourceNodeId === null || task.targetNodeId === null) return 0;
-    const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
+    const from = held.of(task.taskId);
     const target = nodes.find((n) => n.nodeId === task.targetNodeId);
-    const from = source && (await options.open(source.host));
-    const to = target && (await options.open(target.host));
-    if (!from || !to) return 0;
-    const copies = await readOldCopies(session, task.shardId, task.sourceNodeId);
-    for (const copy of copies) {
-        const wrong = await compareCopy(from, to, copy).catch((error: unknown) => {
-            // dropped meanwhile, or the node went away: the move itself is checked by Citus
-            if (error instanceof DatabaseError) return undefined;
-            throw error;
-        });
-        if (wrong === undefined) continue;
-        // nobody drops a copy without a cleanup record
-        await session.query("DELETE FROM pg_dist_cleanup WHERE record_id = $1", [copy.recordId]);
-        await stopJob(session, jobId);
-        throw new Error(
-            `Rows are missing after a move: ${wrong}.\nThe rebalance was stopped and the old copy ${copy.name} on ${from.node} is kept. Compare the two before anything else.`,
-        );
+    try {
+        const to = target && (await options.open(target.host));
+        if (!from || !to || task.shardId === null) return 0;
+        let counted = 0;
+        for (const name of await readColocatedShards(session, task.shardId)) {
+            const result = await compareCopy(from, to, name).catch((error: unknown) => {
+                // the node went away: not counted, and not said to be
+                if (error instanceof DatabaseError) return "not counted" as const;
+                throw error;
+            });
+            if (result === "same") counted++;
+            if (result === "same" || result === "not counted") continue;
+            const kept = await keepCopy(from, name, task.shardId);
+            await stopJob(session, jobId).catch(() => undefined);
+            throw new Error(
+                `Rows are missing after a move: ${result.missing}.\n` +
+                    `The rebalance was stopped, and the old copy is kept as ${kept} on ${from.node}. Compare the two before anything else.`,
+            );
+        }
+        return counted;
+    } finally {
+        await held.release(task.taskId);
     }
-    return copies.length;
+}
+
+/** Renames a table whose cleanup record names it, so that nothing drops it and its worker can't leave with it. */
+async function keepCopy(source: Session, name: string, shardId: string): Promise<string> {
+    const kept = `citus_as_code_kept_${shardId}_${Date.now().toString(36)}`;
+    await source.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
+    await source.query("SET LOCAL lock_timeout = '30s'");
+    await source.query(`ALTER TABLE ${name} RENAME TO ${kept}`);
+    await source.query("COMMIT");
+    return kept;
 }
 
 async function proveEmpty(session: Session, node: NodeRow): Promise<void> {

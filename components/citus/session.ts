@@ -29,7 +29,9 @@ export class DatabaseError extends Error {
     readonly node: string;
     /** SQLSTATE, or the socket's error code. */
     readonly code: string | undefined;
-    constructor(node: string, doing: string, cause: unknown) {
+    /** Whether there was no connection at all. */
+    readonly connecting: boolean;
+    constructor(node: string, doing: string, cause: unknown, connecting = false) {
         const e = cause as { message?: string; detail?: string; hint?: string; where?: string; code?: string };
         const said = [e.message, e.detail && `DETAIL: ${e.detail}`, e.hint && `HINT: ${e.hint}`]
             .filter((part) => part)
@@ -37,6 +39,7 @@ export class DatabaseError extends Error {
         super(`${node}: ${doing} failed\n  ${said || "no reason was given"}`);
         this.node = node;
         this.code = e.code;
+        this.connecting = connecting;
     }
 }
 
@@ -105,18 +108,33 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                 const ends = stream.getPeerCertificate?.().valid_to;
                 return ends ? new Date(ends) : undefined;
             };
-            return { node, query, certificateEnds, close: () => client.end() };
+            return { node, query, certificateEnds, close: () => closing(client) };
         } catch (error) {
-            await client.end().catch(() => undefined);
+            discard(client);
             if (!passing(error) || Date.now() >= end) {
                 throw error instanceof DatabaseError
                     ? error
-                    : new DatabaseError(node, `connecting to ${access.host}:${access.port}`, error);
+                    : new DatabaseError(node, `connecting to ${access.host}:${access.port}`, error, true);
             }
             options.waiting?.((error as Error).message);
             await pause(250);
         }
     }
+}
+
+/** Ends a connection; one whose peer does not answer is dropped after two seconds. */
+async function closing(client: pg.Client): Promise<void> {
+    const late = new Promise<void>((resolve) => setTimeout(resolve, 2000).unref());
+    await Promise.race([client.end().catch(() => undefined), late]);
+    const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
+    stream.destroy();
+}
+
+/** Ends a connection that failed. end() may wait for ever for a peer that has gone, so nobody waits for it. */
+function discard(client: pg.Client): void {
+    client.end().catch(() => undefined);
+    const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
+    setTimeout(() => stream.destroy(), 500).unref();
 }
 
 /** Opens a connection, hands it on, and closes it whatever happens. */

@@ -146,7 +146,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
         const volume = new docker.Volume(
             `${name}-data`,
             { name: pulumi.interpolate`${fullName}-data`, labels: this.labels(args.spec.name) },
-            { ...child, protect: args.protect },
+            // nothing that a configuration says may ever replace what holds the data
+            { ...child, protect: args.protect, ignoreChanges: ["name", "labels", "driver", "driverOpts"] },
         );
         const container = new docker.Container(
             name,

@@ -6,7 +6,7 @@ import type * as pulumi from "@pulumi/pulumi";
 
 /** @param module path inside the project of a module that exports the provider's methods, e.g. `components/hooks/impl/member.ts` */
 export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
-    const load = async () => {
+    const load = async (): Promise<Record<string, (...args: unknown[]) => Promise<never>>> => {
         if (!(process.features as { typescript?: unknown }).typescript) {
             throw new Error(
                 `Node.js ${process.version} can't load ${module}: put Node.js 22.18 or newer first on PATH (npm scripts bring their own).`,
@@ -22,11 +22,20 @@ export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
         };
         return import(`file://${process.cwd()}/${module}`);
     };
+    const call = async (method: string, ...args: unknown[]) => {
+        try {
+            return await (await load())[method]?.(...args);
+        } catch (error) {
+            // Pulumi prints the stack beside the message
+            if (error instanceof Error && !process.env.CITUS_DEBUG) error.stack = "";
+            throw error;
+        }
+    };
     return {
-        diff: async (id, olds, news) => (await load()).diff(id, olds, news),
-        create: async (inputs) => (await load()).create(inputs),
-        read: async (id, props) => (await load()).read(id, props),
-        update: async (id, olds, news) => (await load()).update(id, olds, news),
-        delete: async (id, props) => (await load()).remove(id, props),
+        diff: async (id, olds, news) => (await call("diff", id, olds, news)) as never,
+        create: async (inputs) => (await call("create", inputs)) as never,
+        read: async (id, props) => (await call("read", id, props)) as never,
+        update: async (id, olds, news) => (await call("update", id, olds, news)) as never,
+        delete: async (id, props) => (await call("remove", id, props)) as never,
     };
 }

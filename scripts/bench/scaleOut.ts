@@ -141,7 +141,7 @@ async function undoScaleOut(stack: BenchStack, coordinator: Session) {
         "SELECT citus_rebalance_start(drain_only := true, parallel_transfer_colocated_shards := true)",
     );
     await balancedWith(coordinator, 4);
-    for (const worker of leaving) await removeWorker(coordinator, worker);
+    for (const worker of leaving) await removeWorker(coordinator, worker, await stack.session(worker.name));
     const settings = await coordinator.query<{ name: string; now: string; shipped: string }>(
         "SELECT name, current_setting(name) AS now, boot_val AS shipped FROM pg_settings WHERE name = ANY ($1)",
         [[...GUCS]],

@@ -94,12 +94,13 @@ export class Phases {
                 };
                 await phase.done;
                 const title = phase.title.padEnd(16);
-                if (phase.began === undefined) {
-                    task.title = `${title}nothing to do`;
-                    return;
-                }
+                const finish = (text: string) => {
+                    task.title = text;
+                    if (!process.stdout.isTTY) console.log(text);
+                };
+                if (phase.began === undefined) return finish(`${title}nothing to do`);
                 const seconds = (((phase.ended ?? Date.now()) - phase.began) / 1000).toFixed(0);
-                task.title = `${title}${[...phase.names].sort().join(", ")}   ok   ${seconds} s`;
+                return finish(`${title}${[...phase.names].sort().join(", ")}   ok   ${seconds} s`);
             },
         }));
     }

@@ -71,7 +71,8 @@ export async function runPulumi(args: readonly string[]): Promise<number> {
         env: { ...process.env, ...pulumiEnvironment() },
     });
     const forward = (signal: NodeJS.Signals) => child.kill(signal);
-    process.on("SIGINT", forward);
+    // a terminal signals the whole group, and Pulumi takes a second SIGINT for "at once"
+    process.on("SIGINT", () => (process.stdin.isTTY ? undefined : forward("SIGINT")));
     process.on("SIGTERM", forward);
     const code = await new Promise<number>((resolve) =>
         child.on("exit", (exit, signal) => resolve(signal ? 130 : (exit ?? 1))),

@@ -25,6 +25,9 @@ refuse_wrong_volume() {
     if [ -s "$home/cluster-id" ] && [ "$(cat "$home/cluster-id")" != "$cluster_id" ]; then
         die 3 "the data volume belongs to another cluster (id $(cat "$home/cluster-id"), this one is $cluster_id)"
     fi
+    if [ -s "$current/database" ] && [ -d "$pgdata" ] && [ "$(cat "$current/database")" != "$(cat "$incoming/database")" ]; then
+        die 5 "the database is $(cat "$current/database") and can't become $(cat "$incoming/database")"
+    fi
     [ "$expected" = new ] && return
     local found=none
     [ -s "$home/system-identifier" ] && found=$(cat "$home/system-identifier")
@@ -50,7 +53,9 @@ check_configuration() {
     [ -d "$pgdata" ] || return 0
     local said
     said=$("$pgbin/postgres" -D "$pgdata" -c "config_file=$incoming/postgresql.conf" -C max_connections 2>&1 > /dev/null) && return
-    die 5 "PostgreSQL refuses the configuration: ${said//$'\n'/; }"
+    # what it says, without the time, the process and the name of a file that is gone again
+    said=$(printf '%s\n' "$said" | sed -n 's/^.*\(LOG\|FATAL\|ERROR\): *//p' | grep -v 'contains errors$' | sed 's/ in file .*//' | paste -sd ';' -)
+    die 5 "PostgreSQL refuses the configuration: $said"
 }
 
 put_in_place() {

@@ -348,11 +348,11 @@ describe("a change of the configuration", () => {
         }
     });
 
-    test("only the coordinator's volume is protected, and only when asked", async () => {
+    test("what a destroy begins with and the coordinator's volume are protected, and only when asked", async () => {
         const built = await cluster({ protect: true });
         assert.deepEqual(
             built.all.filter(({ request }) => request.getProtect()).map(({ type, name }) => `${type} ${name}`),
-            [`${VOLUME} citus-coordinator-data`],
+            [`${VOLUME} citus-coordinator-data`, `${PLACEMENT} citus-shards`],
         );
     });
 

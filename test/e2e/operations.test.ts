@@ -367,7 +367,7 @@ test("the attack table: from the client network and from the node network", asyn
             await client.end();
             return "in";
         } catch (error) {
-            await client.end().catch(() => undefined);
+            client.end().catch(() => undefined);
             return (error as Error).message || (error as { code?: string }).code || "refused";
         }
     };
@@ -498,6 +498,60 @@ test("another citus:name or citus:database on a living cluster is refused in pre
     assert.equal(docker(["ps", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`]), containers);
     await stack.up({}, ["--expect-no-changes"]);
     assert.deepEqual(await fingerprint(await stack.session()), before);
+});
+
+test("data that a worker alone has, made while it was drained or in another database, keeps it from leaving", async () => {
+    await stack.up({ workers: 3 });
+    const plain = await connect({ ...(await stack.access("worker-3")), database: "postgres" }, "worker-3");
+    await plain.query("CREATE TABLE in_postgres (id int)");
+    const failed = await stack.tryUp({ workers: 2 });
+    assert.notEqual(failed.code, 0);
+    assert.match(failed.output, /worker-3 can't leave: it has data that is nowhere else/);
+    assert.match(failed.output, /table public\.in_postgres in database postgres/);
+    await plain.query("DROP TABLE in_postgres");
+    await plain.close();
+    // after the drain has begun: the look right before the removal finds it
+    const late = stack.start(["up", "--yes", "--skip-preview"]);
+    const done = new Promise<number>((resolve) => late.on("close", (code) => resolve(code ?? -1)));
+    let output = "";
+    late.stdout?.on("data", (chunk) => {
+        output += chunk;
+    });
+    const worker = await connect(await stack.access("worker-3"), "worker-3");
+    for (let i = 0; i < 200 && !/dropping|shard groups ·|moved [0-9]+ shard groups/.test(output); i++)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    await worker.query("SELECT lo_create(4711)");
+    const code = await done;
+    assert.notEqual(code, 0, output);
+    assert.match(output, /1 large objects/);
+    const [object] = await worker.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_largeobject_metadata");
+    assert.equal(object?.n, 1);
+    await worker.query("SELECT lo_unlink(4711)");
+    await worker.close();
+    await stack.up({ workers: 2 });
+});
+
+test("protected: destroy and down are refused before anything is deleted; a scale-in still works", async () => {
+    await stack.up({ workers: 3, protect: true });
+    await stack.up({ workers: 2 });
+    const before = await fingerprint(await stack.session());
+    const containers = docker(["ps", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`]);
+    const refused = await stack.pulumi(["destroy", "--yes", "--skip-preview"]);
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.output, /protected/);
+    assert.equal(docker(["ps", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`]), containers);
+    await stack.closeSessions();
+    assert.deepEqual(await fingerprint(await stack.session()), before);
+    await stack.pulumi(["stack", "select", stack.name]);
+    const down = await run("node", ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/down.ts"], {
+        cwd: stack.dir,
+        env: stack.env,
+    });
+    assert.equal(down.code, 1, down.output);
+    assert.match(down.output, /is protected; nothing was changed/);
+    await stack.closeSessions();
+    assert.deepEqual(await fingerprint(await stack.session()), before);
+    await stack.up({ protect: false });
 });
 
 test("ports are published on 127.0.0.1 only", () => {

@@ -47,14 +47,14 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ workers: "1e400" }, ["workers", "a whole number", 'got "1e400"']],
     [{ retire: "worker-1" }, ["retire", "must be a list of workers", 'got "worker-1"', '["worker-1"]']],
     [{ retire: { a: 1 } }, ["retire", "must be a list of workers", 'got {"a":1}']],
-    [{ retire: '["worker-0"]' }, ["retire.0", "worker's name such as worker-1", 'got "worker-0"']],
-    [{ retire: ["coordinator"] }, ["retire.0", "worker's name", 'got "coordinator"']],
-    [{ retire: ["worker-1", 2] }, ["retire.1", "worker's name", "got 2"]],
-    [{ retire: ["worker-1", "worker-1"] }, ["retire.1", "names worker-1 twice", "remove one"]],
+    [{ retire: '["worker-0"]' }, ["retire[0]", "worker's name such as worker-1", 'got "worker-0"']],
+    [{ retire: ["coordinator"] }, ["retire[0]", "worker's name", 'got "coordinator"']],
+    [{ retire: ["worker-1", 2] }, ["retire[1]", "worker's name", "got 2"]],
+    [{ retire: ["worker-1", "worker-1"] }, ["retire[1]", "names worker-1 twice", "remove one"]],
     [
         { retire: ["x", "worker-2", "y"] },
-        ["retire.0", "worker's name", 'got "x"'],
-        ["retire.2", "worker's name", 'got "y"'],
+        ["retire[0]", "worker's name", 'got "x"'],
+        ["retire[2]", "worker's name", 'got "y"'],
     ],
     [{ database: "App" }, ["database", "lower-case letters, digits and underscores", 'got "App"']],
     [{ database: "1app" }, ["database", "lower-case letters", 'got "1app"']],
@@ -159,11 +159,11 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
         ["rebalance.threshold", "only works with the strategy by_disk_size", "got 0.5"],
     ],
     [{ postDeploy: "schema.sql" }, ["postDeploy", "must be a list of SQL files", 'got "schema.sql"', '["schema.sql"]']],
-    [{ postDeploy: ["schema.txt"] }, ["postDeploy.0", "the path of a .sql file", 'got "schema.txt"']],
-    [{ postDeploy: [1] }, ["postDeploy.0", "the path of a .sql file", "got 1"]],
-    [{ postDeploy: ["/etc/x.sql"] }, ["postDeploy.0", "a path inside the project", 'got "/etc/x.sql"']],
-    [{ postDeploy: ["a/../../x.sql"] }, ["postDeploy.0", "a path inside the project", 'got "a/../../x.sql"']],
-    [{ postDeploy: ["a.sql", "a.sql"] }, ["postDeploy.1", "in the list twice", 'got "a.sql"']],
+    [{ postDeploy: ["schema.txt"] }, ["postDeploy[0]", "the path of a .sql file", 'got "schema.txt"']],
+    [{ postDeploy: [1] }, ["postDeploy[0]", "the path of a .sql file", "got 1"]],
+    [{ postDeploy: ["/etc/x.sql"] }, ["postDeploy[0]", "a path inside the project", 'got "/etc/x.sql"']],
+    [{ postDeploy: ["a/../../x.sql"] }, ["postDeploy[0]", "a path inside the project", 'got "a/../../x.sql"']],
+    [{ postDeploy: ["a.sql", "a.sql"] }, ["postDeploy[1]", "in the list twice", 'got "a.sql"']],
     [{ protect: "yes" }, ["protect", "must be true or false", 'got "yes"']],
     [{ protect: "1" }, ["protect", "must be true or false", "got 1"]],
     [
@@ -308,7 +308,7 @@ describe("every mistake is reported at once", () => {
         fc.assert(
             fc.property(fc.subarray(Object.keys(wrong), { minLength: 1 }), (keys) => {
                 const mistakes = mistakesOf(Object.fromEntries(keys.map((key) => [key, wrong[key]])));
-                assert.deepEqual([...new Set(mistakes.map((m) => m.path.split(".")[0]))].sort(), keys.toSorted());
+                assert.deepEqual([...new Set(mistakes.map((m) => m.path.split(/[.[]/)[0]))].sort(), keys.toSorted());
                 assert.equal(mistakes.length, keys.length);
                 const text = explain(mistakes);
                 assert.equal(text.split("\n").length, keys.length + 2);

@@ -77,6 +77,8 @@ interface Cluster {
     blockers?: object[];
     reachable?: boolean;
     unhealthy?: { from: string; to: string }[];
+    /** Shards that the registered worker should hold. */
+    held?: number;
     /** What the node itself can't reach. */
     outward?: object[];
 }
@@ -115,10 +117,12 @@ function server(node: string, facts: NodeFacts, cluster?: Cluster) {
         assert.ok(cluster, `unexpected on ${node}: ${sql}`);
         if (/run_command_on_all_nodes/.test(sql)) return cluster.unhealthy ?? [];
         if (/FROM pg_dist_node WHERE noderole/.test(sql)) return cluster.nodes;
+        if (/count\(\*\)::int AS n\s+FROM pg_dist_placement/.test(sql)) return [{ n: cluster.held ?? 0 }];
         if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return (cluster.copies ?? []).map((name) => ({ name }));
         if (/relreplident/.test(sql)) return cluster.blockers ?? [];
         if (/citus_check_connection_to_node/.test(sql)) return [{ ok: cluster.reachable ?? true }];
         changes.push(`${sql} -- ${parameters.join(", ")}`);
+        if (/citus_remove_node/.test(sql)) cluster.nodes = cluster.nodes.filter((n) => n.host !== parameters[0]);
         if (/citus_add_node/.test(sql)) cluster.nodes.push(row(cluster.nodes.length));
         if (/citus_activate_node/.test(sql))
             cluster.nodes = cluster.nodes.map((n) =>
@@ -210,10 +214,20 @@ describe("joinWorker", () => {
         });
     }
 
-    test("activates a registered node that does not know its group yet", async () => {
+    test("registers anew an empty server under the name of a worker that held nothing", async () => {
         const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)] });
         await joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto");
-        assert.match(coordinator.changes[0] ?? "", /citus_activate_node/);
+        assert.match(coordinator.changes[0] ?? "", /citus_remove_node/);
+        assert.match(coordinator.changes[1] ?? "", /citus_add_node/);
+    });
+
+    test("refuses an empty server under the name of a worker that should hold shards", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], held: 12 });
+        await assert.rejects(
+            joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto"),
+            /worker-1 is registered and should hold 12 shards, but its server is empty[\s\S]*Nothing was changed/,
+        );
+        assert.deepEqual(coordinator.changes, []);
     });
 
     test("refuses a stranger behind a registered name", async () => {

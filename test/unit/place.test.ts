@@ -183,6 +183,7 @@ class FakeCitus implements Session {
             this.nodes = this.nodes.filter((n) => n.host !== parameters[0]);
             return [];
         }
+        if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return [];
         throw new Error(`unexpected: ${sql}`);
     }
 
@@ -202,7 +203,9 @@ function workerSession(node: string, tables: string[] = [], databases: string[] 
                 ? tables
                 : /FROM pg_database/.test(sql)
                   ? databases
-                  : undefined;
+                  : /pg_dist_object|pg_largeobject_metadata/.test(sql)
+                    ? []
+                    : undefined;
             if (!names) throw new Error(`unexpected on ${node}: ${sql}`);
             return names.map((name) => ({ name })) as T[];
         },
@@ -216,6 +219,8 @@ function optionsOf(more: Partial<PlaceOptions> = {}): PlaceOptions & { said: str
     return {
         open: async (host) => (host.startsWith("worker-3") ? workerSession("worker-3") : undefined),
         probe: async () => true,
+        openFresh: async () => undefined,
+        openDatabase: async (host) => workerSession(host),
         removedElsewhere: [worker(1), worker(2), worker(3)],
         progress: (text) => said.push(text),
         alive: () => undefined,

@@ -35,12 +35,16 @@ function log(message: string, options: { urn: string | undefined; severity: numb
 /** Shown while it lasts, on the resource's own row. */
 export function progress(urn: string | undefined): (text: string) => void {
     let last = "";
+    let at = 0;
     return (text) => {
         if (text === last) {
             // also asks whether the engine is still there
             log(text, { urn, severity: engineProto.LogSeverity.DEBUG, ephemeral: true });
             return;
         }
+        // a display that is no terminal prints a line each time
+        if (Date.now() - at < 1000) return;
+        at = Date.now();
         last = text;
         log(text, { urn, severity: engineProto.LogSeverity.INFO, ephemeral: true });
     };

@@ -1,6 +1,7 @@
 /** A row of pg_dist_node. */
+import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
-import { removeWorker } from "../../citus/leave.ts";
+import { explainOnlyCopies, readOnlyCopies, readShardNames, removeWorker } from "../../citus/leave.ts";
 import { connect, withSession } from "../../citus/session.ts";
 import type { MemberInputs } from "../member.ts";
 import { comparable, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
@@ -76,11 +77,32 @@ export async function remove(_id: string, props: MemberState) {
     // the coordinator's row goes with its database
     if (props.role === "coordinator") return;
     await oneAtATime(`join ${props.coordinator.host}:${props.coordinator.port}`, () =>
-        withSession(props.coordinator, "coordinator", (coordinator) => removeWorker(coordinator, props), {
-            patience: 10_000,
-        }).catch((error: Error) => {
+        withSession(
+            props.coordinator,
+            "coordinator",
+            async (coordinator) => {
+                const registered = (await readNodes(coordinator)).some(
+                    (n) => n.host === props.host && n.port === props.port,
+                );
+                const target = await connect(props.access, props.name, { timeout: 5000 }).catch((error: Error) => {
+                    // unregistered and gone: there is nothing left to ask or to remove
+                    if (!registered) return undefined;
+                    throw error;
+                });
+                if (!target) return;
+                const openDatabase = (database: string) => connect({ ...props.access, database }, props.name);
+                try {
+                    if (registered) return await removeWorker(coordinator, props, target, openDatabase);
+                    const only = await readOnlyCopies(target, await readShardNames(coordinator, true), openDatabase);
+                    if (only.length > 0) throw new Error(explainOnlyCopies(props.name, only));
+                } finally {
+                    await target.close();
+                }
+            },
+            { patience: 10_000 },
+        ).catch((error: Error) => {
             throw new Error(
-                `${error.message}\n${props.name} was not removed, its data is untouched. A worker leaves only while the coordinator answers; ` +
+                `${error.message}\n${props.name} was not removed, its data is untouched. A worker leaves only while it and the coordinator answer; ` +
                     "to give up the whole cluster use pulumi destroy (npm run down).",
             );
         }),

@@ -39,6 +39,15 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
             }
             return session;
         },
+        openFresh: async (host: string) => {
+            const node = known.get(host);
+            return node && connect(node.access, node.name, { timeout: 3000 }).catch(() => undefined);
+        },
+        openDatabase: async (host: string, database: string) => {
+            const node = known.get(host);
+            if (!node) throw new Error(`${host} is not known here`);
+            return connect({ ...node.access, database }, node.name);
+        },
         probe: async (host: string) => {
             const node = known.get(host);
             if (!node) return true;
@@ -52,10 +61,12 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
 
 /** How often a placement is taken up again after the coordinator went away, and how long each time it is waited for. */
 const RESUMES = 3;
-const PATIENCE = 90_000;
+const PATIENCE = 60_000;
 
 /** The coordinator closed the connection: it restarts, and its background jobs go on when it is back. */
 function wentAway(error: unknown): boolean {
+    // one that never answered was waited for already
+    if (error instanceof DatabaseError && error.connecting) return false;
     const said = String((error as Error).message);
     return /terminating connection|Connection terminated|ECONNRESET|ECONNREFUSED|EPIPE|starting up|shutting down|not queryable/i.test(
         said,
@@ -95,6 +106,8 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 const placed = await place(session, wantedOf(inputs), {
                     open: nodes.open,
                     probe: nodes.probe,
+                    openFresh: nodes.openFresh,
+                    openDatabase: nodes.openDatabase,
                     removedElsewhere,
                     progress: report,
                     alive,
@@ -105,7 +118,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                         : olds?.bytesPerSecond;
                 if (placed.moved > 0) {
                     const counted =
-                        placed.counted > 0 ? `; ${placed.counted} shards counted against their old copies` : "";
+                        placed.counted > 0 ? `; ${placed.counted} tables of them counted against their old copies` : "";
                     note(
                         inputs.self,
                         `moved ${placed.moved} shard groups, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
