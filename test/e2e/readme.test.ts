@@ -82,7 +82,9 @@ test("every other command of the README works, in order", { timeout: 1_200_000 }
         rest.includes("npm run down") && rest.includes("npm install && npm test") && rest.length >= 14,
         rest.join("\n"),
     );
-    for (const command of rest.filter((c) => c !== "npm run down")) {
+    // the last two take it down, which comes after what else is tried on it
+    assert.deepEqual(rest.slice(-2), ["npm run down", "git checkout Pulumi.dev.yaml"]);
+    for (const command of rest.slice(0, -2)) {
         const ran = await sh(command);
         assert.equal(ran.code, 0, `${command}\n${ran.output}`);
         if (command === "npm run preview") assert.match(ran.output, /moves [0-9]+ shard groups/);
@@ -135,6 +137,7 @@ test("npm run down leaves nothing behind", async () => {
     assert.equal(docker(["volume", "ls", "-q", "--filter", filter]).trim(), "");
     assert.equal(docker(["network", "ls", "-q", "--filter", filter]).trim(), "");
     assert.equal((await sh("npm run -s status")).code, 2);
+    assert.equal((await sh("git checkout Pulumi.dev.yaml && git status --porcelain")).stdout, "");
 });
 
 test("without a Docker engine npm start says in one screen what is missing, and preview works", async () => {

@@ -1,4 +1,5 @@
 /** Talking to the Pulumi engine from inside a provider: progress in its own display, and noticing that it is gone. */
+import { createConnection } from "node:net";
 import * as grpc from "@grpc/grpc-js";
 import engineGrpc from "@pulumi/pulumi/proto/engine_grpc_pb.js";
 import engineProto from "@pulumi/pulumi/proto/engine_pb.js";
@@ -14,6 +15,36 @@ function engine() {
     }
     return client;
 }
+
+/** Whether anything listens there. */
+function answers(host: string, port: number): Promise<boolean> {
+    return new Promise((resolve) => {
+        const socket = createConnection({ host, port, timeout: 2000 });
+        const end = (answer: boolean) => {
+            socket.destroy();
+            resolve(answer);
+        };
+        socket.once("connect", () => end(true));
+        socket.once("error", () => end(false));
+        socket.once("timeout", () => end(true));
+    });
+}
+
+/** A CLI that is killed leaves its providers behind; this one ends by itself within seconds. */
+function endWithEngine(): void {
+    const match = /^([\w.-]+):([0-9]+)$/.exec(process.argv.at(-1) ?? "");
+    if (!match?.[1]) return;
+    let refused = 0;
+    setInterval(async () => {
+        refused = (await answers(match[1] as string, Number(match[2]))) ? 0 : refused + 1;
+        if (refused >= 2) {
+            console.error("the Pulumi engine is gone; stopping");
+            process.exit(1);
+        }
+    }, 3000).unref();
+}
+
+endWithEngine();
 
 function log(message: string, options: { urn: string | undefined; severity: number; ephemeral: boolean }): void {
     const to = engine();
