@@ -164,7 +164,7 @@ test("preview without a Docker engine on a stack that exists shows the diff", as
         });
         assert.equal(preview.code, 0, preview.output);
         assert.match(preview.output, /worker-2/);
-        assert.match(preview.output, /1 to update|~ 1/);
+        assert.match(preview.output, /Placement citus-shards update/);
     } finally {
         await stack.destroy();
     }
