@@ -39,10 +39,11 @@ export async function compareCopy(source: Session, target: Session, name: string
         const [row] = await session.query<{ n: string }>(`SELECT count(*)::text AS n FROM ${name}`);
         return Number(row?.n);
     };
-    const before = await count(source);
+    // the old copy is frozen, so both can be counted at once
+    const [before, first] = await Promise.all([count(source), count(target)]);
     if (before === undefined) return "not counted";
     for (let attempt = 0; ; attempt++) {
-        const after = await count(target);
+        const after = attempt === 0 ? first : await count(target);
         if (after === undefined) return "not counted";
         if (after >= before) return "same";
         const [row] = await target.query<{ deleted: string | null; rewritten: boolean }>(

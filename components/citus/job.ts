@@ -146,6 +146,8 @@ export async function followJob(
         }
     };
     const begun = new Set<string>();
+    const counting: Promise<void>[] = [];
+    let failure: unknown;
     const attend = async (tasks: readonly Task[]) => {
         for (const task of tasks.filter((t) => t.shardId !== null)) {
             if (task.status === "running" && !begun.has(task.taskId)) {
@@ -154,7 +156,12 @@ export async function followJob(
             }
             if (task.status === "done" && !reported.has(task.taskId)) {
                 reported.add(task.taskId);
-                await options.moved(task);
+                // beside the moves that go on
+                counting.push(
+                    options.moved(task).catch((error: unknown) => {
+                        failure ??= error;
+                    }),
+                );
             }
         }
     };
@@ -175,6 +182,9 @@ export async function followJob(
         const moves = tasks.filter((task) => task.shardId !== null);
         const bytesOf = (task: Task) => options.groups.get(task.shardId ?? "")?.bytes ?? 0;
         await attend(tasks);
+        const over = job === undefined || !["scheduled", "running", "cancelling", "failing"].includes(job.state);
+        if (over) await Promise.all(counting);
+        if (failure !== undefined) throw failure;
         const done = moves.filter((task) => task.status === "done");
         const bytesDone = done.reduce((sum, task) => sum + bytesOf(task), 0);
         const bytesTotal = moves.reduce((sum, task) => sum + bytesOf(task), 0);
