@@ -446,6 +446,7 @@ class Held {
             const names = await readColocatedShards(coordinator, task.shardId);
             await session.query("BEGIN");
             await session.query("SET LOCAL lock_timeout = '500ms'");
+            await session.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
             await session.query(`LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`);
         } catch {
             // gone already, or somebody changes it: then there is nothing to compare with
