@@ -453,23 +453,23 @@ test("the attack table: from the client network and from the node network", asyn
                 "bash",
                 image,
                 "-c",
-                `cp /in/* /root/ && chmod 600 /root/* && psql "host=${host} dbname=app connect_timeout=5 ${conninfo}" -Atc 'select 1'`,
+                `cp /in/* /tmp/ && chmod 600 /tmp/* && psql "host=${host} dbname=app connect_timeout=5 ${conninfo}" -Atc 'select 1'`,
             ],
             { cwd: dir },
         );
-    const tls = "sslmode=verify-full sslrootcert=/root/ca";
+    const tls = "sslmode=verify-full sslrootcert=/tmp/ca";
     assert.match((await inside(`user=postgres ${tls}`)).output, /connection requires a valid client certificate/);
     assert.match(
         (await inside(`user=postgres ${tls}`, access.password)).output,
         /connection requires a valid client certificate/,
     );
     assert.match(
-        (await inside(`user=postgres ${tls} sslcert=/root/c sslkey=/root/k`)).output,
+        (await inside(`user=postgres ${tls} sslcert=/tmp/c sslkey=/tmp/k`)).output,
         /unknown ca|certificate/,
     );
     assert.match((await inside("user=postgres sslmode=disable", access.password)).output, /no encryption/);
     assert.match(
-        (await inside(`user=postgres ${tls} sslcert=/root/nc sslkey=/root/nk`)).output,
+        (await inside(`user=postgres ${tls} sslcert=/tmp/nc sslkey=/tmp/nk`)).output,
         /^1$/m,
         "the known residual risk: a node's key on the node network",
     );
