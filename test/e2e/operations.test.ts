@@ -463,10 +463,7 @@ test("the attack table: from the client network and from the node network", asyn
         (await inside(`user=postgres ${tls}`, access.password)).output,
         /connection requires a valid client certificate/,
     );
-    assert.match(
-        (await inside(`user=postgres ${tls} sslcert=/tmp/c sslkey=/tmp/k`)).output,
-        /unknown ca|certificate/,
-    );
+    assert.match((await inside(`user=postgres ${tls} sslcert=/tmp/c sslkey=/tmp/k`)).output, /unknown ca|certificate/);
     assert.match((await inside("user=postgres sslmode=disable", access.password)).output, /no encryption/);
     assert.match(
         (await inside(`user=postgres ${tls} sslcert=/tmp/nc sslkey=/tmp/nk`)).output,
