@@ -33,6 +33,11 @@ export function nodeHost(node: string, cluster: string): string {
     return `${node}.${cluster}.node`;
 }
 
+/** The node of such a host: its first label. */
+export function nodeOf(host: string): string {
+    return host.split(".")[0] ?? host;
+}
+
 /**
  * The numbers of the wanted workers: the first `count` natural numbers that are not retired.
  * Lowering the count therefore drops the highest numbers; retiring a number replaces it by a fresh one

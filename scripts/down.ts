@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { dockerEngine, engineAnswers } from "../components/docker/engine.ts";
+import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
 
@@ -53,7 +53,7 @@ try {
         );
     }
     if (!(await engineAnswers(args.dockerHost))) {
-        const where = args.dockerHost ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
+        const where = engineAddress(args.dockerHost);
         throw new Error(
             `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
         );

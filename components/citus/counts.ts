@@ -1,10 +1,9 @@
 /** Comparing a moved shard with its old copy before that is dropped. */
+import { pause } from "../pause.ts";
 import type { Session } from "./session.ts";
 
 /** Above this an exact count takes too long to be worth holding the rebalance up for. */
 export const COUNT_LIMIT = 512 * 1024 * 1024;
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The tables that move with a shard, quoted and with schema, as they are named on the nodes. */
 export async function readColocatedShards(coordinator: Session, shardId: string): Promise<string[]> {

@@ -1,4 +1,6 @@
 /** What a cluster looks like now, as data. Changes nothing. */
+
+import { nodeOf } from "../topology.ts";
 import { type NodeRow, readNodes } from "./catalog.ts";
 import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
 import type { Session } from "./session.ts";
@@ -28,8 +30,6 @@ export interface ClusterHealth {
     readonly problems: readonly string[];
 }
 
-const label = (host: string) => host.split(".")[0] ?? host;
-
 export interface HealthOptions {
     /** A connection to a node by its name, or why there is none. */
     readonly open: (name: string) => Promise<Session | Error>;
@@ -51,7 +51,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         rows.map((row) => readNode(row, shards.find((s) => s.groupId === row.groupId)?.n ?? 0, options)),
     );
     const missing = options.expected
-        .filter((name) => !rows.some((row) => label(row.host) === name))
+        .filter((name) => !rows.some((row) => nodeOf(row.host) === name))
         .map((name): NodeHealth => ({ name, state: "unregistered", shards: 0, reason: "not in pg_dist_node" }));
     const reachable = nodes.every((node) => node.state !== "unreachable");
     const [plan] = reachable
@@ -83,7 +83,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
 }
 
 async function readNode(row: NodeRow, shards: number, options: HealthOptions): Promise<NodeHealth> {
-    const name = label(row.host);
+    const name = nodeOf(row.host);
     if (row.groupId !== 0 && !options.expected.includes(name)) {
         return {
             name,

@@ -1,8 +1,7 @@
 /** Following one background rebalance: what it has done, how fast, and why it does not get on. */
+import { pause } from "../pause.ts";
 import type { NodeRow } from "./catalog.ts";
 import type { Session } from "./session.ts";
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export interface Task {
     readonly taskId: string;

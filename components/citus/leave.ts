@@ -1,8 +1,7 @@
 /** Removing a worker: only when it provably holds nothing that is not elsewhere. */
+import { pause } from "../pause.ts";
 import { countPlacements, type NodeRow, readNodes } from "./catalog.ts";
 import type { Session } from "./session.ts";
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Connects to another database of the same server. */
 export type OpenDatabase = (database: string) => Promise<Session>;

@@ -3,6 +3,8 @@
  * Everything here runs as the superuser: as a table's owner bound by FORCE ROW LEVEL SECURITY, Citus moves only the
  * rows that its policies show and drops the rest.
  */
+
+import { nodeOf } from "../topology.ts";
 import {
     type Blocker,
     countPlacements,
@@ -62,7 +64,7 @@ const same = (a: { host: string; port: number }, b: { host: string; port: number
     a.host === b.host && a.port === b.port;
 
 /** Node names are the first label of their hosts. */
-const label = (node: { host: string }) => node.host.split(".")[0] ?? node.host;
+const label = (node: { host: string }) => nodeOf(node.host);
 
 function shallHoldShards(node: NodeRow, wanted: Wanted): boolean {
     return node.groupId === 0 ? wanted.coordinatorShards : wanted.workers.some((w) => same(w, node));

@@ -1,6 +1,8 @@
 /** A connection to one node, with TLS verified and errors that quote the database and nothing secret. */
+
 import type { TLSSocket } from "node:tls";
 import pg from "pg";
+import { pause } from "../pause.ts";
 
 /** How to reach a node from where Pulumi runs. */
 export interface Access {
@@ -62,8 +64,6 @@ function passing(error: unknown): boolean {
         /timeout|terminated unexpectedly|disconnected before secure TLS/i.test(e.message ?? "")
     );
 }
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Opens a connection as the superuser.

@@ -9,6 +9,11 @@ export interface CommandResult {
     readonly stderr: string;
 }
 
+/** Where an engine is looked for, for messages. */
+export function engineAddress(host?: string): string {
+    return host ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
+}
+
 /** The engine that the environment names, or `host` (as DOCKER_HOST has it). */
 export function dockerEngine(host?: string): Docker {
     if (host === undefined || host === "") return new Docker();

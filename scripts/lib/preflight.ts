@@ -2,11 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
-import { createServer } from "node:net";
 import { freemem } from "node:os";
 import type { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import type { ClusterArgs } from "../../components/config.ts";
-import { dockerEngine } from "../../components/docker/engine.ts";
+import { dockerEngine, engineAddress } from "../../components/docker/engine.ts";
+import { isFree } from "../../components/freePort.ts";
 import { ROOT } from "./project.ts";
 
 export interface Finding {
@@ -35,16 +35,8 @@ function availableMemory(): number {
     return freemem();
 }
 
-function portFree(port: number): Promise<boolean> {
-    return new Promise((resolve) => {
-        const server = createServer();
-        server.once("error", () => resolve(false));
-        server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
-    });
-}
-
 async function checkEngine(args: ClusterArgs): Promise<Finding[]> {
-    const where = args.dockerHost ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
+    const where = engineAddress(args.dockerHost);
     const docker = dockerEngine(args.dockerHost);
     try {
         const { Version } = await docker.version();
@@ -113,7 +105,7 @@ export async function preflight(args: ClusterArgs, running: boolean): Promise<Fi
     if (args.port !== undefined && !running) {
         const taken: number[] = [];
         for (let port = args.port; port <= args.port + args.workers; port++)
-            if (!(await portFree(port))) taken.push(port);
+            if (!(await isFree(port))) taken.push(port);
         if (taken.length > 0) {
             findings.push({
                 what: "Ports",

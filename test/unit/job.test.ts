@@ -1,6 +1,6 @@
 /** Following a rebalance: progress in words, and when to give up, with the cause. */
 import assert from "node:assert/strict";
-import { describe, type TestContext, test } from "node:test";
+import { describe, test } from "node:test";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import {
     describeBytes,
@@ -14,6 +14,7 @@ import {
     type Task,
 } from "../../components/citus/job.ts";
 import type { Session } from "../../components/citus/session.ts";
+import { quickly } from "./clock.ts";
 
 const NODES: NodeRow[] = [0, 1, 2].map((groupId) => ({
     nodeId: groupId + 1,
@@ -85,21 +86,6 @@ function options(more: Partial<FollowOptions> = {}) {
         ...more,
     };
     return { follow, seen, moved };
-}
-
-/** Runs with a clock that goes a quarter of a second at each turn of the event loop. */
-async function quickly<T>(t: TestContext, work: () => Promise<T>): Promise<T> {
-    t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
-    let over = false;
-    const result = work().finally(() => {
-        over = true;
-    });
-    result.catch(() => undefined);
-    while (!over) {
-        await new Promise((resolve) => setImmediate(resolve));
-        t.mock.timers.tick(250);
-    }
-    return result;
 }
 
 describe("words", () => {

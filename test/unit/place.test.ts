@@ -12,6 +12,7 @@ import {
     type Wanted,
 } from "../../components/citus/place.ts";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import { quickly } from "./clock.ts";
 
 const hostOf = (groupId: number) => (groupId === 0 ? "coordinator.c1.node" : `worker-${groupId}.c1.node`);
 const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
@@ -227,20 +228,6 @@ function optionsOf(more: Partial<PlaceOptions> = {}): PlaceOptions & { said: str
         said,
         ...more,
     };
-}
-
-async function quickly<T>(t: TestContext, work: () => Promise<T>): Promise<T> {
-    t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
-    let over = false;
-    const result = work().finally(() => {
-        over = true;
-    });
-    result.catch(() => undefined);
-    while (!over) {
-        await new Promise((resolve) => setImmediate(resolve));
-        t.mock.timers.tick(250);
-    }
-    return result;
 }
 
 const isMarked = (citus: FakeCitus, n: number) => citus.nodes.find((node) => node.groupId === n)?.holdsShards === false;

@@ -1,5 +1,7 @@
 /** A node's configuration, put in place inside its container. */
+
 import { archive, dockerEngine, execute, lastLog } from "../../docker/engine.ts";
+import { pause } from "../../pause.ts";
 import { renderHba, renderIdent, renderPostgresqlConf, restartNeeded, type Settings } from "../../settings.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
@@ -12,8 +14,6 @@ interface ConfigurationState extends ConfigurationInputs {
 const SCRIPTS = "/usr/local/lib/citus-node";
 /** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
 const READY_WITHIN = 180_000;
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Everything a node is given. */
 function filesOf(inputs: ConfigurationInputs): Record<string, string> {

@@ -1,18 +1,10 @@
 /** Choosing ports that nothing uses. */
 import { randomInt } from "node:crypto";
-import { createServer } from "node:net";
+import { isFree } from "../../freePort.ts";
 
 /** Below what Linux gives to outgoing connections. */
 const LOW = 20_000;
 const HIGH = 32_000;
-
-function isFree(port: number): Promise<boolean> {
-    return new Promise((resolve) => {
-        const server = createServer();
-        server.once("error", () => resolve(false));
-        server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
-    });
-}
 
 export async function create(inputs: { size: number }) {
     for (let attempt = 0; attempt < 200; attempt++) {
