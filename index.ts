@@ -23,4 +23,5 @@ export const workers = cluster.workers;
 export const connectionString = cluster.connectionString;
 export const password = cluster.password;
 export const caCertificate = cluster.caCertificate;
+export const backups = cluster.backups;
 export const status = cluster.status;

@@ -2,12 +2,16 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
+import { archiveSettings, stanzaOf } from "./archive.ts";
 import type { Access } from "./citus/session.ts";
 import type { ClusterArgs } from "./config.ts";
-import { DockerPlatform, type Machine } from "./docker/platform.ts";
+import { type BackupsOutput, DockerPlatform, type Machine } from "./docker/platform.ts";
+import { Backups } from "./hooks/backups.ts";
 import { Member } from "./hooks/member.ts";
 import { Placement } from "./hooks/placement.ts";
 import { PostDeploy } from "./hooks/postDeploy.ts";
+import { Recovered } from "./hooks/recovered.ts";
+import type { Restore } from "./hooks/restore.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { caFile, SUPERUSER } from "./names.ts";
 import { Security } from "./security.ts";
@@ -36,6 +40,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
     readonly caCertificate: pulumi.Output<string>;
+    /** Where the backups are. */
+    readonly backups: pulumi.Output<BackupsOutput>;
     /** One line about the cluster as of the last `up`. */
     readonly status: pulumi.Output<string>;
 
@@ -44,32 +50,50 @@ export class CitusCluster extends pulumi.ComponentResource {
 
         const security = new Security(
             name,
-            { cluster: args.name, database: args.database, platform: args.platform },
+            {
+                cluster: args.name,
+                database: args.database,
+                platform: args.platform,
+                ...(args.backup.enabled ? { repository: { passphrase: args.backupPassphrase } } : {}),
+            },
             { parent: this },
         );
         const platform = new DockerPlatform(name, args, security, { parent: this });
-        const nodes = topology(args.name, args.workers, args.retire);
-        const machines = nodes.map((spec) =>
+        const places = topology(args.name, args.workers, args.retire).map((spec) =>
+            // a worker's volume is guarded by its registration: that goes only when it is provably empty
+            platform.place(spec, args.protect && spec.role === "coordinator"),
+        );
+        const restore = args.restoreFrom && platform.restore(places, args.restoreFrom);
+        const machines = places.map((place) =>
             platform.node({
-                spec,
-                machine: spec.role === "coordinator" ? args.coordinator : args.worker,
-                settings: settingsOf(spec, args),
-                certificate: security.certify(spec),
-                // a worker's volume is guarded by its registration: that goes only when it is provably empty
-                protect: args.protect && spec.role === "coordinator",
+                place,
+                machine: place.spec.role === "coordinator" ? args.coordinator : args.worker,
+                settings: settingsOf(place.spec, args),
+                certificate: security.certify(place.spec),
+                ...(restore ? { restore } : {}),
             }),
         );
         const [coordinator, ...workers] = machines as [Machine, ...Machine[]];
         const access = (machine: Machine) => accessTo(machine, security, args.database);
+        const recovered = restore && recover(name, args, { machines, access, restore }, this);
         const members = registerMembers(
             name,
-            { coordinator, workers, access, transferMode: args.rebalance.transferMode },
+            {
+                coordinator,
+                workers,
+                access,
+                transferMode: args.rebalance.transferMode,
+                ...(recovered ? { recovered } : {}),
+            },
             this,
         );
         const placement = placeShards(name, args, { coordinator, workers, access, members }, this);
         if (args.postDeploy.length > 0) runPostDeploy(name, args, { coordinator, placement }, this);
 
+        if (args.backup.enabled) watchBackups(name, args, { coordinator, access, placement }, this);
+
         this.password = security.password;
+        this.backups = platform.backups;
         this.caCertificate = security.caCertificate;
         this.coordinator = coordinator.port.apply((port) => ({ host: coordinator.host, port }));
         this.workers = pulumi.all(
@@ -89,6 +113,7 @@ export class CitusCluster extends pulumi.ComponentResource {
             connectionString: this.connectionString,
             password: this.password,
             caCertificate: this.caCertificate,
+            backups: this.backups,
             status: this.status,
         });
     }
@@ -97,7 +122,7 @@ export class CitusCluster extends pulumi.ComponentResource {
 function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
     const [machine, other] =
         spec.role === "coordinator" ? [args.coordinator, args.worker] : [args.worker, args.coordinator];
-    return nodeSettings(
+    const settings = nodeSettings(
         {
             role: spec.role,
             memory: machine.memory,
@@ -108,6 +133,7 @@ function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
         },
         args.settings,
     );
+    return { ...settings, ...archiveSettings(stanzaOf(args.name, spec.name), args.backup) };
 }
 
 function accessTo(machine: Machine, security: Security, database: string): pulumi.Output<Access> {
@@ -126,10 +152,62 @@ function accessTo(machine: Machine, security: Security, database: string): pulum
 
 type AccessOf = (machine: Machine) => pulumi.Output<Access>;
 
+/** Whether citusVersion says what runs; an image of the user's own may hold another. */
+const isDefaultImage = (args: ClusterArgs) => args.image === `citusdata/citus:${args.citusVersion}-pg17`;
+
+/** A restored cluster takes part only when it is proved whole. */
+function recover(
+    name: string,
+    args: ClusterArgs,
+    cluster: { machines: Machine[]; access: AccessOf; restore: Restore },
+    parent: pulumi.Resource,
+): Recovered {
+    return new Recovered(
+        `${name}-recovered`,
+        {
+            restoreId: cluster.restore.restoreId,
+            manifest: cluster.restore.manifest,
+            partial: args.restoreFrom?.onlyWorker !== undefined,
+            nodes: cluster.machines.map((machine) => ({
+                name: machine.spec.name,
+                access: cluster.access(machine),
+                container: machine.container,
+            })),
+            backups: args.backup.enabled,
+            dockerHost: args.dockerHost ?? "",
+            self: selfUrn("Recovered", `${name}-recovered`, parent),
+        },
+        { parent, dependsOn: cluster.machines.map((machine) => machine.ready) },
+    );
+}
+
+function watchBackups(
+    name: string,
+    args: ClusterArgs,
+    cluster: { coordinator: Machine; access: AccessOf; placement: Placement },
+    parent: pulumi.Resource,
+): Backups {
+    return new Backups(
+        `${name}-backups-watch`,
+        {
+            coordinator: cluster.access(cluster.coordinator),
+            citus: isDefaultImage(args) ? args.citusVersion : "",
+            self: selfUrn("Backups", `${name}-backups-watch`, parent),
+        },
+        { parent, dependsOn: [cluster.placement] },
+    );
+}
+
 /** The coordinator first, then each worker when it answers. */
 function registerMembers(
     name: string,
-    args: { coordinator: Machine; workers: Machine[]; access: AccessOf; transferMode: string },
+    args: {
+        coordinator: Machine;
+        workers: Machine[];
+        access: AccessOf;
+        transferMode: string;
+        recovered?: Recovered;
+    },
     parent: pulumi.Resource,
 ): Member[] {
     const coordinatorAccess = args.access(args.coordinator);
@@ -149,7 +227,7 @@ function registerMembers(
             // with the coordinator's data goes every registration: a destroy has nothing to unregister from
             { parent, dependsOn, ...(machine === args.coordinator ? {} : { deletedWith: args.coordinator.volume }) },
         );
-    const first = register(args.coordinator, [args.coordinator.ready]);
+    const first = register(args.coordinator, [args.coordinator.ready, ...(args.recovered ? [args.recovered] : [])]);
     return [first, ...args.workers.map((worker) => register(worker, [worker.ready, first]))];
 }
 

@@ -5,6 +5,8 @@
 import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
+import type { BackupArgs } from "./archive.ts";
+import { refusedTarget } from "./restore/request.ts";
 import { type Overrides, OWNED } from "./settings.ts";
 import { nodeHost, workerIndex, workerIndexes } from "./topology.ts";
 
@@ -30,6 +32,23 @@ export interface RebalanceArgs {
     readonly threshold?: number;
 }
 
+export interface RestoreFromArgs {
+    /** The stack whose cluster is copied. @default this stack's own repository: a disaster is mended in place */
+    readonly stack?: string;
+    /** The Docker volume that is the repository, when its stack is gone. */
+    readonly repository?: string;
+    /** The cluster's name in that repository. @default the stack's, or the only one in it */
+    readonly cluster?: string;
+    /** `latest`, a restore point's name, or a moment (RFC 3339), which snaps to the last point before it. @default latest */
+    readonly point: string;
+    /** Allows that databases which are there are replaced, with all that was written after the point. @default false */
+    readonly overwrite: boolean;
+    /** Rebuilds this worker alone to the end of its archive. Splits transactions that touched other nodes. */
+    readonly onlyWorker?: string;
+    /** Must be true with `onlyWorker`. @default false */
+    readonly acceptSplitTransactions: boolean;
+}
+
 export interface ClusterArgs {
     readonly platform: "docker";
     /** Name of the cluster; part of node names and certificates. @default `citus-<stack>` */
@@ -50,6 +69,13 @@ export interface ClusterArgs {
     readonly postDeploy: readonly string[];
     /** Refuse to destroy the cluster's data. @default true, false in a stack named dev */
     readonly protect: boolean;
+    readonly backup: BackupArgs;
+    /** Encrypts the repository; a secret, and needed for every restore. @default not encrypted */
+    readonly backupPassphrase?: string;
+    /** Where the cluster's data comes from. @default a new, empty cluster */
+    readonly restoreFrom?: RestoreFromArgs;
+    /** The passphrase of the repository that is restored from; a secret. @default backupPassphrase */
+    readonly restorePassphrase?: string;
     /** Docker engine, as DOCKER_HOST has it. @default the environment's */
     readonly dockerHost?: string;
 }
@@ -76,8 +102,15 @@ const KEYS = {
     rebalance: "json",
     postDeploy: "json",
     protect: "json",
+    backup: "json",
+    backupPassphrase: "text",
+    restoreFrom: "json",
+    restorePassphrase: "text",
     dockerHost: "text",
 } as const;
+
+/** Keys that `pulumi config set` must be given with --secret. */
+const SECRETS = ["backupPassphrase", "restorePassphrase"] as const;
 
 type Key = keyof typeof KEYS;
 
@@ -160,6 +193,35 @@ const settingsMap = z
         );
     });
 
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** A time span as seconds; `off` is 0. */
+const span = (least: string, example: string, off = true) =>
+    z.any().transform((value, context) => {
+        if (off && (value === "off" || value === false)) return 0;
+        const seconds = (text: string) => {
+            const match = /^([0-9]{1,6})([smhd])$/.exec(text);
+            return match ? Number(match[1]) * (UNITS[match[2] ?? ""] ?? Number.NaN) : Number.NaN;
+        };
+        const found = seconds(String(value));
+        if (!(found >= seconds(least) && found <= 400 * 86_400)) {
+            context.issues.push({
+                code: "custom",
+                input: value,
+                message: `must be a time from ${least} to 400d${off ? ', or "off"' : ""}, got ${shown(value)} - for example ${example}`,
+            });
+            return z.NEVER;
+        }
+        return found;
+    });
+
+const passphrase = z
+    .string({ error: (issue) => `must be a text, got ${typeof issue.input}` })
+    .regex(/^[\x21-\x7e]{20,200}$/, {
+        error: () => "must have 20 to 200 visible ASCII characters - for example from openssl rand -base64 32",
+    })
+    .optional();
+
 const RESERVED_DATABASES = ["postgres", "template0", "template1"];
 
 const schema = z.object({
@@ -201,7 +263,10 @@ const schema = z.object({
             `must not be one of ${RESERVED_DATABASES.join(", ")}, got ${shown(issue.input)} - for example app`,
     }),
     shardCount: whole(1, 64_000, 32),
-    citusVersion: text(/^1[4-9]\.[0-9]+\.[0-9]+$/, "a Citus version from 14.0.0 written in full, such as 14.0.1"),
+    citusVersion: text(
+        /^(13\.([2-9]|[1-9][0-9])|1[4-9]\.[0-9]+)\.[0-9]+$/,
+        "a Citus version from 13.2.0 written in full, such as 14.0.1",
+    ),
     image: text(
         /^[^\s@:]+(:[0-9]+\/[^\s@:]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/,
         "an image's name with a tag or digest",
@@ -270,6 +335,62 @@ const schema = z.object({
             });
             return values as string[];
         }),
+    backup: z.preprocess(
+        (value) => (value === true ? {} : value === false ? { enabled: false } : value),
+        strictObject(
+            {
+                enabled: z
+                    .boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` })
+                    .default(true),
+                full: span("1h", "7d", false).default(7 * 86_400),
+                diff: span("1h", "1d").default(86_400),
+                incr: span("10m", "6h").default(0),
+                restorePoint: span("10s", "5m").default(300),
+                retention: whole(1, 1000, 2).default(2),
+                window: text(
+                    /^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$/,
+                    "two times of day in UTC such as 01:00-05:00",
+                )
+                    .refine((window) => window.slice(0, 5) !== window.slice(6), {
+                        error: (issue) => `never opens, got ${shown(issue.input)} - leave it away for any time of day`,
+                    })
+                    .optional(),
+            },
+            "true, false or an object",
+        ),
+    ),
+    backupPassphrase: passphrase,
+    restoreFrom: strictObject(
+        {
+            stack: text(/^[A-Za-z0-9_.-]{1,100}$/, "the name of a stack of this project").optional(),
+            repository: text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume").optional(),
+            cluster: text(/^[a-z][a-z0-9-]{0,38}[a-z0-9]$/, "a cluster's name").optional(),
+            point: z
+                .any()
+                .transform((value, context) => {
+                    const why = refusedTarget(value);
+                    if (why === undefined) return String(value).trim();
+                    context.issues.push({ code: "custom", input: value, message: `${why}, got ${shown(value)}` });
+                    return z.NEVER;
+                })
+                .default("latest"),
+            overwrite: z
+                .boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` })
+                .default(false),
+            onlyWorker: z
+                .any()
+                .refine((value) => typeof value === "string" && workerIndex(value) !== undefined, {
+                    error: (issue) => `must be a worker's name such as worker-1, got ${shown(issue.input)}`,
+                })
+                .transform(String)
+                .optional(),
+            acceptSplitTransactions: z
+                .boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` })
+                .default(false),
+        },
+        'an object such as {"stack": "dev", "point": "latest"}',
+    ).optional(),
+    restorePassphrase: passphrase,
     protect: z.boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` }),
     dockerHost: text(
         /^(unix|tcp|ssh|npipe):\/\/\S+$/,
@@ -319,6 +440,8 @@ export interface ConfigSource {
     readonly stack: string;
     /** Every `citus:` key that is set, without the prefix. */
     readonly values: Readonly<Record<string, unknown>>;
+    /** Those of them that are stored encrypted; undefined when that is not known. */
+    readonly secrets?: readonly string[];
 }
 
 /**
@@ -357,6 +480,10 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         rebalance: value("rebalance", {}),
         postDeploy: value("postDeploy", []),
         protect: value("protect", source.stack !== "dev"),
+        backup: value("backup", {}),
+        backupPassphrase: value("backupPassphrase", undefined),
+        restoreFrom: given(value("restoreFrom", undefined)),
+        restorePassphrase: value("restorePassphrase", undefined),
         dockerHost: value("dockerHost", undefined),
     };
     const parsed = schema.safeParse(raw);
@@ -368,7 +495,16 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
             mistakes.push({ path: pathOf(issue.path), message: issue.message });
         }
     }
-    mistakes.push(...crossChecks(raw).filter((found) => !mistakes.some((known) => known.path === found.path)));
+    for (const key of SECRETS) {
+        if (!source.values[key] || !source.secrets || source.secrets.includes(key)) continue;
+        mistakes.push({
+            path: key,
+            message: `is stored in the clear - take it away (pulumi config rm citus:${key}), choose another, and set it with --secret`,
+        });
+    }
+    mistakes.push(
+        ...crossChecks(raw, source.stack).filter((found) => !mistakes.some((known) => known.path === found.path)),
+    );
     return mistakes.length > 0 || !parsed.success ? { mistakes } : { args: parsed.data };
 }
 
@@ -382,8 +518,11 @@ function pathOf(path: readonly PropertyKey[]): string {
 const record = (value: unknown): Record<string, unknown> =>
     value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 
+/** What Pulumi.yaml declares as the default of an object is empty, and means that it is not set. */
+const given = (value: unknown) => (value !== undefined && JSON.stringify(value) === "{}" ? undefined : value);
+
 /** Rules that need more than one key. They look at what was given, so that other mistakes do not hide theirs. */
-function crossChecks(raw: Record<Key, unknown>): Mistake[] {
+function crossChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
     const mistakes: Mistake[] = [];
     const workers = Number.isInteger(raw.workers) ? Math.max(0, Math.min(MAX_WORKERS, raw.workers as number)) : 0;
     const retired = (Array.isArray(raw.retire) ? raw.retire : []).flatMap((name) =>
@@ -411,6 +550,7 @@ function crossChecks(raw: Record<Key, unknown>): Mistake[] {
             message: `must leave room for worker-${highest} below 65536, got ${raw.port} - at most ${65_535 - highest}`,
         });
     }
+    mistakes.push(...restoreChecks(raw, stack));
     const rebalance = record(raw.rebalance);
     if (
         rebalance.strategy === "by_shard_count" &&
@@ -440,6 +580,34 @@ function crossChecks(raw: Record<Key, unknown>): Mistake[] {
             });
         }
     }
+    return mistakes;
+}
+
+function restoreChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
+    const mistakes: Mistake[] = [];
+    const from = record(raw.restoreFrom);
+    const wrong = (path: string, message: string) => mistakes.push({ path: `restoreFrom.${path}`, message });
+    if (from.stack !== undefined && from.repository !== undefined)
+        wrong("repository", `names a volume, and restoreFrom.stack names a stack (${shown(from.stack)}) - keep one`);
+    if (from.onlyWorker !== undefined) {
+        if (from.acceptSplitTransactions !== true)
+            wrong(
+                "onlyWorker",
+                `rebuilds ${shown(from.onlyWorker)} alone to the end of its archive: what it committed after its last archived segment is lost, and transactions that ` +
+                    "touched other nodes are split there without an error - leave it away to restore the whole cluster to its last point, or set restoreFrom.acceptSplitTransactions to true",
+            );
+        if (from.stack !== undefined || from.repository !== undefined)
+            wrong("onlyWorker", "only works in place - take restoreFrom.stack and restoreFrom.repository away");
+        if (from.point !== undefined && from.point !== "latest")
+            wrong(
+                "onlyWorker",
+                `goes to the end of its archive, got the point ${shown(from.point)} as well - keep one`,
+            );
+    } else if (from.acceptSplitTransactions === true) {
+        wrong("acceptSplitTransactions", "only means something with restoreFrom.onlyWorker - take it away");
+    }
+    if (from.stack === stack)
+        wrong("stack", `names this stack itself, got ${shown(stack)} - leave it away to restore in place`);
     return mistakes;
 }
 
@@ -479,7 +647,10 @@ export function readConfig(): ClusterArgs {
             .filter(([key]) => key.startsWith(prefix))
             .map(([key, value]) => [key.slice(prefix.length), value]),
     );
-    const result = validate({ stack: pulumi.getStack(), values });
+    // the language host is told which keys are stored encrypted, and the SDK has no question for it
+    const encrypted = JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]") as string[];
+    const secrets = encrypted.map((key) => key.slice(prefix.length));
+    const result = validate({ stack: pulumi.getStack(), values, secrets });
     const files = parse("json", values.postDeploy);
     const mistakes = [
         ...("mistakes" in result ? result.mistakes : []),

@@ -1,25 +1,13 @@
 /** Passwords, the cluster's own CA, and one certificate a node. */
-import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
+import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
-import { Identity } from "./hooks/identity.ts";
+import { Identity, NO_REPOSITORY } from "./hooks/identity.ts";
+import { scramVerifier } from "./scram.ts";
 import type { NodeSpec } from "./topology.ts";
 
 const HOURS_A_YEAR = 8766;
-const ITERATIONS = 4096;
-
-/**
- * The SCRAM-SHA-256 verifier of a password, as PostgreSQL stores it. Handing it over instead of the password keeps the
- * clear text off every node, out of logs and out of pg_stat_statements.
- */
-export function scramVerifier(password: string, salt: Buffer): string {
-    const salted = pbkdf2Sync(password, salt, ITERATIONS, 32, "sha256");
-    const clientKey = createHmac("sha256", salted).update("Client Key").digest();
-    const storedKey = createHash("sha256").update(clientKey).digest("base64");
-    const serverKey = createHmac("sha256", salted).update("Server Key").digest("base64");
-    return `SCRAM-SHA-256$${ITERATIONS}:${salt.toString("base64")}$${storedKey}:${serverKey}`;
-}
 
 export interface NodeCertificate {
     readonly certificate: pulumi.Output<string>;
@@ -42,7 +30,13 @@ export class Security extends pulumi.ComponentResource {
 
     constructor(
         name: string,
-        args: { readonly cluster: string; readonly database: string; readonly platform: string },
+        args: {
+            readonly cluster: string;
+            readonly database: string;
+            readonly platform: string;
+            /** What the repository is encrypted with; undefined while nothing uses it. */
+            readonly repository?: { readonly passphrase: string | undefined };
+        },
         opts?: pulumi.ComponentResourceOptions,
     ) {
         super("citus:index:Security", name, {}, opts);
@@ -50,7 +44,17 @@ export class Security extends pulumi.ComponentResource {
         this.prefix = name;
         const id = new random.RandomId(`${name}-id`, { byteLength: 8 }, child).hex;
         const { cluster, database, platform } = args;
-        const identity = new Identity(`${name}-identity`, { name: cluster, database, platform, clusterId: id }, child);
+        const identity = new Identity(
+            `${name}-identity`,
+            {
+                name: cluster,
+                database,
+                platform,
+                clusterId: id,
+                passphrase: args.repository ? pulumi.secret(args.repository.passphrase ?? "") : NO_REPOSITORY,
+            },
+            child,
+        );
         this.identity = identity;
         this.clusterId = identity.clusterId;
         // letters and digits only: it has to live in a URL

@@ -2,7 +2,7 @@
  * Measures this project against floors of the same run on the same machine; prints a table and writes JSON.
  * A target that is missed is said plainly and is no failure.
  *
- *   npm run bench -- [--only a,b,c,d] [--quick]
+ *   npm run bench -- [--only a,b,c,d,e] [--quick]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, loadavg, platform, totalmem } from "node:os";
@@ -10,9 +10,10 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { table } from "table";
 import { validate } from "../components/config.ts";
-import { imageHash } from "../components/docker/platform.ts";
+import { nodeImage as imageName } from "../components/docker/image.ts";
 import { floor } from "./bench/floor.ts";
 import { docker, run, undoAll } from "./bench/process.ts";
+import { restoreAndArchive } from "./bench/restore.ts";
 import { scaleOut } from "./bench/scaleOut.ts";
 import { BenchStack } from "./bench/stack.ts";
 import { fail, ROOT } from "./lib/project.ts";
@@ -23,6 +24,8 @@ const CREATE_TARGET = 2.5;
 const SCALE_OUT_TARGET = 2;
 /** Milliseconds of preview that each worker beyond the first two may add. */
 const PREVIEW_TARGET = 60;
+/** Restoring three nodes at once may take this many times one of them, where there is a core for each. */
+const RESTORE_TARGET = 1.5;
 /** How much dearer a worker may be in a big cluster than in one half its size, for a preview to count as linear. */
 const LINEAR = 1.25;
 
@@ -52,7 +55,7 @@ function median(values: readonly number[]): number {
 async function nodeImage(): Promise<string> {
     const checked = validate({ stack: "bench", values: {} });
     if ("mistakes" in checked) throw new Error(JSON.stringify(checked.mistakes));
-    const image = `citus-node:17-${imageHash(checked.args.image, join(ROOT, "scripts", "node"))}`;
+    const image = imageName(checked.args.image, ROOT);
     const there = await run("docker", ["image", "inspect", image], { mayFail: true });
     if (there.code !== 0) {
         say(`building ${image} (not measured)`);
@@ -145,6 +148,40 @@ async function grow(quick: boolean): Promise<Section> {
             },
         ],
         data: { ...result, factor },
+    };
+}
+
+/** (e): a restore against its parts, and throughput with archiving against without. */
+async function restores(quick: boolean): Promise<Section> {
+    await nodeImage();
+    const figures = await restoreAndArchive(quick ? 500_000 : 5_000_000, quick ? 1 : 3, say);
+    const [cluster, one, copied] = [median(figures.cluster), median(figures.one), median(figures.copy)];
+    const factor = cluster / one;
+    const share = median(figures.archiving) / median(figures.notArchiving);
+    const enough = cpus().length >= 3;
+    return {
+        rows: [
+            {
+                what: `e  cp of three nodes at once, ${(figures.bytes / 1e9).toFixed(2)} GB`,
+                figure: seconds(copied),
+                target: "",
+                met: undefined,
+            },
+            { what: "e  restore of one worker alone", figure: seconds(one), target: "", met: undefined },
+            {
+                what: "e  restore of the cluster, 1 + 2",
+                figure: `${seconds(cluster)} = ${factor.toFixed(2)} x one worker, ${(cluster / copied).toFixed(1)} x cp`,
+                target: `${RESTORE_TARGET} x${enough ? "" : ` where there are 3 cores (here ${cpus().length})`}`,
+                met: enough ? factor <= RESTORE_TARGET : undefined,
+            },
+            {
+                what: "e  single-row updates, archiving on",
+                figure: `${median(figures.archiving).toFixed(0)} tps, ${(share * 100).toFixed(0)} % of ${median(figures.notArchiving).toFixed(0)} without`,
+                target: "",
+                met: undefined,
+            },
+        ],
+        data: { ...figures },
     };
 }
 
@@ -251,8 +288,8 @@ async function preview(quick: boolean): Promise<Section> {
 
 function parseParts(text: string): ReadonlySet<string> {
     const parts = text.split(",").map((part) => part.trim());
-    const strange = parts.find((part) => !["a", "b", "c", "d"].includes(part));
-    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, got ${strange}`);
+    const strange = parts.find((part) => !["a", "b", "c", "d", "e"].includes(part));
+    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, got ${strange}`);
     return new Set(parts);
 }
 
@@ -267,7 +304,7 @@ function show(rows: readonly Row[]): string {
 async function bench(): Promise<void> {
     const options = new Command("npm run bench --")
         .description("Measures this project against floors of the same run; writes bench-results/<time>.json.")
-        .option("--only <parts>", "a create, b scale-out, c no-op up, d preview", "a,b,c,d")
+        .option("--only <parts>", "a create, b scale-out, c no-op up, d preview, e restore and archiving", "a,b,c,d,e")
         .option("--quick", "small data and one run of each, for trying", false)
         .parse()
         .opts<{ only: string; quick: boolean }>();
@@ -286,6 +323,7 @@ async function bench(): Promise<void> {
     };
     await take("create", parts.has("a") || parts.has("c"), () => createAndRepeat(parts, options.quick));
     await take("scaleOut", parts.has("b"), () => grow(options.quick));
+    await take("restore", parts.has("e"), () => restores(options.quick));
     await take("preview", parts.has("d"), () => preview(options.quick));
 
     const missed = rows.filter((row) => row.met === false).length;

@@ -1,28 +1,19 @@
-/** Takes everything down: containers, networks, volumes and their data. Asks before, unless --yes or there is no terminal. */
+/**
+ * Takes everything down: containers, networks, volumes, backups. Asks before, unless --yes or there is no terminal.
+ * --keep-backups leaves the repository, and what it takes to find it again, for the next start.
+ */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
+import { parseArgs } from "node:util";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
+import { repositoryResource } from "./lib/backups.ts";
+import { keptWith } from "./lib/kept.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
+import { clusterId, readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
 
-interface State {
-    deployment?: { resources?: { type: string; outputs?: Record<string, unknown>; protect?: boolean }[] };
-}
-
-type Resources = NonNullable<NonNullable<State["deployment"]>["resources"]>;
-
-async function readResources(): Promise<Resources> {
-    const { stdout, code } = await readPulumi(["stack", "export"]);
-    return code === 0 ? ((JSON.parse(stdout) as State).deployment?.resources ?? []) : [];
-}
-
-/** The stack's random id, which labels everything it made; also what a killed run left behind. */
-function clusterId(resources: Resources): string | undefined {
-    return resources.find((r) => r.type === "random:index/randomId:RandomId")?.outputs?.hex as string | undefined;
-}
-
-async function sweep(id: string): Promise<void> {
+async function sweep(id: string, keep: string | undefined): Promise<void> {
     const docker = dockerEngine(process.env.DOCKER_HOST);
     const filters = { label: [`citus.cluster-id=${id}`] };
     for (const container of await docker.listContainers({ all: true, filters })) {
@@ -31,10 +22,13 @@ async function sweep(id: string): Promise<void> {
     }
     for (const network of await docker.listNetworks({ filters })) await docker.getNetwork(network.Id).remove();
     for (const volume of (await docker.listVolumes({ filters })).Volumes ?? [])
-        await docker.getVolume(volume.Name).remove();
+        if (volume.Name !== keep) await docker.getVolume(volume.Name).remove();
 }
 
 try {
+    const { values } = parseArgs({
+        options: { yes: { type: "boolean" }, "keep-backups": { type: "boolean" }, debug: { type: "boolean" } },
+    });
     const stack = await selectedStack();
     if (!stack) {
         console.log("There is no cluster.");
@@ -58,11 +52,15 @@ try {
             `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
         );
     }
-    const yes = process.argv.includes("--yes") || !process.stdin.isTTY || stack === "dev";
+    const repository = repositoryResource(resources);
+    if (values["keep-backups"] && !repository)
+        throw new Error(`Stack ${stack} has no backups to keep (citus:backup is off). Nothing was changed.`);
+    const what = values["keep-backups"] ? "all its data; its backups are kept" : "all its data and backups";
+    const yes = values.yes === true || !process.stdin.isTTY || stack === "dev";
     if (!yes) {
         const lines = createInterface({ input: process.stdin, output: process.stdout });
         const answer = await lines.question(
-            `This deletes the cluster of stack ${stack} and all its data. Type the stack's name to go on: `,
+            `This deletes the cluster of stack ${stack} and ${what}. Type the stack's name to go on: `,
         );
         lines.close();
         if (answer.trim() !== stack) {
@@ -72,13 +70,26 @@ try {
     }
     const id = clusterId(resources);
     if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
-    const code = await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack]);
+    const kept = values["keep-backups"] && repository ? keptWith(repository, resources) : undefined;
+    const targets = kept ? resources.filter((r) => !kept.has(r.urn)).flatMap((r) => ["--target", r.urn]) : [];
+    const code =
+        kept && targets.length === 0
+            ? 0
+            : await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack, ...targets]);
     if (code !== 0) process.exit(code);
-    if (id) await sweep(id);
+    const keptVolume = kept ? String(repository?.outputs?.name) : undefined;
+    if (id) await sweep(id, keptVolume);
     rmSync(join(STATE, stack), { recursive: true, force: true });
     console.log(
         `\nThe cluster of stack ${stack} is gone. The node image is kept for the next start (docker image ls citus-node).`,
     );
+    if (keptVolume)
+        console.log(
+            `Its backups are kept in ${keptVolume}:\n` +
+                "  look      npm run backups\n" +
+                "  restore   npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start\n" +
+                "  or        npm start   (an empty cluster; the backups stay beside its own until retention lets them go)",
+        );
 } catch (error) {
     fail(error);
 }

@@ -68,11 +68,13 @@ export class TestStack {
     readonly dir: string;
     readonly name: string;
     readonly env: NodeJS.ProcessEnv;
+    private readonly owner: boolean;
     private sessions = new Map<string, Session>();
 
-    private constructor(dir: string, name: string) {
+    private constructor(dir: string, name: string, owner: boolean) {
         this.dir = dir;
         this.name = name;
+        this.owner = owner;
         mkdirSync(join(dir, ".state", "pulumi"), { recursive: true });
         this.env = {
             ...process.env,
@@ -83,12 +85,16 @@ export class TestStack {
         };
     }
 
-    /** @param config as `citus:` keys without the prefix; objects are written as such */
+    /**
+     * @param config as `citus:` keys without the prefix; objects are written as such
+     * @param beside a stack whose project and state it shares
+     */
     static async make(
         config: Record<string, unknown> = {},
         name = `t-${randomBytes(3).toString("hex")}`,
+        beside?: TestStack,
     ): Promise<TestStack> {
-        const stack = new TestStack(copyProject(), name);
+        const stack = new TestStack(beside?.dir ?? copyProject(), name, beside === undefined);
         const made = await stack.pulumi(["stack", "init", name]);
         if (made.code !== 0) throw new Error(made.output);
         await stack.config({ protect: false, ...config });
@@ -111,6 +117,22 @@ export class TestStack {
             const set = await this.pulumi(args);
             if (set.code !== 0) throw new Error(set.output);
         }
+    }
+
+    /** A script of this project on this stack, as `npm run` has it. */
+    async npm(script: string, ...args: string[]): Promise<Ran> {
+        await run("pulumi", ["stack", "select", this.name], { cwd: this.dir, env: this.env });
+        return run("npm", ["run", "-s", script, "--", ...args], { cwd: this.dir, env: this.env });
+    }
+
+    /** Sets a `citus:` key that is stored encrypted. */
+    async secret(key: string, value: string): Promise<void> {
+        const set = await run("pulumi", ["config", "set", "--stack", this.name, "--secret", `citus:${key}`], {
+            cwd: this.dir,
+            env: this.env,
+            input: value,
+        });
+        if (set.code !== 0) throw new Error(set.output);
     }
 
     pulumi(args: readonly string[]): Promise<Ran> {
@@ -235,7 +257,7 @@ export class TestStack {
             docker(["volume", "rm", id]);
         for (const id of docker(["network", "ls", "-q", "--filter", filter]).split("\n").filter(Boolean))
             docker(["network", "rm", id]);
-        rmSync(this.dir, { recursive: true, force: true });
+        if (this.owner) rmSync(this.dir, { recursive: true, force: true });
         if (ran.code !== 0) throw new Error(`pulumi destroy failed:\n${ran.output}`);
     }
 }

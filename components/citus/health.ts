@@ -1,6 +1,7 @@
 /** What a cluster looks like now, as data. Changes nothing. */
 
 import { nodeOf } from "../topology.ts";
+import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { type NodeRow, readNodes } from "./catalog.ts";
 import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
 import type { Session } from "./session.ts";
@@ -27,6 +28,7 @@ export interface ClusterHealth {
     readonly rebalance?: string;
     /** Old copies of moved shards that wait to be dropped. */
     readonly leftovers: number;
+    readonly archive: ArchiveHealth;
     readonly problems: readonly string[];
 }
 
@@ -59,6 +61,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         : [{ n: 0 }];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
     const rebalance = await describeRebalance(coordinator);
+    const archive = await readArchive(coordinator);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
     const all = [...nodes, ...missing].sort((a, b) => index(a.name) - index(b.name));
     return {
@@ -68,6 +71,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         movesLeft: plan?.n ?? 0,
         ...(rebalance === undefined ? {} : { rebalance }),
         leftovers: cleanup?.n ?? 0,
+        archive,
         problems: [
             ...all
                 .filter((node) => node.state !== "ready")
@@ -78,6 +82,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                     (node) =>
                         `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
                 ),
+            ...archiveProblems(archive),
         ],
     };
 }

@@ -1,29 +1,20 @@
 /** Local Docker: an image, two networks and a container a node. Makes machines and says how to reach them. */
-import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
-import { type ClusterArgs, HIGHEST_INDEX, type MachineArgs } from "../config.ts";
+import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderBackupConf, renderPgbackrestConf, stanzaOf } from "../archive.ts";
+import { type ClusterArgs, HIGHEST_INDEX, type MachineArgs, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { PortRange } from "../hooks/ports.ts";
+import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import type { NodeCertificate, Security } from "../security.ts";
 import type { Settings } from "../settings.ts";
 import { NODE_HOME } from "../settings.ts";
 import { type NodeSpec, POSTGRES_PORT } from "../topology.ts";
 import { clearLeftover, engineAnswers } from "./engine.ts";
+import { CONTEXT, imageHash, nodeImage } from "./image.ts";
 
-/** The build context of the node image: the scripts that run on every node. */
-const CONTEXT = "scripts/node";
 const GRACE_SECONDS = 60;
-
-/** A short hash of everything that goes into the image, so that its tag changes exactly when it does. */
-export function imageHash(base: string, context = CONTEXT): string {
-    const hash = createHash("sha256").update(base);
-    for (const file of readdirSync(context).sort()) hash.update(file).update(readFileSync(join(context, file)));
-    return hash.digest("hex").slice(0, 12);
-}
 
 /** An address that the provider does not try to reach when it starts. */
 const NOWHERE = "ssh://no-docker-engine-here.invalid";
@@ -50,12 +41,28 @@ export interface Machine {
     readonly volume: pulumi.Resource;
 }
 
-export interface NodeArgs {
+/** A node's place before there is a machine: what its data will be on. */
+export interface Place {
     readonly spec: NodeSpec;
+    readonly volume: docker.Volume;
+    readonly component: pulumi.ComponentResource;
+}
+
+export interface NodeArgs {
+    readonly place: Place;
     readonly machine: MachineArgs;
     readonly settings: Settings;
     readonly certificate: NodeCertificate;
-    readonly protect: boolean;
+    /** What puts data on the volume before the machine starts. */
+    readonly restore?: Restore;
+}
+
+/** Where backups lie, for other stacks to restore from. */
+export interface BackupsOutput {
+    /** The Docker volume. */
+    readonly repository: string;
+    /** The cluster's name in it. */
+    readonly cluster: string;
 }
 
 /** What all nodes of a cluster share on one Docker engine. */
@@ -70,6 +77,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
     private readonly base: pulumi.Output<string>;
     private readonly clearContainer: pulumi.ResourceHook;
     private readonly provider: docker.Provider;
+    private readonly imageName: string;
+    private readonly repository: docker.Volume;
 
     constructor(name: string, args: ClusterArgs, security: Security, opts?: pulumi.ComponentResourceOptions) {
         super("citus:docker:Platform", name, {}, opts);
@@ -84,13 +93,13 @@ export class DockerPlatform extends pulumi.ComponentResource {
         const child = { parent: this, provider: this.provider };
         // names carry the stack's random id: they are the same when a killed run is repeated, and no other stack's
         this.base = security.clusterId.apply((id) => `${args.name}-${id.slice(0, 6)}`);
-        const tag = imageHash(args.image);
+        this.imageName = nodeImage(args.image);
         this.image = new docker.RemoteImage(
             `${name}-image`,
             {
-                name: `citus-node:17-${tag}`,
+                name: this.imageName,
                 build: { context: CONTEXT, buildArgs: { BASE: args.image } },
-                triggers: { content: tag },
+                triggers: { content: imageHash(args.image) },
                 // other stacks of the same content use it too
                 keepLocally: true,
             },
@@ -114,6 +123,12 @@ export class DockerPlatform extends pulumi.ComponentResource {
             { name: pulumi.interpolate`${this.base}-clients`, driver: "bridge", labels: this.labels() },
             networkOptions,
         );
+        // outlives the nodes, and stays when backups are turned off
+        this.repository = new docker.Volume(
+            `${name}-backups`,
+            { name: pulumi.interpolate`${this.base}-backups`, labels: this.labels() },
+            { ...child, protect: args.protect, ignoreChanges: ["name", "labels", "driver", "driverOpts"] },
+        );
         this.firstPort =
             args.port !== undefined
                 ? pulumi.output(args.port)
@@ -136,25 +151,123 @@ export class DockerPlatform extends pulumi.ComponentResource {
         );
     }
 
-    /** One node: a volume, a container and its configuration. */
-    node(args: NodeArgs): Machine {
-        const node = new DockerNode(`${this.prefix}-${args.spec.name}`, { parent: this });
-        const name = `${this.prefix}-${args.spec.name}`;
-        const child = { parent: node, provider: this.provider };
-        const port = this.firstPort.apply((first) => first + args.spec.index);
-        const fullName = pulumi.interpolate`${this.base}-${args.spec.name}`;
+    /** Where the cluster's backups are. */
+    get backups(): pulumi.Output<BackupsOutput> {
+        return this.repository.name.apply((repository) => ({ repository, cluster: this.args.name }));
+    }
+
+    /** What a node's data is on. */
+    place(spec: NodeSpec, protect: boolean): Place {
+        const name = `${this.prefix}-${spec.name}`;
+        const component = new DockerNode(name, { parent: this });
         const volume = new docker.Volume(
             `${name}-data`,
-            { name: pulumi.interpolate`${fullName}-data`, labels: this.labels(args.spec.name) },
+            { name: pulumi.interpolate`${this.fullName(spec)}-data`, labels: this.labels(spec.name) },
             // nothing that a configuration says may ever replace what holds the data
-            { ...child, protect: args.protect, ignoreChanges: ["name", "labels", "driver", "driverOpts"] },
+            {
+                parent: component,
+                provider: this.provider,
+                protect,
+                ignoreChanges: ["name", "labels", "driver", "driverOpts"],
+            },
         );
+        return { spec, volume, component };
+    }
+
+    private fullName(spec: NodeSpec): pulumi.Output<string> {
+        return pulumi.interpolate`${this.base}-${spec.name}`;
+    }
+
+    /** The repository that is restored from, and the cluster's name in it. */
+    private restoreSource(from: RestoreFromArgs): { repository: pulumi.Input<string>; cluster: pulumi.Input<string> } {
+        if (from.stack !== undefined) {
+            const origin = new pulumi.StackReference(
+                `${pulumi.getOrganization()}/${pulumi.getProject()}/${from.stack}`,
+                {},
+                { parent: this },
+            );
+            const backups = origin.getOutput("backups").apply((output: BackupsOutput | undefined) => {
+                if (output) return output;
+                throw new pulumi.RunError(
+                    `citus:restoreFrom.stack: stack ${from.stack} has no backups (it is not up, or citus:backup is off there). ` +
+                        "Nothing was changed. When only its repository is left, name that: citus:restoreFrom.repository",
+                );
+            });
+            return {
+                repository: backups.apply((output) => output.repository),
+                cluster: from.cluster ?? backups.apply((output) => output.cluster),
+            };
+        }
+        if (from.repository !== undefined) return { repository: from.repository, cluster: from.cluster ?? "" };
+        return { repository: this.repository.name, cluster: from.cluster ?? this.args.name };
+    }
+
+    /** Restores the data of all nodes before their machines start. */
+    restore(places: readonly Place[], from: RestoreFromArgs): Restore {
+        const { args } = this;
+        const { repository, cluster } = this.restoreSource(from);
+        const name = `${this.prefix}-restore`;
+        return new Restore(
+            name,
+            {
+                request: pulumi.output(cluster).apply((origin) => ({
+                    ...(origin === "" ? {} : { cluster: origin }),
+                    point: from.point,
+                    ...(from.onlyWorker === undefined ? {} : { onlyWorker: from.onlyWorker }),
+                })),
+                overwrite: from.overwrite,
+                database: args.database,
+                cluster: args.name,
+                clusterId: this.security.clusterId,
+                repository,
+                passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
+                verifier: this.security.verifier,
+                nodes: places.map(({ spec, volume }) => ({
+                    name: spec.name,
+                    role: spec.role,
+                    host: spec.host,
+                    port: POSTGRES_PORT,
+                    volume: volume.name,
+                    container: this.fullName(spec),
+                    ...sizeOf(spec, args),
+                })),
+                image: this.imageName,
+                dockerHost: args.dockerHost ?? "",
+                self: selfUrn("Restore", name, this),
+            },
+            { parent: this, dependsOn: [this.image] },
+        );
+    }
+
+    /** What pgBackRest and the schedule need on a node. */
+    private backupFiles(spec: NodeSpec): pulumi.Input<Record<string, string>> {
+        const { args } = this;
+        if (!args.backup.enabled) return {};
+        const node = { cluster: args.name, role: spec.role, stanza: stanzaOf(args.name, spec.name) };
+        const repository = {
+            options: DOCKER_REPOSITORY,
+            ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
+        };
+        const files = {
+            "pgbackrest.conf": renderPgbackrestConf({ ...node, ...sizeOf(spec, args) }, repository, args.backup),
+            "backup.conf": renderBackupConf(node, args.backup),
+        };
+        return args.backupPassphrase === undefined ? files : pulumi.secret(files);
+    }
+
+    /** One node: a container and its configuration. */
+    node(args: NodeArgs): Machine {
+        const { spec, volume, component: node } = args.place;
+        const name = `${this.prefix}-${spec.name}`;
+        const child = { parent: node, provider: this.provider };
+        const port = this.firstPort.apply((first) => first + spec.index);
+        const fullName = this.fullName(spec);
         const container = new docker.Container(
             name,
             {
                 name: fullName,
                 image: this.image.imageId,
-                hostname: args.spec.name,
+                hostname: spec.name,
                 restart: "unless-stopped",
                 memory: args.machine.memory,
                 // no swap: a database that swaps is slower than one that refuses work
@@ -170,9 +283,14 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 sysctls: { "net.ipv4.tcp_syn_retries": "2", "net.ipv4.tcp_retries2": "6" },
                 logDriver: "json-file",
                 logOpts: { "max-size": "20m", "max-file": "5" },
-                mounts: [{ type: "volume", source: volume.name, target: NODE_HOME }],
+                mounts: [
+                    { type: "volume", source: volume.name, target: NODE_HOME },
+                    ...(this.args.backup.enabled
+                        ? [{ type: "volume", source: this.repository.name, target: REPOSITORY_HOME }]
+                        : []),
+                ],
                 networksAdvanced: [
-                    { name: this.nodeNetwork.name, aliases: [args.spec.host] },
+                    { name: this.nodeNetwork.name, aliases: [spec.host] },
                     { name: this.clientNetwork.name },
                 ],
                 ports: [{ internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" }],
@@ -183,19 +301,20 @@ export class DockerPlatform extends pulumi.ComponentResource {
                     startPeriod: "2m0s",
                     retries: 3,
                 },
-                labels: this.labels(args.spec.name),
+                labels: this.labels(spec.name),
             },
             {
                 ...child,
                 replaceOnChanges: ["healthcheck"],
                 deleteBeforeReplace: true,
+                ...(args.restore ? { dependsOn: [args.restore] } : {}),
                 hooks: { beforeCreate: [this.clearContainer] },
             },
         );
         const configuration = new Configuration(
             name,
             {
-                name: args.spec.name,
+                name: spec.name,
                 cluster: this.args.name,
                 clusterId: this.security.clusterId,
                 database: this.args.database,
@@ -205,6 +324,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 certificate: args.certificate.certificate,
                 privateKey: pulumi.secret(args.certificate.privateKey),
                 verifier: this.security.verifier,
+                backup: this.backupFiles(spec),
+                ...(args.restore ? { restoreId: args.restore.restoreId } : {}),
                 container: container.name,
                 containerId: container.id,
                 dockerHost: this.args.dockerHost ?? "",
@@ -212,8 +333,13 @@ export class DockerPlatform extends pulumi.ComponentResource {
             },
             { parent: node },
         );
-        return { spec: args.spec, host: "localhost", port, container: container.name, ready: configuration, volume };
+        return { spec: spec, host: "localhost", port, container: container.name, ready: configuration, volume };
     }
+}
+
+function sizeOf(spec: NodeSpec, args: ClusterArgs): MachineArgs {
+    const { memory, cores } = spec.role === "coordinator" ? args.coordinator : args.worker;
+    return { memory, cores };
 }
 
 class DockerNode extends pulumi.ComponentResource {

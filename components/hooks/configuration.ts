@@ -19,6 +19,10 @@ export interface ConfigurationInputs {
     privateKey: string;
     /** SCRAM verifier of the superuser's password; a secret. The password itself never reaches a node. */
     verifier: string;
+    /** pgBackRest's configuration and the schedule, by file name; empty without backups. */
+    backup: Record<string, string>;
+    /** Another one for each restore: the database may be another then. */
+    restoreId?: string;
     /** The container that runs the node; a new one is given the configuration again. */
     container: string;
     containerId: string;

@@ -7,7 +7,12 @@ export interface IdentityInputs {
     database: string;
     platform: string;
     clusterId: string;
+    /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
+    passphrase: string;
 }
+
+/** Shorter than any passphrase may be. */
+export const NO_REPOSITORY = "none";
 
 export type IdentityArgs = { [K in keyof IdentityInputs]: pulumi.Input<IdentityInputs[K]> };
 

@@ -4,8 +4,13 @@
  */
 import type * as pulumi from "@pulumi/pulumi";
 
+export interface ProviderOptions {
+    /** The module exports `check`, which runs before a create is previewed. @default false */
+    readonly checks?: boolean;
+}
+
 /** @param module path inside the project of a module that exports the provider's methods, e.g. `components/hooks/impl/member.ts` */
-export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
+export function thinProvider(module: string, options: ProviderOptions = {}): pulumi.dynamic.ResourceProvider {
     const load = async (): Promise<Record<string, (...args: unknown[]) => Promise<never>>> => {
         if (!(process.features as { typescript?: unknown }).typescript) {
             throw new Error(
@@ -32,6 +37,7 @@ export function thinProvider(module: string): pulumi.dynamic.ResourceProvider {
         }
     };
     return {
+        ...(options.checks ? { check: async (olds, news) => (await call("check", olds, news)) as never } : {}),
         diff: async (id, olds, news) => (await call("diff", id, olds, news)) as never,
         create: async (inputs) => (await call("create", inputs)) as never,
         read: async (id, props) => (await call("read", id, props)) as never,

@@ -18,6 +18,7 @@ interface Phase {
 
 const PHASES: readonly [title: string, types: readonly string[]][] = [
     ["Building", ["docker:index/remoteImage:RemoteImage"]],
+    ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
     ["Creating", ["docker:index/container:Container", "pulumi-nodejs:dynamic/citus:Configuration"]],
     ["Registering", ["pulumi-nodejs:dynamic/citus:Member"]],
     ["Placing", ["pulumi-nodejs:dynamic/citus:Placement"]],

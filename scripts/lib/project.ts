@@ -81,18 +81,34 @@ export async function runPulumi(args: readonly string[]): Promise<number> {
     return code;
 }
 
+export interface ReadOptions {
+    /** Given on standard input: secrets do not belong into arguments. */
+    readonly input?: string;
+    /** Called with each line of standard output as it comes. */
+    readonly onLine?: (line: string) => void;
+}
+
 /** What a CLI command prints. */
-export async function readPulumi(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+export async function readPulumi(
+    args: readonly string[],
+    options: ReadOptions = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
     const cli = await pulumiCommand();
     const child = spawn(cli.command, [...args], {
         cwd: ROOT,
-        stdio: ["ignore", "pipe", "pipe"],
+        stdio: ["pipe", "pipe", "pipe"],
         env: { ...process.env, ...pulumiEnvironment() },
     });
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(options.input ?? "");
     let stdout = "";
     let stderr = "";
+    let rest = "";
     child.stdout.on("data", (chunk) => {
         stdout += chunk;
+        const lines = `${rest}${chunk}`.split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) options.onLine?.(line);
     });
     child.stderr.on("data", (chunk) => {
         stderr += chunk;
@@ -123,6 +139,8 @@ export interface Outputs {
     connectionString: string;
     password: string;
     caCertificate: string;
+    /** Undefined when backups are off. */
+    backups?: { repository: string; cluster: string };
     status: string;
 }
 

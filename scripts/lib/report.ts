@@ -1,5 +1,6 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
+import { describeAge, type NodeArchive } from "../../components/citus/archive.ts";
 import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
 import { describeBytes } from "../../components/citus/job.ts";
 import { type Access, connect, type Session } from "../../components/citus/session.ts";
@@ -50,7 +51,30 @@ export function isHealthy(health: ClusterHealth): boolean {
     return health.problems.length === 0;
 }
 
+function archiveCell(archive: NodeArchive | undefined): string {
+    if (!archive) return "?";
+    if (!archive.on) return "off";
+    if (archive.failing !== undefined) return `FAILS, ${archive.waiting} wait`;
+    return archive.age === undefined ? "none yet" : `${describeAge(archive.age)} ago`;
+}
+
+/** Columns with three spaces between them and no lines. */
+export function plainTable(
+    head: readonly string[],
+    rows: readonly (readonly string[])[],
+    right: readonly number[] = [],
+): string {
+    const text = table([[...head], ...rows.map((row) => [...row])], {
+        border: { ...EMPTY },
+        drawHorizontalLine: () => false,
+        columnDefault: { paddingLeft: 0, paddingRight: 3 },
+        columns: Object.fromEntries(right.map((column) => [column, { alignment: "right" as const }])),
+    });
+    return text.trimEnd().replace(/ +$/gm, "");
+}
+
 export function renderStatus(stack: string, health: ClusterHealth): string {
+    const point = health.archive?.pointAge;
     const head = [
         `citus-${stack}`.replace(/^citus-citus-/, "citus-"),
         `PostgreSQL ${health.postgres} · Citus ${health.citus}`,
@@ -60,6 +84,7 @@ export function renderStatus(stack: string, health: ClusterHealth): string {
             : health.movesLeft === 0
               ? "balanced"
               : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
+        ...(point === undefined ? [] : [`last restore point ${describeAge(point)} ago`]),
     ].join(" · ");
     const rows = health.nodes.map((node) => [
         node.name,
@@ -69,21 +94,21 @@ export function renderStatus(stack: string, health: ClusterHealth): string {
         node.connections === undefined ? "?" : `${node.connections} / ${node.maxConnections}`,
         node.certificateDays === undefined ? "?" : `${node.certificateDays} days`,
     ]);
-    const text = table([["node", "state", "shards", "size", "connections", "certificate"], ...rows], {
-        border: { ...EMPTY },
-        drawHorizontalLine: () => false,
-        columnDefault: { paddingLeft: 0, paddingRight: 3 },
-        columns: {
-            2: { alignment: "right" },
-            3: { alignment: "right" },
-            4: { alignment: "right" },
-            5: { alignment: "right" },
-        },
-    });
+    const archive = new Map(health.archive?.nodes.map((node) => [node.node, node]));
+    const text = plainTable(
+        ["node", "state", "shards", "size", "connections", "archive", "certificate"],
+        rows.map(([name = "", ...cells]) => [
+            name,
+            ...cells.slice(0, 4),
+            archiveCell(archive.get(name)),
+            cells[4] ?? "",
+        ]),
+        [2, 3, 4, 5, 6],
+    );
     return [
         head,
         "",
-        text.trimEnd().replace(/ +$/gm, ""),
+        text,
         ...(health.rebalance ? ["", `rebalance   ${health.rebalance}`] : []),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),

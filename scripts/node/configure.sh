@@ -17,10 +17,6 @@ find "$home/conf" -maxdepth 1 -name '.incoming.*' -mmin +10 -exec rm -rf {} +
 incoming=$(mktemp -d "$home/conf/.incoming.XXXXXX")
 trap 'rm -rf "$incoming"' EXIT
 
-query() { # database, sql
-    "$pgbin/psql" -h "$socket" -U postgres -d "$1" -XAtq -v ON_ERROR_STOP=1 -c "$2"
-}
-
 refuse_wrong_volume() {
     if [ -s "$home/cluster-id" ] && [ "$(cat "$home/cluster-id")" != "$cluster_id" ]; then
         die 3 "the data volume belongs to another cluster (id $(cat "$home/cluster-id"), this one is $cluster_id)"
@@ -70,8 +66,6 @@ put_in_place() {
     find "$home/conf" -mindepth 1 -maxdepth 1 -type d ! -name "$name" ! -name '.incoming.*' -exec rm -rf {} +
     sync "$home/conf" "$home/cluster-id"
 }
-
-running() { [ -f "$pgdata/postmaster.pid" ] && query postgres 'SELECT 1' > /dev/null 2>&1; }
 
 set_password() {
     local database

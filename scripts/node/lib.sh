@@ -10,6 +10,8 @@ current=$home/conf/current
 # The running server listens here. While a node is being made the server listens in $home/boot instead,
 # so that nothing mistakes a node in the making for one that is ready.
 socket=$home/run
+# What archiving and backups leave on the node: locks, marks and the last errors.
+backup_home=$home/backup
 
 say() { printf '%s %s: %s\n' "$(date -u +%FT%TZ)" "${0##*/}" "$*" >&2; }
 die() {
@@ -31,3 +33,35 @@ find_postgres() {
 }
 
 pgbin=$(find_postgres)
+
+query() { # database, sql
+    "$pgbin/psql" -h "$socket" -U postgres -d "$1" -XAtq -v ON_ERROR_STOP=1 -c "$2"
+}
+
+running() { [ -f "$pgdata/postmaster.pid" ] && query postgres 'SELECT 1' > /dev/null 2>&1; }
+
+# Archiving is on when the node was given a repository; then backup.conf names cluster, role, stanza and schedule.
+archiving() { [ -s "$current/pgbackrest.conf" ]; }
+
+read_backup_conf() {
+    cluster="" role="" stanza="" full=0 diff=0 incr=0 restore_point=0 retention=1 window=""
+    # shellcheck source=/dev/null
+    . "$current/backup.conf"
+}
+
+# The passphrase of an encrypted repository reaches pgBackRest in a file or an environment, never as an argument.
+pgb() {
+    local pass
+    pass=$(sed -n 's/^repo1-cipher-pass=//p' "$current/pgbackrest.conf")
+    if [ -n "$pass" ]; then
+        PGBACKREST_CIPHER_PASS=$pass pgbackrest --config="$current/pgbackrest.conf" "$@"
+    else
+        pgbackrest --config="$current/pgbackrest.conf" "$@"
+    fi
+}
+
+# What a program said, as one line without times, process numbers and places in scripts.
+one_line() {
+    sed -e 's/^[0-9: .-]*\(P[0-9]* *\)\{0,1\}\(ERROR\|WARN\|INFO\): *//' -e 's/raised from [^ ]* protocol: //g' -e 's/^psql:[^ ]*: *\(ERROR\|FATAL\): *//' -e 's/^ *HINT:/HINT:/' \
+        -e '/^CONTEXT:.*PL.pgSQL/d' -e '/^[0-9-]*T[0-9:]*Z [a-z-]*[.]sh: /d' -e '/^ *$/d' | paste -sd ' ' - | tr -s ' ' | cut -c1-600
+}

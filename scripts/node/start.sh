@@ -67,6 +67,17 @@ put_in_place() {
     say "the empty database is ready"
 }
 
+# Until every node of the cluster is restored none may serve.
+wait_for_restore() {
+    [ -e "$home/restoring" ] || return 0
+    say "a restore of this cluster has begun and not ended; waiting for it (pulumi up goes on with it)"
+    while [ -e "$home/restoring" ]; do
+        sleep 0.5 &
+        wait $!
+    done
+}
+
+wait_for_restore
 take_lock
 install -d -m 0700 "$socket" "$home/conf"
 rm -f "$socket"/.s.PGSQL.*
@@ -82,5 +93,13 @@ if [ ! -d "$pgdata" ]; then
     put_in_place
 fi
 wait_for_configuration
+if archiving; then
+    # before the first segment is due; a repository that can't be reached does not keep the server down
+    "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
+    # twice in the background: a child of this process would be PostgreSQL's, which takes its death for a backend's
+    ( "$here/schedule.sh" 9>&- & )
+fi
+# what was restored serves from now on, and is not put aside in silence any more
+rm -f "$home/restored"
 trap - INT TERM
 exec "$pgbin/postgres" -D "$pgdata"

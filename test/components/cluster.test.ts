@@ -7,13 +7,24 @@ import { after, before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { validate } from "../../components/config.ts";
+import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import type { Settings } from "../../components/settings.ts";
-import { build, CLUSTER_ID, mock, NODE_SUBNET, PASSWORD, type Registered, resolved } from "./mocks.ts";
+import {
+    build,
+    CLUSTER_ID,
+    mock,
+    NODE_SUBNET,
+    ORIGIN_BACKUPS,
+    ORIGIN_STACK,
+    PASSWORD,
+    type Registered,
+    resolved,
+} from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
-const { imageHash } = await import("../../components/docker/platform.ts");
+const { imageHash } = await import("../../components/docker/image.ts");
 
 const CONTAINER = "docker:index/container:Container";
 const VOLUME = "docker:index/volume:Volume";
@@ -24,6 +35,10 @@ const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
 const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
 const POST_DEPLOY = "pulumi-nodejs:dynamic/citus:PostDeploy";
 const PORTS = "pulumi-nodejs:dynamic/citus:PortRange";
+const IDENTITY = "pulumi-nodejs:dynamic/citus:Identity";
+const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
+const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
+const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
 
 interface Built {
     readonly cluster: CitusCluster;
@@ -75,7 +90,7 @@ for (const workers of [2, 3]) {
                 "citus:index:Security citus",
                 "citus:docker:Platform citus",
                 "random:index/randomId:RandomId citus-id",
-                "pulumi-nodejs:dynamic/citus:Identity citus-identity",
+                `${IDENTITY} citus-identity`,
                 "random:index/randomPassword:RandomPassword citus-password",
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
@@ -84,7 +99,9 @@ for (const workers of [2, 3]) {
                 `${NETWORK} citus-nodes`,
                 `${NETWORK} citus-clients`,
                 `${PORTS} citus-ports`,
+                `${VOLUME} citus-backups`,
                 `${PLACEMENT} citus-shards`,
+                `${BACKUPS} citus-backups-watch`,
                 ...nodes.flatMap((node) => [
                     `tls:index/privateKey:PrivateKey citus-${node}`,
                     `tls:index/certRequest:CertRequest citus-${node}`,
@@ -102,10 +119,10 @@ for (const workers of [2, 3]) {
         test("every resource has the parent that it should, and one urn", () => {
             const parentOf = ({ type, name }: Registered) => {
                 if (type === "citus:index:Cluster") return "";
-                if ([MEMBER, PLACEMENT, "citus:index:Security", "citus:docker:Platform"].includes(type))
+                if ([MEMBER, PLACEMENT, BACKUPS, "citus:index:Security", "citus:docker:Platform"].includes(type))
                     return "citus:index:Cluster::citus";
                 if (/^(random|tls):|citus:Identity$/.test(type)) return "citus:index:Security::citus";
-                if ([VOLUME, CONTAINER, CONFIGURATION].includes(type))
+                if ([VOLUME, CONTAINER, CONFIGURATION].includes(type) && name !== "citus-backups")
                     return `citus:docker:Node::${name.replace(/-data$/, "")}`;
                 return "citus:docker:Platform::citus";
             };
@@ -158,11 +175,12 @@ for (const workers of [2, 3]) {
             }
         });
 
-        test("a container has its own volume and no file of this machine", () => {
+        test("a container has its own volume and the repository, and no file of this machine", () => {
             for (const node of nodes) {
                 const { mounts, volumes, uploads } = built.one(CONTAINER, `citus-${node}`).inputs;
                 assert.deepEqual(mounts, [
                     { type: "volume", source: `citus-dev-012345-${node}-data`, target: "/var/lib/citus" },
+                    { type: "volume", source: "citus-dev-012345-backups", target: "/var/lib/citus-backups" },
                 ]);
                 assert.equal(volumes, undefined);
                 assert.equal(uploads, undefined);
@@ -244,7 +262,21 @@ for (const workers of [2, 3]) {
                 settings("coordinator")["citus.max_shared_pool_size"],
                 settings("worker-1")["citus.max_shared_pool_size"],
             );
-            assert.deepEqual(settings("worker-1"), settings("worker-2"));
+            const { archive_command: _, ...first } = settings("worker-1");
+            const { archive_command: __, ...second } = settings("worker-2");
+            assert.deepEqual(first, second);
+        });
+
+        test("every node sends its WAL to a stanza of its own", () => {
+            for (const node of nodes) {
+                const { settings } = built.one(CONFIGURATION, `citus-${node}`).inputs;
+                assert.equal(settings.archive_mode, "on");
+                assert.equal(settings.archive_timeout, "60s");
+                assert.equal(
+                    settings.archive_command,
+                    `pgbackrest --config=/var/lib/citus/conf/current/pgbackrest.conf --stanza=citus-dev-${node} archive-push %p`,
+                );
+            }
         });
 
         test("members are registered under names of the node network, and know how to reach both ends", () => {
@@ -316,10 +348,58 @@ for (const workers of [2, 3]) {
             assert.equal(await resolved(made.password), PASSWORD);
             assert.equal(await resolved(made.caCertificate), "CA CERTIFICATE");
             assert.equal(await resolved(made.status), "a line about the cluster");
+            assert.ok(made.backups);
+            assert.deepEqual(await resolved(made.backups), {
+                repository: "citus-dev-012345-backups",
+                cluster: "citus-dev",
+            });
             assert.equal(await pulumi.isSecret(made.connectionString), true);
             assert.equal(await pulumi.isSecret(made.password), true);
-            for (const open of [made.coordinator, made.workers, made.caCertificate, made.status])
+            for (const open of [made.coordinator, made.workers, made.caCertificate, made.status, made.backups])
                 assert.equal(await pulumi.isSecret(open as pulumi.Output<unknown>), false);
+        });
+
+        test("the repository is one volume, labelled as the cluster's and no node's", () => {
+            const { inputs } = built.one(VOLUME, "citus-backups");
+            assert.deepEqual(inputs, {
+                name: "citus-dev-012345-backups",
+                labels: [
+                    { label: "citus.cluster", value: "citus-dev" },
+                    { label: "citus.cluster-id", value: CLUSTER_ID },
+                ],
+            });
+        });
+
+        test("every node is given pgBackRest's configuration and the schedule, for its own stanza and role", () => {
+            for (const node of nodes) {
+                const { inputs, secrets } = built.one(CONFIGURATION, `citus-${node}`);
+                assert.deepEqual(Object.keys(inputs.backup).sort(), ["backup.conf", "pgbackrest.conf"]);
+                assert.match(inputs.backup["pgbackrest.conf"], new RegExp(`^\\[citus-dev-${node}\\]$`, "m"));
+                assert.ok(!inputs.backup["pgbackrest.conf"].includes("cipher"));
+                assert.equal(
+                    inputs.backup["backup.conf"],
+                    `cluster=citus-dev\nrole=${node === "coordinator" ? "coordinator" : "worker"}\nstanza=citus-dev-${node}\n` +
+                        "full=604800\ndiff=86400\nincr=0\nrestore_point=300\nretention=2\nwindow=\n",
+                );
+                // nothing in it is secret without a passphrase, so changes of it are shown
+                assert.ok(!secrets.includes("backup"), secrets.join());
+                assert.ok(!("restoreId" in inputs));
+            }
+        });
+
+        test("the archive is looked at through the coordinator, when all is placed", () => {
+            const { inputs, request, secrets } = built.one(BACKUPS, "citus-backups-watch");
+            assert.equal(inputs.coordinator.port, 24_000);
+            assert.equal(inputs.citus, "14.0.1");
+            assert.ok(inputs.self.endsWith(`citus:index:Cluster$${BACKUPS}::citus-backups-watch`), inputs.self);
+            assert.ok(secrets.includes("coordinator"), secrets.join());
+            assert.ok(request.getDependenciesList().some((urn) => urn.endsWith(`${PLACEMENT}::citus-shards`)));
+        });
+
+        test("without a passphrase an empty one is kept, so that none can be added to what is not encrypted", () => {
+            const { inputs, secrets } = built.one(IDENTITY);
+            assert.equal(inputs.passphrase, "");
+            assert.deepEqual(secrets, ["passphrase"]);
         });
 
         test("in dev nothing is protected, and there is no post-deploy without files", () => {
@@ -348,11 +428,11 @@ describe("a change of the configuration", () => {
         }
     });
 
-    test("what a destroy begins with and the coordinator's volume are protected, and only when asked", async () => {
+    test("what a destroy begins with, the coordinator's volume and the backups are protected, and only when asked", async () => {
         const built = await cluster({ protect: true });
         assert.deepEqual(
             built.all.filter(({ request }) => request.getProtect()).map(({ type, name }) => `${type} ${name}`),
-            [`${VOLUME} citus-coordinator-data`, `${PLACEMENT} citus-shards`],
+            [`${VOLUME} citus-backups`, `${VOLUME} citus-coordinator-data`, `${PLACEMENT} citus-shards`],
         );
     });
 
@@ -454,6 +534,343 @@ describe("a change of the configuration", () => {
     });
 });
 
+describe("an image of the user's own", () => {
+    const IMAGE_OF_OWN = "registry.example/citus:1";
+    const watched = async (values: Record<string, unknown>) =>
+        (await cluster(values)).one(BACKUPS, "citus-backups-watch").inputs.citus;
+
+    test("may hold another Citus than is set, so nothing is said of its points", async () => {
+        assert.equal(await watched({ image: IMAGE_OF_OWN }), "");
+        assert.equal(await watched({ image: IMAGE_OF_OWN, citusVersion: "13.2.0" }), "");
+    });
+
+    test("that is the default one is none", async () => {
+        assert.equal(await watched({ image: "citusdata/citus:13.2.0-pg17", citusVersion: "13.2.0" }), "13.2.0");
+        assert.equal(await watched({ citusVersion: "13.2.0" }), "13.2.0");
+    });
+});
+
+describe("without backups", () => {
+    let built: Built;
+    before(async () => {
+        built = await cluster({ backup: false });
+    });
+
+    test("the repository is there, as it is with them, and nobody looks at it", async () => {
+        assert.deepEqual(
+            built
+                .of(VOLUME)
+                .map(({ name }) => name)
+                .sort(),
+            ["citus-backups", "citus-coordinator-data", "citus-worker-1-data", "citus-worker-2-data"],
+        );
+        assert.deepEqual(
+            built.one(VOLUME, "citus-backups").inputs,
+            (await cluster()).one(VOLUME, "citus-backups").inputs,
+        );
+        assert.deepEqual(built.of(BACKUPS), []);
+        assert.deepEqual(await resolved(built.cluster.backups), {
+            repository: "citus-dev-012345-backups",
+            cluster: "citus-dev",
+        });
+    });
+
+    test("the repository stays protected where data is", async () => {
+        const prod = await cluster({ backup: false, protect: true });
+        assert.equal(prod.one(VOLUME, "citus-backups").request.getProtect(), true);
+    });
+
+    test("a passphrase is not looked at, whether there is one or not", async () => {
+        assert.equal(built.one(IDENTITY).inputs.passphrase, NO_REPOSITORY);
+        const given = await cluster({ backup: false, backupPassphrase: "correct-horse-battery-staple" });
+        assert.equal(given.one(IDENTITY).inputs.passphrase, NO_REPOSITORY);
+        assert.ok(given.all.every(({ inputs }) => !JSON.stringify(inputs).includes("battery-staple")));
+    });
+
+    test("what is there already can be restored in place", async () => {
+        const restored = await cluster({ backup: false, restoreFrom: { point: "latest" } });
+        const restore = restored.one(RESTORE);
+        assert.equal(restore.inputs.repository, "citus-dev-012345-backups");
+        assert.deepEqual(restore.inputs.request, { cluster: "citus-dev", point: "latest" });
+        assert.ok(dependsOn(restore, VOLUME, "citus-backups"));
+        assert.equal(restored.one(RECOVERED).inputs.backups, false);
+    });
+
+    test("a container has its own volume only", () => {
+        for (const { inputs, name } of built.of(CONTAINER)) {
+            assert.deepEqual(inputs.mounts, [
+                {
+                    type: "volume",
+                    source: `citus-dev-012345-${name.slice("citus-".length)}-data`,
+                    target: "/var/lib/citus",
+                },
+            ]);
+        }
+    });
+
+    test("nodes archive nothing and know of no repository", () => {
+        assert.equal(built.of(CONFIGURATION).length, 3);
+        for (const { inputs } of built.of(CONFIGURATION)) {
+            assert.equal(inputs.settings.archive_mode, "off");
+            assert.ok(!("archive_command" in inputs.settings));
+            assert.deepEqual(inputs.backup, {});
+        }
+    });
+
+    test("settings differ from those with backups in the archive's alone", async () => {
+        const settings = (of: Built) => of.one(CONFIGURATION, "citus-worker-1").inputs.settings as Settings;
+        const [off, on] = [settings(built), settings(await cluster())];
+        const names = [...new Set([...Object.keys(off), ...Object.keys(on)])];
+        assert.deepEqual(names.filter((name) => off[name] !== on[name]).sort(), [
+            "archive_command",
+            "archive_mode",
+            "archive_timeout",
+        ]);
+    });
+});
+
+/** Whose dependencies are meant, by the ends of their URNs. */
+const dependsOn = (resource: Registered, type: string, name: string) =>
+    resource.request.getDependenciesList().some((urn) => urn.endsWith(`${type}::${name}`));
+
+describe("with a passphrase", () => {
+    const PASSPHRASE = "correct-horse-battery-staple";
+    const ORIGINS = "another-horse-battery-staple";
+    let built: Built;
+    before(async () => {
+        built = await cluster({
+            backupPassphrase: PASSPHRASE,
+            restorePassphrase: ORIGINS,
+            restoreFrom: { repository: "citus-prod-fedcba-backups", point: "latest" },
+        });
+    });
+
+    test("it is where it has to be", () => {
+        assert.equal(built.one(IDENTITY).inputs.passphrase, PASSPHRASE);
+        for (const { inputs } of built.of(CONFIGURATION)) {
+            assert.match(inputs.backup["pgbackrest.conf"], new RegExp(`^repo1-cipher-pass=${PASSPHRASE}$`, "m"));
+            assert.match(inputs.backup["pgbackrest.conf"], /^repo1-cipher-type=aes-256-cbc$/m);
+            assert.ok(!JSON.stringify(inputs).includes(ORIGINS));
+        }
+        // another cluster's repository has its own
+        assert.equal(built.one(RESTORE).inputs.passphrase, ORIGINS);
+    });
+
+    test("everything that holds one is secret, and nothing else holds one", () => {
+        const holding = built.all.flatMap(({ type, name, inputs, secrets }) =>
+            Object.entries(inputs)
+                .filter(([, value]) => [PASSPHRASE, ORIGINS].some((word) => JSON.stringify(value)?.includes(word)))
+                .map(([key]) => {
+                    assert.ok(secrets.includes(key), `${type} ${name}.${key} is in the clear`);
+                    return `${type.split(":").at(-1)} ${name}.${key}`;
+                }),
+        );
+        assert.deepEqual(holding.sort(), [
+            "Configuration citus-coordinator.backup",
+            "Configuration citus-worker-1.backup",
+            "Configuration citus-worker-2.backup",
+            "Identity citus-identity.passphrase",
+            "Restore citus-restore.passphrase",
+        ]);
+        assert.ok(built.one(RESTORE).request.getAdditionalsecretoutputsList().includes("passphrase"));
+        assert.ok(built.one(RESTORE).request.getAdditionalsecretoutputsList().includes("verifier"));
+    });
+
+    test("no image, container, network or volume is given it, by environment, label or argument", () => {
+        const resources = [IMAGE, CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type));
+        assert.equal(resources.length, 1 + 3 + 2 + 4);
+        for (const { inputs, secrets, name } of resources) {
+            assert.ok(!/(battery-staple|cipher)/.test(JSON.stringify(inputs)), name);
+            assert.deepEqual(secrets, [], name);
+            assert.equal(inputs.envs, undefined);
+            assert.equal(inputs.command, undefined);
+        }
+    });
+
+    test("no output shows it", async () => {
+        const { coordinator, workers, connectionString, password, caCertificate, status, backups } = built.cluster;
+        for (const output of [coordinator, workers, connectionString, password, caCertificate, status, backups]) {
+            assert.ok(output);
+            const value = await resolved(output as pulumi.Output<unknown>);
+            assert.ok(!JSON.stringify(value).includes("battery-staple"), JSON.stringify(value));
+        }
+    });
+
+    test("a restore takes the repository's own passphrase where there is no other", async () => {
+        const own = await cluster({ backupPassphrase: PASSPHRASE, restoreFrom: { point: "latest" } });
+        assert.equal(own.one(RESTORE).inputs.passphrase, PASSPHRASE);
+        assert.ok(own.one(RESTORE).secrets.includes("passphrase"));
+        const none = await cluster({ restoreFrom: { point: "latest" } });
+        assert.equal(none.one(RESTORE).inputs.passphrase, "");
+    });
+});
+
+describe("restored from a repository", () => {
+    let built: Built;
+    const nodes = nodesOf(2);
+    before(async () => {
+        built = await cluster({
+            restoreFrom: {
+                repository: "citus-prod-fedcba-backups",
+                cluster: "citus-prod",
+                point: "2026-11-22T10:00:00Z",
+                overwrite: true,
+            },
+            coordinator: { memory: "4GB", cores: 8 },
+        });
+    });
+
+    test("there is one restore and one proof of it, beside all that a new cluster has", async () => {
+        const restored = built.all.map(({ urn }) => urn);
+        const plain = (await cluster()).all.map(({ urn }) => urn);
+        assert.deepEqual(
+            plain.filter((urn) => !restored.includes(urn)),
+            [],
+        );
+        assert.deepEqual(
+            restored
+                .filter((urn) => !plain.includes(urn))
+                .map((urn) => urn.split("::").slice(2).join("::"))
+                .sort(),
+            [`citus:docker:Platform$${RESTORE}::citus-restore`, `citus:index:Cluster$${RECOVERED}::citus-recovered`],
+        );
+    });
+
+    test("the restore is told what is wanted, from where, and into which volumes", () => {
+        const { self, image, verifier, ...inputs } = built.one(RESTORE).inputs;
+        // which the dynamic provider adds
+        delete inputs.__provider;
+        const at = (node: string) => ({
+            name: node,
+            role: node === "coordinator" ? "coordinator" : "worker",
+            host: `${node}.citus-dev.node`,
+            port: 5432,
+            volume: `citus-dev-012345-${node}-data`,
+            container: `citus-dev-012345-${node}`,
+            memory: node === "coordinator" ? 4096 : 1024,
+            cores: node === "coordinator" ? 8 : 2,
+        });
+        assert.deepEqual(inputs, {
+            request: { cluster: "citus-prod", point: "2026-11-22T10:00:00Z" },
+            overwrite: true,
+            database: "app",
+            cluster: "citus-dev",
+            clusterId: CLUSTER_ID,
+            repository: "citus-prod-fedcba-backups",
+            passphrase: "",
+            nodes: nodes.map(at),
+            dockerHost: "",
+        });
+        assert.equal(image, built.one(IMAGE).inputs.name);
+        assert.equal(verifier, built.one(CONFIGURATION, "citus-coordinator").inputs.verifier);
+        assert.ok(self.endsWith(`citus:docker:Platform$${RESTORE}::citus-restore`), self);
+    });
+
+    test("it is planned in preview already", () => {
+        assert.match(built.one(RESTORE).inputs.__provider, /call\("check", olds, news\)/);
+        assert.doesNotMatch(built.one(RECOVERED).inputs.__provider, /"check"/);
+    });
+
+    test("it needs the image and every volume, and no container", () => {
+        const restore = built.one(RESTORE);
+        assert.ok(dependsOn(restore, IMAGE, "citus-image"));
+        for (const node of nodes) assert.ok(dependsOn(restore, VOLUME, `citus-${node}-data`), node);
+        for (const node of nodes) assert.ok(!dependsOn(restore, CONTAINER, `citus-${node}`), node);
+    });
+
+    test("no container starts before it", () => {
+        for (const container of built.of(CONTAINER))
+            assert.ok(dependsOn(container, RESTORE, "citus-restore"), container.name);
+    });
+
+    test("every node is configured anew after each restore", () => {
+        for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.restoreId, "feedbeef");
+    });
+
+    test("it is proved when every node answers, against the point's own manifest", () => {
+        const recovered = built.one(RECOVERED);
+        for (const node of nodes) assert.ok(dependsOn(recovered, CONFIGURATION, `citus-${node}`), node);
+        const { inputs, secrets } = recovered;
+        assert.equal(inputs.restoreId, "feedbeef");
+        assert.equal(inputs.manifest, '{"name":"citus-prod_point"}');
+        assert.equal(inputs.partial, false);
+        assert.equal(inputs.backups, true);
+        assert.deepEqual(
+            inputs.nodes.map(
+                ({ name, container, access }: { name: string; container: string; access: { port: number } }) => [
+                    name,
+                    container,
+                    access.port,
+                ],
+            ),
+            nodes.map((node, i) => [node, `citus-dev-012345-${node}`, 24_000 + i]),
+        );
+        assert.ok(secrets.includes("nodes"), secrets.join());
+        assert.ok(inputs.self.endsWith(`citus:index:Cluster$${RECOVERED}::citus-recovered`), inputs.self);
+    });
+
+    test("nobody is registered before that", () => {
+        assert.ok(dependsOn(built.one(MEMBER, "citus-coordinator"), RECOVERED, "citus-recovered"));
+        for (const node of nodes.slice(1))
+            assert.ok(dependsOn(built.one(MEMBER, `citus-${node}`), MEMBER, "citus-coordinator"), node);
+    });
+
+    test("its own backups go to its own repository", async () => {
+        for (const { inputs } of built.of(CONTAINER)) assert.equal(inputs.mounts[1].source, "citus-dev-012345-backups");
+        assert.ok(built.cluster.backups);
+        assert.equal((await resolved(built.cluster.backups)).repository, "citus-dev-012345-backups");
+    });
+
+    test("without a cluster's name the repository decides, and without backups none are made", async () => {
+        const copy = await cluster({ restoreFrom: { repository: "citus-prod-fedcba-backups" }, backup: false });
+        assert.deepEqual(copy.one(RESTORE).inputs.request, { point: "latest" });
+        assert.equal(copy.one(RESTORE).inputs.overwrite, false);
+        assert.equal(copy.one(RECOVERED).inputs.backups, false);
+    });
+
+    test("the image says itself what it holds, so nothing that is set stands for it", async () => {
+        const own = await cluster({ restoreFrom: { point: "latest" }, image: "registry.example/citus:1" });
+        const { inputs } = own.one(RESTORE);
+        assert.ok(!("citus" in inputs) && !("citus" in inputs.request));
+        assert.equal(inputs.image, own.one(IMAGE).inputs.name);
+        assert.ok(dependsOn(own.one(RESTORE), IMAGE, "citus-image"));
+    });
+});
+
+describe("restored in place", () => {
+    test("from the stack's own volume and cluster, which it needs first", async () => {
+        const restore = (await cluster({ restoreFrom: { point: "latest" } })).one(RESTORE);
+        assert.equal(restore.inputs.repository, "citus-dev-012345-backups");
+        assert.deepEqual(restore.inputs.request, { cluster: "citus-dev", point: "latest" });
+        assert.ok(dependsOn(restore, VOLUME, "citus-backups"));
+    });
+
+    test("one worker alone: the manifest's numbers do not hold", async () => {
+        const built = await cluster({ restoreFrom: { onlyWorker: "worker-2", acceptSplitTransactions: true } });
+        assert.deepEqual(built.one(RESTORE).inputs.request, {
+            cluster: "citus-dev",
+            point: "latest",
+            onlyWorker: "worker-2",
+        });
+        assert.equal(built.one(RECOVERED).inputs.partial, true);
+    });
+});
+
+describe("restored from another stack", () => {
+    test("where its backups output says, under the cluster's name there", async () => {
+        const built = await cluster({ restoreFrom: { stack: ORIGIN_STACK } });
+        const reference = built.one("pulumi:pulumi:StackReference");
+        assert.equal(reference.name, "organization/citus/prod");
+        assert.equal(built.one(RESTORE).inputs.repository, ORIGIN_BACKUPS.repository);
+        assert.deepEqual(built.one(RESTORE).inputs.request, { cluster: ORIGIN_BACKUPS.cluster, point: "latest" });
+    });
+
+    test("a cluster's name that is given wins", async () => {
+        const built = await cluster({ restoreFrom: { stack: ORIGIN_STACK, cluster: "citus-older" } });
+        assert.deepEqual(built.one(RESTORE).inputs.request, { cluster: "citus-older", point: "latest" });
+    });
+});
+
 describe("the node image", () => {
     const BASE = "citusdata/citus:14.0.1-pg17";
     const dir = mkdtempSync(join(tmpdir(), "citus-image-"));
@@ -487,7 +904,7 @@ describe("the node image", () => {
         );
     });
 
-    for (const file of ["start.sh", "lib.sh", "configure.sh", "health.sh", "make.sql", "Dockerfile"]) {
+    for (const file of ["start.sh", "lib.sh", "configure.sh", "health.sh", "make.sql", "restore.sh", "Dockerfile"]) {
         test(`changes with ${file}`, () => {
             const changed = copy(`changed-${file}`);
             writeFileSync(join(changed, file), `${readFileSync(join(changed, file), "utf8")}\n# more\n`);

@@ -58,6 +58,9 @@ function unwrap(value: unknown): unknown {
 export const PASSWORD = "Sup3rSecretPassw0rdSup3rSecretPa";
 export const CLUSTER_ID = "0123456789abcdef";
 export const NODE_SUBNET = "172.30.0.0/16";
+/** A stack with backups, to be referred to; every other one has no outputs. */
+export const ORIGIN_STACK = "prod";
+export const ORIGIN_BACKUPS = { repository: "citus-prod-fedcba-backups", cluster: "citus-prod" };
 
 let registered: Registered[] = [];
 let latest: Request | undefined;
@@ -88,6 +91,10 @@ function outputs(type: string, name: string): Record<string, unknown> {
             return { groupId: name.endsWith("coordinator") ? 0 : ++groups, nodeId: groups + 1 };
         case "pulumi-nodejs:dynamic/citus:Placement":
             return { status: "a line about the cluster" };
+        case "pulumi-nodejs:dynamic/citus:Restore":
+            return { point: "citus-prod_point", restoreId: "feedbeef", manifest: '{"name":"citus-prod_point"}' };
+        case "pulumi:pulumi:StackReference":
+            return { outputs: name.endsWith(`/${ORIGIN_STACK}`) ? { backups: ORIGIN_BACKUPS } : {} };
         default:
             return {};
     }
@@ -96,17 +103,22 @@ function outputs(type: string, name: string): Record<string, unknown> {
 type Callback = (error: Error | null, response: unknown) => void;
 interface Monitor {
     registerResource(request: Request, callback: Callback): Promise<void>;
+    readResource(request: Request, callback: Callback): Promise<void>;
     registerResourceHook(request: unknown, callback: Callback): void;
 }
 
 /** To be awaited before a component is imported. */
 export async function mock(): Promise<void> {
     const prototype = MockMonitor.prototype as unknown as Monitor;
-    const register = prototype.registerResource;
+    const { registerResource: register, readResource: read } = prototype;
     prototype.registerResource = function (this: Monitor, request, callback) {
         // newResource is called before anything is awaited, so it sees this request
         latest = request;
         return register.call(this, request, callback);
+    };
+    prototype.readResource = function (this: Monitor, request, callback) {
+        latest = request;
+        return read.call(this, request, callback);
     };
     prototype.registerResourceHook ??= (_request, callback) => callback(null, {});
     await pulumi.runtime.setMocks(
@@ -138,6 +150,8 @@ export async function mock(): Promise<void> {
         "citus",
         "dev",
         false,
+        // what every backend without organizations says
+        "organization",
     );
     // on by default in the SDK, off under mocks: without it each resource serializes its provider again
     const { getStore } = state as unknown as {

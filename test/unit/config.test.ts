@@ -70,7 +70,14 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ shardCount: "0" }, ["shardCount", "from 1 to 64000", "got 0", "for example 32"]],
     [{ shardCount: 64_001 }, ["shardCount", "from 1 to 64000", "got 64001"]],
     [{ shardCount: "many" }, ["shardCount", "a whole number", 'got "many"']],
-    [{ citusVersion: "13.2.0" }, ["citusVersion", "a Citus version from 14.0.0 written in full", 'got "13.2.0"']],
+    [{ citusVersion: "13.1.0" }, ["citusVersion", "a Citus version from 13.2.0 written in full", 'got "13.1.0"']],
+    [{ citusVersion: "12.9.0" }, ["citusVersion", "a Citus version from 13.2.0", 'got "12.9.0"']],
+    [{ citusVersion: "13.02.0" }, ["citusVersion", "a Citus version from 13.2.0", 'got "13.02.0"']],
+    [{ citusVersion: "13.100.0" }, ["citusVersion", "a Citus version from 13.2.0", 'got "13.100.0"']],
+    [
+        { settings: { all: { archive_timeout: "5min" } } },
+        ["settings.all", "can't set archive_timeout", "it is 60 s", "citus:backup.restorePoint", 'got "5min"'],
+    ],
     [{ citusVersion: "14" }, ["citusVersion", "written in full, such as 14.0.1", 'got "14"']],
     [{ citusVersion: "v14.0.1" }, ["citusVersion", "a Citus version", 'got "v14.0.1"']],
     [{ citusVersion: 14.1 }, ["citusVersion", "a Citus version", "got 14.1"]],
@@ -179,6 +186,217 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
         ["coordinator.shards", "got 1"],
         ["coordinator", 'has no "other"'],
     ],
+    [{ backup: "sometimes" }, ["backup", "must be true, false or an object", 'got "sometimes"']],
+    [{ backup: 7 }, ["backup", "true, false or an object", "got 7"]],
+    [{ backup: [] }, ["backup", "true, false or an object", "got []"]],
+    [{ backup: { enabled: "off" } }, ["backup.enabled", "must be true or false", 'got "off"']],
+    [
+        { backup: { every: "1d" } },
+        ["backup", 'has no "every"', "it has enabled, full, diff, incr, restorePoint, retention, window"],
+    ],
+    [{ backup: { full: "59m" } }, ["backup.full", "a time from 1h to 400d, got", 'got "59m"', "for example 7d"]],
+    [{ backup: { full: "off" } }, ["backup.full", "a time from 1h to 400d, got", 'got "off"']],
+    [{ backup: { full: false } }, ["backup.full", "a time from 1h to 400d, got", "got false"]],
+    [{ backup: { full: "401d" } }, ["backup.full", "to 400d", 'got "401d"']],
+    [{ backup: { full: 604_800 } }, ["backup.full", "a time from 1h", "got 604800", "for example 7d"]],
+    [{ backup: { full: "1w" } }, ["backup.full", "a time from 1h", 'got "1w"']],
+    [{ backup: { full: null } }, ["backup.full", "a time from 1h", "got null"]],
+    [{ backup: { full: "7 d" } }, ["backup.full", "a time from 1h", 'got "7 d"']],
+    [{ backup: { full: "1.5d" } }, ["backup.full", "a time from 1h", 'got "1.5d"']],
+    [{ backup: { full: "-7d" } }, ["backup.full", "a time from 1h", 'got "-7d"']],
+    [{ backup: { diff: "30m" } }, ["backup.diff", 'a time from 1h to 400d, or "off"', 'got "30m"', "for example 1d"]],
+    [{ backup: { diff: true } }, ["backup.diff", 'or "off"', "got true"]],
+    [{ backup: { incr: "9m" } }, ["backup.incr", 'a time from 10m to 400d, or "off"', 'got "9m"', "for example 6h"]],
+    [
+        { backup: { restorePoint: "5s" } },
+        ["backup.restorePoint", 'a time from 10s to 400d, or "off"', 'got "5s"', "for example 5m"],
+    ],
+    [{ backup: { restorePoint: "never" } }, ["backup.restorePoint", 'or "off"', 'got "never"']],
+    [{ backup: { retention: 0 } }, ["backup.retention", "a whole number from 1 to 1000", "got 0", "for example 2"]],
+    [{ backup: { retention: "2" } }, ["backup.retention", "a whole number", 'got "2"']],
+    [{ backup: { retention: 1001 } }, ["backup.retention", "from 1 to 1000", "got 1001"]],
+    [
+        { backup: { window: "1:00-5:00" } },
+        ["backup.window", "two times of day in UTC such as 01:00-05:00", 'got "1:00-5:00"'],
+    ],
+    [{ backup: { window: "01:00" } }, ["backup.window", "two times of day", 'got "01:00"']],
+    [{ backup: { window: "24:00-05:00" } }, ["backup.window", "two times of day", 'got "24:00-05:00"']],
+    [{ backup: { window: "01:00-24:00" } }, ["backup.window", "two times of day", 'got "01:00-24:00"']],
+    [{ backup: { window: "01:00-05:60" } }, ["backup.window", "two times of day", 'got "01:00-05:60"']],
+    [{ backup: { window: "01:00-05:00\n" } }, ["backup.window", "two times of day", 'got "01:00-05:00\\n"']],
+    [{ backup: { window: 5 } }, ["backup.window", "two times of day", "got 5"]],
+    [
+        { backup: { window: "01:00-01:00" } },
+        ["backup.window", "never opens", 'got "01:00-01:00"', "leave it away for any time of day"],
+    ],
+    [{ backup: { window: "00:00-00:00" } }, ["backup.window", "never opens", 'got "00:00-00:00"']],
+    [
+        {
+            backup: {
+                full: "x",
+                diff: "x",
+                incr: "x",
+                restorePoint: "x",
+                retention: "x",
+                window: "x",
+                enabled: "x",
+                x: 1,
+            },
+        },
+        ["backup.full", 'got "x"'],
+        ["backup.diff", 'got "x"'],
+        ["backup.incr", 'got "x"'],
+        ["backup.restorePoint", 'got "x"'],
+        ["backup.retention", 'got "x"'],
+        ["backup.window", 'got "x"'],
+        ["backup.enabled", 'got "x"'],
+        ["backup", 'has no "x"'],
+    ],
+    [
+        { backupPassphrase: "nineteen-characters" },
+        ["backupPassphrase", "20 to 200 visible ASCII characters", "openssl rand -base64 32"],
+    ],
+    [{ backupPassphrase: "x".repeat(201) }, ["backupPassphrase", "20 to 200 visible ASCII characters"]],
+    [{ backupPassphrase: "twenty characters with a space" }, ["backupPassphrase", "visible ASCII characters"]],
+    [{ backupPassphrase: `${"x".repeat(20)}\n` }, ["backupPassphrase", "visible ASCII characters"]],
+    [{ backupPassphrase: "ü".repeat(20) }, ["backupPassphrase", "visible ASCII characters"]],
+    [{ backupPassphrase: 12_345_678_901_234 }, ["backupPassphrase", "must be a text, got number"]],
+    [
+        { restorePassphrase: "short" },
+        ["restorePassphrase", "20 to 200 visible ASCII characters", "openssl rand -base64 32"],
+    ],
+    [{ restorePassphrase: { a: 1 } }, ["restorePassphrase", "must be a text, got object"]],
+    [
+        { restoreFrom: "dev" },
+        ["restoreFrom", 'must be an object such as {"stack": "dev", "point": "latest"}', 'got "dev"'],
+    ],
+    [{ restoreFrom: true }, ["restoreFrom", "must be an object such as", "got true"]],
+    [{ restoreFrom: [] }, ["restoreFrom", "must be an object such as", "got []"]],
+    [
+        { restoreFrom: { time: "2026-11-22T10:00:00Z" } },
+        [
+            "restoreFrom",
+            'has no "time"',
+            "it has stack, repository, cluster, point, overwrite, onlyWorker, acceptSplitTransactions",
+        ],
+    ],
+    [
+        { restoreFrom: { stack: "org/dev" } },
+        ["restoreFrom.stack", "the name of a stack of this project", 'got "org/dev"'],
+    ],
+    [{ restoreFrom: { stack: "" } }, ["restoreFrom.stack", "the name of a stack", 'got ""']],
+    [{ restoreFrom: { stack: 1 } }, ["restoreFrom.stack", "the name of a stack", "got 1"]],
+    [
+        { restoreFrom: { repository: "/var/backups" } },
+        ["restoreFrom.repository", "the name of a Docker volume", 'got "/var/backups"'],
+    ],
+    [{ restoreFrom: { repository: "a b" } }, ["restoreFrom.repository", "a Docker volume", 'got "a b"']],
+    [{ restoreFrom: { cluster: "Citus" } }, ["restoreFrom.cluster", "a cluster's name", 'got "Citus"']],
+    [
+        { restoreFrom: { point: "0/16B3748" } },
+        [
+            "restoreFrom.point",
+            "can't be a log sequence number",
+            "give latest, a point's name, or a time",
+            'got "0/16B3748"',
+        ],
+    ],
+    [
+        { restoreFrom: { point: 73_519 } },
+        ["restoreFrom.point", "can't be a transaction id", "give latest", "got 73519"],
+    ],
+    [{ restoreFrom: { point: "immediate" } }, ["restoreFrom.point", `can't be "immediate"`, 'got "immediate"']],
+    [
+        { restoreFrom: { point: { "worker-1": "latest" } } },
+        ["restoreFrom.point", "can't be given node by node", 'got {"worker-1":"latest"}'],
+    ],
+    [{ restoreFrom: { point: ["latest"] } }, ["restoreFrom.point", "can't be given node by node", 'got ["latest"]']],
+    [
+        { restoreFrom: { point: "2026-11-22T10:00:00" } },
+        [
+            "restoreFrom.point",
+            "must be a time with its zone, such as 2026-11-22T10:00:00Z",
+            'got "2026-11-22T10:00:00"',
+        ],
+    ],
+    [
+        { restoreFrom: { point: "" } },
+        ["restoreFrom.point", "must be latest, a restore point's name or a time", 'got ""'],
+    ],
+    [{ restoreFrom: { point: null } }, ["restoreFrom.point", "must be latest", "got null"]],
+    [{ restoreFrom: { overwrite: "yes" } }, ["restoreFrom.overwrite", "must be true or false", 'got "yes"']],
+    [
+        { restoreFrom: { stack: "prod", repository: "citus-prod-backups" } },
+        ["restoreFrom.repository", "names a volume", 'restoreFrom.stack names a stack ("prod")', "keep one"],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "coordinator", acceptSplitTransactions: true } },
+        ["restoreFrom.onlyWorker", "a worker's name such as worker-1", 'got "coordinator"'],
+    ],
+    [
+        { restoreFrom: { onlyWorker: 1, acceptSplitTransactions: true } },
+        ["restoreFrom.onlyWorker", "a worker's name such as worker-1", "got 1"],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1" } },
+        [
+            "restoreFrom.onlyWorker",
+            'rebuilds "worker-1" alone to the end of its archive',
+            "is lost",
+            "split there without an error",
+            "leave it away to restore the whole cluster",
+            "set restoreFrom.acceptSplitTransactions to true",
+        ],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1", acceptSplitTransactions: false } },
+        ["restoreFrom.onlyWorker", "set restoreFrom.acceptSplitTransactions to true"],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1", acceptSplitTransactions: true, stack: "prod" } },
+        ["restoreFrom.onlyWorker", "only works in place", "take restoreFrom.stack and restoreFrom.repository away"],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1", acceptSplitTransactions: true, repository: "citus-prod-backups" } },
+        ["restoreFrom.onlyWorker", "only works in place"],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1", acceptSplitTransactions: true, point: "2026-11-22T10:00:00Z" } },
+        [
+            "restoreFrom.onlyWorker",
+            "goes to the end of its archive",
+            'got the point "2026-11-22T10:00:00Z" as well',
+            "keep one",
+        ],
+    ],
+    [
+        { restoreFrom: { onlyWorker: "worker-1", stack: "prod", point: "x" } },
+        ["restoreFrom.onlyWorker", "acceptSplitTransactions"],
+        ["restoreFrom.onlyWorker", "only works in place"],
+        ["restoreFrom.onlyWorker", 'got the point "x"'],
+    ],
+    [
+        { restoreFrom: { acceptSplitTransactions: true } },
+        ["restoreFrom.acceptSplitTransactions", "only means something with restoreFrom.onlyWorker", "take it away"],
+    ],
+    [
+        { restoreFrom: { acceptSplitTransactions: "yes" } },
+        ["restoreFrom.acceptSplitTransactions", "must be true or false", 'got "yes"'],
+    ],
+    [
+        { restoreFrom: { stack: "dev" } },
+        ["restoreFrom.stack", "names this stack itself", 'got "dev"', "leave it away to restore in place"],
+    ],
+    [
+        { restoreFrom: { stack: "dev", repository: "citus-dev-backups" } },
+        ["restoreFrom.stack", "names this stack itself"],
+        ["restoreFrom.repository", "names a volume", "keep one"],
+    ],
+    [
+        { restoreFrom: { point: "2026-02-30T10:00:00Z" } },
+        ["restoreFrom.point", "must be a time with its zone", 'got "2026-02-30T10:00:00Z"'],
+    ],
+    [{ restoreFrom: { point: "2027-02-29T10:00:00Z" } }, ["restoreFrom.point", "must be a time with its zone"]],
     [{ wrokers: 3 }, ["wrokers", "is not a setting of this project", "did you mean citus:workers?"]],
     [
         { worker_count: 3, quite_other: 1 },
@@ -300,6 +518,10 @@ describe("every mistake is reported at once", () => {
         rebalance: { strategy: "x" },
         postDeploy: ["x"],
         protect: "x",
+        backup: { full: "x" },
+        backupPassphrase: "x",
+        restoreFrom: { overwrite: "x" },
+        restorePassphrase: "x",
         dockerHost: "x",
         wrokers: 1,
     };
@@ -371,6 +593,7 @@ describe("good configurations", () => {
         rebalance: { enabled: true, strategy: "by_disk_size", transferMode: "auto" },
         postDeploy: [],
         protect: false,
+        backup: { enabled: true, full: 604_800, diff: 86_400, incr: 0, restorePoint: 300, retention: 2 },
     };
     /** Without keys that are there but undefined. */
     const plain = (args: ClusterArgs) => JSON.parse(JSON.stringify(args)) as ClusterArgs;
@@ -442,6 +665,16 @@ describe("good configurations", () => {
             { citusVersion: "14.1.0", image: "citusdata/citus:14.1.0-pg17" },
         ],
         [
+            "the oldest version",
+            { citusVersion: "13.2.0" },
+            { citusVersion: "13.2.0", image: "citusdata/citus:13.2.0-pg17" },
+        ],
+        [
+            "a minor of two digits",
+            { citusVersion: "13.10.0" },
+            { citusVersion: "13.10.0", image: "citusdata/citus:13.10.0-pg17" },
+        ],
+        [
             "an image with a tag",
             { image: "registry.example:5000/team/citus:1.2" },
             { image: "registry.example:5000/team/citus:1.2" },
@@ -455,6 +688,129 @@ describe("good configurations", () => {
             "files",
             { postDeploy: '["sql/schema.sql","sql/data.sql"]' },
             { postDeploy: ["sql/schema.sql", "sql/data.sql"] },
+        ],
+        ["backups off", { backup: "false" }, { backup: { ...DEFAULTS.backup, enabled: false } }],
+        ["backups on", { backup: true }, {}],
+        [
+            "spans with units",
+            { backup: { full: "2d", diff: "90m", incr: "36000s", restorePoint: "1h" } },
+            { backup: { ...DEFAULTS.backup, full: 172_800, diff: 5400, incr: 36_000, restorePoint: 3600 } },
+        ],
+        [
+            "spans that are off",
+            { backup: { diff: "off", incr: false, restorePoint: "off" } },
+            { backup: { ...DEFAULTS.backup, diff: 0, incr: 0, restorePoint: 0 } },
+        ],
+        [
+            "the shortest spans, and one full backup kept",
+            { backup: { full: "1h", diff: "1h", incr: "10m", restorePoint: "10s", retention: 1 } },
+            { backup: { enabled: true, full: 3600, diff: 3600, incr: 600, restorePoint: 10, retention: 1 } },
+        ],
+        ["the longest span", { backup: { full: "400d" } }, { backup: { ...DEFAULTS.backup, full: 34_560_000 } }],
+        [
+            "a window over midnight, as pulumi config set --path stores it",
+            { backup: '{"window":"22:00-04:30","retention":7}' },
+            { backup: { ...DEFAULTS.backup, window: "22:00-04:30", retention: 7 } },
+        ],
+        ["a passphrase", { backupPassphrase: "twenty-characters-1!" }, { backupPassphrase: "twenty-characters-1!" }],
+        [
+            "a passphrase of digits stays text",
+            { backupPassphrase: "1".repeat(20) },
+            { backupPassphrase: "1".repeat(20) },
+        ],
+        // the defaults that Pulumi.yaml declares
+        [
+            "no restore and no passphrase",
+            { restoreFrom: "{}", backup: "{}", backupPassphrase: "", restorePassphrase: "" },
+            {},
+        ],
+        [
+            "no restore as an object",
+            { restoreFrom: {}, backup: false },
+            { backup: { ...DEFAULTS.backup, enabled: false } },
+        ],
+        [
+            "restored in place, to the last point",
+            { restoreFrom: { overwrite: false } },
+            { restoreFrom: { point: "latest", overwrite: false, acceptSplitTransactions: false } },
+        ],
+        [
+            "another stack's cluster, to a moment",
+            { restoreFrom: '{"stack":"prod","point":"2026-11-22T10:00:00+01:00","overwrite":true}' },
+            {
+                restoreFrom: {
+                    stack: "prod",
+                    point: "2026-11-22T10:00:00+01:00",
+                    overwrite: true,
+                    acceptSplitTransactions: false,
+                },
+            },
+        ],
+        [
+            "another stack's cluster, without backups of its own",
+            { restoreFrom: { stack: "prod" }, backup: false },
+            {
+                restoreFrom: { stack: "prod", point: "latest", overwrite: false, acceptSplitTransactions: false },
+                backup: { ...DEFAULTS.backup, enabled: false },
+            },
+        ],
+        [
+            "a repository without its stack, and without backups of its own",
+            {
+                restoreFrom: {
+                    repository: "citus-prod-0a1b2c-backups",
+                    cluster: "citus-prod",
+                    point: "before-migration",
+                },
+                restorePassphrase: "x".repeat(200),
+                backup: false,
+            },
+            {
+                restoreFrom: {
+                    repository: "citus-prod-0a1b2c-backups",
+                    cluster: "citus-prod",
+                    point: "before-migration",
+                    overwrite: false,
+                    acceptSplitTransactions: false,
+                },
+                restorePassphrase: "x".repeat(200),
+                backup: { ...DEFAULTS.backup, enabled: false },
+            },
+        ],
+        [
+            "restored in place while backups are off",
+            { restoreFrom: { cluster: "citus-dev" }, backup: { enabled: false } },
+            {
+                restoreFrom: {
+                    cluster: "citus-dev",
+                    point: "latest",
+                    overwrite: false,
+                    acceptSplitTransactions: false,
+                },
+                backup: { ...DEFAULTS.backup, enabled: false },
+            },
+        ],
+        [
+            "a point with spaces around it",
+            { restoreFrom: { point: " before-migration\n" } },
+            { restoreFrom: { point: "before-migration", overwrite: false, acceptSplitTransactions: false } },
+        ],
+        [
+            "a leap day",
+            { restoreFrom: { point: " 2028-02-29 10:00:00Z " } },
+            { restoreFrom: { point: "2028-02-29 10:00:00Z", overwrite: false, acceptSplitTransactions: false } },
+        ],
+        [
+            "one worker alone",
+            { restoreFrom: { onlyWorker: "worker-2", acceptSplitTransactions: true, point: "latest" } },
+            {
+                restoreFrom: {
+                    onlyWorker: "worker-2",
+                    acceptSplitTransactions: true,
+                    point: "latest",
+                    overwrite: false,
+                },
+            },
         ],
         ["an engine elsewhere", { dockerHost: "ssh://user@host" }, { dockerHost: "ssh://user@host" }],
         ["a name that looks like a number stays text", { database: "_1" }, { database: "_1" }],
@@ -491,8 +847,107 @@ describe("good configurations", () => {
     });
 });
 
+describe("passphrases", () => {
+    const VALUE = "correct-horse-battery-staple";
+    const KEYS = ["backupPassphrase", "restorePassphrase"] as const;
+
+    for (const key of KEYS) {
+        test(`${key} in the clear is refused, with how to set it`, () => {
+            const result = validate({ stack: "dev", values: { [key]: VALUE }, secrets: [] });
+            assert.deepEqual(result, {
+                mistakes: [
+                    {
+                        path: key,
+                        message: `is stored in the clear - take it away (pulumi config rm citus:${key}), choose another, and set it with --secret`,
+                    },
+                ],
+            });
+        });
+
+        test(`${key} that is stored encrypted is taken, and so is one of which that is not known`, () => {
+            for (const source of [{ secrets: ["other", key] }, {}]) {
+                const result = validate({ stack: "dev", values: { [key]: VALUE }, ...source });
+                assert.ok("args" in result, JSON.stringify(result));
+                assert.equal(result.args[key], VALUE);
+            }
+        });
+
+        test(`no message shows ${key}`, () => {
+            for (const [value, secrets] of [
+                ["too-short", [key]],
+                ["in the clear and not allowed", []],
+                [VALUE, []],
+                [123_456_789, [key]],
+            ] as const) {
+                const result = validate({ stack: "dev", values: { [key]: value }, secrets });
+                assert.ok("mistakes" in result);
+                assert.ok(!explain(result.mistakes).includes(String(value)), explain(result.mistakes));
+            }
+        });
+    }
+
+    test("both are refused at once", () => {
+        const values = { backupPassphrase: VALUE, restorePassphrase: VALUE };
+        const result = validate({ stack: "dev", values, secrets: [] });
+        assert.ok("mistakes" in result);
+        assert.deepEqual(
+            result.mistakes.map(({ path }) => path),
+            [...KEYS],
+        );
+    });
+
+    test("one that is wrong and in the clear has both reasons", () => {
+        const result = validate({ stack: "dev", values: { backupPassphrase: "short" }, secrets: [] });
+        assert.ok("mistakes" in result);
+        assert.equal(result.mistakes.length, 2);
+        assert.match(result.mistakes[0]?.message ?? "", /^must have 20 to 200/);
+        assert.match(result.mistakes[1]?.message ?? "", /^is stored in the clear/);
+    });
+
+    test("an empty one is not set, and so not in the clear", () => {
+        const result = validate({ stack: "dev", values: { backupPassphrase: "", restorePassphrase: "" }, secrets: [] });
+        assert.ok("args" in result, JSON.stringify(result));
+        assert.equal(result.args.backupPassphrase, undefined);
+        assert.equal(result.args.restorePassphrase, undefined);
+    });
+
+    test("other keys need not be encrypted", () => {
+        assert.ok("args" in validate({ stack: "dev", values: { database: "app", workers: 3 }, secrets: [] }));
+    });
+});
+
+describe("spans", () => {
+    const units = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+    test("any amount with a unit is its seconds, within the limits, and refused outside of them", () => {
+        fc.assert(
+            fc.property(
+                fc.integer({ min: 0, max: 999_999 }),
+                fc.constantFrom<keyof typeof units>("s", "m", "h", "d"),
+                (amount, unit) => {
+                    const seconds = amount * units[unit];
+                    const result = validate({ stack: "dev", values: { backup: { full: `${amount}${unit}` } } });
+                    if (seconds >= 3600 && seconds <= 400 * 86_400) {
+                        assert.ok("args" in result);
+                        assert.equal(result.args.backup.full, seconds);
+                    } else {
+                        assert.ok("mistakes" in result);
+                        assert.deepEqual(
+                            result.mistakes.map(({ path }) => path),
+                            ["backup.full"],
+                        );
+                    }
+                },
+            ),
+        );
+    });
+});
+
 describe("did you mean", () => {
     for (const [wrong, right] of [
+        ["backups", "backup"],
+        ["restorefrom", "restoreFrom"],
+        ["backup_passphrase", "backupPassphrase"],
         ["wrokers", "workers"],
         ["Workers", "workers"],
         ["worker-count", undefined],

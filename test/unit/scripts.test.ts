@@ -1,7 +1,17 @@
 /** Shell files, and what a person sees while a cluster is made. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { globSync, readFileSync } from "node:fs";
+import {
+    copyFileSync,
+    existsSync,
+    globSync,
+    mkdirSync,
+    mkdtempSync,
+    readFileSync,
+    rmSync,
+    writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
@@ -31,7 +41,9 @@ describe("node scripts", () => {
         });
 
         test(`${basename(file)} takes no secret as an argument or from the environment`, () => {
-            assert.doesNotMatch(code(file), /PGPASSWORD|PASSWORD=|--password|-W\b|password=|PGPASSFILE/);
+            // to pg_ctl -W means that it does not wait
+            const text = code(file).replace(/(?<=\/pg_ctl"? start\b.*) -W\b/g, "");
+            assert.doesNotMatch(text, /PGPASSWORD|PASSWORD=|--password|-W\b|password=|PGPASSFILE/);
             // the verifier travels as a file's name, and keys as files
             assert.doesNotMatch(code(file), /\$\(\s*(cat|<)\s*"?[^")]*(verifier|node\.key)/);
             assert.doesNotMatch(code(file), /-v (verifier|password)=/);
@@ -64,6 +76,94 @@ describe("node scripts", () => {
                 .filter((line) => line.startsWith("USER "))
                 .at(-1),
             "USER postgres",
+        );
+    });
+});
+
+describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
+    /** The script with a lib.sh that only says what would be run. `may`: whether retention may drop what it would. */
+    function run(type: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
+        const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
+        try {
+            copyFileSync(join(ROOT, "scripts/node/backup.sh"), join(dir, "backup.sh"));
+            mkdirSync(join(dir, "backup"));
+            const waits = join(dir, "backup", "expire.waits");
+            if (given.waits) writeFileSync(waits, "");
+            const psql = `#!/usr/bin/env bash\ncase "$*" in *due.sql*) echo incr ;; *) echo ${given.may ? "t" : "f"} ;; esac\n`;
+            writeFileSync(join(dir, "psql"), psql, { mode: 0o755 });
+            writeFileSync(
+                join(dir, "lib.sh"),
+                `set -euo pipefail
+pgbin=${dir} socket=${dir} backup_home=${dir}/backup
+archiving() { ${given.off ? "false" : "true"}; }
+read_backup_conf() { cluster=c1 stanza=c1-worker-1 full=1 diff=1 incr=1 retention=2 window=""; }
+die() { echo "\${*:2}" >&2; exit "$1"; }
+say() { :; }
+pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
+`,
+            );
+            const command = ["bash", join(dir, "backup.sh"), type];
+            const lock = ["flock", join(dir, "backup", "backup.lock")];
+            const [program = "", ...args] = given.locked ? [...lock, ...command] : command;
+            const { status, stderr } = spawnSync(program, args, { encoding: "utf8" });
+            const ran = existsSync(join(dir, "ran")) ? readFileSync(join(dir, "ran"), "utf8").trim().split("\n") : [];
+            return { status, stderr, ran, waits: existsSync(waits) };
+        } finally {
+            rmSync(dir, { recursive: true });
+        }
+    }
+    const BACKUP = (type: string) => `--stanza=c1-worker-1 --type=${type} --no-expire-auto backup`;
+    const EXPIRE = "--stanza=c1-worker-1 expire";
+
+    test("a backup expires what retention lets go", () => {
+        assert.deepEqual(run("full", { may: true }), {
+            status: 0,
+            stderr: "",
+            ran: [BACKUP("full"), EXPIRE],
+            waits: false,
+        });
+        assert.deepEqual(run("due", { may: true }).ran, [BACKUP("incr"), EXPIRE]);
+    });
+
+    test("what the newest point needs stays, and that something waits is remembered", () => {
+        assert.deepEqual(run("full", { may: false }), { status: 0, stderr: "", ran: [BACKUP("full")], waits: true });
+    });
+
+    test("expire makes no backup, and does nothing when nothing waits", () => {
+        assert.deepEqual(run("expire", { may: true }), { status: 0, stderr: "", ran: [], waits: false });
+        assert.deepEqual(run("expire", { may: true, waits: true }), {
+            status: 0,
+            stderr: "",
+            ran: [EXPIRE],
+            waits: false,
+        });
+    });
+
+    test("expire waits on while there is no newer point", () => {
+        assert.deepEqual(run("expire", { may: false, waits: true }), { status: 0, stderr: "", ran: [], waits: true });
+    });
+
+    test("expire and due leave it to a backup that is running", () => {
+        for (const type of ["expire", "due"])
+            assert.deepEqual(run(type, { may: true, waits: true, locked: true }), {
+                status: 75,
+                stderr: "",
+                ran: [],
+                waits: true,
+            });
+    });
+
+    test("does nothing where backups are off", () => {
+        for (const type of ["full", "due", "expire"]) {
+            const { status, ran } = run(type, { off: true, waits: true, may: true });
+            assert.deepEqual([status, ran], [78, []]);
+        }
+    });
+
+    test("the schedule asks for it where something waits", () => {
+        assert.match(
+            code("scripts/node/schedule.sh"),
+            /if \[ -e "\$backup_home\/expire\.waits" \] .*; then job expire "\$here\/backup\.sh" expire; fi/,
         );
     });
 });
@@ -101,6 +201,8 @@ const TYPES = {
     member: "pulumi-nodejs:dynamic/citus:Member",
     placement: "pulumi-nodejs:dynamic/citus:Placement",
     volume: "docker:index/volume:Volume",
+    restore: "pulumi-nodejs:dynamic/citus:Restore",
+    recovered: "pulumi-nodejs:dynamic/citus:Recovered",
 };
 const urn = (type: keyof typeof TYPES, name: string) =>
     `urn:pulumi:dev::citus::citus:index:Cluster$${TYPES[type]}::citus-${name}`;
@@ -139,9 +241,9 @@ describe("Phases", () => {
         assert.equal(creating?.shown.output, "coordinator, worker-1, worker-2");
         for (const name of ["worker-2", "coordinator", "worker-1"]) phases.take(end(urn("container", name)));
         phases.end();
-        assert.deepEqual(await Promise.all(tasks.map((task) => task.done)), ["ok", "ok", "ok", "ok", "ok"]);
+        assert.deepEqual(await Promise.all(tasks.map((task) => task.done)), ["ok", "ok", "ok", "ok", "ok", "ok"]);
         assert.match(creating?.shown.title ?? "", /^Creating {8}coordinator, worker-1, worker-2 {3}ok {3}\d+ s$/);
-        assert.ok(tasks.filter((task) => /nothing to do$/.test(task.shown.title)).length === 4);
+        assert.ok(tasks.filter((task) => /nothing to do$/.test(task.shown.title)).length === 5);
         assert.equal(phases.failed, undefined);
     });
 
@@ -155,6 +257,27 @@ describe("Phases", () => {
         phases.end();
         await Promise.all(tasks.map((task) => task.done));
         assert.ok(tasks.every((task) => /nothing to do$/.test(task.shown.title)));
+    });
+
+    test("a restore and the proof of it are one phase, which is not over between them", async () => {
+        const phases = new Phases();
+        const tasks = start(phases);
+        const restoring = tasks.find((task) => task.shown.title === "Restoring");
+        let over = false;
+        restoring?.done.then(() => {
+            over = true;
+        });
+        phases.take(begin(urn("restore", "restore")));
+        phases.take(say(urn("restore", "restore"), "info", "files of 3 nodes · 1.20 GB of 3.00 GB · 4 s"));
+        assert.equal(restoring?.shown.output, "files of 3 nodes · 1.20 GB of 3.00 GB · 4 s");
+        phases.take(end(urn("restore", "restore")));
+        await new Promise((resolve) => setImmediate(resolve));
+        assert.equal(over, false);
+        phases.take(begin(urn("recovered", "recovered")));
+        phases.take(end(urn("recovered", "recovered")));
+        phases.end();
+        assert.equal(await restoring?.done, "ok");
+        assert.match(restoring?.shown.title ?? "", /^Restoring {7}recovered, restore {3}ok {3}\d+ s$/);
     });
 
     test("progress shows on its own phase, one line of it, without colour marks", () => {
@@ -186,6 +309,7 @@ describe("Phases", () => {
         phases.end(new Error("the engine is gone"));
         assert.deepEqual(await Promise.all(tasks.map((task) => task.done)), [
             "ok",
+            "ok",
             "the engine is gone",
             "ok",
             "ok",
@@ -203,6 +327,7 @@ describe("Phases", () => {
         phases.take(fail(urn("member", "worker-1")));
         phases.end(new Error("worker-1 can't join this cluster"));
         assert.deepEqual(await Promise.all(tasks.map((task) => task.done)), [
+            "ok",
             "ok",
             "ok",
             "worker-1 can't join this cluster",

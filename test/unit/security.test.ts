@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { scramVerifier } from "../../components/security.ts";
+import { scramVerifier } from "../../components/scram.ts";
 
 describe("scramVerifier", () => {
     test("is the known answer of RFC 7677", () => {

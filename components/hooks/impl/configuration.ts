@@ -28,6 +28,7 @@ function filesOf(inputs: ConfigurationInputs): Record<string, string> {
         "node.key": inputs.privateKey,
         verifier: inputs.verifier,
         database: inputs.database,
+        ...inputs.backup,
     };
 }
 
@@ -56,8 +57,11 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
     const next: Record<number, string> = {
         3: "Nothing was changed. Remove that volume if its data is not needed, or choose another citus:name.",
         4:
-            "Nothing was changed, and no empty database was put in its place. Bring the volume back if you have it; " +
-            "otherwise restore the cluster from its backup.",
+            "Nothing was changed, and no empty database was put in its place. Bring the volume back if you have it. Otherwise restore " +
+            "the whole cluster to its last restore point (npm run backups lists them):\n" +
+            "  pulumi config set --path citus:restoreFrom.point NAME\n" +
+            "  pulumi config set --path citus:restoreFrom.overwrite true   (replaces what the other nodes hold; left away they are refused)\n" +
+            "  pulumi up --refresh",
         5: "The node keeps its old configuration. Correct citus:settings, then run pulumi up again.",
     };
     throw new Error(
@@ -130,8 +134,9 @@ async function converge(
     systemIdentifier: string | undefined,
 ): Promise<ConfigurationState> {
     const pending = await putInPlace(inputs, systemIdentifier);
-    await waitUntilReady(inputs);
+    // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
+    else await waitUntilReady(inputs);
     return { ...inputs, systemIdentifier: await readFacts(inputs) };
 }
 
@@ -140,7 +145,8 @@ export async function create(inputs: ConfigurationInputs) {
 }
 
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
-    return { outs: await converge(news, olds.systemIdentifier) };
+    const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
+    return { outs: await converge(news, restored ? undefined : olds.systemIdentifier) };
 }
 
 export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {

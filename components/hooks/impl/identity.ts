@@ -1,5 +1,5 @@
 /** The names that a cluster's data is kept under. */
-import type { IdentityInputs } from "../identity.ts";
+import { type IdentityInputs, NO_REPOSITORY } from "../identity.ts";
 
 export async function create(inputs: IdentityInputs) {
     return { id: inputs.clusterId, outs: inputs };
@@ -22,7 +22,18 @@ export async function diff(_id: string, olds: IdentityInputs, news: IdentityInpu
                 "Nothing was changed. Bring the state back (pulumi stack import), or destroy the stack and make it anew.",
         );
     }
-    return { changes: false };
+    // a state from before there were backups has none
+    const before = olds.passphrase ?? NO_REPOSITORY;
+    // while backups are off the repository stays, and so does what is known of it
+    if (news.passphrase === NO_REPOSITORY || before === news.passphrase)
+        return { changes: olds.passphrase === undefined };
+    if (before !== NO_REPOSITORY) {
+        throw new Error(
+            "A repository keeps its passphrase: citus:backupPassphrase differs from the one it was made with.\n" +
+                "Nothing was changed. Put it back. For another one make another stack and restore into it (citus:restoreFrom).",
+        );
+    }
+    return { changes: true };
 }
 
 export async function update(_id: string, _olds: IdentityInputs, news: IdentityInputs) {

@@ -1,0 +1,144 @@
+/** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
+import { NODE_HOME } from "../settings.ts";
+import { nodeOf } from "../topology.ts";
+import type { Session } from "./session.ts";
+
+export interface NodeArchive {
+    readonly node: string;
+    readonly on: boolean;
+    /** Seconds since the last segment arrived; undefined before the first. */
+    readonly age?: number;
+    /** Segments that wait to be sent. */
+    readonly waiting: number;
+    /** Why segments do not arrive, in pgBackRest's words; undefined when they do. */
+    readonly failing?: string;
+    /** Why its last scheduled backup failed. */
+    readonly backupError?: string;
+}
+
+export interface ArchiveHealth {
+    readonly nodes: readonly NodeArchive[];
+    /** Name of the last published restore point. */
+    readonly lastPoint?: string;
+    /** Seconds since it was published. */
+    readonly pointAge?: number;
+    /** Seconds between scheduled points; undefined when none are taken by themselves. */
+    readonly pointInterval?: number;
+    /** Why the last try to take one failed. */
+    readonly pointError?: string;
+}
+
+interface Row {
+    on: boolean;
+    age: number | null;
+    waiting: number;
+    failing: boolean;
+    reason: string | null;
+    backupError: string | null;
+    archiveError: string | null;
+    lastPoint: string | null;
+    pointAge: number | null;
+    pointError: string | null;
+    pointInterval: string | null;
+}
+
+const file = (name: string) => `pg_catalog.pg_read_file('${NODE_HOME}/backup/${name}', true)`;
+
+/** Runs on a node. */
+const QUERY = `SELECT jsonb_build_object(
+    'on', current_setting('archive_mode') <> 'off',
+    'age', extract(epoch FROM clock_timestamp() - a.last_archived_time),
+    'waiting', (SELECT count(*) FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'),
+    'failing', coalesce(a.last_failed_time > coalesce(a.last_archived_time, '-infinity'), false),
+    'reason', (SELECT pg_catalog.pg_read_file(d.path || a.last_failed_wal || '.error', true) FROM (
+        SELECT '${NODE_HOME}/spool/archive/' || substring(current_setting('archive_command') FROM '--stanza=([^ ]+)') || '/out/' AS path) d),
+    'archiveError', ${file("archive.error")}, 'backupError', ${file("backup.error")}, 'pointError', ${file("restore-point.error")},
+    'pointInterval', substring(pg_catalog.pg_read_file('${NODE_HOME}/conf/current/backup.conf', true) FROM 'restore_point=([0-9]+)'),
+    'lastPoint', ${file("last-point")},
+    'pointAge', extract(epoch FROM clock_timestamp() - (SELECT modification FROM pg_catalog.pg_stat_file('${NODE_HOME}/backup/last-point', true))))
+  FROM pg_catalog.pg_stat_archiver a`;
+
+/** As one line, without pgBackRest's code and its account of which of its processes said it. */
+function oneLine(text: string | null): string | undefined {
+    if (text === null) return undefined;
+    const line = text
+        .replace(/^\d+\n/, "")
+        .replace(/raised from \S+ protocol: /g, "")
+        .replace(/\s+/g, " ")
+        .trim();
+    return line.length > 500 ? `${line.slice(0, 497)}...` : line || undefined;
+}
+
+function archiveOf(node: string, row: Row): NodeArchive {
+    const failing = row.failing
+        ? (oneLine(row.reason) ??
+          oneLine(row.archiveError) ??
+          "the last segment was refused; the node's log has the reason")
+        : undefined;
+    const backupError = oneLine(row.backupError);
+    return {
+        node,
+        on: row.on,
+        waiting: row.waiting,
+        ...(row.age === null ? {} : { age: row.age }),
+        ...(row.on && failing !== undefined ? { failing } : {}),
+        ...(row.on && backupError !== undefined ? { backupError } : {}),
+    };
+}
+
+/** Nodes that do not answer are left out. */
+export async function readArchive(coordinator: Session): Promise<ArchiveHealth> {
+    const rows = await coordinator.query<{ host: string; groupId: number; success: boolean; result: string }>(
+        `SELECT n.nodename AS host, n.groupid AS "groupId", r.success, r.result FROM run_command_on_all_nodes($1) r
+           JOIN pg_dist_node n USING (nodeid) ORDER BY n.groupid`,
+        [QUERY],
+    );
+    const answers = rows.filter((row) => row.success).map((row) => ({ ...row, facts: JSON.parse(row.result) as Row }));
+    const own = answers.find((row) => row.groupId === 0)?.facts;
+    const lastPoint = oneLine(own?.lastPoint ?? null);
+    const pointError = oneLine(own?.pointError ?? null);
+    return {
+        nodes: answers.map((row) => archiveOf(nodeOf(row.host), row.facts)),
+        ...(lastPoint === undefined ? {} : { lastPoint }),
+        ...(own?.pointAge == null ? {} : { pointAge: own.pointAge }),
+        ...(own?.on && Number(own.pointInterval) > 0 ? { pointInterval: Number(own.pointInterval) } : {}),
+        ...(own?.on && pointError !== undefined ? { pointError } : {}),
+    };
+}
+
+/** `3 s`, `5 min`, `2 h`, `4 days`. */
+export function describeAge(seconds: number): string {
+    if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+    if (seconds < 129_600) return `${Math.round(seconds / 3600)} h`;
+    return `${Math.round(seconds / 86_400)} days`;
+}
+
+/** Points come late by a minute when one failed; later than this the schedule itself does not run. */
+const LATE = (interval: number) => 3 * interval + 180;
+
+/** What needs attention, each with what to do. */
+export function archiveProblems(health: ArchiveHealth): string[] {
+    const { pointAge, pointInterval, pointError } = health;
+    const late =
+        pointError === undefined &&
+        pointAge !== undefined &&
+        pointInterval !== undefined &&
+        pointAge > LATE(pointInterval);
+    return [
+        ...(late
+            ? [
+                  `the last restore point is ${describeAge(pointAge)} old, one is due every ${describeAge(pointInterval)}: docker restart the coordinator's container`,
+              ]
+            : []),
+        ...health.nodes.flatMap((node) => [
+            ...(node.failing === undefined
+                ? []
+                : [
+                      `${node.node}'s archive fails, ${node.waiting === 1 ? "1 segment" : `${node.waiting} segments`} (${node.waiting * 16} MB) wait on its disk: ${node.failing}`,
+                  ]),
+            ...(node.backupError === undefined ? [] : [`${node.node}'s last backup failed: ${node.backupError}`]),
+        ]),
+        ...(pointError === undefined ? [] : [`the last restore point failed: ${pointError}`]),
+    ];
+}

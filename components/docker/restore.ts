@@ -1,0 +1,312 @@
+/**
+ * The nodes of a plan restored on one Docker engine, each in a container that has no network: all of them take a step, and
+ * only when all have taken it the next.
+ */
+import type Docker from "dockerode";
+import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderRepositoryConf } from "../archive.ts";
+import { describeBytes } from "../citus/job.ts";
+import { pause } from "../pause.ts";
+import type { PlannedNode, RestorePlan } from "../restore/plan.ts";
+import { NODE_HOME } from "../settings.ts";
+import { archive, type CommandResult, execute } from "./engine.ts";
+import { withHelper } from "./helper.ts";
+import type { RepositoryVolume } from "./repository.ts";
+
+const SCRIPTS = "/usr/local/lib/citus-node";
+/** Clocks of nodes may differ; a name that was used twice is further apart than this, in milliseconds. */
+const SAME_MOMENT = 60_000;
+/** More processes than this only wait for the disk. */
+const MOST_PROCESSES = 4;
+
+/** Where a node's data goes, and with how much of the machine. */
+export interface RestoreTarget {
+    readonly name: string;
+    readonly volume: string;
+    /** The container that serves it, stopped meanwhile; empty when there is none. */
+    readonly container: string;
+    /** MiB. */
+    readonly memory: number;
+    readonly cores: number;
+}
+
+export interface RestoreRun {
+    readonly docker: Docker;
+    readonly dockerHost: string;
+    readonly image: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly repository: RepositoryVolume;
+    /** SCRAM verifier of the superuser's new password. */
+    readonly verifier: string;
+    readonly database: string;
+    /** Databases that are there may be put aside. */
+    readonly overwrite: boolean;
+    readonly plan: RestorePlan;
+    /** The same for a run that repeats a killed one: what that one put in place stays. */
+    readonly planId: string;
+    /** Where each node of the plan goes that is restored. */
+    readonly targets: readonly RestoreTarget[];
+    readonly report: (text: string) => void;
+    /** Throws, or ends the process, when nobody waits any more. */
+    readonly alive: () => void;
+}
+
+const STEPS = ["files", "recover", "readdress", "finish"] as const;
+
+/** Milliseconds that each step took. */
+export type StepTimes = Record<(typeof STEPS)[number], number>;
+
+/** Thrown before anything is touched: nodes that hold a database, which was not said to be replaced. */
+export class HoldsData extends Error {
+    readonly nodes: readonly string[];
+    constructor(nodes: readonly string[]) {
+        super(`there is a database on ${nodes.join(", ")}`);
+        this.nodes = nodes;
+    }
+}
+
+type Node = PlannedNode & RestoreTarget;
+
+interface Place {
+    readonly node: Node;
+    /** The helper that works for it. */
+    readonly helper: string;
+}
+
+const processes = (node: Node) => Math.max(1, Math.min(MOST_PROCESSES, node.cores));
+
+async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
+    const { passphrase } = run.repository;
+    const repository = { options: DOCKER_REPOSITORY, ...(passphrase === undefined ? {} : { passphrase }) };
+    return archive({
+        "pgbackrest.conf": renderRepositoryConf(repository, [
+            "archive-async=y",
+            "archive-get-queue-max=256MiB",
+            `spool-path=${NODE_HOME}/restore/spool`,
+            `process-max=${processes(node)}`,
+            `[${node.from.stanza}]`,
+            `pg1-path=${NODE_HOME}/pgdata.restoring`,
+            `pg1-socket-path=${NODE_HOME}/restore/run`,
+        ]),
+        "restore.conf": [
+            `point=${run.plan.point.name}`,
+            `label=${node.from.label}`,
+            `timeline=${node.from.timeline}`,
+            `stanza=${node.from.stanza}`,
+            `mode=${run.plan.toTheEnd ? "end" : "point"}`,
+            `overwrite=${run.overwrite ? "on" : "off"}`,
+            `processes=${processes(node)}`,
+            // its files and some WAL
+            `bytes=${Math.ceil(Number(node.from.backupBytes) * 1.05) + 256 * 1024 ** 2}`,
+            "",
+        ].join("\n"),
+        "nodes.json": JSON.stringify(
+            run.plan.nodes.map(({ from, host, port }) => ({ groupId: from.groupId, host, port })),
+        ),
+        verifier: run.verifier,
+    });
+}
+
+/** Runs a step on all nodes together; ends when all have ended. */
+async function onAll(
+    run: RestoreRun,
+    places: readonly Place[],
+    step: string,
+    input?: (place: Place) => Promise<Buffer>,
+): Promise<CommandResult[]> {
+    return Promise.all(
+        places.map(async (place) =>
+            execute(run.docker, place.helper, [`${SCRIPTS}/restore.sh`, step, run.planId], await input?.(place)).catch(
+                (error: Error) => ({
+                    code: -1,
+                    stdout: "",
+                    stderr: `its restore was interrupted: ${error.message}`,
+                }),
+            ),
+        ),
+    );
+}
+
+function failures(places: readonly Place[], results: readonly CommandResult[]): string[] {
+    const killed = (code: number) => code === 137 || code === -1;
+    return results.flatMap(({ code, stderr }, i) => {
+        if (code === 0) return [];
+        const said = stderr.trim() || (killed(code) ? "its restore was interrupted" : `exit code ${code}`);
+        return [`${places[i]?.node.name}: ${said}`];
+    });
+}
+
+const failed = (why: readonly string[]) =>
+    new Error(["The restore did not end:", ...why.map((line) => `  ${line}`)].join("\n"));
+
+const TITLES: Readonly<Record<string, string>> = {
+    files: "files",
+    recover: "replaying the WAL",
+    readdress: "names",
+    finish: "putting in place",
+    open: "opening",
+};
+
+/** Tells how far the nodes are while they work. */
+async function follow<T>(run: RestoreRun, places: readonly Place[], step: string, work: Promise<T>): Promise<T> {
+    let over = false;
+    const ended = work.finally(() => {
+        over = true;
+    });
+    const total = places.reduce((sum, { node }) => sum + Number(node.from.backupBytes), 0);
+    const began = Date.now();
+    const sizeOf = async ({ helper }: Place) => {
+        const { stdout } = await execute(run.docker, helper, ["du", "-sb", `${NODE_HOME}/pgdata.restoring`]);
+        return Number(stdout.split("\t")[0]) || 0;
+    };
+    void (async () => {
+        while (!over) {
+            await pause(1000);
+            if (over) return;
+            run.alive();
+            let amount = "";
+            if (step === "files") {
+                const sizes = await Promise.all(places.map((place) => sizeOf(place).catch(() => 0)));
+                const done = sizes.reduce((sum, size) => sum + size, 0);
+                amount = `${describeBytes(Math.min(done, total))} of ${describeBytes(total)} · `;
+            }
+            const seconds = ((Date.now() - began) / 1000).toFixed(0);
+            run.report(`${TITLES[step]} of ${places.length} nodes · ${amount}${seconds} s`);
+        }
+    })().catch(() => undefined);
+    return ended;
+}
+
+const notThere = (error: { statusCode?: number }) => {
+    if (error.statusCode !== 404 && error.statusCode !== 304) throw error;
+};
+
+/** The servers that use the volumes; where there are none, nothing is to do. */
+async function stopServers(run: RestoreRun, places: readonly Place[]): Promise<void> {
+    const there = places.filter(({ node }) => node.container !== "");
+    await Promise.all(there.map(({ node }) => run.docker.getContainer(node.container).stop({ t: 60 }).catch(notThere)));
+}
+
+async function startServers(run: RestoreRun, places: readonly Place[]): Promise<void> {
+    const there = places.filter(({ node }) => node.container !== "");
+    await Promise.all(there.map(({ node }) => run.docker.getContainer(node.container).start().catch(notThere)));
+}
+
+/** Stopped at the same point: the times that the servers wrote agree with the manifest's. */
+function apart(run: RestoreRun, places: readonly Place[], results: readonly CommandResult[]): string[] {
+    const wanted = run.plan.point.time;
+    return results.flatMap((result, i) => {
+        const said = /^stopped_at=(.*)$/m.exec(result.stdout)?.[1];
+        // PostgreSQL: 2026-11-22 10:00:00.123456+00
+        const at = said ? Date.parse(`${said.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")}`) : Number.NaN;
+        if (Math.abs(at - Date.parse(wanted)) <= SAME_MOMENT) return [];
+        return [`${places[i]?.node.name}: it stopped at ${said ?? "an unknown time"}, the point is of ${wanted}`];
+    });
+}
+
+/** Every node has exactly the new names, and is the group it should be. */
+function misaddressed(run: RestoreRun, places: readonly Place[], results: readonly CommandResult[]): string[] {
+    const wanted = [...run.plan.nodes]
+        .sort((a, b) => a.from.groupId - b.from.groupId)
+        .map((node) => `${node.from.groupId}|${node.host}|${node.port}`)
+        .join(",");
+    return results.flatMap((result, i) => {
+        const node = places[i]?.node;
+        const line = result.stdout.split("\n").find((text) => text.startsWith(`database=${run.database} `)) ?? "";
+        const group = / group=(-?\d+) /.exec(line)?.[1];
+        const nodes = / nodes=(.*)$/.exec(line)?.[1];
+        if (group === String(node?.from.groupId) && nodes === wanted) return [];
+        return [`${node?.name}: it still says group ${group ?? "?"} of the nodes ${nodes ?? "?"}`];
+    });
+}
+
+/** All nodes through all steps, with a helper for each. */
+async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<StepTimes> {
+    const times: StepTimes = { files: 0, recover: 0, readdress: 0, finish: 0 };
+    const all = async (list: readonly Place[], step: (typeof STEPS)[number] | "open") => {
+        const began = Date.now();
+        const results = await follow(run, list, step, onAll(run, list, step));
+        if (step !== "open") times[step] = Date.now() - began;
+        run.alive();
+        const bad = failures(list, results);
+        if (bad.length > 0) throw failed(bad);
+        return results;
+    };
+    const begun = await onAll(run, places, "begin", (place) => filesOf(run, place.node));
+    if (begun.some(({ code }) => code !== 0)) {
+        const holding = places.filter((_place, i) => begun[i]?.code === 20).map(({ node }) => node.name);
+        if (holding.length > 0) throw new HoldsData(holding);
+        throw new Error(`${failed(failures(places, begun)).message}\nNothing was touched.`);
+    }
+    const left = places.filter((_place, i) => !/^state=restored$/m.test(begun[i]?.stdout ?? ""));
+    try {
+        await all(left, "files");
+        const recovered = await all(left, "recover");
+        const elsewhere = run.plan.toTheEnd ? [] : apart(run, left, recovered);
+        if (elsewhere.length > 0) throw failed(elsewhere);
+        const readdressed = await all(left, "readdress");
+        const wrong = run.plan.toTheEnd ? [] : misaddressed(run, left, readdressed);
+        if (wrong.length > 0) throw failed(wrong);
+    } catch (error) {
+        await onAll(run, places, "abort");
+        throw new Error(
+            `${(error as Error).message}\nNothing was changed; what was there before is as it was. This is safe to repeat: pulumi up.`,
+        );
+    }
+    try {
+        await all(left, "finish");
+        await all(places, "open");
+    } catch (error) {
+        throw new Unfinished(
+            `${(error as Error).message}\nNo server of this cluster runs on half of it. Run pulumi up again: it goes on with it.`,
+        );
+    }
+    return times;
+}
+
+/** Some nodes are in place and others are not: nothing may start. */
+class Unfinished extends Error {}
+
+/**
+ * Restores the nodes of a plan. Servers that use their volumes are stopped meanwhile.
+ * @throws HoldsData, or Error naming each node with what it said, and what is true then
+ */
+export async function restoreNodes(run: RestoreRun): Promise<StepTimes> {
+    const nodes = run.plan.restored.map((planned): Node => {
+        const target = run.targets.find(({ name }) => name === planned.name);
+        if (!target) throw new Error(`${planned.name}: it is not said where its data goes`);
+        return { ...planned, ...target };
+    });
+    const places: Place[] = [];
+    // one helper inside the other, so that all are removed whatever happens
+    const withHelpers = ([node, ...others]: readonly Node[]): Promise<StepTimes> =>
+        node === undefined
+            ? takeSteps(run, places)
+            : withHelper(
+                  run.docker,
+                  {
+                      image: run.image,
+                      name: `${node.volume}-restore`,
+                      labels: run.labels,
+                      mounts: [
+                          { volume: node.volume, path: NODE_HOME },
+                          { volume: run.repository.volume, path: REPOSITORY_HOME, readOnly: true },
+                      ],
+                      memory: node.memory,
+                      host: run.dockerHost,
+                  },
+                  (helper) => {
+                      places.push({ node, helper });
+                      return withHelpers(others);
+                  },
+              );
+    const servers = nodes.map((node): Place => ({ node, helper: "" }));
+    await stopServers(run, servers);
+    try {
+        const times = await withHelpers(nodes);
+        await startServers(run, servers);
+        return times;
+    } catch (error) {
+        if (!(error instanceof Unfinished)) await startServers(run, servers);
+        throw error;
+    }
+}

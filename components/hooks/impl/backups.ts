@@ -1,0 +1,52 @@
+/** Archive and backups of a living cluster, looked at and never changed. */
+import { archiveProblems, readArchive } from "../../citus/archive.ts";
+import { withSession } from "../../citus/session.ts";
+import type { BackupsInputs } from "../backups.ts";
+import { comparable, unknown } from "./coordinator.ts";
+import { note, warn } from "./engine.ts";
+
+/** Below 14.0 the locks of a restore point are taken on the coordinator only. */
+export function writersMustUseCoordinator(citus: string): boolean {
+    return Number(citus.split(".")[0]) < 14;
+}
+
+function sayVersion(inputs: BackupsInputs): void {
+    if (inputs.citus !== "" && writersMustUseCoordinator(inputs.citus)) {
+        note(
+            inputs.self,
+            `Citus ${inputs.citus} is older than 14.0: a restore point is one moment of the cluster only if every write enters through the coordinator`,
+        );
+    }
+}
+
+async function look(inputs: BackupsInputs): Promise<void> {
+    const health = await withSession(inputs.coordinator, "coordinator", readArchive, { timeout: 3000 }).catch(
+        // a coordinator that does not answer is said elsewhere
+        () => undefined,
+    );
+    const problems = health ? archiveProblems(health) : [];
+    if (problems.length > 0) warn(inputs.self, problems.join("\n"));
+}
+
+export async function create(inputs: BackupsInputs) {
+    sayVersion(inputs);
+    return { id: "backups", outs: inputs };
+}
+
+export async function update(_id: string, _olds: BackupsInputs, news: BackupsInputs) {
+    return { outs: news };
+}
+
+export async function diff(_id: string, olds: BackupsInputs, news: BackupsInputs) {
+    if (unknown(news.coordinator)) return { changes: true };
+    sayVersion(news);
+    await look(news);
+    return { changes: comparable(olds) !== comparable(news) };
+}
+
+export async function read(id: string, props: BackupsInputs) {
+    return { id, props };
+}
+
+/** The repository has its own resource. */
+export async function remove() {}

@@ -1,0 +1,119 @@
+/** A restored cluster, once all its nodes run. */
+import {
+    differencesFrom,
+    differingMetadata,
+    readTables,
+    resolvePrepared,
+    resumeRepairs,
+    unreachablePairs,
+} from "../../citus/recover.ts";
+import { connect, type Session } from "../../citus/session.ts";
+import { dockerEngine, execute } from "../../docker/engine.ts";
+import type { RestorePoint } from "../../restore/points.ts";
+import type { RecoveredInputs } from "../recovered.ts";
+import { note, progress, warn } from "./engine.ts";
+
+const SCRIPTS = "/usr/local/lib/citus-node";
+const PATIENCE = 60_000;
+
+async function prove(inputs: RecoveredInputs): Promise<void> {
+    const report = progress(inputs.self);
+    const point = JSON.parse(inputs.manifest) as RestorePoint;
+    const sessions: Session[] = [];
+    try {
+        for (const node of inputs.nodes) sessions.push(await connect(node.access, node.name, { patience: PATIENCE }));
+        const [coordinator] = sessions;
+        if (!coordinator) return;
+        report("resolving prepared transactions");
+        const { resolved, own } = await resolvePrepared(sessions);
+        if (own.length > 0)
+            warn(
+                inputs.self,
+                `prepared by hand before the point, and for you to end (COMMIT PREPARED, ROLLBACK PREPARED): ${own.join(", ")}`,
+            );
+        report("comparing metadata");
+        const tables = inputs.partial ? { unreadable: [], empty: [] } : await readTables(point, coordinator);
+        const wrong = [
+            ...(await differingMetadata(sessions)).map((node) => `${node} has other metadata than the coordinator`),
+            ...(await unreachablePairs(coordinator)),
+            ...(inputs.partial ? [] : await differencesFrom(point, coordinator)),
+            ...tables.unreadable,
+        ];
+        if (wrong.length > 0) {
+            throw new Error(
+                [
+                    `The cluster was restored to ${point.name} and is not whole:`,
+                    ...wrong.map((line) => `  ${line}`),
+                    "Citus' own repairs stay off. This is safe to repeat: pulumi up; or restore to an earlier point (npm run backups).",
+                ].join("\n"),
+            );
+        }
+        if (tables.empty.length > 0)
+            warn(
+                inputs.self,
+                `right when their rows were deleted shortly before the point: ${tables.empty.join("; ")}`,
+            );
+        await Promise.all(sessions.map(resumeRepairs));
+        note(
+            inputs.self,
+            `${point.tables.length} tables on ${sessions.length} nodes are whole; ${resolved === 0 ? "no transaction was" : resolved === 1 ? "1 transaction was" : `${resolved} transactions were`} between the two phases of a commit`,
+        );
+    } finally {
+        for (const session of sessions) await session.close().catch(() => undefined);
+    }
+}
+
+/** A restored cluster is on a timeline of its own, so its backups begin anew. */
+async function firstBackup(inputs: RecoveredInputs): Promise<void> {
+    const report = progress(inputs.self);
+    const docker = dockerEngine(inputs.dockerHost);
+    report("making a first backup of every node");
+    const results = await Promise.all(
+        inputs.nodes.map(async (node) => ({
+            name: node.name,
+            ...(await execute(docker, node.container, [`${SCRIPTS}/backup.sh`, "full"])),
+        })),
+    );
+    const bad = results.filter((result) => result.code !== 0).map(({ name, stderr }) => `${name}: ${stderr.trim()}`);
+    const coordinator = inputs.nodes[0];
+    if (bad.length === 0 && coordinator) {
+        report("taking a first restore point");
+        const point = await execute(docker, coordinator.container, [`${SCRIPTS}/restore-point.sh`]);
+        if (point.code !== 0) bad.push(`coordinator: ${point.stderr.trim()}`);
+    }
+    if (bad.length > 0) {
+        warn(
+            inputs.self,
+            [
+                "the cluster is restored and has no backup of its own yet:",
+                ...bad,
+                "It is tried again by itself every minute; npm run status shows it.",
+            ].join("\n  "),
+        );
+    }
+}
+
+async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {
+    await prove(inputs);
+    if (inputs.backups) await firstBackup(inputs);
+    return inputs;
+}
+
+export async function create(inputs: RecoveredInputs) {
+    return { id: "recovered", outs: await recover(inputs) };
+}
+
+export async function update(_id: string, olds: RecoveredInputs, news: RecoveredInputs) {
+    return { outs: olds.restoreId === news.restoreId ? news : await recover(news) };
+}
+
+export async function diff(_id: string, olds: RecoveredInputs, news: RecoveredInputs) {
+    return { changes: olds.restoreId !== news.restoreId };
+}
+
+export async function read(id: string, props: RecoveredInputs) {
+    return { id, props };
+}
+
+/** Nothing to undo. */
+export async function remove() {}

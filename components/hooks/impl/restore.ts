@@ -1,0 +1,195 @@
+/** All nodes of a cluster restored to one point, each in a container that has no network. */
+import { createHash, randomBytes } from "node:crypto";
+import { dockerEngine, engineAnswers, execute } from "../../docker/engine.ts";
+import { withHelper } from "../../docker/helper.ts";
+import { RepositoryError, readRepository } from "../../docker/repository.ts";
+import { HoldsData, restoreNodes } from "../../docker/restore.ts";
+import { describePlan, planRestore, type RestorePlan } from "../../restore/plan.ts";
+import type { RestoreInputs, RestoreNode } from "../restore.ts";
+import { comparable, unknown } from "./coordinator.ts";
+import { alive, note, progress, warn } from "./engine.ts";
+
+interface RestoreState extends RestoreInputs {
+    point?: string;
+    restoreId?: string;
+    manifest?: string;
+}
+
+const SCRIPTS = "/usr/local/lib/citus-node";
+
+const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`;
+
+const repositoryOf = (inputs: RestoreInputs) => ({
+    volume: inputs.repository,
+    ...(inputs.passphrase === "" ? {} : { passphrase: inputs.passphrase }),
+});
+
+/** What asks for a restore: everything else may change without one. */
+const asked = (inputs: RestoreInputs) => comparable({ ...inputs.request, repository: inputs.repository });
+
+async function makePlan(inputs: RestoreInputs): Promise<RestorePlan> {
+    const docker = dockerEngine(inputs.dockerHost);
+    const contents = await readRepository(docker, inputs.image, repositoryOf(inputs)).catch((error: Error) => {
+        if (error instanceof RepositoryError) throw refused([error.message]);
+        throw error;
+    });
+    const planned = planRestore(
+        {
+            ...inputs.request,
+            database: inputs.database,
+            nodes: inputs.nodes,
+        },
+        contents,
+    );
+    if ("refusals" in planned) throw refused(planned.refusals);
+    return planned.plan;
+}
+
+const refused = (why: readonly string[]) =>
+    new Error(["The restore can't be:", ...why.map((line) => `  ${line}`), "Nothing was touched."].join("\n"));
+
+type Holding = "nothing" | "database" | "unfinished";
+
+/** What is on the nodes' volumes; a volume that is not there holds nothing. */
+async function readVolumes(inputs: RestoreInputs): Promise<Map<string, Holding>> {
+    const docker = dockerEngine(inputs.dockerHost);
+    const found = new Map<string, Holding>(inputs.nodes.map((node) => [node.name, "nothing"]));
+    const there: RestoreNode[] = [];
+    for (const node of inputs.nodes) {
+        if (unknown(node.volume)) continue;
+        // mounting a volume that does not exist would make one
+        const volume = await docker
+            .getVolume(node.volume)
+            .inspect()
+            .catch(() => undefined);
+        if (volume) there.push(node);
+    }
+    if (there.length === 0) return found;
+    const path = (node: RestoreNode) => `/tmp/nodes/${node.name}`;
+    const mounts = there.map((node) => ({ volume: node.volume, path: path(node), readOnly: true }));
+    const result = await withHelper(docker, { image: inputs.image, mounts }, (container) =>
+        execute(docker, container, [`${SCRIPTS}/volumes.sh`, ...there.map(path)]),
+    );
+    if (result.code !== 0) throw new Error(`the nodes' volumes can't be read: ${result.stderr.trim()}`);
+    for (const line of result.stdout.split("\n")) {
+        const [at, holding] = line.split(" ");
+        const node = there.find((one) => path(one) === at);
+        if (node) found.set(node.name, holding as Holding);
+    }
+    return found;
+}
+
+/** In preview too: what will be restored, or every reason why not. */
+export async function check(olds: RestoreState | undefined, news: RestoreInputs) {
+    const before = olds?.request === undefined ? undefined : olds;
+    const known = !unknown([news.repository, news.request, news.passphrase, news.database, news.image]);
+    if (!known || !(await imageIsThere(news))) {
+        if (!before || asked(before) !== asked(news))
+            warn(
+                news.self,
+                "which point will be restored is looked up by pulumi up: the repository can't be read from here yet",
+            );
+        return { inputs: news };
+    }
+    if (before && asked(before) === asked(news)) return { inputs: news };
+    const plan = await makePlan(news);
+    note(news.self, describePlan(plan));
+    await refuseData(news, plan);
+    return { inputs: news };
+}
+
+async function imageIsThere(inputs: RestoreInputs): Promise<boolean> {
+    if (!(await engineAnswers(inputs.dockerHost))) return false;
+    return dockerEngine(inputs.dockerHost)
+        .getImage(inputs.image)
+        .inspect()
+        .then(() => true)
+        .catch(() => false);
+}
+
+/** A restore replaces what is there only when it was said. */
+async function refuseData(inputs: RestoreInputs, plan: RestorePlan): Promise<void> {
+    const holding = await readVolumes(inputs);
+    const held = plan.restored.map((node) => node.name).filter((name) => holding.get(name) === "database");
+    if (held.length === 0) return;
+    if (!inputs.overwrite) throw holdsData(held, plan);
+    warn(
+        inputs.self,
+        `the databases of ${held.join(", ")} are replaced: what was written after ${plan.point.time} is gone from the cluster`,
+    );
+}
+
+function holdsData(names: readonly string[], plan: RestorePlan): Error {
+    return new Error(
+        [
+            `The restore can't be: ${names.join(", ")} ${names.length === 1 ? "holds a database" : "hold databases"}, which it would replace.`,
+            `  What was written after ${plan.point.time} would be gone. If that is meant:`,
+            "  pulumi config set --path citus:restoreFrom.overwrite true",
+            "Nothing was touched.",
+        ].join("\n"),
+    );
+}
+
+async function restore(inputs: RestoreInputs): Promise<RestoreState> {
+    const began = Date.now();
+    const plan = await makePlan(inputs);
+    await refuseData(inputs, plan);
+    const times = await restoreNodes({
+        docker: dockerEngine(inputs.dockerHost),
+        dockerHost: inputs.dockerHost,
+        image: inputs.image,
+        labels: { "citus.cluster": inputs.cluster, "citus.cluster-id": inputs.clusterId },
+        repository: repositoryOf(inputs),
+        verifier: inputs.verifier,
+        database: inputs.database,
+        overwrite: inputs.overwrite,
+        plan,
+        planId: planIdOf(inputs, plan),
+        targets: inputs.nodes,
+        report: progress(inputs.self),
+        alive,
+    }).catch((error: Error) => {
+        if (error instanceof HoldsData) throw holdsData(error.nodes, plan);
+        throw error;
+    });
+    const target = !plan.toTheEnd ? `${plan.point.name} of ${plan.point.time}` : "the end of its archive";
+    const names = plan.restored.map((node) => node.name);
+    note(
+        inputs.self,
+        `restored ${names.join(", ")} to ${target} in ${seconds(Date.now() - began)} (files ${seconds(times.files)}, WAL ${seconds(times.recover)})`,
+    );
+    return {
+        ...inputs,
+        point: plan.point.name,
+        restoreId: randomBytes(8).toString("hex"),
+        manifest: JSON.stringify(plan.point),
+    };
+}
+
+/** The same for a run that repeats a killed one: what it put in place stays. */
+function planIdOf(inputs: RestoreInputs, plan: RestorePlan): string {
+    return createHash("sha256")
+        .update(`${asked(inputs)} ${plan.point.name} ${inputs.clusterId}`)
+        .digest("hex")
+        .slice(0, 16);
+}
+
+export async function create(inputs: RestoreInputs) {
+    return { id: `${inputs.cluster}-restore`, outs: await restore(inputs) };
+}
+
+export async function update(_id: string, _olds: RestoreState, news: RestoreInputs) {
+    return { outs: await restore(news) };
+}
+
+/** Only another request restores again: a volume that is lost later must not take the others back to an old point. */
+export async function diff(_id: string, olds: RestoreState, news: RestoreInputs) {
+    return { changes: unknown(news.repository) || asked(olds) !== asked(news) };
+}
+
+export async function read(id: string, props: RestoreState) {
+    return { id, props };
+}
+
+/** What was restored stays. */
+export async function remove() {}

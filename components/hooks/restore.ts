@@ -1,0 +1,63 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { RestoreRequest, TargetNode } from "../restore/plan.ts";
+import { thinProvider } from "./provider.ts";
+
+export interface RestoreNode extends TargetNode {
+    /** What its data is on. */
+    volume: string;
+    /** The container that serves it, where there is one already. */
+    container: string;
+    /** MiB. */
+    memory: number;
+    cores: number;
+}
+
+/** What a restore is told, as plain values. */
+export interface RestoreInputs {
+    request: Omit<RestoreRequest, "nodes" | "database">;
+    overwrite: boolean;
+    database: string;
+    cluster: string;
+    clusterId: string;
+    /** The volume that is the repository. */
+    repository: string;
+    /** A secret; empty when the repository is not encrypted. */
+    passphrase: string;
+    /** SCRAM verifier of the new superuser's password; a secret. */
+    verifier: string;
+    nodes: RestoreNode[];
+    image: string;
+    dockerHost: string;
+    self?: string;
+}
+
+export type RestoreArgs = { [K in keyof Omit<RestoreInputs, "nodes">]: pulumi.Input<RestoreInputs[K]> } & {
+    nodes: { [K in keyof RestoreNode]: pulumi.Input<RestoreNode[K]> }[];
+};
+
+const provider = thinProvider("components/hooks/impl/restore.ts", { checks: true });
+
+/**
+ * The data of every node, restored to one restore point before any of their servers starts. Created or asked for another
+ * point it plans (in preview already, where the repository can be read), restores all nodes in parallel, proves that each
+ * reached the point, and gives them their new names; nothing is put in place before all of that holds on every node.
+ */
+export class Restore extends pulumi.dynamic.Resource {
+    /** The restore point's name. */
+    declare readonly point: pulumi.Output<string>;
+    /** Another one for each restore that was made. */
+    declare readonly restoreId: pulumi.Output<string>;
+    /** The restore point's manifest, as JSON. */
+    declare readonly manifest: pulumi.Output<string>;
+
+    constructor(name: string, args: RestoreArgs, opts?: pulumi.CustomResourceOptions) {
+        super(
+            provider,
+            name,
+            { point: undefined, restoreId: undefined, manifest: undefined, ...args },
+            { ...opts, additionalSecretOutputs: ["passphrase", "verifier"] },
+            "citus",
+            "Restore",
+        );
+    }
+}

@@ -1,0 +1,200 @@
+/** Restore points as the repository lists them: which one is meant, and whether it is provably restorable. Pure. */
+import { parseTime } from "./request.ts";
+
+/** One node of a restore point: what it is restored from. Written by scripts/node/point-manifest.sql. */
+export interface PointNode {
+    readonly groupId: number;
+    readonly node: string;
+    readonly host: string;
+    readonly port: number;
+    readonly holdsShards: boolean;
+    readonly stanza: string;
+    readonly timeline: number;
+    readonly systemIdentifier: string;
+    readonly lsn: string;
+    /** Size of the node's database at the point. */
+    readonly bytes: number;
+    readonly postgres: string;
+    /** Version of the extension, such as 14.0-1. */
+    readonly citus: string;
+    readonly firstSegment: string;
+    readonly lastSegment: string;
+    /** The .history file of its timeline; null on the first one. */
+    readonly history: string | null;
+    readonly placements: number;
+    /** The backup it is restored from. */
+    readonly label: string;
+    readonly archiveId: string;
+    readonly backupStart: string;
+    readonly backupBytes: number;
+    readonly backupTime: string;
+}
+
+export interface PointTable {
+    readonly name: string;
+    readonly method: string;
+    /** A reference table. */
+    readonly replicated: boolean;
+    readonly shards: number;
+    /** Estimated by the planner's statistics; null when nothing is known. */
+    readonly rows: number | null;
+}
+
+/** A moment that every node has in its WAL. */
+export interface RestorePoint {
+    readonly version: 1;
+    readonly name: string;
+    readonly cluster: string;
+    readonly time: string;
+    /** How long writers could have waited. */
+    readonly pauseMilliseconds: number;
+    readonly database: string;
+    readonly postgres: string;
+    readonly citus: string;
+    /** False below Citus 14.0: then the point holds only when every write enters through the coordinator. */
+    readonly writesEnterAnywhere: boolean;
+    readonly nodes: readonly PointNode[];
+    readonly tables: readonly PointTable[];
+}
+
+export interface Backup {
+    readonly label: string;
+    readonly type: "full" | "diff" | "incr";
+    readonly database: { readonly id: number };
+    readonly timestamp: { readonly start: number; readonly stop: number };
+    readonly info: { readonly size: number; readonly repository?: { readonly delta?: number } };
+    readonly archive: { readonly start: string; readonly stop: string };
+    readonly reference?: readonly string[] | null;
+    readonly error?: boolean | null;
+}
+
+/** A stanza as `pgbackrest info --output=json` has it. */
+export interface Stanza {
+    readonly name: string;
+    readonly status: { readonly code: number; readonly message: string };
+    readonly repo?: readonly { readonly status: { readonly code: number; readonly message: string } }[];
+    readonly db: readonly { readonly id: number; readonly "system-id": number; readonly version: string }[];
+    readonly backup: readonly Backup[];
+}
+
+/** What a repository holds. */
+export interface Contents {
+    readonly points: readonly RestorePoint[];
+    readonly stanzas: readonly Stanza[];
+    /** By stanza and archive id, such as `dev-worker-1/17-1`: the names of its WAL segments, 24 digits each, and of its timelines' histories. */
+    readonly segments: Readonly<Record<string, readonly string[]>>;
+    /** Of the image that read it, and that will run; undefined when nobody asked. */
+    readonly versions?: { readonly postgres: string; readonly citus: string };
+}
+
+const segmentNumber = (name: string) =>
+    Number.parseInt(name.slice(8, 16), 16) * 256 + Number.parseInt(name.slice(16, 24), 16);
+
+const hex = (value: number) => value.toString(16).toUpperCase().padStart(8, "0");
+
+function segmentName(timeline: number, at: number): string {
+    return `${hex(timeline)}${hex(Math.floor(at / 256))}${hex(at % 256)}`;
+}
+
+/**
+ * The timeline on which a segment is read on the way to a point: an earlier one until the segment in which it was left.
+ * A branch that was left may have the same segments, with other content.
+ */
+function timelineOf(at: number, node: Pick<PointNode, "timeline" | "history">): number {
+    for (const [, timeline, high, low] of (node.history ?? "").matchAll(/^\s*(\d+)\s+([0-9A-F]+)\/([0-9A-F]+)/gim)) {
+        const left =
+            Number.parseInt(high as string, 16) * 256 + Math.floor(Number.parseInt(low as string, 16) / 2 ** 24);
+        if (at < left) return Number(timeline);
+    }
+    return node.timeline;
+}
+
+/** Why a node can't be restored to a point, in words; empty when everything that is needed lies in the repository. */
+export function missingFor(node: PointNode, contents: Contents): string[] {
+    const stanza = contents.stanzas.find((s) => s.name === node.stanza);
+    if (!stanza) return [`${node.node}: the repository has no stanza ${node.stanza}`];
+    const backup = stanza.backup.find((b) => b.label === node.label);
+    if (!backup) return [`${node.node}: its backup ${node.label} is gone (expired or removed)`];
+    const why: string[] = [];
+    for (const label of backup.reference ?? []) {
+        if (!stanza.backup.some((b) => b.label === label))
+            why.push(`${node.node}: its backup ${node.label} rests on ${label}, which is gone`);
+    }
+    const names = new Set(contents.segments[`${node.stanza}/${node.archiveId}`] ?? []);
+    const history = `${hex(node.timeline)}.history`;
+    if (node.timeline > 1 && !names.has(history)) {
+        why.push(`${node.node}: the history of its timeline is missing: ${history}`);
+    }
+    const lost: string[] = [];
+    for (let at = segmentNumber(node.backupStart); at <= segmentNumber(node.lastSegment); at++) {
+        const name = segmentName(timelineOf(at, node), at);
+        if (!names.has(name)) lost.push(name);
+    }
+    if (lost.length > 0) {
+        const shown = lost.slice(0, 3).join(", ");
+        const more = lost.length > 3 ? ` and ${lost.length - 3} more` : "";
+        why.push(`${node.node}: WAL is missing between its backup and the point: ${shown}${more}`);
+    }
+    return why;
+}
+
+/** Why a point can't be restored; empty when it provably can. */
+export function whyNotRestorable(point: RestorePoint, contents: Contents): string[] {
+    return point.nodes.flatMap((node) => missingFor(node, contents));
+}
+
+export interface Chosen {
+    readonly point: RestorePoint;
+    /** Milliseconds between the asked moment and the point. */
+    readonly before?: number;
+    /** Newer points that can't be restored. */
+    readonly passedOver?: number;
+}
+
+export type Choice = Chosen | { readonly refusal: string };
+
+/**
+ * The point that is meant.
+ * @param asked `latest`, a name, or a moment
+ */
+export function choosePoint(asked: string, contents: Contents): Choice {
+    const points = [...contents.points].sort((a, b) => (a.time < b.time ? -1 : 1));
+    if (points.length === 0) {
+        return {
+            refusal:
+                "the repository has no restore point yet: one is taken when every node has a backup (npm run backup)",
+        };
+    }
+    if (asked === "latest") {
+        const at = points.findLastIndex((p) => whyNotRestorable(p, contents).length === 0);
+        const point = points[at];
+        const passedOver = points.length - 1 - at;
+        if (point) return { point, ...(passedOver > 0 ? { passedOver } : {}) };
+        const newest = points.at(-1) as RestorePoint;
+        return {
+            refusal: [`none of the ${points.length} restore points can be restored; the newest, ${newest.name}:`]
+                .concat(whyNotRestorable(newest, contents).map((why) => `  ${why}`))
+                .join("\n"),
+        };
+    }
+    const moment = parseTime(asked);
+    const point =
+        moment === undefined
+            ? points.find((p) => p.name === asked)
+            : points.findLast((p) => Date.parse(p.time) <= moment);
+    if (!point) {
+        const first = points[0] as RestorePoint;
+        const last = points.at(-1) as RestorePoint;
+        return {
+            refusal:
+                moment === undefined
+                    ? `there is no restore point ${asked}; the newest is ${last.name} (npm run backups lists them)`
+                    : `no restore point is as old as ${asked}; the oldest is ${first.name} of ${first.time}`,
+        };
+    }
+    const missing = whyNotRestorable(point, contents);
+    if (missing.length > 0) {
+        return { refusal: [`${point.name} can't be restored:`, ...missing.map((why) => `  ${why}`)].join("\n") };
+    }
+    return moment === undefined ? { point } : { point, before: moment - Date.parse(point.time) };
+}

@@ -1,0 +1,71 @@
+/** Backs up all nodes at once, then takes a restore point over them: npm run backup -- [full|diff|incr] [--no-point] */
+import { parseArgs } from "node:util";
+import { Listr } from "listr2";
+import { containersOf, onNode, openBackups } from "./lib/backups.ts";
+import { fail } from "./lib/project.ts";
+
+const TYPES = ["full", "diff", "incr"];
+
+try {
+    const { values, positionals } = parseArgs({
+        allowPositionals: true,
+        options: { type: { type: "string" }, "no-point": { type: "boolean" }, debug: { type: "boolean" } },
+    });
+    const type = values.type ?? positionals[0] ?? "incr";
+    if (!TYPES.includes(type) || positionals.length > 1)
+        throw new Error(
+            `The type of a backup is one of ${TYPES.join(", ")}, got "${[values.type, ...positionals].filter(Boolean).join(" ")}". Nothing was done.`,
+        );
+    const cluster = await openBackups();
+    const containers = containersOf(cluster);
+    const failures: string[] = [];
+    const backupOf = (node: string, container: string) => ({
+        title: node,
+        task: async (_context: unknown, task: { title: string }) => {
+            const began = Date.now();
+            const result = await onNode(cluster, container, "backup.sh", type);
+            const seconds = ((Date.now() - began) / 1000).toFixed(1);
+            task.title = `${node.padEnd(14)}${type} backup   ${result.code === 0 ? "ok" : "FAILED"}   ${seconds} s`;
+            if (!process.stdout.isTTY) console.log(task.title);
+            if (result.code !== 0) {
+                failures.push(`${node}: ${result.stderr.trim().split("\n").slice(-4).join("\n  ")}`);
+                throw new Error(task.title);
+            }
+        },
+    });
+    await new Listr(
+        [...containers].map(([node, container]) => backupOf(node, container)),
+        {
+            concurrent: true,
+            exitOnError: false,
+            fallbackRenderer: "silent",
+            rendererOptions: { showErrorMessage: false },
+        },
+    ).run();
+    if (failures.length > 0) {
+        throw new Error(
+            [
+                `\n${failures.length} of ${containers.size} nodes have no new backup; no restore point was taken:`,
+                ...failures.map((line) => `  ${line}`),
+                "Earlier backups and restore points are as they were. Mend it, then run npm run backup again.",
+            ].join("\n"),
+        );
+    }
+    if (!values["no-point"]) {
+        const began = Date.now();
+        const point = await onNode(cluster, containers.get("coordinator") ?? "", "restore-point.sh");
+        if (point.code !== 0)
+            throw new Error(
+                `\nThe backups are made; the restore point is not:\n  ${point.stderr.trim()}\nThis is safe to repeat: npm run backup -- incr`,
+            );
+        console.log(
+            `${"restore point".padEnd(14)}${point.stdout.trim()}   ok   ${((Date.now() - began) / 1000).toFixed(1)} s`,
+        );
+        // what the last point before this one rested on may go now
+        await Promise.all(
+            [...containers.values()].map((container) => onNode(cluster, container, "backup.sh", "expire")),
+        );
+    }
+} catch (error) {
+    fail(error);
+}

@@ -1,0 +1,98 @@
+/** Lists restore points and backups, newest first, and which points are provably restorable. Works without the cluster. */
+import { parseArgs } from "node:util";
+import { describeAge } from "../components/citus/archive.ts";
+import { describeBytes } from "../components/citus/job.ts";
+import { type Backup, type Contents, whyNotRestorable } from "../components/restore/points.ts";
+import { COORDINATOR, workerIndex } from "../components/topology.ts";
+import { openBackups, readBackups } from "./lib/backups.ts";
+import { fail } from "./lib/project.ts";
+import { plainTable } from "./lib/report.ts";
+
+const KINDS: Readonly<Record<Backup["type"], string>> = { full: "full", diff: "differential", incr: "incremental" };
+const isNode = (name: string) => name === COORDINATOR || workerIndex(name) !== undefined;
+const ago = (time: number) => `${describeAge((Date.now() - time) / 1000)} ago`;
+
+function pointRows(contents: Contents, cluster: string, limit: number): string[][] {
+    return contents.points
+        .filter((point) => point.cluster === cluster)
+        .slice(-limit)
+        .reverse()
+        .map((point) => {
+            const why = whyNotRestorable(point, contents);
+            const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
+            return [
+                point.name,
+                ago(Date.parse(point.time)),
+                `1 + ${point.nodes.length - 1}`,
+                describeBytes(bytes),
+                `${point.pauseMilliseconds} ms`,
+                why.length === 0 ? "yes" : `NO: ${why[0]}${why.length > 1 ? ` (and ${why.length - 1} more)` : ""}`,
+            ];
+        });
+}
+
+function backupRows(contents: Contents, cluster: string): string[][] {
+    return contents.stanzas
+        .filter(({ name }) => name.startsWith(`${cluster}-`) && isNode(name.slice(cluster.length + 1)))
+        .flatMap((stanza) =>
+            stanza.backup.map((backup) => ({
+                node: stanza.name.slice(cluster.length + 1),
+                backup,
+                stop: backup.timestamp.stop,
+            })),
+        )
+        .sort((a, b) => b.stop - a.stop || (a.node < b.node ? -1 : 1))
+        .map(({ node, backup, stop }) => [
+            node,
+            backup.label,
+            KINDS[backup.type],
+            ago(stop * 1000),
+            describeBytes(backup.info.size),
+            describeBytes(backup.info.repository?.delta ?? 0),
+            `${Math.max(0, stop - backup.timestamp.start)} s`,
+        ]);
+}
+
+try {
+    const { values } = parseArgs({
+        options: { json: { type: "boolean" }, all: { type: "boolean" }, debug: { type: "boolean" } },
+    });
+    const cluster = await openBackups();
+    const contents = await readBackups(cluster);
+    const { name } = cluster.args;
+    const points = contents.points.filter((point) => point.cluster === name);
+    if (values.json) {
+        const list = points
+            .map((point) => ({
+                ...point,
+                restorable: whyNotRestorable(point, contents).length === 0,
+                missing: whyNotRestorable(point, contents),
+            }))
+            .reverse();
+        console.log(
+            JSON.stringify({ repository: cluster.repository, points: list, stanzas: contents.stanzas }, null, 2),
+        );
+    } else {
+        const shown = values.all ? points.length : 20;
+        console.log(
+            points.length === 0
+                ? "No restore points yet: one is taken when every node has a backup (npm run backup)."
+                : plainTable(
+                      ["restore point", "taken", "nodes", "size", "pause", "restorable"],
+                      pointRows(contents, name, shown),
+                  ),
+        );
+        if (points.length > shown) console.log(`and ${points.length - shown} older ones (--all)`);
+        const rows = backupRows(contents, name);
+        console.log(
+            `\n${rows.length === 0 ? "No backups yet." : plainTable(["node", "backup", "kind", "ended", "size", "stored", "took"], rows)}`,
+        );
+        const newest = points.at(-1);
+        if (newest)
+            console.log(
+                `\nrestore   pulumi stack init copy && pulumi config set --path citus:restoreFrom.stack ${cluster.stack} && pulumi config set citus:workers ${newest.nodes.length - 1} && pulumi up`,
+            );
+    }
+} catch (error) {
+    fail(error);
+}

@@ -1,0 +1,91 @@
+-- Takes a restore point over all nodes. Prints a line a node with its first and last segment, then the point as JSON.
+-- Session settings guard the coordinator only, so the locks on the workers are bounded by a role of its own that has them
+-- as its settings. It has no password: only a node's certificate lets it in.
+SET client_min_messages = error;
+SET citus.node_connection_timeout = '5s';
+CREATE TEMP TABLE nodes AS
+  SELECT nodeid, groupid, nodename, nodeport, split_part(nodename, '.', 1) AS node, shouldhaveshards
+    FROM pg_dist_node WHERE noderole = 'primary' AND isactive;
+CREATE TEMP TABLE said AS
+  SELECT * FROM run_command_on_all_nodes($remote$
+    DO $role$
+    BEGIN
+        SET LOCAL citus.enable_create_role_propagation = off;
+        SET LOCAL citus.enable_alter_role_propagation = off;
+        SET LOCAL citus.enable_alter_role_set_propagation = off;
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'citus_restore_point') THEN
+            CREATE ROLE citus_restore_point SUPERUSER LOGIN;
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+                        WHERE r.rolname = 'citus_restore_point' AND s.setdatabase = 0 AND cardinality(s.setconfig) = 3) THEN
+            ALTER ROLE citus_restore_point SET lock_timeout = '2s';
+            ALTER ROLE citus_restore_point SET statement_timeout = '10s';
+            ALTER ROLE citus_restore_point SET idle_in_transaction_session_timeout = '10s';
+        END IF;
+    END $role$
+  $remote$);
+CREATE PROCEDURE pg_temp.all_answered() LANGUAGE plpgsql AS $$
+DECLARE
+    silent text;
+BEGIN
+    SELECT string_agg(n.node || coalesce(': ' || s.result, ' did not answer'), '; ' ORDER BY n.groupid) INTO silent
+      FROM nodes n LEFT JOIN said s USING (nodeid) WHERE s.success IS NOT TRUE;
+    IF silent IS NOT NULL THEN
+        RAISE EXCEPTION '% (a point needs every node; nothing was published)', silent;
+    END IF;
+END $$;
+CALL pg_temp.all_answered();
+
+SET ROLE citus_restore_point;
+SET lock_timeout = '2s';
+SET statement_timeout = '10s';
+TRUNCATE said;
+INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
+    SELECT jsonb_build_object(
+        'groupId', (SELECT groupid FROM pg_catalog.pg_dist_local_group),
+        'systemIdentifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+        'postgres', split_part(current_setting('server_version'), ' ', 1),
+        'citus', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus'),
+        'bytes', pg_catalog.pg_database_size(current_database()),
+        'lsn', l.lsn::text, 'firstSegment', pg_catalog.pg_walfile_name(l.lsn),
+        'history', pg_catalog.pg_read_file('pg_wal/' || left(pg_catalog.pg_walfile_name(l.lsn), 8) || '.history', true),
+        'rows', (SELECT coalesce(jsonb_object_agg(t.name, t.rows), '{}') FROM (
+            SELECT format('%I.%I', n.nspname, c.relname) AS name, sum(greatest(sc.reltuples, 0))::bigint AS rows
+              FROM pg_catalog.pg_dist_shard s
+              JOIN pg_catalog.pg_dist_placement p USING (shardid)
+              JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              JOIN pg_catalog.pg_class sc ON sc.oid = to_regclass(pg_catalog.shard_name(s.logicalrelid, s.shardid))
+             WHERE p.groupid = (SELECT groupid FROM pg_catalog.pg_dist_local_group) GROUP BY 1) t))
+      FROM (SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn) l
+  $remote$);
+CALL pg_temp.all_answered();
+CREATE TEMP TABLE before AS SELECT nodeid, result::jsonb AS facts FROM said;
+SELECT clock_timestamp() AS began \gset
+SELECT citus_create_restore_point(:'name') AS lsn \gset
+SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000) AS pause \gset
+TRUNCATE said;
+INSERT INTO said SELECT * FROM run_command_on_all_nodes('SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())');
+CALL pg_temp.all_answered();
+SELECT n.node, b.facts->>'firstSegment', s.result FROM nodes n JOIN before b USING (nodeid) JOIN said s USING (nodeid) ORDER BY n.groupid;
+SELECT jsonb_build_object(
+    'version', 1, 'name', :'name'::text, 'cluster', :'cluster'::text,
+    'time', to_char(:'ended'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    'pauseMilliseconds', :pause, 'database', current_database(), 'postgres', split_part(current_setting('server_version'), ' ', 1),
+    'citus', substring(citus_version() FROM 'Citus ([0-9.]+)'),
+    -- before 14.0 the locks are taken on the coordinator only
+    'writesEnterAnywhere', split_part(substring(citus_version() FROM 'Citus ([0-9.]+)'), '.', 1)::int >= 14,
+    'nodes', (SELECT jsonb_agg(jsonb_build_object(
+                  'groupId', n.groupid, 'node', n.node, 'host', n.nodename, 'port', n.nodeport, 'holdsShards', n.shouldhaveshards,
+                  'stanza', :'cluster'::text || '-' || n.node, 'timeline', ('x' || left(s.result, 8))::bit(32)::int,
+                  'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
+                  'postgres', b.facts->>'postgres', 'citus', b.facts->>'citus',
+                  'firstSegment', b.facts->>'firstSegment', 'lastSegment', s.result,
+                  'placements', (SELECT count(*) FROM pg_dist_placement p WHERE p.groupid = n.groupid)) ORDER BY n.groupid)
+                FROM nodes n JOIN before b USING (nodeid) JOIN said s USING (nodeid)),
+    'tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                  'name', format('%I.%I', ns.nspname, c.relname), 'method', t.partmethod, 'replicated', t.repmodel = 't' AND t.partmethod = 'n',
+                  'shards', (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid),
+                  'rows', (SELECT CASE WHEN t.repmodel = 't' AND t.partmethod = 'n' THEN max(r.value::bigint) ELSE sum(r.value::bigint) END
+                             FROM before b, jsonb_each_text(b.facts->'rows') r WHERE r.key = format('%I.%I', ns.nspname, c.relname)))
+                  ORDER BY ns.nspname, c.relname), '[]')
+                FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace ns ON ns.oid = c.relnamespace));

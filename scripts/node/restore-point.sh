@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Takes a restore point over all nodes and publishes it once it is proved restorable: every node has a backup older than
+# it, and every WAL segment that may hold it is in the repository. Prints the point's name. Runs on the coordinator.
+#
+#   restore-point.sh [scheduled]   a scheduled one gives way (exit code 75) when another is being taken
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+archiving || die 78 "backups are off on this cluster"
+read_backup_conf
+umask 077
+mkdir -p "$backup_home"
+exec 8> "$backup_home/point.lock"
+if [ "${1:-}" = scheduled ]; then flock -n 8 || exit 75; else flock -w 600 8; fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+database=$(cat "$current/database")
+# How long the archive may take, in seconds.
+archive_within=${CITUS_ARCHIVE_WITHIN:-120}
+
+# what it refuses is said by this script, once
+sql() { PGOPTIONS="-c log_min_messages=fatal" "$pgbin/psql" -h "$socket" -U postgres -d "$database" -XAtq -F ' ' -v ON_ERROR_STOP=1 "$@"; }
+
+# Asked of the repository and not remembered. A scheduled point waits for the first backups without a word.
+require_backups() {
+    pgb --output=json info > "$work/info.json"
+    sql -v info_file="$work/info.json" -v cluster="$cluster" -f "$here/point-backups.sql" 2> "$work/said" && return
+    [ "${1:-}" != scheduled ] || exit 75
+    die 73 "no restore point: $(one_line < "$work/said")"
+}
+
+# All names of the segments from the first to the last, which are on one timeline.
+segments() { # first, last
+    local timeline=${1:0:8} at last
+    at=$((16#${1:8:8} * 256 + 16#${1:16:8}))
+    last=$((16#${2:8:8} * 256 + 16#${2:16:8}))
+    while [ "$at" -le "$last" ]; do
+        printf '%s%08X%08X\n' "$timeline" $((at / 256)) $((at % 256))
+        at=$((at + 1))
+    done
+}
+
+# The repository is asked, not the server: only what lies there can be restored from.
+archived() { # stanza, archive id, segment
+    pgb repo-ls --filter="^$3-" "archive/$1/$2/${3:0:16}" 2> /dev/null | grep -q .
+}
+
+# After a restore in place a server is on a later timeline, whose history tells how to get there.
+history_archived() { # stanza, archive id, timeline
+    [ "$3" = 00000001 ] || pgb repo-ls --filter="^$3[.]history$" "archive/$1/$2" 2> /dev/null | grep -q .
+}
+
+wait_for_archive() { # node, stanza, archive id, first, last
+    local segment end=$((SECONDS + archive_within))
+    until history_archived "$2" "$3" "${5:0:8}"; do
+        [ "$SECONDS" -lt "$end" ] || die 76 "$1: the history of timeline ${5:0:8} is not in the repository, so the point is not published"
+        sleep 0.2
+    done
+    for segment in $(segments "$4" "$5"); do
+        until archived "$2" "$3" "$segment"; do
+            [ "$SECONDS" -lt "$end" ] || die 76 "$1: segment $segment is not in the repository after $archive_within s, so the point is not published; look at npm run status"
+            sleep 0.2
+        done
+    done
+}
+
+# One file a day, a line a point. Only this script writes it, one at a time, and a reader sees the old file or the new one.
+publish() {
+    local file code=0
+    file=restore-points/$cluster/$(date -u +%F).jsonl
+    pgb repo-get --ignore-missing "$file" > "$work/day" 2> "$work/said" || code=$?
+    # 1: there is none yet
+    [ "$code" -le 1 ] || die 77 "the list of restore points can't be read: $(one_line < "$work/said")"
+    if [ "$code" = 1 ]; then : > "$work/day"; fi
+    cat "$work/manifest" >> "$work/day"
+    pgb repo-put "$file" < "$work/day" > "$work/said" 2>&1 || die 77 "the restore point can't be published: $(one_line < "$work/said")"
+}
+
+days() { pgb repo-ls "restore-points/$cluster" | sed -n 's/^\([0-9-]*\)\.jsonl$/\1/p'; }
+
+# Points before the oldest backup can't be restored any more; a day's file goes when all of it is a day too old.
+prune_points() {
+    local oldest day
+    oldest=$(sql -v info_file="$work/info.json" -v cluster="$cluster" -f "$here/point-oldest.sql")
+    [ -n "$oldest" ] || return 0
+    for day in $(days); do
+        if [[ "$day" < "$oldest" ]]; then pgb repo-rm "restore-points/$cluster/$day.jsonl"; fi
+    done
+}
+
+# A worker that left keeps its backups for as long as a point may need them; then nobody else would expire them.
+prune_stanzas() {
+    local name day
+    for name in $(pgb repo-ls backup | grep "^$cluster-worker-[0-9]*$"); do
+        if grep -q "\"stanza\": \"$name\"" "$work/manifest"; then continue; fi
+        for day in $(days); do
+            if pgb repo-get "restore-points/$cluster/$day.jsonl" | grep -q "\"stanza\": \"$name\""; then continue 2; fi
+        done
+        say "no restore point needs the backups of $name any more, which has left the cluster; they are removed"
+        pgb repo-rm --recurse "backup/$name"
+        pgb repo-rm --recurse "archive/$name"
+    done
+}
+
+require_backups "${1:-}"
+name=${cluster}_$(date -u +%Y%m%dT%H%M%SZ)_$(od -An -N2 -tx1 /dev/urandom | tr -d ' \n')
+sql -v name="$name" -v cluster="$cluster" -f "$here/point-create.sql" > "$work/point" 2> "$work/said" \
+    || die 74 "no restore point: $(one_line < "$work/said")"
+# the last line is the point, each before it a node
+while read -r node first last; do
+    stanza_of=$cluster-$node
+    archive_id=$(pgb repo-ls "archive/$stanza_of" | sed -n 's/^\([0-9]*-[0-9]*\)$/\1/p' | sort -t - -k 2 -n | tail -n 1)
+    [ -n "$archive_id" ] || die 76 "$node: nothing of it is in the repository yet"
+    wait_for_archive "$node" "$stanza_of" "$archive_id" "$first" "$last"
+done < <(sed '$d' "$work/point")
+tail -n 1 "$work/point" > "$work/point.json"
+pgb --output=json info > "$work/info.json"
+sql -v info_file="$work/info.json" -v point_file="$work/point.json" -f "$here/point-manifest.sql" > "$work/manifest" 2> "$work/said" \
+    || die 76 "the point is not published: $(one_line < "$work/said")"
+publish
+printf '%s\n' "$name" > "$backup_home/last-point.new"
+mv "$backup_home/last-point.new" "$backup_home/last-point"
+rm -f "$backup_home/restore-point.error"
+{ prune_points && prune_stanzas; } || say "what is too old could not be removed"
+printf '%s\n' "$name"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Runs beside the server for as long as the node runs: checks the archive once, starts the backups that are due by what
+# the repository holds, and on the coordinator takes restore points. It keeps nothing in memory, so a restart loses nothing.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+umask 077
+mkdir -p "$backup_home"
+
+# Remembers why a job failed, for status; a job that succeeds forgets it.
+note_failure() { # job, what it said
+    local said
+    said=$(printf '%s\n' "$2" | one_line)
+    [ "$said" = "$(cat "$backup_home/$1.error" 2> /dev/null || true)" ] || say "$1: $said"
+    printf '%s\n' "$said" > "$backup_home/$1.error.new"
+    mv "$backup_home/$1.error.new" "$backup_home/$1.error"
+}
+
+job() { # name, command: one of a name at a time
+    local name=$1 said code=0
+    shift
+    (
+        exec 6> "$backup_home/job.$name.lock"
+        flock -n 6 || exit 0
+        touch "$backup_home/$name.tried"
+        said=$("$@" 2>&1 > /dev/null) || code=$?
+        # 75: somebody runs it by hand at this moment
+        case $code in
+            0) rm -f "$backup_home/$name.error" ;;
+            75) ;;
+            *) note_failure "$name" "$said" ;;
+        esac
+    ) &
+}
+
+older_than() { # file, seconds
+    local at
+    at=$(stat -c %Y "$1" 2> /dev/null || echo 0)
+    [ $(($(date +%s) - at)) -ge "$2" ]
+}
+
+archive_fails() {
+    [ "$(query postgres "SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) FROM pg_stat_archiver")" = t ]
+}
+
+tick() {
+    archiving && running || return 0
+    read_backup_conf
+    if ! "$here/archive.sh" checked; then
+        "$here/archive.sh" check 2> /dev/null || sleep 2
+        return 0
+    fi
+    # a repository that was lost is made again; what it held is not
+    if archive_fails && older_than "$backup_home/stanza.tried" 60; then job stanza "$here/archive.sh" stanza; fi
+    # after a failure it is tried again in a minute
+    if older_than "$backup_home/backup.tried" 60; then job backup "$here/backup.sh" due; fi
+    if [ -e "$backup_home/expire.waits" ] && older_than "$backup_home/expire.tried" 60; then job expire "$here/backup.sh" expire; fi
+    if [ "$role" = coordinator ] && [ "$restore_point" -gt 0 ] && older_than "$backup_home/restore-point.tried" "$restore_point"; then
+        job restore-point "$here/restore-point.sh" scheduled
+    fi
+}
+
+while true; do
+    # the loop outlives whatever a tick meets
+    ( tick ) || true
+    if [ -f "$backup_home/checked" ]; then sleep 5; else sleep 0.3; fi
+done

@@ -1,0 +1,180 @@
+/**
+ * Restores the newest point (or --point) into a throw-away stack, checks it, prints RTO and RPO, and removes it.
+ * The selected stack and its cluster are not touched. --keep leaves the copy.
+ */
+import { randomBytes } from "node:crypto";
+import { parseArgs } from "node:util";
+import { describeAge } from "../components/citus/archive.ts";
+import { describeBytes } from "../components/citus/job.ts";
+import { choosePoint } from "../components/restore/points.ts";
+import { refusedTarget } from "../components/restore/request.ts";
+import { openBackups, readBackups } from "./lib/backups.ts";
+import { fail, readPulumi } from "./lib/project.ts";
+
+/** Of the origin's configuration, what does not fit a copy that lives for minutes. */
+const NOT_COPIED = [
+    "name",
+    "port",
+    "retire",
+    "workers",
+    "protect",
+    "backup",
+    "backupPassphrase",
+    "restorePassphrase",
+    "restoreFrom",
+    "postDeploy",
+];
+
+async function must(args: readonly string[], input?: string): Promise<string> {
+    const { code, stdout, stderr } = await readPulumi(args, input === undefined ? {} : { input });
+    if (code !== 0) throw new Error(`pulumi ${args[0]} ${args[1] ?? ""}: ${stderr.trim()}`);
+    return stdout;
+}
+
+interface ConfigValue {
+    readonly value?: string;
+    readonly objectValue?: unknown;
+    readonly secret?: boolean;
+}
+
+/** The origin's sizes, settings and image; the point's number of workers. */
+async function configure(
+    drill: string,
+    origin: string,
+    set: Readonly<Record<string, string>>,
+    passphrase: string | undefined,
+) {
+    const all = JSON.parse(await must(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
+    for (const [key, { value, objectValue, secret }] of Object.entries(all)) {
+        const [space, name] = key.split(":");
+        if (space !== "citus" || !name || NOT_COPIED.includes(name) || secret) continue;
+        const text = objectValue === undefined ? value : JSON.stringify(objectValue);
+        if (text !== undefined) await must(["config", "set", "--stack", drill, key, "--", text]);
+    }
+    for (const [name, text] of Object.entries(set))
+        await must(["config", "set", "--stack", drill, `citus:${name}`, "--", text]);
+    if (passphrase !== undefined)
+        await must(["config", "set", "--stack", drill, "--secret", "citus:restorePassphrase"], passphrase);
+}
+
+async function remove(drill: string, origin: string): Promise<void> {
+    await readPulumi(["cancel", "--yes", "--stack", drill]);
+    await must(["destroy", "--yes", "--skip-preview", "--stack", drill]);
+    await must(["stack", "rm", "--yes", drill]);
+    // removing any stack unselects the one that is selected
+    await must(["stack", "select", origin]);
+}
+
+let cleanUp: (() => Promise<void>) | undefined;
+let stopping = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+        if (stopping) return;
+        stopping = true;
+        console.error(`\n${signal}: removing the copy`);
+        void (cleanUp?.() ?? Promise.resolve()).then(
+            () => process.exit(130),
+            (error: Error) => fail(error),
+        );
+    });
+}
+
+async function drill(): Promise<void> {
+    const { values } = parseArgs({
+        options: {
+            point: { type: "string", default: "latest" },
+            keep: { type: "boolean" },
+            json: { type: "boolean" },
+            debug: { type: "boolean" },
+        },
+    });
+    const refusal = refusedTarget(values.point);
+    if (refusal !== undefined) throw new Error(`--point ${refusal}, got "${values.point}". Nothing was done.`);
+    const backed = await openBackups();
+    const contents = await readBackups(backed);
+    const own = { ...contents, points: contents.points.filter((point) => point.cluster === backed.args.name) };
+    const choice = choosePoint(values.point, own);
+    if ("refusal" in choice) throw new Error(`There is nothing to drill with: ${choice.refusal}\nNothing was done.`);
+    const { point } = choice;
+    // what would be lost if the cluster were lost now
+    const rpo = (Date.now() - Date.parse(point.time)) / 1000;
+    const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
+    const name = `drill-${randomBytes(3).toString("hex")}`;
+    const say = (text: string) => values.json || console.log(text);
+    say(
+        `Restoring ${point.name} (${describeAge(rpo)} old, ${point.nodes.length} nodes, ${describeBytes(bytes)}) into the stack ${name}`,
+    );
+    await must(["stack", "init", name, "--no-select"]);
+    cleanUp = () => remove(name, backed.stack);
+    let restored = "";
+    let seconds = 0;
+    try {
+        await configure(
+            name,
+            backed.stack,
+            {
+                workers: String(point.nodes.length - 1),
+                protect: "false",
+                backup: "false",
+                restoreFrom: JSON.stringify({ stack: backed.stack, point: point.name, cluster: point.cluster }),
+            },
+            backed.args.backupPassphrase,
+        );
+        const began = Date.now();
+        let shown = "";
+        const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
+            onLine: (line) => {
+                const progress = /(?:Restore|Recovered) citus-\S+ +(?:creating|created)[^)]*\) (.+)$/.exec(line)?.[1];
+                if (!progress || progress === shown || /^error/.test(progress)) return;
+                shown = progress;
+                if (/ in [0-9.]+ s \(/.test(progress)) restored = / in ([0-9.]+ s) \(/.exec(progress)?.[1] ?? "";
+                say(`  ${progress}`);
+            },
+        });
+        seconds = (Date.now() - began) / 1000;
+        if (up.code !== 0) {
+            const why = up.stdout
+                .slice(Math.max(0, up.stdout.indexOf("Diagnostics:")))
+                .replace(/^ *warning: using pulumi-resource.*\n/gm, "");
+            throw new Error(`The drill failed: ${point.name} could not be restored.\n${why.trim()}`);
+        }
+    } finally {
+        if (values.keep)
+            say(
+                `The copy is kept: npm run pulumi -- stack select ${name}; npm run pulumi -- destroy --stack ${name} removes it`,
+            );
+        else if (!stopping) {
+            say(`  removing ${name}`);
+            await remove(name, backed.stack);
+        }
+    }
+    if (values.json) {
+        console.log(
+            JSON.stringify(
+                {
+                    point: point.name,
+                    nodes: point.nodes.length,
+                    tables: point.tables.length,
+                    bytes,
+                    rtoSeconds: seconds,
+                    rpoSeconds: rpo,
+                },
+                null,
+                2,
+            ),
+        );
+        return;
+    }
+    const interval = backed.args.backup.restorePoint;
+    console.log(`
+${point.name} is restorable: ${point.tables.length} tables on ${point.nodes.length} nodes are whole, no prepared transaction is left.
+
+  RTO   ${seconds.toFixed(1)} s   from pulumi up to a cluster that answers${restored ? `, of which restoring ${restored}` : ""} (${describeBytes(bytes)})
+  RPO   ${describeAge(rpo)}   the newest restorable point was this old; ${interval > 0 ? `one is taken every ${describeAge(interval)}` : "none is taken by itself (citus:backup.restorePoint)"}`);
+}
+
+try {
+    await drill();
+} catch (error) {
+    fail(error);
+}

@@ -1,0 +1,75 @@
+/** What stays in a state when only the backups are to stay. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { repositoryResource } from "../../scripts/lib/backups.ts";
+import { keptWith } from "../../scripts/lib/kept.ts";
+import type { StateResource } from "../../scripts/lib/resources.ts";
+
+const urn = (path: string) => `urn:pulumi:dev::citus::${path}`;
+const STACK = urn("pulumi:pulumi:Stack::citus-dev");
+const CLUSTER = urn("citus:index:Cluster::citus");
+const SECURITY = urn("citus:index:Cluster$citus:index:Security::citus");
+const PLATFORM = urn("citus:index:Cluster$citus:docker:Platform::citus");
+const ID = urn("random:index/randomId:RandomId::citus-id");
+const IDENTITY = urn("pulumi-nodejs:dynamic/citus:Identity::citus-identity");
+const DOCKER = urn("pulumi:providers:docker::citus-docker");
+/** What the provider's own inputs come from. */
+const HOST = urn("a:b:Host::host");
+const RANDOM = urn("pulumi:providers:random::default");
+const BACKUPS = urn("docker:index/volume:Volume::citus-backups");
+const DATA = urn("docker:index/volume:Volume::citus-worker-1-data");
+const CONTAINER = urn("docker:index/container:Container::citus-worker-1");
+
+const resource = (at: string, more: Partial<StateResource> = {}): StateResource => ({
+    urn: at,
+    type: at.split("::")[2]?.split("$").at(-1) ?? "",
+    ...more,
+});
+
+const STATE: readonly StateResource[] = [
+    resource(STACK),
+    resource(CLUSTER, { parent: STACK }),
+    resource(SECURITY, { parent: CLUSTER }),
+    resource(PLATFORM, { parent: CLUSTER }),
+    resource(RANDOM, { parent: STACK }),
+    resource(HOST),
+    resource(DOCKER, { parent: PLATFORM, dependencies: [HOST] }),
+    resource(ID, { parent: SECURITY, provider: `${RANDOM}::1b2c` }),
+    resource(IDENTITY, { parent: SECURITY, dependencies: [ID] }),
+    resource(BACKUPS, { parent: PLATFORM, provider: `${DOCKER}::9f8e`, dependencies: [IDENTITY] }),
+    resource(DATA, { parent: PLATFORM, provider: `${DOCKER}::9f8e`, dependencies: [IDENTITY] }),
+    resource(CONTAINER, { parent: PLATFORM, provider: `${DOCKER}::9f8e`, dependencies: [DATA, BACKUPS] }),
+];
+
+describe("keptWith", () => {
+    const backups = repositoryResource(STATE);
+    assert.ok(backups);
+
+    test("the repository's volume is found, and no other", () => {
+        assert.equal(backups.urn, BACKUPS);
+        assert.equal(repositoryResource(STATE.filter(({ urn }) => urn !== BACKUPS)), undefined);
+    });
+
+    test("a resource with its parents, its provider and what its inputs come from; nothing that uses it", () => {
+        assert.deepEqual(
+            [...keptWith(backups, STATE)].sort(),
+            [STACK, CLUSTER, SECURITY, PLATFORM, RANDOM, DOCKER, HOST, ID, IDENTITY, BACKUPS].sort(),
+        );
+    });
+
+    test("other providers stay too: what stays behind may need them", () => {
+        const other = resource(urn("pulumi:providers:tls::default"));
+        assert.ok(keptWith(backups, [...STATE, other]).has(other.urn));
+    });
+
+    test("what is not in the state is passed over", () => {
+        const alone = resource(BACKUPS, { parent: "urn:gone", provider: "urn:also::gone::1", dependencies: ["urn:x"] });
+        assert.deepEqual([...keptWith(alone, [alone])], [BACKUPS]);
+    });
+
+    test("a circle ends", () => {
+        const one = resource(urn("a:b:C::one"), { dependencies: [urn("a:b:C::two")] });
+        const two = resource(urn("a:b:C::two"), { dependencies: [one.urn] });
+        assert.deepEqual([...keptWith(one, [one, two])].sort(), [one.urn, two.urn]);
+    });
+});
