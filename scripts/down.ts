@@ -4,23 +4,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
+import { clusterId, readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
-
-interface State {
-    deployment?: { resources?: { type: string; outputs?: Record<string, unknown>; protect?: boolean }[] };
-}
-
-type Resources = NonNullable<NonNullable<State["deployment"]>["resources"]>;
-
-async function readResources(): Promise<Resources> {
-    const { stdout, code } = await readPulumi(["stack", "export"]);
-    return code === 0 ? ((JSON.parse(stdout) as State).deployment?.resources ?? []) : [];
-}
-
-/** The stack's random id, which labels everything it made; also what a killed run left behind. */
-function clusterId(resources: Resources): string | undefined {
-    return resources.find((r) => r.type === "random:index/randomId:RandomId")?.outputs?.hex as string | undefined;
-}
 
 async function sweep(id: string): Promise<void> {
     const docker = dockerEngine(process.env.DOCKER_HOST);
