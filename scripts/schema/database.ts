@@ -31,12 +31,14 @@ export function roleStatements(sql: string): string[] {
     });
 }
 
-/** Takes out what is granted to roles that the file does not make. */
+/** Takes out what is granted to roles that the file does not make, and the headings of what is empty then. */
 export function withoutServiceGrants(sql: string): string {
-    return sql.replace(
-        /^(?:GRANT|REVOKE) [^'$\n]* (?:TO|FROM) (?:citus_restore_point|citus_shard_\w+)(?: WITH GRANT OPTION)?;\n/gm,
-        "",
-    );
+    return sql
+        .replace(
+            /^(?:GRANT|REVOKE) [^'$\n]* (?:TO|FROM) (?:citus_restore_point|citus_shard_\w+)(?: WITH GRANT OPTION)?;\n/gm,
+            "",
+        )
+        .replace(/^--\n-- Name: [^\n]*; Type: ACL; [^\n]*\n--\n\n+(?=--\n-- |\\unrestrict )/gm, "");
 }
 
 /** Settings whose value is a list of names that PostgreSQL keeps in quotes. */
