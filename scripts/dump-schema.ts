@@ -44,7 +44,7 @@ function write(file: string, content: string): void {
         renameSync(fresh, file);
     } catch (error) {
         rmSync(fresh, { force: true });
-        throw new Error(`The file can't be written: ${(error as Error).message}`);
+        throw new Error(`${file} can't be written: ${(error as Error).message.replace(fresh, file)}`);
     }
 }
 

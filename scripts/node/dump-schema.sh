@@ -9,6 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 
 umask 077
+export PGCONNECT_TIMEOUT=20
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 

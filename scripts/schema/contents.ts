@@ -25,7 +25,10 @@ export function parseContents(text: string): Entry[] {
 export interface Parts {
     /** Before Citus' calls: whatever tables are made of, their keys and indexes, and who may do what. */
     readonly before: readonly Entry[];
-    /** Right after: they need both tables distributed, and make Citus take in local tables. */
+    /**
+     * Right after: they need both tables distributed, and make Citus take in local tables. With them the checks that are
+     * not valid yet, which Citus makes valid when it distributes their table.
+     */
     readonly foreignKeys: readonly Entry[];
     /**
      * Last: when Citus takes in a local table it makes a new one in its place, which loses comments, and views with their
@@ -39,7 +42,7 @@ export interface Parts {
 }
 
 const VIEW = /^(MATERIALIZED )?VIEW /;
-const FOREIGN_KEY = /^FK CONSTRAINT /;
+const FOREIGN_KEY = /^(FK|CHECK) CONSTRAINT /;
 const SECRET = /^USER MAPPING /;
 const LATE =
     /^(COMMENT|SECURITY LABEL|TRIGGER|EVENT TRIGGER|RULE|POLICY|ROW SECURITY|PUBLICATION|PUBLICATION TABLE|PUBLICATION TABLES IN SCHEMA|DEFAULT ACL) /;

@@ -77,7 +77,7 @@ export function assemble(pieces: Pieces): string {
         ...section("Distribution", citusCalls(pieces.catalog).join("\n")),
         "SET client_min_messages = warning;",
         "",
-        ...section("Foreign keys", body(pieces.foreignKeys)),
+        ...section("Foreign keys, and checks that are not valid yet", body(pieces.foreignKeys)),
         ...(pieces.catalog.triggers ? ["SET citus.enable_unsafe_triggers = on;", ""] : []),
         ...section("Views, comments, triggers, policies, default privileges", body(pieces.after)),
         ...section("Owners of views", owners(pieces.ownerless)),

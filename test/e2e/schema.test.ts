@@ -207,7 +207,7 @@ const shape = (stack: TestStack) =>
 const distributedObjects = (stack: TestStack) =>
     stack.sql(`
       SELECT i.type, i.identity, o.distribution_argument_index AS argument, o.force_delegation AS force
-        FROM pg_dist_object o, pg_identify_object(o.classid, o.objid, o.objsubid) i WHERE i.type <> 'database' AND i.identity <> 'citus_as_code' ORDER BY 1, 2`);
+        FROM pg_dist_object o, pg_identify_object(o.classid, o.objid, o.objsubid) i WHERE i.type <> 'database' AND i.identity NOT IN ('citus_as_code', 'citus_restore_point') ORDER BY 1, 2`);
 
 /** A worker's own tables and views, and a shard of each: owners, grants, keys, indexes, policies, triggers. */
 const onWorker = async (stack: TestStack) => {

@@ -205,6 +205,8 @@ const CONTENTS = `;
 ;	depends on: 1
 13; 2606 4 FK CONSTRAINT public vt to_other postgres
 ;	depends on: 1 10
+18; 2606 8 CHECK CONSTRAINT public vt later postgres
+;	depends on: 1
 14; 1418 5 USER MAPPING - USER MAPPING a SERVER s postgres
 15; 826 6 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES a
 `;
@@ -215,7 +217,7 @@ describe("arrange", () => {
     test("what views are made of, then foreign keys, then views with all that needs them", () => {
         const parts = arrange(parseContents(CONTENTS), catalog({ tables: [table("vt", 1)] }));
         assert.deepEqual(ids(parts.before), [9, 1, 2, 5, 10]);
-        assert.deepEqual(ids(parts.foreignKeys), [13]);
+        assert.deepEqual(ids(parts.foreignKeys), [13, 18]);
         assert.deepEqual(ids(parts.after), [3, 4, 6, 7, 8, 11, 12, 15]);
         assert.deepEqual(ids(parts.secret), [14]);
         assert.equal(parts.before[1]?.line, "1; 1259 17348 TABLE public vt postgres");
