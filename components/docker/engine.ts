@@ -31,7 +31,7 @@ export function dockerEngine(host?: string): Docker {
 }
 
 /** Files as a tar, readable by their owner only; for scripts that take them on standard input. */
-export async function archive(files: Readonly<Record<string, string>>): Promise<Buffer> {
+export async function archive(files: Readonly<Record<string, string | Buffer>>): Promise<Buffer> {
     const pack = tar.pack();
     for (const [name, content] of Object.entries(files)) pack.entry({ name, mode: 0o600 }, content);
     pack.finalize();

@@ -1,0 +1,88 @@
+/** One SQL file out of its parts. */
+import { createHash } from "node:crypto";
+import { citusCalls } from "./calls.ts";
+import type { Catalog, View } from "./catalog.ts";
+import { databaseStatements, roleStatements, withoutServiceGrants } from "./database.ts";
+
+/** What is to be joined; before, foreignKeys and after are pg_restore's scripts. */
+export interface Pieces {
+    readonly catalog: Catalog;
+    /** pg_dumpall's script. */
+    readonly roles: string;
+    readonly before: string;
+    readonly foreignKeys: string;
+    readonly after: string;
+    readonly ownerless: readonly View[];
+}
+
+/** A script's own objects, without its frame: settings that this file makes once, and psql's locks. */
+function body(script: string): string {
+    const lines = withoutServiceGrants(script).split("\n");
+    const start = lines.findIndex((line) => line.startsWith("-- Name: "));
+    const end = lines.findLastIndex((line) => /^-- PostgreSQL database dump complete/.test(line));
+    if (start < 0) return "";
+    return lines
+        .slice(start - 1, end < 0 ? undefined : end - 1)
+        .join("\n")
+        .replace(/\n\\unrestrict \S+\s*$/, "")
+        .trim();
+}
+
+const owners = (views: readonly View[]) =>
+    views
+        .filter(({ owner }) => owner !== "postgres")
+        .map(({ name, owner }) => `ALTER VIEW ${name} OWNER TO ${owner};`)
+        .join("\n");
+
+const section = (title: string, content: string) => (content === "" ? [] : [`-- == ${title}`, "", content, ""]);
+
+const HEADER = ({
+    catalog,
+}: Pieces) => `-- The shape of a Citus cluster without its rows, written by npm run dump-schema.
+-- Database ${JSON.stringify(catalog.database.name)}, PostgreSQL ${catalog.postgres}, Citus ${catalog.citus}.
+--
+-- Into a fresh, empty cluster:
+--
+--   npm run psql -- -v ON_ERROR_STOP=1 -f FILE
+--
+-- There are no passwords in it, neither of roles nor of user mappings and subscriptions, which are left out: set them anew.
+-- Materialized views are empty until they are refreshed.`;
+
+const SETTINGS = `SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+SET citus.enable_schema_based_sharding = off;
+SET citus.use_citus_managed_tables = off;
+SET citus.enable_local_reference_table_foreign_keys = on;`;
+
+/**
+ * The whole file. The same shape gives the same bytes: there is no time, no host, no id in it.
+ * psql runs no command of its own between \\restrict and its key, which is made of the content so that nothing inside can know it.
+ */
+export function assemble(pieces: Pieces): string {
+    const content = [
+        // Citus warns of views and functions that it takes along later
+        `${SETTINGS}\nSET client_min_messages = error;`,
+        "",
+        ...section("Roles", roleStatements(pieces.roles).join("\n")),
+        ...section("Objects with their keys, indexes and grants", body(pieces.before)),
+        ...section("Distribution", citusCalls(pieces.catalog).join("\n")),
+        "SET client_min_messages = warning;",
+        "",
+        ...section("Foreign keys, and checks that are not valid yet", body(pieces.foreignKeys)),
+        ...(pieces.catalog.triggers ? ["SET citus.enable_unsafe_triggers = on;", ""] : []),
+        ...section("Views, comments, triggers, policies, default privileges", body(pieces.after)),
+        ...section("Owners of views", owners(pieces.ownerless)),
+        ...section("The database itself", databaseStatements(pieces.catalog).join("\n")),
+    ].join("\n");
+    const key = createHash("sha256").update(content).digest("hex");
+    return [HEADER(pieces), "", `\\restrict ${key}`, "", content, `\\unrestrict ${key}`, ""].join("\n");
+}

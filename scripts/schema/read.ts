@@ -1,0 +1,69 @@
+/** Reads a running cluster's shape through the coordinator's container. */
+import type Docker from "dockerode";
+import { archive, type CommandResult, execute } from "../../components/docker/engine.ts";
+import { refusals } from "./calls.ts";
+import type { Catalog } from "./catalog.ts";
+import { arrange, parseContents } from "./contents.ts";
+import type { Pieces } from "./file.ts";
+
+const SCRIPT = "/usr/local/lib/citus-node/dump-schema.sh";
+
+/** What the script printed: a name and base64 a line, and a last line that says that it is whole. */
+function parts(result: CommandResult, names: readonly string[]): Record<string, Buffer> {
+    if (result.code === 126 || result.code === 127) {
+        throw new Error(
+            "The coordinator's image is older than this command: npm run pulumi -- up brings the new one, then try again.",
+        );
+    }
+    if (result.code !== 0) {
+        const said = result.stderr.trim().split("\n").join("\n  ");
+        throw new Error(`coordinator: the schema can't be read\n  ${said || `exit code ${result.code}`}`);
+    }
+    const found: Record<string, Buffer> = {};
+    for (const line of result.stdout.split("\n")) {
+        const [name, content] = line.split(" ");
+        if (name) found[name] = Buffer.from(content ?? "", "base64");
+    }
+    for (const name of [...names, "end"]) {
+        if (!found[name]) throw new Error(`coordinator: the schema did not arrive whole (${name} is missing)`);
+    }
+    return found;
+}
+
+/** @throws Error when something has a shape that SQL can't make again, naming it, or can't be read */
+export async function readShape(
+    docker: Docker,
+    container: string,
+    database: string,
+): Promise<Pieces & { readonly leftOut: readonly string[] }> {
+    const read = parts(await execute(docker, container, [SCRIPT, "read", database]), [
+        "catalog",
+        "roles",
+        "archive",
+        "contents",
+    ]);
+    const text = (name: string) => read[name]?.toString("utf8") ?? "";
+    const catalog = JSON.parse(text("catalog")) as Catalog;
+    const refused = refusals(catalog);
+    if (refused.length > 0) {
+        throw new Error(
+            `This cluster can't be dumped:\n  ${refused.join("\n  ")}\nDistribute by hash, or drop it, then try again. Nothing was written.`,
+        );
+    }
+    const { before, foreignKeys, after, ownerless, secret } = arrange(parseContents(text("contents")), catalog);
+    const lists = { before, foreignKeys, after };
+    const files: Record<string, string | Buffer> = { archive: read.archive ?? "" };
+    for (const [name, entries] of Object.entries(lists)) files[name] = entries.map(({ line }) => `${line}\n`).join("");
+    const names = Object.keys(lists);
+    const sql = parts(await execute(docker, container, [SCRIPT, "render", ...names], await archive(files)), names);
+    const script = (name: keyof typeof lists) => sql[name]?.toString("utf8") ?? "";
+    return {
+        catalog,
+        roles: text("roles"),
+        before: script("before"),
+        foreignKeys: script("foreignKeys"),
+        after: script("after"),
+        ownerless,
+        leftOut: secret.map(({ what }) => what),
+    };
+}
