@@ -7,9 +7,11 @@ WITH stanza AS (SELECT s FROM jsonb_array_elements(:'info'::jsonb) s),
      backup AS (
        SELECT b->>'type' AS type, extract(epoch FROM now()) - (b->'timestamp'->>'stop')::bigint AS age
          FROM stanza, jsonb_array_elements(s->'backup') b
-        -- backups of a database that was here before do not count
+        -- backups of a database that was here before do not count, nor those from before archiving was off for a while
         WHERE (b->'database'->>'id')::int = (SELECT max((d->>'id')::int) FROM jsonb_array_elements(s->'db') d)
-          AND NOT coalesce((b->>'error')::boolean, false) AND pg_temp.on_lineage(b, :timeline, :'history')),
+          AND NOT coalesce((b->>'error')::boolean, false)
+          AND (b->'timestamp'->>'start')::numeric >= (SELECT floor(extract(epoch FROM modification)) FROM pg_stat_file('/var/lib/citus/backup/checked'))
+          AND pg_temp.on_lineage(b, :timeline, :'history')),
      age AS (
        SELECT min(age) FILTER (WHERE type = 'full') AS "full", min(age) FILTER (WHERE type IN ('full', 'diff')) AS diff,
               min(age) AS incr FROM backup),

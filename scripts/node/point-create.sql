@@ -48,6 +48,7 @@ INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
         'citus', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus'),
         'bytes', pg_catalog.pg_database_size(current_database()),
         'lsn', l.lsn::text, 'firstSegment', pg_catalog.pg_walfile_name(l.lsn),
+        'archiveSince', (SELECT extract(epoch FROM modification) FROM pg_catalog.pg_stat_file('/var/lib/citus/backup/checked', true)),
         'history', pg_catalog.pg_read_file('pg_wal/' || left(pg_catalog.pg_walfile_name(l.lsn), 8) || '.history', true),
         'rows', (SELECT coalesce(jsonb_object_agg(t.name, t.rows), '{}') FROM (
             SELECT format('%I.%I', n.nspname, c.relname) AS name, sum(greatest(sc.reltuples, 0))::bigint AS rows
@@ -77,7 +78,7 @@ SELECT jsonb_build_object(
     'nodes', (SELECT jsonb_agg(jsonb_build_object(
                   'groupId', n.groupid, 'node', n.node, 'host', n.nodename, 'port', n.nodeport, 'holdsShards', n.shouldhaveshards,
                   'stanza', :'cluster'::text || '-' || n.node, 'timeline', ('x' || left(s.result, 8))::bit(32)::int,
-                  'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
+                  'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'archiveSince', b.facts->'archiveSince', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
                   'postgres', b.facts->>'postgres', 'citus', b.facts->>'citus',
                   'firstSegment', b.facts->>'firstSegment', 'lastSegment', s.result,
                   'placements', (SELECT count(*) FROM pg_dist_placement p WHERE p.groupid = n.groupid)) ORDER BY n.groupid)

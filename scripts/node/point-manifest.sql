@@ -1,4 +1,5 @@
--- The point with, for each node, the backup it is restored from: the newest that ended before the point. Fails, naming the
+-- The point with, for each node, the backup it is restored from: the newest that ended before the point and was made since
+-- archiving is on. Fails, naming the
 -- node, when there is none.
 \ir lineage.sql
 \set info `cat :'info_file'`
@@ -10,6 +11,8 @@ CREATE TEMP TABLE chosen AS
             FROM jsonb_array_elements(:'info'::jsonb) s, jsonb_array_elements(s->'backup') b, jsonb_array_elements(s->'db') d
            WHERE s->>'name' = n->>'stanza' AND d->>'id' = b->'database'->>'id' AND d->>'system-id' = n->>'systemIdentifier'
              AND NOT coalesce((b->>'error')::boolean, false) AND (b->'lsn'->>'stop')::pg_lsn <= (n->>'lsn')::pg_lsn
+             -- archiving was off before: there is a gap in the WAL
+             AND (b->'timestamp'->>'start')::numeric >= floor((n->>'archiveSince')::numeric)
              AND pg_temp.on_lineage(b, (n->>'timeline')::int, n->>'history')
            ORDER BY b->'timestamp'->>'stop' DESC LIMIT 1) AS backup
     FROM jsonb_array_elements(:'point'::jsonb->'nodes') n;
@@ -22,4 +25,4 @@ BEGIN
         RAISE EXCEPTION '% has no backup that is older than it', without;
     END IF;
 END $$;
-SELECT (:'point'::jsonb || jsonb_build_object('nodes', (SELECT jsonb_agg(facts || backup ORDER BY groupid) FROM chosen)))::text;
+SELECT (:'point'::jsonb || jsonb_build_object('nodes', (SELECT jsonb_agg((facts - 'archiveSince') || backup ORDER BY groupid) FROM chosen)))::text;

@@ -98,6 +98,9 @@ if archiving; then
     "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
     # twice in the background: a child of this process would be PostgreSQL's, which takes its death for a backend's
     ( "$here/schedule.sh" 9>&- & )
+else
+    # the WAL has a gap from here on: what is in the repository is of no use for what comes after it
+    rm -f "$backup_home/checked"
 fi
 # what was restored serves from now on, and is not put aside in silence any more
 rm -f "$home/restored"

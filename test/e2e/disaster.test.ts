@@ -186,6 +186,26 @@ test("retention expires what it should, and never the only restorable point", { 
     assert.equal(found.points[0]?.restorable, true, found.points[0]?.missing.join());
 });
 
+test("archiving off and on again: a point never rests on a backup from before the gap", {
+    timeout: 300_000,
+}, async () => {
+    await stack.up({ backup: false });
+    await trade(stack, 300);
+    for (const node of NODES) await onNode(stack, node, "psql", "-d", "postgres", "-c", "SELECT pg_switch_wal()");
+    const { points: kept } = await list(stack);
+    assert.equal(kept[0]?.restorable, true, "what the repository holds stays");
+    await stack.up({ backup: { restorePoint: "off", retention: 1 } });
+    const early = await script(stack, "coordinator", "restore-point.sh");
+    if (early.code === 0) assert.equal((await list(stack)).points[0]?.restorable, true, "published without a backup");
+    await until(
+        "a point on a new backup",
+        90,
+        async () => (await script(stack, "coordinator", "restore-point.sh")).code === 0,
+    );
+    const [newest] = (await list(stack)).points;
+    assert.equal(newest?.restorable, true, newest?.missing.join());
+});
+
 test("a node killed in the middle of a backup: the next one ends well", { timeout: 300_000 }, async () => {
     await stack.sql(
         "CREATE TABLE IF NOT EXISTS ballast AS SELECT i, repeat(md5(i::text), 30) AS t FROM generate_series(1, 200000) i",

@@ -389,6 +389,27 @@ test("what is no moment of the cluster is refused with the reason; a time is the
     assert.match(await refusal({ stack: "nowhere" }), /nowhere/);
 });
 
+test("another Citus in the image than in the point: refused before anything is touched", {
+    timeout: 300_000,
+}, async () => {
+    const base = "citus-test:other-citus";
+    const dockerfile = `FROM citusdata/citus:14.0.1-pg17\nUSER root\nRUN sed -i "s/^default_version.*/default_version = '13.2-1'/" "$(pg_config --sharedir)/extension/citus.control"\n`;
+    const built = await run("docker", ["build", "-q", "-t", base, "-"], { cwd: origin.dir, input: dockerfile });
+    assert.equal(built.code, 0, built.output);
+    const copy = await copyOf({}, { image: base });
+    try {
+        const ran = await copy.tryUp();
+        assert.notEqual(ran.code, 0);
+        assert.match(
+            ran.output.replace(/\s+/g, " "),
+            /has Citus 14\.0\.1, this stack's image 13\.2-1: restore with the same .*Nothing was touched/,
+        );
+    } finally {
+        await copy.destroy();
+        docker(["rmi", base]);
+    }
+});
+
 test("WAL that is missing and a backup that is gone: the point is listed as not restorable and refused, naming the node", {
     timeout: 300_000,
 }, async () => {
