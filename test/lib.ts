@@ -5,6 +5,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeF
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { type Access, connect, type Session } from "../components/citus/session.ts";
+import { type CommandResult, dockerEngine, execute } from "../components/docker/engine.ts";
+import type { RestorePoint, Stanza } from "../components/restore/points.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 
 export const ROOT = join(import.meta.dirname, "..");
@@ -62,6 +64,9 @@ export function collect(child: ChildProcess): Promise<Ran> {
     });
     return new Promise((resolve) => child.on("close", (code) => resolve({ code: code ?? -1, stdout, stderr, output })));
 }
+
+/** A restore point with whether it can be restored. */
+export type ListedPoint = RestorePoint & { readonly restorable: boolean; readonly missing: readonly string[] };
 
 /** One stack in its own copy of the project, with its own state. */
 export class TestStack {
@@ -211,6 +216,38 @@ export class TestStack {
     async closeSessions(): Promise<void> {
         for (const session of this.sessions.values()) await session.close().catch(() => undefined);
         this.sessions.clear();
+    }
+
+    /** Runs a command in a node's container. */
+    onNode(node: string, ...command: string[]): Promise<CommandResult> {
+        return execute(dockerEngine(), this.container(node), command);
+    }
+
+    /** Runs one of the node scripts. */
+    script(node: string, name: string, ...args: string[]): Promise<CommandResult> {
+        return this.onNode(node, `/usr/local/lib/citus-node/${name}`, ...args);
+    }
+
+    /** What `npm run backups` lists. */
+    async backups(): Promise<{ repository: string; points: ListedPoint[]; stanzas: Stanza[] }> {
+        const ran = await this.npm("backups", "--json");
+        if (ran.code !== 0) throw new Error(ran.output);
+        return JSON.parse(ran.stdout) as { repository: string; points: ListedPoint[]; stanzas: Stanza[] };
+    }
+
+    /** The network that carries only its nodes. */
+    nodeNetwork(): string {
+        const names = docker([
+            "network",
+            "ls",
+            "--filter",
+            `label=citus.cluster=citus-${this.name}`,
+            "--format",
+            "{{.Name}}",
+        ]);
+        const found = names.split("\n").find((name) => name.endsWith("-nodes"));
+        if (!found) throw new Error(`${this.name} has no node network`);
+        return found;
     }
 
     /** Full name of a node's container. */

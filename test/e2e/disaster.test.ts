@@ -2,13 +2,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { dockerEngine, execute } from "../../components/docker/engine.ts";
-import type { RestorePoint, Stanza } from "../../components/restore/points.ts";
 import { audit, Bank } from "../bank.ts";
 import { collect, docker, requireEngine, run, TestStack } from "../lib.ts";
 
 const ACCOUNTS = 200;
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
-type Listed = RestorePoint & { restorable: boolean; missing: string[] };
 
 let stack: TestStack;
 
@@ -20,20 +18,9 @@ async function until(what: string, seconds: number, holds: () => Promise<boolean
     throw new Error(`${what}: not within ${seconds} s`);
 }
 
-const onNode = (of: TestStack, node: string, ...command: string[]) =>
-    execute(dockerEngine(), of.container(node), command);
-const script = (of: TestStack, node: string, name: string, ...args: string[]) =>
-    onNode(of, node, `/usr/local/lib/citus-node/${name}`, ...args);
-
-async function list(of: TestStack): Promise<{ repository: string; points: Listed[]; stanzas: Stanza[] }> {
-    const ran = await of.npm("backups", "--json");
-    assert.equal(ran.code, 0, ran.output);
-    return JSON.parse(ran.stdout);
-}
-
 /** Takes a point and returns its name. */
 async function point(of: TestStack): Promise<string> {
-    const taken = await script(of, "coordinator", "restore-point.sh");
+    const taken = await of.script("coordinator", "restore-point.sh");
     assert.equal(taken.code, 0, taken.stderr);
     return taken.stdout.trim();
 }
@@ -86,11 +73,11 @@ test("a new cluster makes its first backups by itself, one a node, also when its
 }, async () => {
     docker(["restart", stack.container("worker-1")]);
     await until("a full backup of each node", 150, async () => {
-        const { stanzas } = await list(stack);
+        const { stanzas } = await stack.backups();
         return stanzas.length === 3 && stanzas.every((s) => s.backup.length >= 1);
     });
     await pause(8000);
-    for (const stanza of (await list(stack)).stanzas)
+    for (const stanza of (await stack.backups()).stanzas)
         assert.equal(stanza.backup.length, 1, `${stanza.name} was backed up twice`);
 });
 
@@ -111,12 +98,12 @@ test("all volumes lost: the same stack, told to restore, comes back under its ow
     assert.match(ran.output, new RegExp(`restored coordinator, worker-1, worker-2 to ${name}`));
     assert.equal(await ledger(stack), wanted);
     await healthy(stack);
-    const { points } = await list(stack);
+    const { points } = await stack.backups();
     assert.ok(points.filter((p) => p.restorable).length >= 1);
     // it is on a timeline of its own now, and goes on from there
     await trade(stack, 500);
     const next = await point(stack);
-    assert.ok((await list(stack)).points.find((p) => p.name === next)?.nodes.every((node) => node.timeline === 2));
+    assert.ok((await stack.backups()).points.find((p) => p.name === next)?.nodes.every((node) => node.timeline === 2));
 });
 
 test("one worker's volume lost: the whole cluster goes to its last point, and only when replacing the others was said", {
@@ -136,7 +123,7 @@ test("one worker's volume lost: the whole cluster goes to its last point, and on
     assert.equal(await ledger(stack), wanted);
     await healthy(stack);
     // what was replaced is put aside, not destroyed
-    assert.equal((await onNode(stack, "worker-2", "test", "-d", "/var/lib/citus/pgdata.before-restore")).code, 0);
+    assert.equal((await stack.onNode("worker-2", "test", "-d", "/var/lib/citus/pgdata.before-restore")).code, 0);
     // taking the request away changes nothing
     await stack.up({ restoreFrom: undefined });
     assert.equal(await ledger(stack), wanted);
@@ -144,7 +131,7 @@ test("one worker's volume lost: the whole cluster goes to its last point, and on
 
 test("rebuilding one worker alone needs an option that names what it costs", { timeout: 300_000 }, async () => {
     await trade(stack, 500);
-    for (const node of NODES) await onNode(stack, node, "psql", "-d", "postgres", "-c", "SELECT pg_switch_wal()");
+    for (const node of NODES) await stack.onNode(node, "psql", "-d", "postgres", "-c", "SELECT pg_switch_wal()");
     await pause(3000);
     const before = await ledger(stack);
     await lose(stack, "worker-2");
@@ -164,11 +151,11 @@ test("rebuilding one worker alone needs an option that names what it costs", { t
 test("retention expires what it should, and never the only restorable point", { timeout: 300_000 }, async () => {
     assert.equal((await stack.npm("backup", "full")).code, 0);
     const last = await point(stack);
-    const needed = (await list(stack)).points.find((p) => p.name === last)?.nodes.map((node) => node.label) ?? [];
+    const needed = (await stack.backups()).points.find((p) => p.name === last)?.nodes.map((node) => node.label) ?? [];
     // one full backup is kept; without a newer point this one must not push out what the last point rests on
     const full = await stack.npm("backup", "full", "--no-point");
     assert.equal(full.code, 0, full.output);
-    let found = await list(stack);
+    let found = await stack.backups();
     assert.equal(found.points.find((p) => p.name === last)?.restorable, true);
     for (const label of needed)
         assert.ok(
@@ -178,7 +165,7 @@ test("retention expires what it should, and never the only restorable point", { 
     const next = await point(stack);
     assert.equal((await stack.npm("backup", "full")).code, 0);
     assert.equal((await stack.npm("backup", "full")).code, 0);
-    found = await list(stack);
+    found = await stack.backups();
     for (const label of needed)
         assert.ok(!found.stanzas.some((s) => s.backup.some((b) => b.label === label)), `${label} is still there`);
     assert.equal(found.points.find((p) => p.name === last)?.restorable ?? false, false);
@@ -191,18 +178,19 @@ test("archiving off and on again: a point never rests on a backup from before th
 }, async () => {
     await stack.up({ backup: false });
     await trade(stack, 300);
-    for (const node of NODES) await onNode(stack, node, "psql", "-d", "postgres", "-c", "SELECT pg_switch_wal()");
-    const { points: kept } = await list(stack);
+    for (const node of NODES) await stack.onNode(node, "psql", "-d", "postgres", "-c", "SELECT pg_switch_wal()");
+    const { points: kept } = await stack.backups();
     assert.equal(kept[0]?.restorable, true, "what the repository holds stays");
     await stack.up({ backup: { restorePoint: "off", retention: 1 } });
-    const early = await script(stack, "coordinator", "restore-point.sh");
-    if (early.code === 0) assert.equal((await list(stack)).points[0]?.restorable, true, "published without a backup");
+    const early = await stack.script("coordinator", "restore-point.sh");
+    if (early.code === 0)
+        assert.equal((await stack.backups()).points[0]?.restorable, true, "published without a backup");
     await until(
         "a point on a new backup",
         90,
-        async () => (await script(stack, "coordinator", "restore-point.sh")).code === 0,
+        async () => (await stack.script("coordinator", "restore-point.sh")).code === 0,
     );
-    const [newest] = (await list(stack)).points;
+    const [newest] = (await stack.backups()).points;
     assert.equal(newest?.restorable, true, newest?.missing.join());
 });
 
@@ -224,15 +212,14 @@ test("a node killed in the middle of a backup: the next one ends well", { timeou
     const again = await stack.npm("backup", "full");
     assert.equal(again.code, 0, again.output);
     await stack.sql("DROP TABLE ballast");
-    assert.equal((await list(stack)).points[0]?.restorable, true);
+    assert.equal((await stack.backups()).points[0]?.restorable, true);
 });
 
 test("nodes killed in the middle of points: none that is half made is listed", { timeout: 300_000 }, async () => {
     for (const [i, wait] of [0, 60, 120, 200, 300].entries()) {
-        const before = (await list(stack)).points.map((p) => p.name);
+        const before = (await stack.backups()).points.map((p) => p.name);
         const node = i % 2 === 0 ? "worker-1" : "worker-2";
-        const taking = onNode(
-            stack,
+        const taking = stack.onNode(
             "coordinator",
             "env",
             "CITUS_ARCHIVE_WITHIN=10",
@@ -244,7 +231,7 @@ test("nodes killed in the middle of points: none that is half made is listed", {
         docker(["start", stack.container(node)]);
         await stack.closeSessions();
         await stack.session(node);
-        const fresh = (await list(stack)).points.filter((p) => !before.includes(p.name));
+        const fresh = (await stack.backups()).points.filter((p) => !before.includes(p.name));
         if (taken.code === 0)
             assert.deepEqual(
                 fresh.map((p) => [p.name, p.restorable]),
@@ -252,7 +239,7 @@ test("nodes killed in the middle of points: none that is half made is listed", {
             );
         else assert.deepEqual(fresh, [], `listed although: ${taken.stderr}`);
     }
-    await until("points again", 60, async () => (await script(stack, "coordinator", "restore-point.sh")).code === 0);
+    await until("points again", 60, async () => (await stack.script("coordinator", "restore-point.sh")).code === 0);
 });
 
 test("a restore that is killed, node or run: the next up ends it well, and no server ran on half of it", {
@@ -318,13 +305,12 @@ test("a repository that can't be written: status and up say so with the reason, 
 }, async () => {
     const repository = "/var/lib/citus-backups/archive";
     assert.equal(
-        (await onNode(stack, "worker-1", "bash", "-c", `chmod -R a-w ${repository}/citus-${stack.name}-worker-1`)).code,
+        (await stack.onNode("worker-1", "bash", "-c", `chmod -R a-w ${repository}/citus-${stack.name}-worker-1`)).code,
         0,
     );
     try {
         for (let i = 0; i < 2; i++)
-            await onNode(
-                stack,
+            await stack.onNode(
                 "worker-1",
                 "psql",
                 "-d",
@@ -342,8 +328,7 @@ test("a repository that can't be written: status and up say so with the reason, 
         });
         const up = await stack.up({}, ["--expect-no-changes"]);
         assert.match(up.output, /worker-1's archive fails, .*Permission denied/);
-        const failed = await onNode(
-            stack,
+        const failed = await stack.onNode(
             "coordinator",
             "env",
             "CITUS_ARCHIVE_WITHIN=10",
@@ -352,7 +337,7 @@ test("a repository that can't be written: status and up say so with the reason, 
         assert.notEqual(failed.code, 0);
         assert.match(failed.stderr, /worker-1: segment [0-9A-F]{24} is not in the repository after \d+ s/);
     } finally {
-        await onNode(stack, "worker-1", "bash", "-c", `chmod -R u+w ${repository}/citus-${stack.name}-worker-1`);
+        await stack.onNode("worker-1", "bash", "-c", `chmod -R u+w ${repository}/citus-${stack.name}-worker-1`);
     }
     await until("health", 120, async () => (await stack.npm("status")).code === 0);
     await point(stack);
@@ -363,16 +348,16 @@ test("npm run down --keep-backups leaves the repository and nothing else; the ne
 }, async () => {
     const wanted = await ledger(stack);
     const name = await point(stack);
-    const { repository } = await list(stack);
+    const { repository } = await stack.backups();
     await stack.closeSessions();
     const down = await stack.npm("down", "--keep-backups", "--yes");
     assert.equal(down.code, 0, down.output);
     assert.deepEqual(stack.leftovers(), [repository]);
-    assert.equal((await list(stack)).points[0]?.name, name);
+    assert.equal((await stack.backups()).points[0]?.name, name);
     await stack.up({ restoreFrom: { point: "latest" } });
     assert.equal(await ledger(stack), wanted);
     await healthy(stack);
-    assert.equal((await list(stack)).repository, repository);
+    assert.equal((await stack.backups()).repository, repository);
 });
 
 test("an encrypted repository: nothing readable in it, the passphrase nowhere to be seen, and no restore without it", {
@@ -394,10 +379,9 @@ test("an encrypted repository: nothing readable in it, the passphrase nowhere to
         await secret.sql("INSERT INTO t SELECT i, 'plaintextmarker' FROM generate_series(1, 1000) i");
         const backup = await secret.npm("backup", "full");
         assert.equal(backup.code, 0, backup.output);
-        const { points } = await list(secret);
+        const { points } = await secret.backups();
         assert.equal(points[0]?.restorable, true, points[0]?.missing.join());
-        const grep = await onNode(
-            secret,
+        const grep = await secret.onNode(
             "coordinator",
             "grep",
             "-rlE",
@@ -406,7 +390,7 @@ test("an encrypted repository: nothing readable in it, the passphrase nowhere to
         );
         assert.equal(grep.stdout, "", "readable");
         const inspected = docker(["inspect", secret.container("coordinator"), secret.container("worker-1")]);
-        const shown = await onNode(secret, "worker-1", "bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
+        const shown = await secret.onNode("worker-1", "bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
         const exported = await secret.pulumi(["stack", "export"]);
         const logs = await run("docker", ["logs", secret.container("coordinator")], { cwd: secret.dir });
         for (const text of [up.output, backup.output, inspected, shown.stdout, exported.output, logs.output])
@@ -457,7 +441,7 @@ test("a full repository: the cluster goes on, and status and backup say why", { 
     try {
         await small.up();
         const container = small.container("coordinator");
-        const { repository } = await list(small);
+        const { repository } = await small.backups();
         await small.closeSessions();
         // the same volume with little room
         docker(["stop", container]);

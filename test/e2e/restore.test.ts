@@ -5,19 +5,15 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
-import { dockerEngine, execute } from "../../components/docker/engine.ts";
-import type { RestorePoint } from "../../components/restore/points.ts";
 import { audit, Bank } from "../bank.ts";
-import { docker, requireEngine, run, TestStack } from "../lib.ts";
+import { docker, type ListedPoint, requireEngine, run, TestStack } from "../lib.ts";
 
 const ACCOUNTS = 400;
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
 
 let origin: TestStack;
-let points: Listed[] = [];
+let points: ListedPoint[] = [];
 const connectionsOfCopies = new Set<string>();
-
-type Listed = RestorePoint & { restorable: boolean; missing: string[] };
 
 /** The order of everything that is chosen by chance here; E2E_SEED repeats a run. */
 const seed = Number(process.env.E2E_SEED ?? randomInt(1_000_000));
@@ -29,17 +25,7 @@ const chance = (below: number) => {
     return state % below;
 };
 
-async function listPoints(stack: TestStack): Promise<Listed[]> {
-    const ran = await stack.npm("backups", "--json");
-    assert.equal(ran.code, 0, ran.output);
-    return (JSON.parse(ran.stdout) as { points: Listed[] }).points;
-}
-
-const onNode = (stack: TestStack, node: string, ...command: string[]) =>
-    execute(dockerEngine(), stack.container(node), command);
-
-const script = (stack: TestStack, node: string, name: string, ...args: string[]) =>
-    onNode(stack, node, `/usr/local/lib/citus-node/${name}`, ...args);
+const listPoints = async (stack: TestStack) => (await stack.backups()).points;
 
 /** Containers of a cluster are put on the origin's own node network the moment they are there. */
 function onOriginsNetwork(copy: TestStack): {
@@ -47,17 +33,7 @@ function onOriginsNetwork(copy: TestStack): {
     addresses: Set<string>;
     refused: () => number;
 } {
-    const network = docker([
-        "network",
-        "ls",
-        "--filter",
-        `label=citus.cluster=citus-${origin.name}`,
-        "--format",
-        "{{.Name}}",
-    ])
-        .split("\n")
-        .find((name) => name.endsWith("-nodes"));
-    assert.ok(network);
+    const network = origin.nodeNetwork();
     const addresses = new Set<string>();
     const connected = new Set<string>();
     let isolated = 0;
@@ -169,7 +145,7 @@ test("points while money moves through coordinator and workers and backups run: 
         const ran = await origin.npm("backup", type);
         assert.equal(ran.code, 0, ran.output);
         for (let i = 0; i < 2; i++) {
-            const point = await script(origin, "coordinator", "restore-point.sh");
+            const point = await origin.script("coordinator", "restore-point.sh");
             assert.equal(point.code, 0, point.stderr);
         }
     }
@@ -195,8 +171,8 @@ test("restored to three points chosen by chance, on the origin's own network: bo
     timeout: 900_000,
 }, async () => {
     const candidates = points.slice(0, -1);
-    const chosen = new Set<Listed>();
-    while (chosen.size < 3) chosen.add(candidates[chance(candidates.length)] as Listed);
+    const chosen = new Set<ListedPoint>();
+    while (chosen.size < 3) chosen.add(candidates[chance(candidates.length)] as ListedPoint);
     // the origin serves all along
     const bank = new Bank(ACCOUNTS);
     bank.start([{ name: "coordinator", access: await origin.access() }]);
@@ -260,16 +236,7 @@ async function logOf(stack: TestStack, node: string): Promise<string> {
 }
 
 test("the log would have shown it: one connection from a copy's place is there", async () => {
-    const network = docker([
-        "network",
-        "ls",
-        "--filter",
-        `label=citus.cluster=citus-${origin.name}`,
-        "--format",
-        "{{.Name}}",
-    ])
-        .split("\n")
-        .find((name) => name.endsWith("-nodes")) as string;
+    const network = origin.nodeNetwork();
     const image = docker(["inspect", "--format", "{{.Image}}", origin.container("coordinator")]).trim();
     const address = docker([
         "run",
@@ -286,7 +253,7 @@ test("the log would have shown it: one connection from a copy's place is there",
 });
 
 test("the origin's own restore still reaches its newest point", { timeout: 300_000 }, async () => {
-    const taken = await script(origin, "coordinator", "restore-point.sh");
+    const taken = await origin.script("coordinator", "restore-point.sh");
     assert.equal(taken.code, 0, taken.stderr);
     const [before] = await origin.sql<{ n: string }>("SELECT count(*)::text AS n FROM ledger");
     const copy = await copyOf({ point: taken.stdout.trim() });
@@ -328,7 +295,7 @@ test("a transaction prepared on a worker is committed in the copy when the coord
     await origin.sql("INSERT INTO pg_dist_transaction (groupid, gid) VALUES ($1, 'citus_0_4242_900001_1')", [
         shard.groupId,
     ]);
-    const point = await script(origin, "coordinator", "restore-point.sh");
+    const point = await origin.script("coordinator", "restore-point.sh");
     assert.equal(point.code, 0, point.stderr);
     const copy = await copyOf({ point: point.stdout.trim() });
     try {
@@ -363,7 +330,7 @@ test("what is no moment of the cluster is refused with the reason; a time is the
         assert.ok(output.includes("Nothing was changed"), output);
     }
     const sorted = [...points].sort((a, b) => (a.time < b.time ? -1 : 1));
-    const wanted = sorted[3] as Listed;
+    const wanted = sorted[3] as ListedPoint;
     const moment = new Date(Date.parse(wanted.time) + 1).toISOString();
     const copy = await copyOf({ point: moment });
     try {
@@ -413,12 +380,11 @@ test("another Citus in the image than in the point: refused before anything is t
 test("WAL that is missing and a backup that is gone: the point is listed as not restorable and refused, naming the node", {
     timeout: 300_000,
 }, async () => {
-    const point = points.at(2) as Listed;
+    const point = points.at(2) as ListedPoint;
     const node = point.nodes.find((n) => n.node === "worker-2");
     assert.ok(node);
     const segment = node.lastSegment;
-    const moved = await onNode(
-        origin,
+    const moved = await origin.onNode(
         "coordinator",
         "bash",
         "-c",
@@ -437,8 +403,7 @@ test("WAL that is missing and a backup that is gone: the point is listed as not 
             new RegExp(`can't be restored: worker-2: WAL is missing .*${segment}.*Nothing was touched`),
         );
     } finally {
-        await onNode(
-            origin,
+        await origin.onNode(
             "coordinator",
             "bash",
             "-c",
@@ -452,7 +417,7 @@ test("a point that can't be taken is refused, naming the node, and is never list
     const before = (await listPoints(origin)).map((p) => p.name);
     docker(["stop", origin.container("worker-2")]);
     try {
-        const down = await script(origin, "coordinator", "restore-point.sh");
+        const down = await origin.script("coordinator", "restore-point.sh");
         assert.notEqual(down.code, 0);
         assert.match(down.stderr, /no restore point: .*worker-2/);
         const backup = await origin.npm("backup", "incr");
@@ -469,7 +434,7 @@ test("a point that can't be taken is refused, naming the node, and is never list
     await holder.query("BEGIN");
     await holder.query("LOCK TABLE pg_dist_transaction IN ACCESS EXCLUSIVE MODE");
     const began = Date.now();
-    const locked = await script(origin, "coordinator", "restore-point.sh");
+    const locked = await origin.script("coordinator", "restore-point.sh");
     const took = Date.now() - began;
     await holder.query("ROLLBACK");
     assert.notEqual(locked.code, 0);
