@@ -68,7 +68,7 @@ export function renderPgbackrestConf(
         renderRepositoryConf(repository, [
             `repo1-retention-full=${backup.retention}`,
             "compress-type=zst",
-            `process-max=${Math.max(1, Math.min(4, Math.floor(node.cores / 2)))}`,
+            `process-max=${Math.max(2, Math.min(4, Math.floor(node.cores / 2)))}`,
             "start-fast=y",
             "delta=y",
             // a burst of WAL is sent by several processes; nothing is ever dropped (archive-push-queue-max stays unset)

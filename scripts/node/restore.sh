@@ -37,7 +37,7 @@ begin() { # plan
     if [ -d "$pgdata" ]; then
         state=database
         # put in place by this very plan before it was interrupted
-        if [ "$(cat "$home/restored" 2> /dev/null || true)" = "$1" ]; then
+        if [ "$(cat "$home/restored-plan" 2> /dev/null || true)" = "$1" ]; then
             printf 'state=restored\n'
             return
         fi
@@ -170,7 +170,9 @@ CONF
         rm -rf "$name"
         mv -T "$pgdata" "$name"
     fi
-    printf '%s\n' "$1" > "$home/restored"
+    # the one mark goes when a server starts on it, the other when the whole cluster is proved well
+    printf '%s\n' "$1" > "$home/restored-plan"
+    touch "$home/restored"
     mv -T "$making" "$pgdata"
     mv "$home/system-identifier.new" "$home/system-identifier"
     rm -rf "$work"

@@ -65,7 +65,7 @@ describe("pgbackrest.conf", () => {
             "log-level-stderr=warn",
             "repo1-retention-full=2",
             "compress-type=zst",
-            "process-max=1",
+            "process-max=2",
             "start-fast=y",
             "delta=y",
             "archive-async=y",
@@ -127,9 +127,9 @@ describe("pgbackrest.conf", () => {
     });
 
     for (const [cores, processes] of [
-        [1, 1],
-        [2, 1],
-        [3, 1],
+        [1, 2],
+        [2, 2],
+        [3, 2],
         [4, 2],
         [7, 3],
         [8, 4],

@@ -10,6 +10,7 @@ import {
 import { connect, type Session } from "../../citus/session.ts";
 import { dockerEngine, execute } from "../../docker/engine.ts";
 import type { RestorePoint } from "../../restore/points.ts";
+import { NODE_HOME } from "../../settings.ts";
 import type { RecoveredInputs } from "../recovered.ts";
 import { note, progress, warn } from "./engine.ts";
 
@@ -93,8 +94,15 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
     }
 }
 
+/** From here on the same request would be another restore, and not this one gone on with. */
+async function accept(inputs: RecoveredInputs): Promise<void> {
+    const docker = dockerEngine(inputs.dockerHost);
+    for (const node of inputs.nodes) await execute(docker, node.container, ["rm", "-f", `${NODE_HOME}/restored-plan`]);
+}
+
 async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {
     await prove(inputs);
+    await accept(inputs);
     if (inputs.backups) await firstBackup(inputs);
     return inputs;
 }

@@ -33,14 +33,7 @@ async function makePlan(inputs: RestoreInputs): Promise<RestorePlan> {
         if (error instanceof RepositoryError) throw refused([error.message]);
         throw error;
     });
-    const planned = planRestore(
-        {
-            ...inputs.request,
-            database: inputs.database,
-            nodes: inputs.nodes,
-        },
-        contents,
-    );
+    const planned = planRestore({ ...inputs.request, database: inputs.database, nodes: inputs.nodes }, contents);
     if ("refusals" in planned) throw refused(planned.refusals);
     return planned.plan;
 }
@@ -152,7 +145,7 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
         if (error instanceof HoldsData) throw holdsData(error.nodes, plan);
         throw error;
     });
-    const target = !plan.toTheEnd ? `${plan.point.name} of ${plan.point.time}` : "the end of its archive";
+    const target = plan.toTheEnd ? "the end of its archive" : `${plan.point.name} of ${plan.point.time}`;
     const names = plan.restored.map((node) => node.name);
     note(
         inputs.self,
