@@ -598,7 +598,7 @@ function restoreChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
             );
         if (from.stack !== undefined || from.repository !== undefined)
             wrong("onlyWorker", "only works in place - take restoreFrom.stack and restoreFrom.repository away");
-        if (from.point !== undefined && from.point !== "latest")
+        if (from.point !== undefined && String(from.point).trim() !== "latest")
             wrong(
                 "onlyWorker",
                 `goes to the end of its archive, got the point ${shown(from.point)} as well - keep one`,

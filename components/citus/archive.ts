@@ -135,7 +135,7 @@ export function archiveProblems(health: ArchiveHealth): string[] {
             ...(node.failing === undefined
                 ? []
                 : [
-                      `${node.node}'s archive fails, ${node.waiting === 1 ? "1 segment" : `${node.waiting} segments`} (${node.waiting * 16} MB) wait on its disk: ${node.failing}`,
+                      `${node.node}'s archive fails, ${node.waiting === 1 ? "1 segment (16 MB) waits" : `${node.waiting} segments (${node.waiting * 16} MB) wait`} on its disk: ${node.failing}`,
                   ]),
             ...(node.backupError === undefined ? [] : [`${node.node}'s last backup failed: ${node.backupError}`]),
         ]),

@@ -189,7 +189,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
             const backups = origin.getOutput("backups").apply((output: BackupsOutput | undefined) => {
                 if (output) return output;
                 throw new pulumi.RunError(
-                    `citus:restoreFrom.stack: stack ${from.stack} has no backups (it is not up, or citus:backup is off there). ` +
+                    `citus:restoreFrom.stack: stack ${from.stack} has no backups (it is not up). ` +
                         "Nothing was changed. When only its repository is left, name that: citus:restoreFrom.repository",
                 );
             });

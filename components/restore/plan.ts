@@ -75,73 +75,92 @@ export function repositoryTrouble(contents: Contents): string[] {
 }
 
 /** The plan, or every reason why there is none. Nothing is touched before there is a plan. */
-export function planRestore(
-    request: RestoreRequest,
-    contents: Contents,
-): { plan: RestorePlan } | { refusals: readonly string[] } {
+export function planRestore(request: RestoreRequest, contents: Contents): Planned {
     const trouble = repositoryTrouble(contents);
     if (trouble.length > 0) return { refusals: trouble };
     const found = clusterOf(request, contents);
     if ("refusal" in found) return { refusals: [found.refusal] };
     const own: Contents = { ...contents, points: contents.points.filter((p) => p.cluster === found.cluster) };
-    const choice = choosePoint(request.point, own);
-    if ("refusal" in choice) return { refusals: [choice.refusal] };
-    const { point } = choice;
+    return request.onlyWorker === undefined
+        ? planCluster(request, own)
+        : planRebuild({ ...request, onlyWorker: request.onlyWorker }, own);
+}
 
-    const refusals: string[] = [];
-    const workers = point.nodes.filter((node) => node.groupId !== 0).sort((a, b) => a.groupId - b.groupId);
-    const targets = request.nodes.filter((node) => node.role === "worker");
-    if (request.onlyWorker === undefined && workers.length !== targets.length) {
-        refusals.push(
-            `${point.name} has ${count(workers.length)} (${workers.map((w) => `${w.node} is group ${w.groupId}`).join(", ") || "none"}), this stack has ${targets.length}: ` +
-                `set citus:workers to ${workers.length}; it can grow or shrink when it is restored`,
-        );
-    }
+type Planned = { readonly plan: RestorePlan } | { readonly refusals: readonly string[] };
+
+/** What keeps any node of a point from running in this stack. */
+function misfits(request: RestoreRequest, contents: Contents, point: RestorePoint): string[] {
+    const { versions } = contents;
+    const why: string[] = [];
     if (point.database !== request.database) {
-        refusals.push(
+        why.push(
             `${point.name} has the database ${point.database}, this stack ${request.database}: set citus:database to ${point.database}`,
         );
     }
-    const { versions } = contents;
     if (versions && minor(versions.citus) !== minor(point.citus)) {
-        refusals.push(
+        why.push(
             `${point.name} has Citus ${point.citus}, this stack's image ${versions.citus}: restore with the same (citus:citusVersion ${point.citus}), upgrade afterwards`,
         );
     }
     if (versions && major(versions.postgres) !== major(point.postgres)) {
-        refusals.push(
+        why.push(
             `${point.name} has PostgreSQL ${point.postgres}, this stack's image ${versions.postgres}: restore with the same, upgrade afterwards`,
         );
     }
-    if (refusals.length > 0) return { refusals };
+    return why;
+}
 
-    const rest = {
-        point,
-        ...(choice.before === undefined ? {} : { before: choice.before }),
-        ...(choice.passedOver === undefined ? {} : { passedOver: choice.passedOver }),
-    };
-    if (request.onlyWorker !== undefined) {
-        const target = targets.find((node) => node.name === request.onlyWorker);
-        // by its name only: its stanza has no other
-        const from = workers.find((node) => node.node === request.onlyWorker);
-        if (!target) {
-            const names = targets.map((t) => t.name).join(", ");
-            return { refusals: [`there is no ${request.onlyWorker}; this stack has ${names || "no worker"}`] };
-        }
-        if (!from)
-            return { refusals: [`${point.name} has no ${request.onlyWorker}, so there is nothing to rebuild it from`] };
-        const only = [{ ...target, from }];
-        return { plan: { ...rest, nodes: only, restored: only, toTheEnd: true } };
+/** One worker to the end of its archive: known by its name, for its stanza has no other. What the other nodes have does not matter. */
+function planRebuild(request: RestoreRequest & { readonly onlyWorker: string }, contents: Contents): Planned {
+    const name = request.onlyWorker;
+    const targets = request.nodes.filter((node) => node.role === "worker");
+    const target = targets.find((node) => node.name === name);
+    if (!target) {
+        return {
+            refusals: [`there is no ${name}; this stack has ${targets.map((t) => t.name).join(", ") || "no worker"}`],
+        };
     }
+    const found = [...contents.points]
+        .sort((a, b) => (a.time < b.time ? 1 : -1))
+        .flatMap((point) => point.nodes.map((from) => ({ point, from })))
+        .find(({ from }) => from.node === name);
+    if (!found) return { refusals: [`no restore point has ${name}, so it is not known what to rebuild it from`] };
+    const { point, from } = found;
+    const refusals = misfits(request, contents, point);
+    if (refusals.length > 0) return { refusals };
+    const only = [{ ...target, from }];
+    return { plan: { point, nodes: only, restored: only, toTheEnd: true } };
+}
+
+function planCluster(request: RestoreRequest, contents: Contents): Planned {
+    const choice = choosePoint(request.point, contents);
+    if ("refusal" in choice) return { refusals: [choice.refusal] };
+    const { point } = choice;
+    const workers = point.nodes.filter((node) => node.groupId !== 0).sort((a, b) => a.groupId - b.groupId);
+    const targets = request.nodes.filter((node) => node.role === "worker");
+    const refusals = misfits(request, contents, point);
+    if (workers.length !== targets.length) {
+        refusals.unshift(
+            `${point.name} has ${count(workers.length)} (${workers.map((w) => `${w.node} is group ${w.groupId}`).join(", ") || "none"}), this stack has ${targets.length}: ` +
+                `set citus:workers to ${workers.length}; it can grow or shrink when it is restored`,
+        );
+    }
+    if (refusals.length > 0) return { refusals };
     const coordinator = request.nodes.find((node) => node.role === "coordinator");
     const from = point.nodes.find((node) => node.groupId === 0);
     if (!coordinator || !from) return { refusals: [`${point.name} has no coordinator`] };
-    const nodes: PlannedNode[] = [
-        { ...coordinator, from },
-        // the same worker where it still has its name, so that a restore in place changes no volume's owner
-        ...pair(targets, workers),
-    ];
-    return { plan: { ...rest, nodes, restored: nodes, toTheEnd: false } };
+    // the same worker where it still has its name, so that a restore in place changes no volume's owner
+    const nodes: PlannedNode[] = [{ ...coordinator, from }, ...pair(targets, workers)];
+    return {
+        plan: {
+            point,
+            ...(choice.before === undefined ? {} : { before: choice.before }),
+            ...(choice.passedOver === undefined ? {} : { passedOver: choice.passedOver }),
+            nodes,
+            restored: nodes,
+            toTheEnd: false,
+        },
+    };
 }
 
 /** Each target with a group: by name where names agree for all, by order otherwise. */

@@ -41,8 +41,8 @@ begin() { # plan
             printf 'state=restored\n'
             return
         fi
-        # no server ever ran on what an interrupted restore left
-        if [ -e "$home/restored" ] || [ -e "$home/restoring" ]; then state=unfinished; fi
+        # put in place by another restore that was interrupted: no server ever ran on it
+        if [ -e "$home/restored" ]; then state=unfinished; fi
     fi
     # nothing of it runs any more: the volume is this process's own
     rm -rf "$work" "$making" "$home/pgdata.making"
@@ -126,7 +126,7 @@ recover() {
         [ ! -s "$log" ] || ! grep -q 'FATAL' "$log" || break
     done
     until [ "$(boot_query -d postgres -c 'SELECT pg_is_in_recovery()' 2> /dev/null || true)" = f ]; do
-        kill -0 "$pid" 2> /dev/null || die 23 "it did not reach $point: $(grep -E 'FATAL|PANIC|ERROR' "$log" | grep -v 'is starting up' | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\): */\1: /' | paste -sd ' ' -)"
+        kill -0 "$pid" 2> /dev/null || die 23 "it did not reach $([ "$mode" = end ] && echo "the end of its archive" || echo "$point"): $(grep -E 'FATAL|PANIC|ERROR' "$log" | grep -v 'is starting up' | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\): */\1: /' | paste -sd ' ' -)"
         sleep 0.2
     done
     if [ "$mode" = point ]; then
@@ -170,7 +170,7 @@ CONF
         rm -rf "$name"
         mv -T "$pgdata" "$name"
     fi
-    # the one mark goes when a server starts on it, the other when the whole cluster is proved well
+    # the one mark goes when a server starts on it, the other when Pulumi has written the restore down
     printf '%s\n' "$1" > "$home/restored-plan"
     touch "$home/restored"
     mv -T "$making" "$pgdata"

@@ -445,7 +445,7 @@ describe("archiveProblems", () => {
 
     test("one segment is one", () => {
         assert.deepEqual(archiveProblems({ nodes: [node({ failing: "x", waiting: 1 })] }), [
-            "worker-1's archive fails, 1 segment (16 MB) wait on its disk: x",
+            "worker-1's archive fails, 1 segment (16 MB) waits on its disk: x",
         ]);
     });
 

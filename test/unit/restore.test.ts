@@ -1003,7 +1003,7 @@ describe("planRestore", () => {
 
         test("a worker that is younger than the point takes no other's place", () => {
             assert.deepEqual(refusals(request(["worker-1", "worker-3"], { onlyWorker: "worker-3" })), [
-                "c1_point has no worker-3, so there is nothing to rebuild it from",
+                "no restore point has worker-3, so it is not known what to rebuild it from",
             ]);
         });
 
@@ -1029,7 +1029,9 @@ describe("planRestore", () => {
         const plan = planned(request(["worker-1", "worker-2"]), from);
         assert.equal(plan.point.name, "c1_point");
         assert.equal(plan.passedOver, 1);
-        assert.equal(planned(request(["worker-1"], { onlyWorker: "worker-1" }), from).passedOver, 1);
+        // a rebuild goes to the end of its own archive, whatever another node lacks
+        const rebuild = planned(request(["worker-1"], { onlyWorker: "worker-1" }), from);
+        assert.deepEqual([rebuild.point.name, rebuild.passedOver, rebuild.toTheEnd], ["newer", undefined, true]);
         assert.ok(!("passedOver" in planned(request(["worker-1", "worker-2"], { point: "c1_point" }), from)));
         // another cluster's points are not among them
         const other = { ...newer, cluster: "c2" };

@@ -94,15 +94,15 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
     }
 }
 
-/** From here on the same request would be another restore, and not this one gone on with. */
+/** The restore is in the state now: from here on the same request is another restore, and not this one gone on with. */
 async function accept(inputs: RecoveredInputs): Promise<void> {
     const docker = dockerEngine(inputs.dockerHost);
     for (const node of inputs.nodes) await execute(docker, node.container, ["rm", "-f", `${NODE_HOME}/restored-plan`]);
 }
 
 async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {
-    await prove(inputs);
     await accept(inputs);
+    await prove(inputs);
     if (inputs.backups) await firstBackup(inputs);
     return inputs;
 }
