@@ -87,7 +87,7 @@ export async function differencesFrom(point: RestorePoint, coordinator: Session)
     }
     for (const node of point.nodes) {
         const found = placements.find((row) => row.groupId === node.groupId)?.n ?? 0;
-        if (found !== node.placements)
+        if (node.placements !== null && found !== node.placements)
             why.push(`group ${node.groupId} has ${found} placements, the manifest says ${node.placements}`);
     }
     return why;

@@ -21,7 +21,8 @@ export interface PointNode {
     readonly lastSegment: string;
     /** The .history file of its timeline; null on the first one. */
     readonly history: string | null;
-    readonly placements: number;
+    /** Of all shards; null when that changed while the point was taken. */
+    readonly placements: number | null;
     /** The backup it is restored from. */
     readonly label: string;
     readonly archiveId: string;

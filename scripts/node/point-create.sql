@@ -61,6 +61,14 @@ INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
   $remote$);
 CALL pg_temp.all_answered();
 CREATE TEMP TABLE before AS SELECT nodeid, result::jsonb AS facts FROM said;
+-- The catalogs are read outside the point's locks, so what changes meanwhile is not known of the point and left out.
+CREATE TEMP VIEW table_now AS
+  SELECT format('%I.%I', n.nspname, c.relname) AS name, t.partmethod AS method, t.repmodel = 't' AND t.partmethod = 'n' AS replicated,
+         (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards
+    FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace;
+CREATE TEMP VIEW placement_now AS SELECT groupid, count(*) AS n, md5(string_agg(shardid::text, ',' ORDER BY shardid)) AS which FROM pg_dist_placement GROUP BY 1;
+CREATE TEMP TABLE table_before AS SELECT * FROM table_now;
+CREATE TEMP TABLE placement_before AS SELECT * FROM placement_now;
 SELECT clock_timestamp() AS began \gset
 SELECT citus_create_restore_point(:'name') AS lsn \gset
 SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000) AS pause \gset
@@ -81,12 +89,13 @@ SELECT jsonb_build_object(
                   'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'archiveSince', b.facts->'archiveSince', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
                   'postgres', b.facts->>'postgres', 'citus', b.facts->>'citus',
                   'firstSegment', b.facts->>'firstSegment', 'lastSegment', s.result,
-                  'placements', (SELECT count(*) FROM pg_dist_placement p WHERE p.groupid = n.groupid)) ORDER BY n.groupid)
+                  'placements', (SELECT CASE WHEN p IS NOT DISTINCT FROM b2 THEN coalesce(p.n, 0) END
+                                   FROM (VALUES (1)) one LEFT JOIN placement_now p ON p.groupid = n.groupid
+                                   LEFT JOIN placement_before b2 ON b2.groupid = n.groupid)) ORDER BY n.groupid)
                 FROM nodes n JOIN before b USING (nodeid) JOIN said s USING (nodeid)),
     'tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                  'name', format('%I.%I', ns.nspname, c.relname), 'method', t.partmethod, 'replicated', t.repmodel = 't' AND t.partmethod = 'n',
-                  'shards', (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid),
-                  'rows', (SELECT CASE WHEN t.repmodel = 't' AND t.partmethod = 'n' THEN max(r.value::bigint) ELSE sum(r.value::bigint) END
-                             FROM before b, jsonb_each_text(b.facts->'rows') r WHERE r.key = format('%I.%I', ns.nspname, c.relname)))
-                  ORDER BY ns.nspname, c.relname), '[]')
-                FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace ns ON ns.oid = c.relnamespace));
+                  'name', t.name, 'method', t.method, 'replicated', t.replicated, 'shards', t.shards,
+                  'rows', (SELECT CASE WHEN t.replicated THEN max(r.value::bigint) ELSE sum(r.value::bigint) END
+                             FROM before b, jsonb_each_text(b.facts->'rows') r WHERE r.key = t.name))
+                  ORDER BY t.name), '[]')
+                FROM (SELECT * FROM table_before INTERSECT SELECT * FROM table_now) t));
