@@ -1,7 +1,8 @@
 /** Backs up all nodes at once, then takes a restore point over them: npm run backup -- [full|diff|incr] [--no-point] */
 import { parseArgs } from "node:util";
 import { Listr } from "listr2";
-import { containersOf, onNode, openBackups } from "./lib/backups.ts";
+import { whyNotRestorable } from "../components/restore/points.ts";
+import { containersOf, onNode, openBackups, readBackups } from "./lib/backups.ts";
 import { fail } from "./lib/project.ts";
 
 const TYPES = ["full", "diff", "incr"];
@@ -64,6 +65,13 @@ try {
         // what the last point before this one rested on may go now
         await Promise.all(
             [...containers.values()].map((container) => onNode(cluster, container, "backup.sh", "expire")),
+        );
+        const contents = await readBackups(cluster);
+        const own = contents.points.filter((one) => one.cluster === cluster.args.name);
+        const good = own.filter((one) => whyNotRestorable(one, contents).length === 0);
+        const gone = own.length - good.length;
+        console.log(
+            `${"restorable".padEnd(14)}${good.length} points from ${good[0]?.time ?? "-"} on${gone > 0 ? `; ${gone} older ones are not, retention (${cluster.args.backup.retention} full backups) has let their backups go` : ""}`,
         );
     }
 } catch (error) {

@@ -1,34 +1,39 @@
 /** Lists restore points and backups, newest first, and which points are provably restorable. Works without the cluster. */
 import { parseArgs } from "node:util";
-import { describeAge } from "../components/citus/archive.ts";
+import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
-import { type Backup, type Contents, whyNotRestorable } from "../components/restore/points.ts";
+import { type Backup, type Contents, type RestorePoint, whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR, workerIndex } from "../components/topology.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { fail } from "./lib/project.ts";
 import { plainTable } from "./lib/report.ts";
 
 const KINDS: Readonly<Record<Backup["type"], string>> = { full: "full", diff: "differential", incr: "incremental" };
+/** Points that are listed without --all. */
+const MOST = 20;
 const isNode = (name: string) => name === COORDINATOR || workerIndex(name) !== undefined;
 const ago = (time: number) => `${describeAge((Date.now() - time) / 1000)} ago`;
 
-function pointRows(contents: Contents, cluster: string, limit: number): string[][] {
-    return contents.points
-        .filter((point) => point.cluster === cluster)
-        .slice(-limit)
-        .reverse()
-        .map((point) => {
-            const why = whyNotRestorable(point, contents);
-            const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
-            return [
-                point.name,
-                ago(Date.parse(point.time)),
-                `1 + ${point.nodes.length - 1}`,
-                describeBytes(bytes),
-                `${point.pauseMilliseconds} ms`,
-                why.length === 0 ? "yes" : `NO: ${why[0]}${why.length > 1 ? ` (and ${why.length - 1} more)` : ""}`,
-            ];
-        });
+/** The points from the oldest restorable one on; what retention has let go before it is only counted. */
+function shownPoints(points: readonly RestorePoint[], contents: Contents, all: boolean): readonly RestorePoint[] {
+    if (all) return points;
+    const first = points.findIndex((point) => whyNotRestorable(point, contents).length === 0);
+    return points.slice(Math.max(first, points.length - MOST, 0));
+}
+
+function pointRows(points: readonly RestorePoint[], contents: Contents): string[][] {
+    return [...points].reverse().map((point) => {
+        const why = whyNotRestorable(point, contents);
+        const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
+        return [
+            point.name,
+            ago(Date.parse(point.time)),
+            `1 + ${point.nodes.length - 1}`,
+            describeBytes(bytes),
+            `${point.pauseMilliseconds} ms`,
+            why.length === 0 ? "yes" : `NO: ${why[0]}${why.length > 1 ? ` (and ${why.length - 1} more)` : ""}`,
+        ];
+    });
 }
 
 function backupRows(contents: Contents, cluster: string): string[][] {
@@ -73,24 +78,23 @@ try {
             JSON.stringify({ repository: cluster.repository, points: list, stanzas: contents.stanzas }, null, 2),
         );
     } else {
-        const shown = values.all ? points.length : 20;
+        const shown = shownPoints(points, contents, values.all === true);
         console.log(
             points.length === 0
                 ? "No restore points yet: one is taken when every node has a backup (npm run backup)."
                 : plainTable(
                       ["restore point", "taken", "nodes", "size", "pause", "restorable"],
-                      pointRows(contents, name, shown),
+                      pointRows(shown, contents),
                   ),
         );
-        if (points.length > shown) console.log(`and ${points.length - shown} older ones (--all)`);
+        if (points.length > shown.length) console.log(`and ${points.length - shown.length} older ones (--all)`);
         const rows = backupRows(contents, name);
         console.log(
             `\n${rows.length === 0 ? "No backups yet." : plainTable(["node", "backup", "kind", "ended", "size", "stored", "took"], rows)}`,
         );
-        const newest = points.at(-1);
-        if (newest)
+        if (points.length > 0)
             console.log(
-                `\nrestore   pulumi stack init copy && pulumi config set --path citus:restoreFrom.stack ${cluster.stack} && pulumi config set citus:workers ${newest.nodes.length - 1} && pulumi up`,
+                `\nrestore   into another stack: citus:restoreFrom.stack ${cluster.stack}; in place after a disaster: citus:restoreFrom.point NAME (docs/restore.md)`,
             );
     }
 } catch (error) {

@@ -6,12 +6,41 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
+import type { ClusterArgs } from "../components/config.ts";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
-import { repositoryResource } from "./lib/backups.ts";
+import { containersOf, onNode, openBackups, repositoryResource } from "./lib/backups.ts";
 import { keptWith } from "./lib/kept.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { clusterId, readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
+
+/** Taking a cluster down needs little of its configuration, and must not wait for the rest to be right. */
+async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" | "dockerHost">> {
+    const selected = await useStack(stack);
+    return stackArgs(selected, stack).catch(async () => {
+        const values = await selected.getAllConfig();
+        const set = values["citus:protect"]?.value;
+        const dockerHost = values["citus:dockerHost"]?.value;
+        return {
+            protect: set === undefined || set === "" ? stack !== "dev" : set !== "false",
+            ...(dockerHost ? { dockerHost } : {}),
+        };
+    });
+}
+
+/** What is written up to now shall be restorable. Says so when it will not be. */
+async function lastPoint(): Promise<void> {
+    const say = (why: string) =>
+        console.log(`No last restore point could be taken, so what was written after the newest one is gone: ${why}`);
+    try {
+        const backed = await openBackups();
+        const point = await onNode(backed, containersOf(backed).get("coordinator") ?? "", "restore-point.sh");
+        if (point.code === 0) console.log(`Last restore point: ${point.stdout.trim()}`);
+        else say(point.stderr.trim());
+    } catch (error) {
+        say((error as Error).message);
+    }
+}
 
 async function sweep(id: string, keep: string | undefined): Promise<void> {
     const docker = dockerEngine(process.env.DOCKER_HOST);
@@ -39,7 +68,7 @@ try {
         console.log(`There is no cluster in stack ${stack}.`);
         process.exit(0);
     }
-    const args = await stackArgs(await useStack(stack), stack);
+    const args = await argsToLeave(stack);
     if (args.protect) {
         throw new Error(
             `Stack ${stack} is protected; nothing was changed. To delete the cluster and all its data:\n` +
@@ -69,6 +98,8 @@ try {
         }
     }
     const id = clusterId(resources);
+    if (values["keep-backups"] && resources.some(({ type }) => type === "docker:index/container:Container"))
+        await lastPoint();
     if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
     const kept = values["keep-backups"] && repository ? keptWith(repository, resources) : undefined;
     const targets = kept ? resources.filter((r) => !kept.has(r.urn)).flatMap((r) => ["--target", r.urn]) : [];

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
-import { describeAge } from "../components/citus/archive.ts";
+import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
 import { choosePoint } from "../components/restore/points.ts";
 import { refusedTarget } from "../components/restore/request.ts";

@@ -50,7 +50,10 @@ async function start(): Promise<void> {
     const access = accessFrom(outputs, outputs.coordinator.port);
     const select = name === DEFAULT_STACK ? "" : ` (stack ${name})`;
     console.log(`\n${outputs.status}${select}\n`);
-    console.log(renderStatus(name, await readClusterHealth(outputs)));
+    const health = await readClusterHealth(outputs).catch((error: Error) => {
+        throw new Error(`${error.message}\nIf its containers or volumes are gone: npm run pulumi -- up --refresh`);
+    });
+    console.log(renderStatus(name, health));
     console.log(`
   connect   npm run psql
   or        psql "host=${access.host} port=${access.port} dbname=${access.database} user=${access.user} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"

@@ -1,7 +1,9 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
 import { parseArgs } from "node:util";
+import { repositoryResource } from "./lib/backups.ts";
 import { fail, readOutputs, selectedStack } from "./lib/project.ts";
 import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
+import { readResources } from "./lib/resources.ts";
 
 try {
     const { values } = parseArgs({ options: { json: { type: "boolean" }, debug: { type: "boolean" } } });
@@ -10,6 +12,14 @@ try {
     const outputs = stack ? await readOutputs() : undefined;
     if (!stack || !outputs) {
         console.error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
+        process.exit(2);
+    }
+    const resources = await readResources();
+    if (!resources.some(({ type }) => type === "docker:index/container:Container")) {
+        console.error(
+            `The cluster of stack ${stack} is down${repositoryResource(resources) ? "; its backups are kept (npm run backups)" : ""}.\n` +
+                "To bring its data back: npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start",
+        );
         process.exit(2);
     }
     try {

@@ -1,4 +1,5 @@
 /** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
+import { describeAge } from "../age.ts";
 import { NODE_HOME } from "../settings.ts";
 import { nodeOf } from "../topology.ts";
 import type { Session } from "./session.ts";
@@ -104,14 +105,6 @@ export async function readArchive(coordinator: Session): Promise<ArchiveHealth> 
         ...(own?.on && Number(own.pointInterval) > 0 ? { pointInterval: Number(own.pointInterval) } : {}),
         ...(own?.on && pointError !== undefined ? { pointError } : {}),
     };
-}
-
-/** `3 s`, `5 min`, `2 h`, `4 days`. */
-export function describeAge(seconds: number): string {
-    if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
-    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-    if (seconds < 129_600) return `${Math.round(seconds / 3600)} h`;
-    return `${Math.round(seconds / 86_400)} days`;
 }
 
 /** Points come late by a minute when one failed; later than this the schedule itself does not run. */

@@ -100,14 +100,15 @@ export interface TableReads {
     readonly empty: readonly string[];
 }
 
-/** Reads a row of each table through the coordinator. */
+/** Reads a row of each shard of each table through the coordinator. */
 export async function readTables(point: RestorePoint, coordinator: Session): Promise<TableReads> {
     const unreadable: string[] = [];
     const empty: string[] = [];
     for (const table of point.tables) {
         const none = await coordinator
-            .query<{ empty: boolean }>(`SELECT NOT EXISTS (SELECT 1 FROM ${table.name}) AS empty`)
-            .then((rows) => rows[0]?.empty)
+            // asked of every shard
+            .query(`SELECT 1 FROM ${table.name} LIMIT 1`)
+            .then((rows) => rows.length === 0)
             .catch((error: Error) => error);
         if (none instanceof Error) unreadable.push(`${table.name} can't be read: ${none.message}`);
         else if (none && Number(table.rows ?? 0) > 0)

@@ -186,16 +186,11 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 {},
                 { parent: this },
             );
-            const backups = origin.getOutput("backups").apply((output: BackupsOutput | undefined) => {
-                if (output) return output;
-                throw new pulumi.RunError(
-                    `citus:restoreFrom.stack: stack ${from.stack} has no backups (it is not up). ` +
-                        "Nothing was changed. When only its repository is left, name that: citus:restoreFrom.repository",
-                );
-            });
+            const backups = origin.getOutput("backups") as pulumi.Output<BackupsOutput | undefined>;
+            // a copy that was restored long ago does not need its origin any more: Restore decides
             return {
-                repository: backups.apply((output) => output.repository),
-                cluster: from.cluster ?? backups.apply((output) => output.cluster),
+                repository: backups.apply((output) => output?.repository ?? ""),
+                cluster: backups.apply((output) => from.cluster ?? output?.cluster ?? ""),
             };
         }
         if (from.repository !== undefined) return { repository: from.repository, cluster: from.cluster ?? "" };
@@ -221,6 +216,8 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 clusterId: this.security.clusterId,
                 repository,
                 passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
+                ownRepository: this.repository.name,
+                ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
                 verifier: this.security.verifier,
                 nodes: places.map(({ spec, volume }) => ({
                     name: spec.name,

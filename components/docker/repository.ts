@@ -23,7 +23,7 @@ export function parseContents(text: string): Contents {
     let versions: Contents["versions"];
     for (const line of text.split("\n")) {
         const [kind, rest] = [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)];
-        if (kind === "INFO") stanzas = JSON.parse(rest) as Stanza[];
+        if (kind === "INFO") stanzas = JSON.parse(rest.replace(/"system-id":(\d+)/g, '"system-id":"$1"')) as Stanza[];
         if (kind === "POINT") points.push(JSON.parse(rest) as RestorePoint);
         if (kind === "VERSIONS") {
             const [postgres = "", citus = ""] = rest.split(" ");

@@ -41,6 +41,8 @@ export interface RestoreRun {
     /** Databases that are there may be put aside. */
     readonly overwrite: boolean;
     readonly plan: RestorePlan;
+    /** The newest timeline that the cluster's own repository has of each node, by its name; 0 where it has none. */
+    readonly timelines: Readonly<Record<string, number>>;
     /** The same for a run that repeats a killed one: what that one put in place stays. */
     readonly planId: string;
     /** Where each node of the plan goes that is restored. */
@@ -91,6 +93,7 @@ async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
             `point=${run.plan.point.name}`,
             `label=${node.from.label}`,
             `timeline=${node.from.timeline}`,
+            `newest_timeline=${run.timelines[node.name] ?? 0}`,
             `stanza=${node.from.stanza}`,
             `mode=${run.plan.toTheEnd ? "end" : "point"}`,
             `overwrite=${run.overwrite ? "on" : "off"}`,
@@ -143,6 +146,7 @@ const TITLES: Readonly<Record<string, string>> = {
     recover: "replaying the WAL",
     readdress: "names",
     finish: "putting in place",
+    hold: "holding",
     open: "opening",
 };
 
@@ -222,17 +226,22 @@ function misaddressed(run: RestoreRun, places: readonly Place[], results: readon
 /** All nodes through all steps, with a helper for each. */
 async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<StepTimes> {
     const times: StepTimes = { files: 0, recover: 0, readdress: 0, finish: 0 };
-    const all = async (list: readonly Place[], step: (typeof STEPS)[number] | "open") => {
+    const all = async (list: readonly Place[], step: (typeof STEPS)[number] | "hold" | "open") => {
         const began = Date.now();
         const results = await follow(run, list, step, onAll(run, list, step));
-        if (step !== "open") times[step] = Date.now() - began;
+        if (step !== "open" && step !== "hold") times[step] = Date.now() - began;
         run.alive();
         const bad = failures(list, results);
         if (bad.length > 0) throw failed(bad);
         return results;
     };
     const begun = await onAll(run, places, "begin", (place) => filesOf(run, place.node));
+    // what an earlier, interrupted restore put in place is no cluster: its nodes and the others must not serve together
+    const mixed = begun.some(({ stdout }) => /^state=(restored|unfinished)$/m.test(stdout));
+    const MIXED =
+        "An earlier restore had put some nodes in place, so none may start. Mend this, then run pulumi up again: it goes on.";
     if (begun.some(({ code }) => code !== 0)) {
+        if (mixed) throw new Unfinished(`${failed(failures(places, begun)).message}\n${MIXED}`);
         const holding = places.filter((_place, i) => begun[i]?.code === 20).map(({ node }) => node.name);
         if (holding.length > 0) throw new HoldsData(holding);
         throw new Error(`${failed(failures(places, begun)).message}\nNothing was touched.`);
@@ -246,7 +255,9 @@ async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<Ste
         const readdressed = await all(left, "readdress");
         const wrong = run.plan.toTheEnd ? [] : misaddressed(run, left, readdressed);
         if (wrong.length > 0) throw failed(wrong);
+        await all(left, "hold");
     } catch (error) {
+        if (mixed) throw new Unfinished(`${(error as Error).message}\n${MIXED}`);
         await onAll(run, places, "abort");
         throw new Error(
             `${(error as Error).message}\nNothing was changed; what was there before is as it was. This is safe to repeat: pulumi up.`,
@@ -303,7 +314,10 @@ export async function restoreNodes(run: RestoreRun): Promise<StepTimes> {
     await stopServers(run, servers);
     try {
         const times = await withHelpers(nodes);
-        await startServers(run, servers);
+        // one that does not start is waited for, and named, where nodes are configured; the restore itself is done
+        await startServers(run, servers).catch((error: Error) =>
+            run.report(`a server did not start: ${error.message}`),
+        );
         return times;
     } catch (error) {
         if (!(error instanceof Unfinished)) await startServers(run, servers);

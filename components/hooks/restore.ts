@@ -23,6 +23,9 @@ export interface RestoreInputs {
     repository: string;
     /** A secret; empty when the repository is not encrypted. */
     passphrase: string;
+    /** The cluster's own repository, and its passphrase; the same two in a restore in place. */
+    ownRepository: string;
+    ownPassphrase: string;
     /** SCRAM verifier of the new superuser's password; a secret. */
     verifier: string;
     nodes: RestoreNode[];
@@ -55,7 +58,7 @@ export class Restore extends pulumi.dynamic.Resource {
             provider,
             name,
             { point: undefined, restoreId: undefined, manifest: undefined, ...args },
-            { ...opts, additionalSecretOutputs: ["passphrase", "verifier"] },
+            { ...opts, additionalSecretOutputs: ["passphrase", "ownPassphrase", "verifier"] },
             "citus",
             "Restore",
         );

@@ -1,4 +1,5 @@
 /** From a restore point to what each node of a stack has to do, or every reason why not. Pure. */
+import { describeAge } from "../age.ts";
 import { type Contents, choosePoint, type PointNode, type RestorePoint } from "./points.ts";
 
 /** A node of the stack that is restored into. */
@@ -183,7 +184,7 @@ export function describePlan(plan: RestorePlan): string {
     }
     const snapped =
         plan.before !== undefined && plan.before > 0
-            ? `, the last point before it (${(plan.before / 1000).toFixed(0)} s)`
+            ? `, the last point before it (${describeAge(plan.before / 1000)})`
             : "";
     const pairs = plan.restored
         .filter((node) => node.name !== node.from.node)

@@ -74,7 +74,7 @@ export interface Stanza {
     readonly name: string;
     readonly status: { readonly code: number; readonly message: string };
     readonly repo?: readonly { readonly status: { readonly code: number; readonly message: string } }[];
-    readonly db: readonly { readonly id: number; readonly "system-id": number; readonly version: string }[];
+    readonly db: readonly { readonly id: number; readonly "system-id": string; readonly version: string }[];
     readonly backup: readonly Backup[];
 }
 
@@ -108,6 +108,14 @@ function timelineOf(at: number, node: Pick<PointNode, "timeline" | "history">): 
         if (at < left) return Number(timeline);
     }
     return node.timeline;
+}
+
+/** The newest timeline of a stanza, by its segments and histories; 0 when it has none. */
+export function newestTimeline(stanza: string, segments: Contents["segments"]): number {
+    const names = Object.entries(segments)
+        .filter(([key]) => key.startsWith(`${stanza}/`))
+        .flatMap(([, found]) => found);
+    return names.reduce((newest, name) => Math.max(newest, Number.parseInt(name.slice(0, 8), 16)), 0);
 }
 
 /** Why a node can't be restored to a point, in words; empty when everything that is needed lies in the repository. */
@@ -163,7 +171,7 @@ export function choosePoint(asked: string, contents: Contents): Choice {
     if (points.length === 0) {
         return {
             refusal:
-                "the repository has no restore point yet: one is taken when every node has a backup (npm run backup)",
+                "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
         };
     }
     if (asked === "latest") {

@@ -28,7 +28,13 @@ export function refusedTarget(value: unknown): string | undefined {
 }
 
 /** An RFC 3339 moment in milliseconds; undefined for anything else, a time without a zone among it. */
-export function parseTime(text: string): number | undefined {
+export function parseTime(given: string): number | undefined {
+    // also as YAML's timestamps arrive (2026-11-22 10:00:00 +0000 UTC) and as PostgreSQL writes them (2026-11-22 10:00:00+00)
+    const text = given
+        .replace(/ UTC$/, "")
+        .replace(/ ?([+-]\d{2})(?::?(\d{2}))?$/, (whole, hours: string, minutes?: string) =>
+            / [+-]|:\d{2}(\.\d+)?[+-]/.test(given.slice(10)) ? `${hours}:${minutes ?? "00"}` : whole,
+        );
     if (!/^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(text))
         return undefined;
     const [year, month, day] = text.slice(0, 10).split("-").map(Number) as [number, number, number];

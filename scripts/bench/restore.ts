@@ -53,6 +53,7 @@ async function restore(
         database,
         overwrite: false,
         plan: { ...plan, restored: plan.restored.filter((node) => names.includes(node.name)) },
+        timelines: {},
         planId: label,
         targets: names.map((name) => ({ name, volume: volume(name), container: "", memory: 1024, cores: 2 })),
         report: () => undefined,

@@ -1,6 +1,7 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
-import { describeAge, type NodeArchive } from "../../components/citus/archive.ts";
+import { describeAge } from "../../components/age.ts";
+import type { NodeArchive } from "../../components/citus/archive.ts";
 import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
 import { describeBytes } from "../../components/citus/job.ts";
 import { type Access, connect, type Session } from "../../components/citus/session.ts";

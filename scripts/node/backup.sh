@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Backs this node up into its stanza, then expires what retention lets go.
 #
-#   backup.sh full|diff|incr   now; waits for a backup that is running
+#   backup.sh full|diff|incr [keep]   now; waits for a backup that is running; with keep nothing is expired
 #   backup.sh due              what the schedule asks for, by what the repository holds; nothing when nothing is due
 #   backup.sh expire           only lets go of what had to stay until the next restore point
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,20 +24,17 @@ ask() { # sql file, psql options: an answer about the repository, from what pgBa
     "$pgbin/psql" -h "$socket" -U postgres -d postgres -XAtq -v ON_ERROR_STOP=1 -v info_file="$work/info.json" "$@" -f "$here/$file"
 }
 
-# The last restore point must stay restorable: nothing expires while it rests on a backup that retention would drop.
+# What keep.sql lets go. Where the newest restore point keeps a backup that has served its time it is asked again later.
 expire() {
-    local last
+    local last keep fulls
     read_info
     : > "$work/point.json"
     last=$(pgb repo-ls "restore-points/$cluster" 2> /dev/null | sort | tail -n 1)
     if [ -n "$last" ]; then pgb repo-get "restore-points/$cluster/$last" | tail -n 1 > "$work/point.json"; fi
-    if [ "$(ask may-expire.sql -v point_file="$work/point.json" -v stanza="$stanza" -v retention="$retention")" = t ]; then
-        pgb --stanza="$stanza" expire
-        rm -f "$backup_home/expire.waits"
-    else
-        say "nothing is expired before the next restore point: the newest one needs a backup that would go"
-        touch "$backup_home/expire.waits"
-    fi
+    keep=$(ask keep.sql -v point_file="$work/point.json" -v stanza="$stanza" -v retention="$retention" -v full="$full")
+    fulls=$(ask fulls.sql)
+    if [ "$keep" -lt "$fulls" ]; then pgb --stanza="$stanza" --repo1-retention-full="$keep" expire; fi
+    if [ "$keep" -gt "$retention" ]; then touch "$backup_home/expire.waits"; else rm -f "$backup_home/expire.waits"; fi
 }
 
 exec 8> "$backup_home/backup.lock"
@@ -58,4 +55,4 @@ elif ! flock -n 8; then
     flock -w 86400 8
 fi
 pgb --stanza="$stanza" --type="$type" --no-expire-auto backup
-expire
+[ "${2:-}" = keep ] || expire

@@ -65,12 +65,33 @@ CREATE TEMP TABLE before AS SELECT nodeid, result::jsonb AS facts FROM said;
 CREATE TEMP VIEW table_now AS
   SELECT format('%I.%I', n.nspname, c.relname) AS name, t.partmethod AS method, t.repmodel = 't' AND t.partmethod = 'n' AS replicated,
          (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards
-    FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace;
+    FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+   -- a foreign table's rows are somebody else's
+   WHERE c.relkind <> 'f';
 CREATE TEMP VIEW placement_now AS SELECT groupid, count(*) AS n, md5(string_agg(shardid::text, ',' ORDER BY shardid)) AS which FROM pg_dist_placement GROUP BY 1;
 CREATE TEMP TABLE table_before AS SELECT * FROM table_now;
 CREATE TEMP TABLE placement_before AS SELECT * FROM placement_now;
 SELECT clock_timestamp() AS began \gset
+-- A transaction on a table that Citus does not know and one shard commits there first and here last, without two phases: the
+-- point must not fall between. Who writes such a table ends first, who would write one waits; readers do not.
+BEGIN;
+DO $$
+DECLARE
+    local_table regclass;
+BEGIN
+    FOR local_table IN
+        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+           AND NOT EXISTS (SELECT 1 FROM pg_dist_partition t WHERE t.logicalrelid = c.oid)
+           AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+           AND NOT relation_is_a_known_shard(c.oid) AND NOT c.relispartition
+         ORDER BY c.oid
+    LOOP
+        EXECUTE format('LOCK TABLE %s IN EXCLUSIVE MODE', local_table);
+    END LOOP;
+END $$;
 SELECT citus_create_restore_point(:'name') AS lsn \gset
+COMMIT;
 SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000) AS pause \gset
 TRUNCATE said;
 INSERT INTO said SELECT * FROM run_command_on_all_nodes('SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())');

@@ -15,12 +15,5 @@ DELETE FROM pg_dist_poolinfo;
 UPDATE pg_dist_background_task SET status = 'cancelled', pid = NULL WHERE status IN ('blocked', 'runnable', 'running', 'cancelling');
 UPDATE pg_dist_background_job SET state = 'cancelled', finished_at = now() WHERE state IN ('scheduled', 'running', 'cancelling', 'failing');
 COMMIT;
--- a subscription would dial its publisher: those of shard moves go, the user's own wait for their owner
-SELECT format('ALTER SUBSCRIPTION %I DISABLE', subname) FROM pg_subscription
- WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \gexec
-SELECT format('ALTER SUBSCRIPTION %1$I SET (slot_name = NONE)', subname) FROM pg_subscription
- WHERE subname ~ '^citus_shard_(move|split)_' AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \gexec
-SELECT format('DROP SUBSCRIPTION %I', subname) FROM pg_subscription
- WHERE subname ~ '^citus_shard_(move|split)_' AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \gexec
 SELECT 'database=' || current_database() || ' group=' || (SELECT groupid FROM pg_dist_local_group)
     || ' nodes=' || (SELECT string_agg(groupid || '|' || nodename || '|' || nodeport, ',' ORDER BY groupid) FROM pg_dist_node);

@@ -79,13 +79,16 @@ publish() {
 
 days() { pgb repo-ls "restore-points/$cluster" | sed -n 's/^\([0-9-]*\)\.jsonl$/\1/p'; }
 
-# Points before the oldest backup can't be restored any more; a day's file goes when all of it is a day too old.
+# A day's file goes when none of its points has all its backups any more.
 prune_points() {
-    local oldest day
-    oldest=$(sql -v info_file="$work/info.json" -v cluster="$cluster" -f "$here/point-oldest.sql")
-    [ -n "$oldest" ] || return 0
+    local day today
+    today=$(date -u +%F)
     for day in $(days); do
-        if [[ "$day" < "$oldest" ]]; then pgb repo-rm "restore-points/$cluster/$day.jsonl"; fi
+        [ "$day" != "$today" ] || continue
+        pgb repo-get "restore-points/$cluster/$day.jsonl" > "$work/day"
+        if [ "$(sql -v info_file="$work/info.json" -v day_file="$work/day" -f "$here/point-useful.sql")" = f ]; then
+            pgb repo-rm "restore-points/$cluster/$day.jsonl"
+        fi
     done
 }
 
@@ -95,7 +98,8 @@ prune_stanzas() {
     for name in $(pgb repo-ls backup | grep "^$cluster-worker-[0-9]*$"); do
         if grep -q "\"stanza\": \"$name\"" "$work/manifest"; then continue; fi
         for day in $(days); do
-            if pgb repo-get "restore-points/$cluster/$day.jsonl" | grep -q "\"stanza\": \"$name\""; then continue 2; fi
+            pgb repo-get "restore-points/$cluster/$day.jsonl" > "$work/day"
+            if grep -q "\"stanza\": \"$name\"" "$work/day"; then continue 2; fi
         done
         say "no restore point needs the backups of $name any more, which has left the cluster; they are removed"
         pgb repo-rm --recurse "backup/$name"
@@ -122,5 +126,9 @@ publish
 printf '%s\n' "$name" > "$backup_home/last-point.new"
 mv "$backup_home/last-point.new" "$backup_home/last-point"
 rm -f "$backup_home/restore-point.error"
-{ prune_points && prune_stanzas; } || say "what is too old could not be removed"
+# reading every day's list is worth it once an hour
+if [ -z "$(find "$backup_home/pruned" -mmin -60 2> /dev/null)" ]; then
+    touch "$backup_home/pruned"
+    { prune_points && prune_stanzas; } || say "what is too old could not be removed"
+fi
 printf '%s\n' "$name"

@@ -6,9 +6,10 @@
 #   restore.sh files        the backup's files
 #   restore.sh recover      replays the WAL to the point; Citus is not loaded and nothing listens, so nothing is dialled
 #   restore.sh readdress    the new cluster's names and password in place of the old ones
+#   restore.sh hold         from here on no server starts before `open`
 #   restore.sh finish       the database takes its place
 #   restore.sh open PLAN    servers may start
-#   restore.sh abort PLAN   before any node took `finish`: what was there serves again
+#   restore.sh abort PLAN   before any node took `hold`: nothing of it stays
 #
 # Exit codes: 20 there is a database, 21 a server uses the volume, 22 no room, 23 the point was not reached.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -27,7 +28,7 @@ free_of_servers() {
 }
 
 read_plan() {
-    point="" label="" timeline="" stanza="" mode=point overwrite=off processes=2 bytes=0
+    point="" label="" timeline="" stanza="" mode=point overwrite=off processes=2 bytes=0 newest_timeline=0
     # shellcheck source=/dev/null
     . "$work/restore.conf"
 }
@@ -69,7 +70,6 @@ begin() { # plan
 backrest() { pgbackrest --config="$work/pgbackrest.conf" --stanza="$stanza" "$@"; }
 
 files() {
-    printf '%s\n' "$1" > "$home/restoring"
     rm -rf "$making"
     mkdir -m 0700 "$making"
     local target=(--type=default)
@@ -117,6 +117,17 @@ stop_boot() {
 recover() {
     write_boot_configuration
     : > "$log"
+    # a timeline that the cluster's own repository has from an earlier restore must not be used twice: PostgreSQL takes the
+    # number after the last history that it finds
+    local number
+    : > "$work/placeholders"
+    for ((number = timeline + 1; number <= newest_timeline; number++)); do
+        printf -v number_hex '%08X' "$number"
+        if [ ! -e "$making/pg_wal/$number_hex.history" ]; then
+            printf '1\t0/0\tplaceholder\n' > "$making/pg_wal/$number_hex.history"
+            printf '%s.history\n' "$number_hex" >> "$work/placeholders"
+        fi
+    done
     # options of the command line win over what ALTER SYSTEM left in the backup; the lock is each step's own
     "$pgbin/pg_ctl" start -D "$making" -W -s -l "$log" \
         -o "-c config_file='$work/postgresql.conf' -c shared_preload_libraries= -c listen_addresses= -c archive_mode=off -c ssl=off -c hot_standby=off" 9>&-
@@ -137,6 +148,11 @@ recover() {
 
 readdress() {
     local database
+    for database in $(boot_query -d postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY 1"); do
+        boot_query -d "$database" -f "$here/subscriptions.sql"
+    done
+    [ "$(boot_query -d postgres -c "SELECT count(*) FROM pg_subscription WHERE subenabled")" = 0 ] \
+        || die 24 "it has subscriptions that would dial their publishers, in a database that takes no connections"
     # a worker that comes back into its own cluster keeps the names that it has
     for database in $([ "$mode" = end ] || boot_query -d postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY 1"); do
         [ "$(boot_query -d "$database" -c "SELECT to_regclass('pg_catalog.pg_dist_node') IS NOT NULL")" = t ] || continue
@@ -149,6 +165,9 @@ readdress() {
 finish() { # plan
     stop_boot fast
     local name
+    for name in "$making"/pg_wal/*.history; do
+        if [ -f "$work/placeholders" ] && grep -qx "${name##*/}" "$work/placeholders"; then rm -f "$name"; fi
+    done
     cat > "$making/postgresql.auto.conf" << CONF
 citus.recover_2pc_interval = '-1'
 citus.defer_shard_delete_interval = '-1'
@@ -166,15 +185,14 @@ CONF
     if [ -e "$home/restored" ]; then
         rm -rf "$pgdata"
     elif [ -d "$pgdata" ]; then
-        name=$home/pgdata.before-restore
-        rm -rf "$name"
-        mv -T "$pgdata" "$name"
+        # it may be the only copy of what was written after the point: nobody but a person removes it
+        mv -T "$pgdata" "$home/pgdata.before-restore.$(date -u +%Y%m%dT%H%M%SZ)"
     fi
     # the one mark goes when a server starts on it, the other when Pulumi has written the restore down
     printf '%s\n' "$1" > "$home/restored-plan"
     touch "$home/restored"
-    mv -T "$making" "$pgdata"
     mv "$home/system-identifier.new" "$home/system-identifier"
+    mv -T "$making" "$pgdata"
     rm -rf "$work"
     sync "$home" "$home/system-identifier"
 }
@@ -183,6 +201,7 @@ mkdir -p "$home"
 free_of_servers
 case $1 in
     begin) begin "$2" ;;
+    hold) printf '%s\n' "$2" > "$home/restoring" ;;
     files | recover | readdress | finish)
         read_plan
         "$1" "$2"
@@ -190,9 +209,7 @@ case $1 in
     open) rm -f "$home/restoring" ;;
     abort)
         stop_boot immediate
-        rm -rf "$making" "$work"
-        # what an earlier, interrupted restore put in place is no cluster yet
-        [ -e "$home/restored" ] || rm -f "$home/restoring"
+        rm -rf "$making" "$work" "$home/restoring"
         ;;
-    *) die 2 "restore.sh begin|files|recover|readdress|finish|open|abort PLAN" ;;
+    *) die 2 "restore.sh begin|files|recover|readdress|hold|finish|open|abort PLAN" ;;
 esac

@@ -55,8 +55,10 @@ tick() {
     if archive_fails && older_than "$backup_home/stanza.tried" 60; then job stanza "$here/archive.sh" stanza; fi
     # after a failure it is tried again in a minute
     if older_than "$backup_home/backup.tried" 60; then job backup "$here/backup.sh" due; fi
-    if [ -e "$backup_home/expire.waits" ] && older_than "$backup_home/expire.tried" 60; then job expire "$here/backup.sh" expire; fi
-    if [ "$role" = coordinator ] && [ "$restore_point" -gt 0 ] && older_than "$backup_home/restore-point.tried" "$restore_point"; then
+    if [ -e "$backup_home/expire.waits" ] && older_than "$backup_home/expire.tried" 600; then job expire "$here/backup.sh" expire; fi
+    # one that failed is tried again in a minute, however long the interval is
+    if [ "$role" = coordinator ] && [ "$restore_point" -gt 0 ] && older_than "$backup_home/last-point" "$restore_point" \
+        && older_than "$backup_home/restore-point.tried" "$((restore_point < 60 ? restore_point : 60))"; then
         job restore-point "$here/restore-point.sh" scheduled
     fi
 }

@@ -81,6 +81,31 @@ test("a new cluster makes its first backups by itself, one a node, also when its
         assert.equal(stanza.backup.length, 1, `${stanza.name} was backed up twice`);
 });
 
+test("retention expires what it should, and never the only restorable point", { timeout: 300_000 }, async () => {
+    assert.equal((await stack.npm("backup", "full")).code, 0);
+    const last = await point(stack);
+    const needed = (await stack.backups()).points.find((p) => p.name === last)?.nodes.map((node) => node.label) ?? [];
+    // one full backup is kept; without a newer point this one must not push out what the last point rests on
+    const full = await stack.npm("backup", "full", "--no-point");
+    assert.equal(full.code, 0, full.output);
+    let found = await stack.backups();
+    assert.equal(found.points.find((p) => p.name === last)?.restorable, true);
+    for (const label of needed)
+        assert.ok(
+            found.stanzas.some((s) => s.backup.some((b) => b.label === label)),
+            label,
+        );
+    const next = await point(stack);
+    assert.equal((await stack.npm("backup", "full")).code, 0);
+    assert.equal((await stack.npm("backup", "full")).code, 0);
+    found = await stack.backups();
+    for (const label of needed)
+        assert.ok(!found.stanzas.some((s) => s.backup.some((b) => b.label === label)), `${label} is still there`);
+    assert.equal(found.points.find((p) => p.name === last)?.restorable ?? false, false);
+    assert.equal(found.points.find((p) => p.name === next)?.restorable ?? false, false);
+    assert.equal(found.points[0]?.restorable, true, found.points[0]?.missing.join());
+});
+
 test("all volumes lost: the same stack, told to restore, comes back under its own names with what the point held", {
     timeout: 300_000,
 }, async () => {
@@ -123,7 +148,8 @@ test("one worker's volume lost: the whole cluster goes to its last point, and on
     assert.equal(await ledger(stack), wanted);
     await healthy(stack);
     // what was replaced is put aside, not destroyed
-    assert.equal((await stack.onNode("worker-2", "test", "-d", "/var/lib/citus/pgdata.before-restore")).code, 0);
+    const aside = await stack.onNode("worker-2", "bash", "-c", "ls -d /var/lib/citus/pgdata.before-restore.*/base");
+    assert.equal(aside.code, 0, aside.stderr);
     // taking the request away changes nothing
     await stack.up({ restoreFrom: undefined });
     assert.equal(await ledger(stack), wanted);
@@ -146,31 +172,6 @@ test("rebuilding one worker alone needs an option that names what it costs", { t
     assert.equal(await ledger(stack), before);
     await healthy(stack);
     await stack.up({ restoreFrom: undefined });
-});
-
-test("retention expires what it should, and never the only restorable point", { timeout: 300_000 }, async () => {
-    assert.equal((await stack.npm("backup", "full")).code, 0);
-    const last = await point(stack);
-    const needed = (await stack.backups()).points.find((p) => p.name === last)?.nodes.map((node) => node.label) ?? [];
-    // one full backup is kept; without a newer point this one must not push out what the last point rests on
-    const full = await stack.npm("backup", "full", "--no-point");
-    assert.equal(full.code, 0, full.output);
-    let found = await stack.backups();
-    assert.equal(found.points.find((p) => p.name === last)?.restorable, true);
-    for (const label of needed)
-        assert.ok(
-            found.stanzas.some((s) => s.backup.some((b) => b.label === label)),
-            label,
-        );
-    const next = await point(stack);
-    assert.equal((await stack.npm("backup", "full")).code, 0);
-    assert.equal((await stack.npm("backup", "full")).code, 0);
-    found = await stack.backups();
-    for (const label of needed)
-        assert.ok(!found.stanzas.some((s) => s.backup.some((b) => b.label === label)), `${label} is still there`);
-    assert.equal(found.points.find((p) => p.name === last)?.restorable ?? false, false);
-    assert.equal(found.points.find((p) => p.name === next)?.restorable ?? false, false);
-    assert.equal(found.points[0]?.restorable, true, found.points[0]?.missing.join());
 });
 
 test("archiving off and on again: a point never rests on a backup from before the gap", {
@@ -298,6 +299,35 @@ test("a restore that is killed, node or run: the next up ends it well, and no se
     } finally {
         await copy.destroy();
     }
+});
+
+test("a restore in place that is killed early and withdrawn: the cluster goes on as it was", {
+    timeout: 300_000,
+}, async () => {
+    const wanted = await ledger(stack);
+    const name = await point(stack);
+    await trade(stack, 500);
+    const now = await ledger(stack);
+    assert.notEqual(now, wanted);
+    await stack.config({ restoreFrom: { point: name, overwrite: true } });
+    await stack.closeSessions();
+    const running = stack.start(["up", "--yes", "--skip-preview"]);
+    const over = collect(running);
+    await until("a restore that runs", 60, async () =>
+        /worker-1-data-restore/.test(
+            docker(["ps", "--filter", `label=citus.cluster=citus-${stack.name}`, "--format", "{{.Names}}"]),
+        ),
+    );
+    process.kill(-(running.pid as number), "SIGKILL");
+    await over;
+    await pause(8000);
+    await stack.pulumi(["cancel", "--yes"]);
+    const unsaid = await stack.tryUp({ restoreFrom: { point: name } });
+    assert.notEqual(unsaid.code, 0, "databases that nobody said to replace");
+    assert.match(unsaid.output.replace(/\s+/g, " "), /hold databases, which it would replace/);
+    await stack.up({ restoreFrom: undefined }, ["--refresh"]);
+    assert.equal(await ledger(stack), now);
+    await healthy(stack);
 });
 
 test("a repository that can't be written: status and up say so with the reason, and it mends itself", {

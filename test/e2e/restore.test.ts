@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
+import { connect } from "../../components/citus/session.ts";
 import { audit, Bank } from "../bank.ts";
 import { docker, type ListedPoint, requireEngine, run, TestStack } from "../lib.ts";
 
@@ -295,11 +296,49 @@ test("a transaction prepared on a worker is committed in the copy when the coord
     await origin.sql("INSERT INTO pg_dist_transaction (groupid, gid) VALUES ($1, 'citus_0_4242_900001_1')", [
         shard.groupId,
     ]);
+    // a subscription in a database that Citus does not know would take over its slot at the publisher
+    const access = await origin.access();
+    await origin.sql("CREATE DATABASE side");
+    const subscribed = await origin.onNode(
+        "coordinator",
+        "psql",
+        "-d",
+        "side",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        "CREATE SUBSCRIPTION mine CONNECTION 'host=nowhere.invalid dbname=x' PUBLICATION p WITH (connect = false, slot_name = 'mine')",
+        "-c",
+        "ALTER SUBSCRIPTION mine ENABLE",
+    );
+    assert.equal(subscribed.code, 0, subscribed.stderr);
     const point = await origin.script("coordinator", "restore-point.sh");
     assert.equal(point.code, 0, point.stderr);
+    await origin.onNode(
+        "coordinator",
+        "psql",
+        "-d",
+        "side",
+        "-c",
+        "ALTER SUBSCRIPTION mine DISABLE",
+        "-c",
+        "ALTER SUBSCRIPTION mine SET (slot_name = NONE)",
+        "-c",
+        "DROP SUBSCRIPTION mine",
+    );
     const copy = await copyOf({ point: point.stdout.trim() });
     try {
         const ran = await copy.up();
+        const subscriptions = await copy.sql("SELECT subname, subenabled FROM pg_subscription");
+        assert.deepEqual(
+            subscriptions.map((row) => ({ ...row })),
+            [{ subname: "mine", subenabled: false }],
+        );
+        // the copy's password is its own
+        await assert.rejects(
+            connect({ ...(await copy.access()), password: access.password }, "coordinator"),
+            /password authentication failed/,
+        );
         assert.match(ran.output, /2 transactions were between the two phases of a commit/);
         const session = await copy.session();
         assert.equal(await balance(session, committed), (before[0] as number) + 5000);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describeAge } from "../../components/age.ts";
 import {
     archiveSettings,
     type BackupArgs,
@@ -12,7 +13,7 @@ import {
     renderRepositoryConf,
     stanzaOf,
 } from "../../components/archive.ts";
-import { archiveProblems, describeAge, type NodeArchive, readArchive } from "../../components/citus/archive.ts";
+import { archiveProblems, type NodeArchive, readArchive } from "../../components/citus/archive.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { NODE_HOME, nodeSettings, OWNED, restartNeeded } from "../../components/settings.ts";
 import { workerName } from "../../components/topology.ts";

@@ -209,7 +209,7 @@ const stanza = (name: string, more: Partial<Stanza> = {}): Stanza => ({
     name,
     status: { code: 0, message: "ok" },
     repo: [{ status: { code: 0, message: "ok" } }],
-    db: [{ id: 1, "system-id": 7, version: "17" }],
+    db: [{ id: 1, "system-id": "7", version: "17" }],
     backup: [backup("20261122-090000F")],
     ...more,
 });

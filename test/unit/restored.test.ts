@@ -24,6 +24,8 @@ const INPUTS: RestoreInputs = {
     clusterId: "0123456789abcdef",
     repository: "citus-prod-fedcba-backups",
     passphrase: "",
+    ownRepository: "citus-dev-012345-backups",
+    ownPassphrase: "",
     verifier: "SCRAM-SHA-256$x",
     nodes: ["coordinator", "worker-1"].map(node),
     image: "citus-node:17-no-such-image",

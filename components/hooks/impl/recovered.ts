@@ -57,7 +57,7 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
         await Promise.all(sessions.map(resumeRepairs));
         note(
             inputs.self,
-            `${point.tables.length} tables on ${sessions.length} nodes are whole; ${resolved === 0 ? "no transaction was" : resolved === 1 ? "1 transaction was" : `${resolved} transactions were`} between the two phases of a commit`,
+            `whole: ${point.tables.length === 1 ? "1 table" : `${point.tables.length} tables`} on ${sessions.length} nodes; ${resolved === 0 ? "no transaction was" : resolved === 1 ? "1 transaction was" : `${resolved} transactions were`} between the two phases of a commit`,
         );
     } finally {
         for (const session of sessions) await session.close().catch(() => undefined);
@@ -72,7 +72,7 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
     const results = await Promise.all(
         inputs.nodes.map(async (node) => ({
             name: node.name,
-            ...(await execute(docker, node.container, [`${SCRIPTS}/backup.sh`, "full"])),
+            ...(await execute(docker, node.container, [`${SCRIPTS}/backup.sh`, "full", "keep"])),
         })),
     );
     const bad = results.filter((result) => result.code !== 0).map(({ name, stderr }) => `${name}: ${stderr.trim()}`);

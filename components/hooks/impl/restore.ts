@@ -1,10 +1,12 @@
 /** All nodes of a cluster restored to one point, each in a container that has no network. */
 import { createHash, randomBytes } from "node:crypto";
+import { stanzaOf } from "../../archive.ts";
 import { dockerEngine, engineAnswers, execute } from "../../docker/engine.ts";
 import { withHelper } from "../../docker/helper.ts";
 import { RepositoryError, readRepository } from "../../docker/repository.ts";
 import { HoldsData, restoreNodes } from "../../docker/restore.ts";
 import { describePlan, planRestore, type RestorePlan } from "../../restore/plan.ts";
+import { newestTimeline } from "../../restore/points.ts";
 import type { RestoreInputs, RestoreNode } from "../restore.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -27,7 +29,18 @@ const repositoryOf = (inputs: RestoreInputs) => ({
 /** What asks for a restore: everything else may change without one. */
 const asked = (inputs: RestoreInputs) => comparable({ ...inputs.request, repository: inputs.repository });
 
+/** Whether nothing new is asked for. An origin that is gone (no repository) is no request. */
+function askedBefore(olds: RestoreInputs, news: RestoreInputs): boolean {
+    if (news.repository !== "") return asked(olds) === asked(news);
+    const known = { ...news.request, ...(olds.request.cluster === undefined ? {} : { cluster: olds.request.cluster }) };
+    return asked(olds) === asked({ ...news, request: known, repository: olds.repository });
+}
+
 async function makePlan(inputs: RestoreInputs): Promise<RestorePlan> {
+    if (inputs.repository === "")
+        throw refused([
+            "citus:restoreFrom.stack: that stack has no backups, because it is not up. When only its repository is left, name that: citus:restoreFrom.repository",
+        ]);
     const docker = dockerEngine(inputs.dockerHost);
     const contents = await readRepository(docker, inputs.image, repositoryOf(inputs)).catch((error: Error) => {
         if (error instanceof RepositoryError) throw refused([error.message]);
@@ -77,17 +90,29 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
     const before = olds?.request === undefined ? undefined : olds;
     const known = !unknown([news.repository, news.request, news.passphrase, news.database, news.image]);
     if (!known || !(await imageIsThere(news))) {
-        if (!before || asked(before) !== asked(news))
+        if (!before || !askedBefore(before, news))
             warn(
                 news.self,
                 "which point will be restored is looked up by pulumi up: the repository can't be read from here yet",
             );
         return { inputs: news };
     }
-    if (before && asked(before) === asked(news)) return { inputs: news };
-    const plan = await makePlan(news);
-    note(news.self, describePlan(plan));
-    await refuseData(news, plan);
+    if (before && askedBefore(before, news)) return { inputs: news };
+    try {
+        const plan = await makePlan(news);
+        note(news.self, describePlan(plan));
+        if (news.passphrase !== "" && news.ownPassphrase === "")
+            warn(
+                news.self,
+                "the repository that is restored from is encrypted, this cluster's own will not be: set citus:backupPassphrase before it is made",
+            );
+        await refuseData(news, plan);
+    } catch (error) {
+        if (!before) throw error;
+        throw new Error(
+            `${(error as Error).message}\nThis cluster was restored before, and runs. To leave it as it is put citus:restoreFrom back, or take it away: pulumi config rm citus:restoreFrom`,
+        );
+    }
     return { inputs: news };
 }
 
@@ -108,7 +133,7 @@ async function refuseData(inputs: RestoreInputs, plan: RestorePlan): Promise<voi
     if (!inputs.overwrite) throw holdsData(held, plan);
     warn(
         inputs.self,
-        `the databases of ${held.join(", ")} are replaced: what was written after ${plan.point.time} is gone from the cluster`,
+        `the databases of ${held.join(", ")} are replaced by their state of ${plan.point.time}; what is in them now is put aside`,
     );
 }
 
@@ -116,7 +141,7 @@ function holdsData(names: readonly string[], plan: RestorePlan): Error {
     return new Error(
         [
             `The restore can't be: ${names.join(", ")} ${names.length === 1 ? "holds a database" : "hold databases"}, which it would replace.`,
-            `  What was written after ${plan.point.time} would be gone. If that is meant:`,
+            `  They would be as at ${plan.point.time}, and what is in them now put aside. If that is meant:`,
             "  pulumi config set --path citus:restoreFrom.overwrite true",
             "Nothing was touched.",
         ].join("\n"),
@@ -127,6 +152,7 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
     const began = Date.now();
     const plan = await makePlan(inputs);
     await refuseData(inputs, plan);
+    const timelines = await readTimelines(inputs);
     const times = await restoreNodes({
         docker: dockerEngine(inputs.dockerHost),
         dockerHost: inputs.dockerHost,
@@ -137,6 +163,7 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
         database: inputs.database,
         overwrite: inputs.overwrite,
         plan,
+        timelines,
         planId: planIdOf(inputs, plan),
         targets: inputs.nodes,
         report: progress(inputs.self),
@@ -159,6 +186,18 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
     };
 }
 
+/** What the cluster's own repository has of each node: a timeline that was used may not be begun again. */
+async function readTimelines(inputs: RestoreInputs): Promise<Record<string, number>> {
+    const own = {
+        volume: inputs.ownRepository,
+        ...(inputs.ownPassphrase === "" ? {} : { passphrase: inputs.ownPassphrase }),
+    };
+    const { segments } = await readRepository(dockerEngine(inputs.dockerHost), inputs.image, own);
+    return Object.fromEntries(
+        inputs.nodes.map(({ name }) => [name, newestTimeline(stanzaOf(inputs.cluster, name), segments)]),
+    );
+}
+
 /** The same for a run that repeats a killed one: what it put in place stays. */
 function planIdOf(inputs: RestoreInputs, plan: RestorePlan): string {
     return createHash("sha256")
@@ -171,13 +210,13 @@ export async function create(inputs: RestoreInputs) {
     return { id: `${inputs.cluster}-restore`, outs: await restore(inputs) };
 }
 
-export async function update(_id: string, _olds: RestoreState, news: RestoreInputs) {
-    return { outs: await restore(news) };
+export async function update(_id: string, olds: RestoreState, news: RestoreInputs) {
+    return { outs: askedBefore(olds, news) ? olds : await restore(news) };
 }
 
 /** Only another request restores again: a volume that is lost later must not take the others back to an old point. */
 export async function diff(_id: string, olds: RestoreState, news: RestoreInputs) {
-    return { changes: unknown(news.repository) || asked(olds) !== asked(news) };
+    return { changes: unknown(news.repository) || !askedBefore(olds, news) };
 }
 
 export async function read(id: string, props: RestoreState) {
