@@ -670,6 +670,7 @@ describe("with a passphrase", () => {
             "Configuration citus-worker-1.backup",
             "Configuration citus-worker-2.backup",
             "Identity citus-identity.passphrase",
+            "Restore citus-restore.ownPassphrase",
             "Restore citus-restore.passphrase",
         ]);
         assert.ok(built.one(RESTORE).request.getAdditionalsecretoutputsList().includes("passphrase"));
@@ -758,6 +759,8 @@ describe("restored from a repository", () => {
             clusterId: CLUSTER_ID,
             repository: "citus-prod-fedcba-backups",
             passphrase: "",
+            ownRepository: "citus-dev-012345-backups",
+            ownPassphrase: "",
             nodes: nodes.map(at),
             dockerHost: "",
         });

@@ -641,7 +641,7 @@ describe("choosePoint", () => {
         for (const asked of ["latest", "first", "2026-11-22T10:00:00Z"]) {
             assert.deepEqual(choosePoint(asked, { ...contents, points: [] }), {
                 refusal:
-                    "the repository has no restore point yet: one is taken when every node has a backup (npm run backup)",
+                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
             });
         }
     });
@@ -910,7 +910,7 @@ describe("planRestore", () => {
             for (const cluster of [undefined, "c1"]) {
                 const wanted = request(["worker-1"], cluster === undefined ? {} : { cluster });
                 assert.deepEqual(refusals(wanted, { points: [], stanzas: [], segments: {} }), [
-                    "the repository has no restore point yet: one is taken when every node has a backup (npm run backup)",
+                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
                 ]);
             }
         });
@@ -1055,7 +1055,7 @@ describe("describePlan", () => {
         const say = (asked: string) => describePlan(planned(request(workers, { point: asked }), repository([point])));
         assert.equal(
             say("2026-11-22T10:02:05Z"),
-            "restores c1 to c1_point of 2026-11-22T10:00:00.000Z, the last point before it (125 s): 3 nodes, 4.50 GB",
+            "restores c1 to c1_point of 2026-11-22T10:00:00.000Z, the last point before it (2 min): 3 nodes, 4.50 GB",
         );
         assert.equal(
             say("2026-11-22T10:00:00Z"),

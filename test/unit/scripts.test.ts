@@ -82,14 +82,14 @@ describe("node scripts", () => {
 
 describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
     /** The script with a lib.sh that only says what would be run. `may`: whether retention may drop what it would. */
-    function run(type: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
+    function run(types: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
         const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
         try {
             copyFileSync(join(ROOT, "scripts/node/backup.sh"), join(dir, "backup.sh"));
             mkdirSync(join(dir, "backup"));
             const waits = join(dir, "backup", "expire.waits");
             if (given.waits) writeFileSync(waits, "");
-            const psql = `#!/usr/bin/env bash\ncase "$*" in *due.sql*) echo incr ;; *) echo ${given.may ? "t" : "f"} ;; esac\n`;
+            const psql = `#!/usr/bin/env bash\ncase "$*" in *due.sql*) echo incr ;; *fulls.sql*) echo 4 ;; *keep.sql*) echo ${given.may ? 2 : 4} ;; esac\n`;
             writeFileSync(join(dir, "psql"), psql, { mode: 0o755 });
             writeFileSync(
                 join(dir, "lib.sh"),
@@ -102,7 +102,7 @@ say() { :; }
 pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
 `,
             );
-            const command = ["bash", join(dir, "backup.sh"), type];
+            const command = ["bash", join(dir, "backup.sh"), ...types.split(" ")];
             const lock = ["flock", join(dir, "backup", "backup.lock")];
             const [program = "", ...args] = given.locked ? [...lock, ...command] : command;
             const { status, stderr } = spawnSync(program, args, { encoding: "utf8" });
@@ -113,7 +113,7 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
         }
     }
     const BACKUP = (type: string) => `--stanza=c1-worker-1 --type=${type} --no-expire-auto backup`;
-    const EXPIRE = "--stanza=c1-worker-1 expire";
+    const EXPIRE = "--stanza=c1-worker-1 --repo1-retention-full=2 expire";
 
     test("a backup expires what retention lets go", () => {
         assert.deepEqual(run("full", { may: true }), {
@@ -127,6 +127,10 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
 
     test("what the newest point needs stays, and that something waits is remembered", () => {
         assert.deepEqual(run("full", { may: false }), { status: 0, stderr: "", ran: [BACKUP("full")], waits: true });
+    });
+
+    test("told to keep, it expires nothing", () => {
+        assert.deepEqual(run("full keep", { may: true }).ran, [BACKUP("full")]);
     });
 
     test("expire makes no backup, and does nothing when nothing waits", () => {
