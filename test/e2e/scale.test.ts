@@ -168,7 +168,7 @@ test("4 to 2 workers: the others are emptied, removed, and their volumes gone", 
     const volumes = docker(["volume", "ls", "-q", "--filter", `label=citus.cluster=citus-${stack.name}`])
         .trim()
         .split("\n");
-    assert.equal(volumes.length, 3);
+    assert.equal(volumes.length, 4);
 });
 
 test("2 to 0 workers: everything on the coordinator", async () => {
