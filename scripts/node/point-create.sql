@@ -87,7 +87,7 @@ BEGIN
            AND NOT relation_is_a_known_shard(c.oid) AND NOT c.relispartition
          ORDER BY c.oid
     LOOP
-        EXECUTE format('LOCK TABLE %s IN EXCLUSIVE MODE', local_table);
+        EXECUTE format('LOCK TABLE %s IN SHARE MODE', local_table);
     END LOOP;
 END $$;
 SELECT citus_create_restore_point(:'name') AS lsn \gset
