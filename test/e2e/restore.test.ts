@@ -14,6 +14,7 @@ const NODES = ["coordinator", "worker-1", "worker-2"] as const;
 
 let origin: TestStack;
 let points: ListedPoint[] = [];
+const banks: Bank[] = [];
 const connectionsOfCopies = new Set<string>();
 
 /** The order of everything that is chosen by chance here; E2E_SEED repeats a run. */
