@@ -376,14 +376,21 @@ test("a repository that can't be written: status and up say so with the reason, 
 test("npm run down --keep-backups leaves the repository and nothing else; the next start brings the data back", {
     timeout: 300_000,
 }, async () => {
+    await point(stack);
+    // written after the newest point: down takes a last one
+    await trade(stack, 500);
     const wanted = await ledger(stack);
-    const name = await point(stack);
     const { repository } = await stack.backups();
     await stack.closeSessions();
     const down = await stack.npm("down", "--keep-backups", "--yes");
     assert.equal(down.code, 0, down.output);
     assert.deepEqual(stack.leftovers(), [repository]);
-    assert.equal((await stack.backups()).points[0]?.name, name);
+    const last = /^Last restore point: (\S+)$/m.exec(down.output)?.[1];
+    assert.ok(last, down.output);
+    assert.equal((await stack.backups()).points[0]?.name, last);
+    const status = await stack.npm("status");
+    assert.equal(status.code, 2);
+    assert.match(status.output, /is down; its backups are kept/);
     await stack.up({ restoreFrom: { point: "latest" } });
     assert.equal(await ledger(stack), wanted);
     await healthy(stack);
