@@ -274,6 +274,8 @@ const quote = (value: string) => `'${value.replaceAll("\\", "\\\\").replaceAll("
 
 /** Where the node scripts keep what they are given; the same in a container and on a machine. */
 export const NODE_HOME = "/var/lib/citus";
+/** Where the node scripts themselves are. */
+export const NODE_SCRIPTS = "/usr/local/lib/citus-node";
 const CURRENT = `${NODE_HOME}/conf/current`;
 
 /** The whole postgresql.conf of a node. */

@@ -9,7 +9,7 @@ import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import type { NodeCertificate, Security } from "../security.ts";
 import type { Settings } from "../settings.ts";
-import { NODE_HOME } from "../settings.ts";
+import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import { type NodeSpec, POSTGRES_PORT } from "../topology.ts";
 import { clearLeftover, engineAnswers } from "./engine.ts";
 import { CONTEXT, imageHash, nodeImage } from "./image.ts";
@@ -292,7 +292,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 ],
                 ports: [{ internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" }],
                 healthcheck: {
-                    tests: ["CMD", "/usr/local/lib/citus-node/health.sh"],
+                    tests: ["CMD", `${NODE_SCRIPTS}/health.sh`],
                     interval: "15s",
                     timeout: "10s",
                     startPeriod: "2m0s",
@@ -330,7 +330,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
             },
             { parent: node },
         );
-        return { spec: spec, host: "localhost", port, container: container.name, ready: configuration, volume };
+        return { spec, host: "localhost", port, container: container.name, ready: configuration, volume };
     }
 }
 

@@ -1,11 +1,11 @@
 /** Reading a repository that is a Docker volume, whether its cluster runs or not. */
+
 import type Docker from "dockerode";
 import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderRepositoryConf } from "../archive.ts";
 import type { Contents, RestorePoint, Stanza } from "../restore/points.ts";
+import { NODE_SCRIPTS } from "../settings.ts";
 import { archive, execute } from "./engine.ts";
 import { withHelper } from "./helper.ts";
-
-const SCRIPTS = "/usr/local/lib/citus-node";
 
 export interface RepositoryVolume {
     readonly volume: string;
@@ -65,7 +65,7 @@ export async function readRepository(docker: Docker, image: string, from: Reposi
         docker,
         { image, mounts: [{ volume: from.volume, path: REPOSITORY_HOME, readOnly: true }] },
         async (container) => {
-            const result = await execute(docker, container, [`${SCRIPTS}/repository.sh`], input);
+            const result = await execute(docker, container, [`${NODE_SCRIPTS}/repository.sh`], input);
             if (result.code === 0) return parseContents(result.stdout);
             const hint =
                 result.code === 11 ? " (citus:restorePassphrase, else citus:backupPassphrase, must be its own)" : "";

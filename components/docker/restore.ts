@@ -7,12 +7,11 @@ import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderRepositoryConf } from "../arc
 import { describeBytes } from "../citus/job.ts";
 import { pause } from "../pause.ts";
 import type { PlannedNode, RestorePlan } from "../restore/plan.ts";
-import { NODE_HOME } from "../settings.ts";
+import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import { archive, type CommandResult, execute } from "./engine.ts";
 import { withHelper } from "./helper.ts";
 import type { RepositoryVolume } from "./repository.ts";
 
-const SCRIPTS = "/usr/local/lib/citus-node";
 /** Clocks of nodes may differ; a name that was used twice is further apart than this, in milliseconds. */
 const SAME_MOMENT = 60_000;
 /** More processes than this only wait for the disk. */
@@ -118,13 +117,16 @@ async function onAll(
 ): Promise<CommandResult[]> {
     return Promise.all(
         places.map(async (place) =>
-            execute(run.docker, place.helper, [`${SCRIPTS}/restore.sh`, step, run.planId], await input?.(place)).catch(
-                (error: Error) => ({
-                    code: -1,
-                    stdout: "",
-                    stderr: `its restore was interrupted: ${error.message}`,
-                }),
-            ),
+            execute(
+                run.docker,
+                place.helper,
+                [`${NODE_SCRIPTS}/restore.sh`, step, run.planId],
+                await input?.(place),
+            ).catch((error: Error) => ({
+                code: -1,
+                stdout: "",
+                stderr: `its restore was interrupted: ${error.message}`,
+            })),
         ),
     );
 }

@@ -5,6 +5,7 @@ import { readRepository } from "../../components/docker/repository.ts";
 import { restoreNodes } from "../../components/docker/restore.ts";
 import { planRestore, type RestorePlan } from "../../components/restore/plan.ts";
 import { scramVerifier } from "../../components/scram.ts";
+import { NODE_SCRIPTS } from "../../components/settings.ts";
 import { nodeHost, POSTGRES_PORT } from "../../components/topology.ts";
 import { ROOT } from "../lib/project.ts";
 import { docker, pause, undoLater } from "./process.ts";
@@ -136,11 +137,9 @@ export async function restoreAndArchive(
         );
     const containers = await Promise.all(NODES.map((name) => containerOf(stack, name)));
     await Promise.all(
-        containers.map((container) =>
-            docker(["exec", container, "/usr/local/lib/citus-node/backup.sh", "full"], { limit: 900 }),
-        ),
+        containers.map((container) => docker(["exec", container, `${NODE_SCRIPTS}/backup.sh`, "full"], { limit: 900 })),
     );
-    const point = await docker(["exec", containers[0] as string, "/usr/local/lib/citus-node/restore-point.sh"], {
+    const point = await docker(["exec", containers[0] as string, `${NODE_SCRIPTS}/restore-point.sh`], {
         limit: 300,
     });
     const repository = String((await stack.outputs()).backups?.repository);

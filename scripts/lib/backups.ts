@@ -1,4 +1,5 @@
 /** What the scripts share about backups: the stack's nodes on their engine, and its repository. */
+
 import type Docker from "dockerode";
 import type { ClusterArgs } from "../../components/config.ts";
 import {
@@ -11,11 +12,10 @@ import {
 import { nodeImage } from "../../components/docker/image.ts";
 import { readRepository } from "../../components/docker/repository.ts";
 import type { Contents } from "../../components/restore/points.ts";
+import { NODE_SCRIPTS } from "../../components/settings.ts";
 import { ROOT, selectedStack } from "./project.ts";
 import { readResources, type StateResource } from "./resources.ts";
 import { stackArgs, useStack } from "./stack.ts";
-
-const SCRIPTS = "/usr/local/lib/citus-node";
 
 /** A stack's backups, whether its cluster runs, is down, or is gone. */
 export interface Backed {
@@ -73,7 +73,7 @@ export async function onNode(
     script: string,
     ...args: string[]
 ): Promise<CommandResult> {
-    return execute(backed.docker, container, [`${SCRIPTS}/${script}`, ...args]).catch((error: Error) => ({
+    return execute(backed.docker, container, [`${NODE_SCRIPTS}/${script}`, ...args]).catch((error: Error) => ({
         code: -1,
         stdout: "",
         stderr: /is not running|is paused|no such container/i.test(error.message)

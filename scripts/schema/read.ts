@@ -1,12 +1,14 @@
 /** Reads a running cluster's shape through the coordinator's container. */
+
 import type Docker from "dockerode";
 import { archive, type CommandResult, execute } from "../../components/docker/engine.ts";
+import { NODE_SCRIPTS } from "../../components/settings.ts";
 import { refusals } from "./calls.ts";
 import type { Catalog } from "./catalog.ts";
 import { arrange, parseContents } from "./contents.ts";
 import type { Pieces } from "./file.ts";
 
-const SCRIPT = "/usr/local/lib/citus-node/dump-schema.sh";
+const SCRIPT = `${NODE_SCRIPTS}/dump-schema.sh`;
 
 /** What the script printed: a name and base64 a line, and a last line that says that it is whole. */
 function parts(result: CommandResult, names: readonly string[]): Record<string, Buffer> {

@@ -2,7 +2,14 @@
 
 import { archive, dockerEngine, execute, lastLog } from "../../docker/engine.ts";
 import { pause } from "../../pause.ts";
-import { renderHba, renderIdent, renderPostgresqlConf, restartNeeded, type Settings } from "../../settings.ts";
+import {
+    NODE_SCRIPTS,
+    renderHba,
+    renderIdent,
+    renderPostgresqlConf,
+    restartNeeded,
+    type Settings,
+} from "../../settings.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress } from "./engine.ts";
@@ -11,7 +18,6 @@ interface ConfigurationState extends ConfigurationInputs {
     systemIdentifier?: string;
 }
 
-const SCRIPTS = "/usr/local/lib/citus-node";
 /** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
 const READY_WITHIN = 180_000;
 
@@ -47,7 +53,7 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
     const result = await execute(
         docker,
         inputs.container,
-        [`${SCRIPTS}/configure.sh`, inputs.clusterId, systemIdentifier ?? "new"],
+        [`${NODE_SCRIPTS}/configure.sh`, inputs.clusterId, systemIdentifier ?? "new"],
         await archive(filesOf(inputs)),
     );
     if (result.code === 0) {
@@ -78,7 +84,7 @@ async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
     while (Date.now() - began < READY_WITHIN) {
         alive();
         try {
-            const result = await execute(docker, inputs.container, [`${SCRIPTS}/health.sh`]);
+            const result = await execute(docker, inputs.container, [`${NODE_SCRIPTS}/health.sh`]);
             if (result.code === 0) return;
             said = result.stderr.trim();
         } catch (error) {
@@ -95,7 +101,7 @@ async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
 }
 
 async function readFacts(inputs: ConfigurationInputs): Promise<string> {
-    const result = await execute(dockerEngine(inputs.dockerHost), inputs.container, [`${SCRIPTS}/facts.sh`]);
+    const result = await execute(dockerEngine(inputs.dockerHost), inputs.container, [`${NODE_SCRIPTS}/facts.sh`]);
     const id = keyValues(result.stdout).system_identifier;
     if (!id) throw new Error(`${inputs.name}: the node does not say which database it holds: ${result.stderr.trim()}`);
     return id;

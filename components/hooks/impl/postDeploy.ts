@@ -1,7 +1,9 @@
 /** The user's own SQL, run by psql on the coordinator as the superuser. */
+
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { archive, dockerEngine, execute } from "../../docker/engine.ts";
+import { NODE_SCRIPTS } from "../../settings.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { note, progress } from "./engine.ts";
@@ -17,8 +19,6 @@ CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
 const NOT_IN_TRANSACTION =
     /cannot (run|be executed) (inside|from|within) a (transaction block|function)|cannot be executed from a function or procedure/i;
 
-const SCRIPTS = "/usr/local/lib/citus-node";
-
 /** Any number; one run of post-deploy files at a time. */
 const LOCK = 20_261_123;
 
@@ -30,7 +30,7 @@ async function psql(inputs: PostDeployInputs, options: readonly string[], script
     return execute(
         dockerEngine(inputs.dockerHost),
         inputs.container,
-        [`${SCRIPTS}/run-sql.sh`, inputs.database, names.at(-1) ?? "", ...options, "--", ...names],
+        [`${NODE_SCRIPTS}/run-sql.sh`, inputs.database, names.at(-1) ?? "", ...options, "--", ...names],
         await archive(scripts),
     );
 }

@@ -10,11 +10,10 @@ import {
 import { connect, type Session } from "../../citus/session.ts";
 import { dockerEngine, execute } from "../../docker/engine.ts";
 import type { RestorePoint } from "../../restore/points.ts";
-import { NODE_HOME } from "../../settings.ts";
+import { NODE_HOME, NODE_SCRIPTS } from "../../settings.ts";
 import type { RecoveredInputs } from "../recovered.ts";
 import { note, progress, warn } from "./engine.ts";
 
-const SCRIPTS = "/usr/local/lib/citus-node";
 const PATIENCE = 60_000;
 
 async function prove(inputs: RecoveredInputs): Promise<void> {
@@ -72,14 +71,14 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
     const results = await Promise.all(
         inputs.nodes.map(async (node) => ({
             name: node.name,
-            ...(await execute(docker, node.container, [`${SCRIPTS}/backup.sh`, "full", "keep"])),
+            ...(await execute(docker, node.container, [`${NODE_SCRIPTS}/backup.sh`, "full", "keep"])),
         })),
     );
     const bad = results.filter((result) => result.code !== 0).map(({ name, stderr }) => `${name}: ${stderr.trim()}`);
     const coordinator = inputs.nodes[0];
     if (bad.length === 0 && coordinator) {
         report("taking a first restore point");
-        const point = await execute(docker, coordinator.container, [`${SCRIPTS}/restore-point.sh`]);
+        const point = await execute(docker, coordinator.container, [`${NODE_SCRIPTS}/restore-point.sh`]);
         if (point.code !== 0) bad.push(`coordinator: ${point.stderr.trim()}`);
     }
     if (bad.length > 0) {

@@ -1,4 +1,5 @@
 /** All nodes of a cluster restored to one point, each in a container that has no network. */
+
 import { createHash, randomBytes } from "node:crypto";
 import { stanzaOf } from "../../archive.ts";
 import { dockerEngine, engineAnswers, execute } from "../../docker/engine.ts";
@@ -7,6 +8,7 @@ import { RepositoryError, readRepository } from "../../docker/repository.ts";
 import { HoldsData, restoreNodes } from "../../docker/restore.ts";
 import { describePlan, planRestore, type RestorePlan } from "../../restore/plan.ts";
 import { newestTimeline } from "../../restore/points.ts";
+import { NODE_SCRIPTS } from "../../settings.ts";
 import type { RestoreInputs, RestoreNode } from "../restore.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -16,8 +18,6 @@ interface RestoreState extends RestoreInputs {
     restoreId?: string;
     manifest?: string;
 }
-
-const SCRIPTS = "/usr/local/lib/citus-node";
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`;
 
@@ -74,7 +74,7 @@ async function readVolumes(inputs: RestoreInputs): Promise<Map<string, Holding>>
     const path = (node: RestoreNode) => `/tmp/nodes/${node.name}`;
     const mounts = there.map((node) => ({ volume: node.volume, path: path(node), readOnly: true }));
     const result = await withHelper(docker, { image: inputs.image, mounts }, (container) =>
-        execute(docker, container, [`${SCRIPTS}/volumes.sh`, ...there.map(path)]),
+        execute(docker, container, [`${NODE_SCRIPTS}/volumes.sh`, ...there.map(path)]),
     );
     if (result.code !== 0) throw new Error(`the nodes' volumes can't be read: ${result.stderr.trim()}`);
     for (const line of result.stdout.split("\n")) {
