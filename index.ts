@@ -24,4 +24,5 @@ export const connectionString = cluster.connectionString;
 export const password = cluster.password;
 export const caCertificate = cluster.caCertificate;
 export const backups = cluster.backups;
+export const connect = cluster.connect;
 export const status = cluster.status;

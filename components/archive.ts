@@ -41,6 +41,21 @@ export interface Repository {
 
 export const DOCKER_REPOSITORY = { type: "posix", path: REPOSITORY_HOME } as const;
 
+/** A repository in a bucket, reached as the machine's own role. */
+export function s3Repository(bucket: string, region: string): Repository["options"] {
+    return {
+        type: "s3",
+        path: S3_REPOSITORY_PATH,
+        "s3-bucket": bucket,
+        "s3-region": region,
+        "s3-endpoint": `s3.${region}.amazonaws.com`,
+        "s3-key-type": "auto",
+    };
+}
+
+/** Where in its bucket a repository is. */
+export const S3_REPOSITORY_PATH = "/backups";
+
 function repositoryLines(repository: Repository): string[] {
     return [
         ...Object.entries(repository.options).map(([name, value]) => `repo1-${name}=${value}`),
@@ -102,6 +117,23 @@ export function renderBackupConf(
         `window=${backup.window ?? ""}`,
         "",
     ].join("\n");
+}
+
+/** What pgBackRest and the schedule need on a node, by file name; nothing without backups. */
+export function backupFiles(
+    spec: { readonly name: string; readonly role: Role },
+    machine: { readonly cores: number },
+    cluster: { readonly name: string; readonly backup: BackupArgs; readonly backupPassphrase?: string },
+    options: Repository["options"],
+): Record<string, string> {
+    if (!cluster.backup.enabled) return {};
+    const node = { cluster: cluster.name, role: spec.role, stanza: stanzaOf(cluster.name, spec.name) };
+    const { backupPassphrase: passphrase } = cluster;
+    const repository = { options, ...(passphrase === undefined ? {} : { passphrase }) };
+    return {
+        "pgbackrest.conf": renderPgbackrestConf({ ...node, cores: machine.cores }, repository, cluster.backup),
+        "backup.conf": renderBackupConf(node, cluster.backup),
+    };
 }
 
 /** The settings of PostgreSQL that send its WAL to the repository. */

@@ -3,9 +3,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { archiveSettings, stanzaOf } from "./archive.ts";
-import type { Access } from "./citus/session.ts";
 import type { ClusterArgs } from "./config.ts";
-import { type BackupsOutput, DockerPlatform, type Machine } from "./docker/platform.ts";
+import { DockerPlatform } from "./docker/platform.ts";
 import { Backups } from "./hooks/backups.ts";
 import { Member } from "./hooks/member.ts";
 import { Placement } from "./hooks/placement.ts";
@@ -14,6 +13,7 @@ import { Recovered } from "./hooks/recovered.ts";
 import type { Restore } from "./hooks/restore.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { caFile, SUPERUSER } from "./names.ts";
+import type { BackupsOutput, Machine, Platform } from "./platform.ts";
 import { Security } from "./security.ts";
 import { nodeSettings, type Settings } from "./settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
@@ -42,6 +42,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly caCertificate: pulumi.Output<string>;
     /** Where the backups are. */
     readonly backups: pulumi.Output<BackupsOutput>;
+    /** How a person reaches it from where this runs. */
+    readonly connect: pulumi.Output<string>;
     /** One line about the cluster as of the last `up`. */
     readonly status: pulumi.Output<string>;
 
@@ -58,42 +60,37 @@ export class CitusCluster extends pulumi.ComponentResource {
             },
             { parent: this },
         );
-        const platform = new DockerPlatform(name, args, security, { parent: this });
-        const places = topology(args.name, args.workers, args.retire).map((spec) =>
-            // a worker's volume is guarded by its registration: that goes only when it is provably empty
-            platform.place(spec, args.protect && spec.role === "coordinator"),
-        );
-        const restore = args.restoreFrom && platform.restore(places, args.restoreFrom);
-        const machines = places.map((place) =>
-            platform.node({
-                place,
-                machine: place.spec.role === "coordinator" ? args.coordinator : args.worker,
-                settings: settingsOf(place.spec, args),
-                certificate: security.certify(place.spec),
-                ...(restore ? { restore } : {}),
-            }),
+        const platform = platformOf(name, args, security, this);
+        const { machines, restore } = platform.make(
+            topology(args.name, args.workers, args.retire).map((spec) => ({
+                spec,
+                machine: spec.role === "coordinator" ? args.coordinator : args.worker,
+                settings: settingsOf(spec, args),
+                certificate: security.certify(spec),
+                // a worker's volume is guarded by its registration: that goes only when it is provably empty
+                protect: args.protect && spec.role === "coordinator",
+            })),
         );
         const [coordinator, ...workers] = machines as [Machine, ...Machine[]];
-        const access = (machine: Machine) => accessTo(machine, security, args.database);
-        const recovered = restore && recover(name, args, { machines, access, restore }, this);
+        const recovered = restore && recover(name, args, { machines, restore }, this);
         const members = registerMembers(
             name,
             {
                 coordinator,
                 workers,
-                access,
                 transferMode: args.rebalance.transferMode,
                 ...(recovered ? { recovered } : {}),
             },
             this,
         );
-        const placement = placeShards(name, args, { coordinator, workers, access, members }, this);
+        const placement = placeShards(name, args, { coordinator, workers, members }, this);
         if (args.postDeploy.length > 0) runPostDeploy(name, args, { coordinator, placement }, this);
 
-        if (args.backup.enabled) watchBackups(name, args, { coordinator, access, placement }, this);
+        if (args.backup.enabled) watchBackups(name, args, { coordinator, placement }, this);
 
         this.password = security.password;
         this.backups = platform.backups;
+        this.connect = platform.connect;
         this.caCertificate = security.caCertificate;
         this.coordinator = coordinator.port.apply((port) => ({ host: coordinator.host, port }));
         this.workers = pulumi.all(
@@ -114,9 +111,14 @@ export class CitusCluster extends pulumi.ComponentResource {
             password: this.password,
             caCertificate: this.caCertificate,
             backups: this.backups,
+            connect: this.connect,
             status: this.status,
         });
     }
+}
+
+function platformOf(name: string, args: ClusterArgs, security: Security, parent: pulumi.Resource): Platform {
+    return new DockerPlatform(name, args, security, { parent });
 }
 
 function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
@@ -136,22 +138,6 @@ function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
     return { ...settings, ...archiveSettings(stanzaOf(args.name, spec.name), args.backup) };
 }
 
-function accessTo(machine: Machine, security: Security, database: string): pulumi.Output<Access> {
-    return pulumi.secret(
-        pulumi.all([machine.port, security.caCertificate, security.password]).apply(([port, ca, password]) => ({
-            host: machine.host,
-            port,
-            serverName: machine.spec.host,
-            ca,
-            user: SUPERUSER,
-            password,
-            database,
-        })),
-    );
-}
-
-type AccessOf = (machine: Machine) => pulumi.Output<Access>;
-
 /** Whether citusVersion says what runs; an image of the user's own may hold another. */
 const isDefaultImage = (args: ClusterArgs) => args.image === `citusdata/citus:${args.citusVersion}-pg17`;
 
@@ -159,7 +145,7 @@ const isDefaultImage = (args: ClusterArgs) => args.image === `citusdata/citus:${
 function recover(
     name: string,
     args: ClusterArgs,
-    cluster: { machines: Machine[]; access: AccessOf; restore: Restore },
+    cluster: { machines: readonly Machine[]; restore: Restore },
     parent: pulumi.Resource,
 ): Recovered {
     return new Recovered(
@@ -170,11 +156,10 @@ function recover(
             partial: args.restoreFrom?.onlyWorker !== undefined,
             nodes: cluster.machines.map((machine) => ({
                 name: machine.spec.name,
-                access: cluster.access(machine),
-                container: machine.container,
+                access: machine.access,
+                shell: machine.shell,
             })),
             backups: args.backup.enabled,
-            dockerHost: args.dockerHost ?? "",
             self: selfUrn("Recovered", `${name}-recovered`, parent),
         },
         { parent, dependsOn: cluster.machines.map((machine) => machine.ready) },
@@ -184,13 +169,13 @@ function recover(
 function watchBackups(
     name: string,
     args: ClusterArgs,
-    cluster: { coordinator: Machine; access: AccessOf; placement: Placement },
+    cluster: { coordinator: Machine; placement: Placement },
     parent: pulumi.Resource,
 ): Backups {
     return new Backups(
         `${name}-backups-watch`,
         {
-            coordinator: cluster.access(cluster.coordinator),
+            coordinator: cluster.coordinator.access,
             citus: isDefaultImage(args) ? args.citusVersion : "",
             self: selfUrn("Backups", `${name}-backups-watch`, parent),
         },
@@ -204,13 +189,12 @@ function registerMembers(
     args: {
         coordinator: Machine;
         workers: Machine[];
-        access: AccessOf;
         transferMode: string;
         recovered?: Recovered;
     },
     parent: pulumi.Resource,
 ): Member[] {
-    const coordinatorAccess = args.access(args.coordinator);
+    const coordinatorAccess = args.coordinator.access;
     const register = (machine: Machine, dependsOn: pulumi.Resource[]) =>
         new Member(
             `${name}-${machine.spec.name}`,
@@ -220,7 +204,7 @@ function registerMembers(
                 host: machine.spec.host,
                 port: POSTGRES_PORT,
                 coordinator: coordinatorAccess,
-                access: args.access(machine),
+                access: machine.access,
                 transferMode: args.transferMode,
                 self: selfUrn("Member", `${name}-${machine.spec.name}`, parent),
             },
@@ -234,20 +218,20 @@ function registerMembers(
 function placeShards(
     name: string,
     args: ClusterArgs,
-    cluster: { coordinator: Machine; workers: Machine[]; access: AccessOf; members: Member[] },
+    cluster: { coordinator: Machine; workers: Machine[]; members: Member[] },
     parent: pulumi.Resource,
 ): Placement {
     return new Placement(
         `${name}-shards`,
         {
             cluster: args.name,
-            coordinator: cluster.access(cluster.coordinator),
+            coordinator: cluster.coordinator.access,
             coordinatorHost: cluster.coordinator.spec.host,
             workers: cluster.workers.map((machine) => ({
                 name: machine.spec.name,
                 host: machine.spec.host,
                 port: POSTGRES_PORT,
-                access: cluster.access(machine),
+                access: machine.access,
             })),
             // without workers everything is on the coordinator
             coordinatorShards: args.coordinator.shards || args.workers === 0,
@@ -276,8 +260,7 @@ function runPostDeploy(
                 sha256: createHash("sha256").update(readFileSync(path, "utf8")).digest("hex"),
             })),
             database: args.database,
-            container: cluster.coordinator.container,
-            dockerHost: args.dockerHost ?? "",
+            shell: cluster.coordinator.shell,
             self: selfUrn("PostDeploy", `${name}-post-deploy`, parent),
         },
         { parent, dependsOn: [cluster.placement] },

@@ -9,6 +9,11 @@ import type { NodeSpec } from "./topology.ts";
 
 const HOURS_A_YEAR = 8766;
 
+/** A value that holds a passphrase when there is one. */
+export function secretWith<T>(passphrase: string | undefined, value: T): pulumi.Input<T> {
+    return passphrase === undefined ? value : (pulumi.secret(value) as pulumi.Output<T>);
+}
+
 export interface NodeCertificate {
     readonly certificate: pulumi.Output<string>;
     /** PEM, secret. */

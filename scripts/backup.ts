@@ -2,7 +2,9 @@
 import { parseArgs } from "node:util";
 import { Listr } from "listr2";
 import { whyNotRestorable } from "../components/restore/points.ts";
-import { containersOf, onNode, openBackups, readBackups } from "./lib/backups.ts";
+import { COORDINATOR } from "../components/topology.ts";
+import { openBackups, readBackups, runningNodes } from "./lib/backups.ts";
+import { onNode, type StackNode } from "./lib/nodes.ts";
 import { fail } from "./lib/project.ts";
 
 const TYPES = ["full", "diff", "incr"];
@@ -18,35 +20,32 @@ try {
             `The type of a backup is one of ${TYPES.join(", ")}, got "${[values.type, ...positionals].filter(Boolean).join(" ")}". Nothing was done.`,
         );
     const cluster = await openBackups();
-    const containers = containersOf(cluster);
+    const nodes = runningNodes(cluster);
     const failures: string[] = [];
-    const backupOf = (node: string, container: string) => ({
-        title: node,
+    const backupOf = (node: StackNode) => ({
+        title: node.name,
         task: async (_context: unknown, task: { title: string }) => {
             const began = Date.now();
-            const result = await onNode(cluster, container, "backup.sh", type);
+            const result = await onNode(node, ["backup.sh", type]);
             const seconds = ((Date.now() - began) / 1000).toFixed(1);
-            task.title = `${node.padEnd(14)}${type} backup   ${result.code === 0 ? "ok" : "FAILED"}   ${seconds} s`;
+            task.title = `${node.name.padEnd(14)}${type} backup   ${result.code === 0 ? "ok" : "FAILED"}   ${seconds} s`;
             if (!process.stdout.isTTY) console.log(task.title);
             if (result.code !== 0) {
-                failures.push(`${node}: ${result.stderr.trim().split("\n").slice(-4).join("\n  ")}`);
+                failures.push(`${node.name}: ${result.stderr.trim().split("\n").slice(-4).join("\n  ")}`);
                 throw new Error(task.title);
             }
         },
     });
-    await new Listr(
-        [...containers].map(([node, container]) => backupOf(node, container)),
-        {
-            concurrent: true,
-            exitOnError: false,
-            fallbackRenderer: "silent",
-            rendererOptions: { showErrorMessage: false },
-        },
-    ).run();
+    await new Listr([...nodes.values()].map(backupOf), {
+        concurrent: true,
+        exitOnError: false,
+        fallbackRenderer: "silent",
+        rendererOptions: { showErrorMessage: false },
+    }).run();
     if (failures.length > 0) {
         throw new Error(
             [
-                `\n${failures.length} of ${containers.size} nodes have no new backup; no restore point was taken:`,
+                `\n${failures.length} of ${nodes.size} nodes have no new backup; no restore point was taken:`,
                 ...failures.map((line) => `  ${line}`),
                 "Earlier backups and restore points are as they were. Mend it, then run npm run backup again.",
             ].join("\n"),
@@ -54,7 +53,7 @@ try {
     }
     if (!values["no-point"]) {
         const began = Date.now();
-        const point = await onNode(cluster, containers.get("coordinator") ?? "", "restore-point.sh");
+        const point = await onNode(nodes.get(COORDINATOR) as StackNode, ["restore-point.sh"]);
         if (point.code !== 0)
             throw new Error(
                 `\nThe backups are made; the restore point is not:\n  ${point.stderr.trim()}\nThis is safe to repeat: npm run backup -- incr`,
@@ -63,9 +62,7 @@ try {
             `${"restore point".padEnd(14)}${point.stdout.trim()}   ok   ${((Date.now() - began) / 1000).toFixed(1)} s`,
         );
         // what the last point before this one rested on may go now
-        await Promise.all(
-            [...containers.values()].map((container) => onNode(cluster, container, "backup.sh", "expire")),
-        );
+        await Promise.all([...nodes.values()].map((node) => onNode(node, ["backup.sh", "expire"])));
         const contents = await readBackups(cluster);
         const own = contents.points.filter((one) => one.cluster === cluster.args.name);
         const good = own.filter((one) => whyNotRestorable(one, contents).length === 0);

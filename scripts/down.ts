@@ -8,20 +8,23 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import type { ClusterArgs } from "../components/config.ts";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
-import { containersOf, onNode, openBackups, repositoryResource } from "./lib/backups.ts";
+import { COORDINATOR } from "../components/topology.ts";
+import { openBackups, repositoryResource, runningNodes } from "./lib/backups.ts";
 import { keptWith } from "./lib/kept.ts";
+import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { clusterId, readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
 
 /** Taking a cluster down needs little of its configuration, and must not wait for the rest to be right. */
-async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" | "dockerHost">> {
+async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" | "dockerHost" | "platform">> {
     const selected = await useStack(stack);
     return stackArgs(selected, stack).catch(async () => {
         const values = await selected.getAllConfig();
         const set = values["citus:protect"]?.value;
         const dockerHost = values["citus:dockerHost"]?.value;
         return {
+            platform: values["citus:platform"]?.value === "aws" ? "aws" : "docker",
             protect: set === undefined || set === "" ? stack !== "dev" : set !== "false",
             ...(dockerHost ? { dockerHost } : {}),
         };
@@ -34,7 +37,7 @@ async function lastPoint(): Promise<void> {
         console.log(`No last restore point could be taken, so what was written after the newest one is gone: ${why}`);
     try {
         const backed = await openBackups();
-        const point = await onNode(backed, containersOf(backed).get("coordinator") ?? "", "restore-point.sh");
+        const point = await onNode(runningNodes(backed).get(COORDINATOR) as StackNode, ["restore-point.sh"]);
         if (point.code === 0) console.log(`Last restore point: ${point.stdout.trim()}`);
         else say(point.stderr.trim());
     } catch (error) {
@@ -75,7 +78,8 @@ try {
                 "  npm run pulumi -- config set citus:protect false && npm run down",
         );
     }
-    if (!(await engineAnswers(args.dockerHost))) {
+    const local = args.platform === "docker";
+    if (local && !(await engineAnswers(args.dockerHost))) {
         const where = engineAddress(args.dockerHost);
         throw new Error(
             `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
@@ -98,8 +102,7 @@ try {
         }
     }
     const id = clusterId(resources);
-    if (values["keep-backups"] && resources.some(({ type }) => type === "docker:index/container:Container"))
-        await lastPoint();
+    if (values["keep-backups"] && nodesOf(resources).size > 0) await lastPoint();
     if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
     const kept = values["keep-backups"] && repository ? keptWith(repository, resources) : undefined;
     const targets = kept ? resources.filter((r) => !kept.has(r.urn)).flatMap((r) => ["--target", r.urn]) : [];
@@ -108,15 +111,15 @@ try {
             ? 0
             : await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack, ...targets]);
     if (code !== 0) process.exit(code);
-    const keptVolume = kept ? String(repository?.outputs?.name) : undefined;
-    if (id) await sweep(id, keptVolume);
+    const keptRepository = kept ? String(repository?.outputs?.name ?? repository?.outputs?.bucket) : undefined;
+    if (local && id) await sweep(id, keptRepository);
     rmSync(join(STATE, stack), { recursive: true, force: true });
     console.log(
-        `\nThe cluster of stack ${stack} is gone. The node image is kept for the next start (docker image ls citus-node).`,
+        `\nThe cluster of stack ${stack} is gone.${local ? " The node image is kept for the next start (docker image ls citus-node)." : ""}`,
     );
-    if (keptVolume)
+    if (keptRepository)
         console.log(
-            `Its backups are kept in ${keptVolume}:\n` +
+            `Its backups are kept in ${keptRepository}:\n` +
                 "  look      npm run backups\n" +
                 "  restore   npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start\n" +
                 "  or        npm start   (an empty cluster; the backups stay beside its own until retention lets them go)",

@@ -3,37 +3,25 @@ import { randomBytes } from "node:crypto";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
+import { COORDINATOR } from "../components/topology.ts";
+import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { fail, readOutputs, selectedStack } from "./lib/project.ts";
-import { clusterId, readResources } from "./lib/resources.ts";
-import { stackArgs, useStack } from "./lib/stack.ts";
+import { readResources } from "./lib/resources.ts";
 import { summary } from "./schema/calls.ts";
 import { assemble } from "./schema/file.ts";
 import { readShape } from "./schema/read.ts";
 
-/** The running container of the selected stack's coordinator, and the engine that runs it. */
-async function findCoordinator(stack: string) {
-    const { dockerHost } = await stackArgs(await useStack(stack), stack);
-    if (!(await engineAnswers(dockerHost))) {
+/** @throws Error saying why the coordinator can't be asked */
+async function findCoordinator(stack: string): Promise<StackNode> {
+    const coordinator = nodesOf(await readResources()).get(COORDINATOR);
+    if (!coordinator)
+        throw new Error(`The cluster of stack ${stack} is down. Nothing was written. npm start brings it back.`);
+    const facts = await onNode(coordinator, ["facts.sh"]);
+    if (facts.code !== 0)
         throw new Error(
-            `No Docker engine answers at ${engineAddress(dockerHost)}, so the coordinator can't be reached. Nothing was written. Start it, or set DOCKER_HOST.`,
+            `The coordinator can't be asked: ${facts.stderr.trim()}\nNothing was written. npm run status says more; npm run pulumi -- up --refresh brings back what is gone.`,
         );
-    }
-    const docker = dockerEngine(dockerHost);
-    const id = clusterId(await readResources());
-    const filters = { label: [`citus.cluster-id=${id}`, "citus.node=coordinator"] };
-    const [container] = await docker.listContainers({ all: true, filters });
-    if (!container) {
-        throw new Error(
-            `The coordinator's container of stack ${stack} is gone. Nothing was written. To bring it back: npm run pulumi -- up --refresh`,
-        );
-    }
-    if (container.State !== "running") {
-        throw new Error(
-            `The coordinator is not running (${container.Names[0]?.slice(1)} is ${container.State}). Nothing was written. npm run status says more.`,
-        );
-    }
-    return { docker, container: container.Id };
+    return coordinator;
 }
 
 /** Whole or not at all, and readable by this user only. */
@@ -59,8 +47,7 @@ try {
     const outputs = stack ? await readOutputs() : undefined;
     if (!stack || !outputs) throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
     const database = new URL(outputs.connectionString).pathname.slice(1);
-    const { docker, container } = await findCoordinator(stack);
-    const shape = await readShape(docker, container, database);
+    const shape = await readShape(await findCoordinator(stack), database);
     const content = assemble(shape);
     const file = named === undefined ? undefined : resolve(process.env.INIT_CWD ?? process.cwd(), named);
     if (file === undefined) process.stdout.write(content);

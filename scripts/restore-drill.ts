@@ -47,7 +47,8 @@ async function configure(
     const all = JSON.parse(await must(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
     for (const [key, { value, objectValue, secret }] of Object.entries(all)) {
         const [space, name] = key.split(":");
-        if (space !== "citus" || !name || NOT_COPIED.includes(name) || secret) continue;
+        const ours = space === "citus" ? !NOT_COPIED.includes(name ?? "") : space === "aws";
+        if (!ours || secret) continue;
         const text = objectValue === undefined ? value : JSON.stringify(objectValue);
         if (text !== undefined) await must(["config", "set", "--stack", drill, key, "--", text]);
     }

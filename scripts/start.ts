@@ -4,7 +4,8 @@ import { Listr } from "listr2";
 import { Phases } from "./lib/phases.ts";
 import { checkCli, explainFindings, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
-import { accessFrom, readClusterHealth, renderStatus } from "./lib/report.ts";
+import { readClusterHealth, renderStatus } from "./lib/report.ts";
+import { readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
 
 async function start(): Promise<void> {
@@ -47,16 +48,16 @@ async function start(): Promise<void> {
     }
     const outputs = await readOutputs();
     if (!outputs) throw new Error("pulumi up left no outputs");
-    const access = accessFrom(outputs, outputs.coordinator.port);
     const select = name === DEFAULT_STACK ? "" : ` (stack ${name})`;
     console.log(`\n${outputs.status}${select}\n`);
-    const health = await readClusterHealth(outputs).catch((error: Error) => {
+    const health = await readClusterHealth(await readResources(true)).catch((error: Error) => {
         throw new Error(`${error.message}\nIf its containers or volumes are gone: npm run pulumi -- up --refresh`);
     });
     console.log(renderStatus(name, health));
+    const url = new URL(outputs.connectionString);
     console.log(`
-  connect   npm run psql
-  or        psql "host=${access.host} port=${access.port} dbname=${access.database} user=${access.user} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
+  connect   ${outputs.connect}
+  or        psql "host=${url.hostname} port=${url.port} dbname=${url.pathname.slice(1)} user=${url.username} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
             password: npm run -s pulumi -- stack output password --show-secrets
   look      npm run status
   grow      npm run pulumi -- config set citus:workers ${outputs.workers.length + 2} && npm run pulumi -- up --yes

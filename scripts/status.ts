@@ -1,6 +1,7 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
 import { parseArgs } from "node:util";
 import { repositoryResource } from "./lib/backups.ts";
+import { nodesOf } from "./lib/nodes.ts";
 import { fail, readOutputs, selectedStack } from "./lib/project.ts";
 import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
 import { readResources } from "./lib/resources.ts";
@@ -14,8 +15,8 @@ try {
         console.error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
         process.exit(2);
     }
-    const resources = await readResources();
-    if (!resources.some(({ type }) => type === "docker:index/container:Container")) {
+    const resources = await readResources(true);
+    if (nodesOf(resources).size === 0) {
         console.error(
             `The cluster of stack ${stack} is down${repositoryResource(resources) ? "; its backups are kept (npm run backups)" : ""}.\n` +
                 "To bring its data back: npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start",
@@ -23,7 +24,7 @@ try {
         process.exit(2);
     }
     try {
-        const health = await readClusterHealth(outputs);
+        const health = await readClusterHealth(resources);
         console.log(
             json
                 ? JSON.stringify({ stack, healthy: isHealthy(health), ...health }, null, 2)
@@ -35,7 +36,7 @@ try {
         if (json) console.log(JSON.stringify({ stack, healthy: null, error: message }, null, 2));
         else
             console.error(
-                `${stack}: can't tell\n${message}\nIf its containers are gone: npm run pulumi -- up --refresh`,
+                `${stack}: can't tell\n${message}\nIf its containers or machines are gone: npm run pulumi -- up --refresh`,
             );
         process.exit(2);
     }

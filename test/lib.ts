@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { type Access, connect, type Session } from "../components/citus/session.ts";
+import { connect, type DirectAccess, type Session } from "../components/citus/session.ts";
 import { type CommandResult, dockerEngine, execute } from "../components/docker/engine.ts";
 import type { RestorePoint, Stanza } from "../components/restore/points.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
@@ -179,7 +179,7 @@ export class TestStack {
     }
 
     /** How a client on this machine reaches a node; `coordinator` or a worker's name. */
-    async access(node = "coordinator"): Promise<Access> {
+    async access(node = "coordinator"): Promise<DirectAccess> {
         const outputs = await this.outputs();
         const port =
             node === "coordinator" ? outputs.coordinator.port : outputs.workers.find((w) => w.name === node)?.port;

@@ -118,7 +118,7 @@ async function readNode(row: NodeRow, shards: number, options: HealthOptions): P
           : row.groupId !== 0 && !row.holdsShards
             ? "leaving"
             : "ready";
-    const ends = session.certificateEnds();
+    const ends = await session.certificateEnds();
     return {
         name,
         state,

@@ -1,11 +1,17 @@
 /** A connection to one node, with TLS verified and errors that quote the database and nothing secret. */
 
+import { X509Certificate } from "node:crypto";
+import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import pg from "pg";
 import { pause } from "../pause.ts";
+import { type SsmShell, shellName } from "../shell.ts";
+import { openTunnel } from "../tunnel.ts";
 
-/** How to reach a node from where Pulumi runs. */
-export interface Access {
+/** How to reach a node from where Pulumi runs: by its address, or through a command channel where no port is open. */
+export type Access = DirectAccess | TunnelAccess;
+
+export interface DirectAccess {
     readonly host: string;
     readonly port: number;
     /** The name the node's certificate must carry. */
@@ -17,12 +23,57 @@ export interface Access {
     readonly database: string;
 }
 
+/** As the node's own operating-system user postgres, through its PostgreSQL's socket: nothing secret is needed. */
+export interface TunnelAccess {
+    readonly tunnel: SsmShell;
+    readonly user: string;
+    readonly database: string;
+}
+
+/** Where an access leads, for messages and as a key. */
+export function addressOf(access: Access): string {
+    return "tunnel" in access ? shellName(access.tunnel) : `${access.host}:${access.port}`;
+}
+
+async function optionsOf(access: Access): Promise<pg.ClientConfig> {
+    if ("tunnel" in access) {
+        const { tunnel, user, database } = access;
+        const stream = await openTunnel(tunnel);
+        return { user, database, ssl: false, host: tunnel.node, stream: () => stream };
+    }
+    const { host, port, user, password, database, ca, serverName } = access;
+    return {
+        // the certificate is checked against serverName, so the address is given as one
+        host: host === "localhost" ? "127.0.0.1" : host,
+        port,
+        user,
+        password,
+        database,
+        ssl: { ca, servername: serverName },
+    };
+}
+
+/** A database or role may have its own settings; what moves data must not stop half-way because of them. */
+const OWN_SETTINGS = [
+    "statement_timeout=0",
+    "idle_session_timeout=0",
+    "idle_in_transaction_session_timeout=0",
+    "lock_timeout=0",
+    "search_path=public",
+    "row_security=off",
+]
+    .map((setting) => `-c ${setting}`)
+    .join(" ");
+
+/** Over a tunnel each answer takes some seconds more. */
+const TUNNEL_SECONDS = 60;
+
 export interface Session {
     /** The node's name, for errors. */
     readonly node: string;
     query<T extends object = Record<string, unknown>>(sql: string, parameters?: readonly unknown[]): Promise<T[]>;
-    /** When the certificate that the node showed ends. */
-    certificateEnds(): Date | undefined;
+    /** When the node's certificate ends. */
+    certificateEnds(): Date | undefined | Promise<Date | undefined>;
     close(): Promise<void>;
 }
 
@@ -73,15 +124,10 @@ export async function connect(access: Access, node: string, options: ConnectOpti
     const end = Date.now() + (options.patience ?? 0);
     for (;;) {
         const client = new pg.Client({
-            // the certificate is checked against serverName, so the address is given as one
-            host: access.host === "localhost" ? "127.0.0.1" : access.host,
-            port: access.port,
-            user: access.user,
-            password: access.password,
-            database: access.database,
-            ssl: { ca: access.ca, servername: access.serverName },
-            connectionTimeoutMillis: options.timeout ?? 5000,
+            ...(await optionsOf(access)),
+            connectionTimeoutMillis: (options.timeout ?? 5000) + ("tunnel" in access ? TUNNEL_SECONDS * 1000 : 0),
             application_name: "pulumi citus",
+            options: OWN_SETTINGS,
             keepAlive: true,
         });
         // a lost connection is reported by the query that meets it
@@ -97,15 +143,9 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     throw new DatabaseError(node, summary(sql), error);
                 }
             };
-            // a database or role may have its own settings; what moves data must not stop half-way because of them
-            await query(
-                "SELECT set_config('statement_timeout', '0', false), set_config('idle_session_timeout', '0', false)," +
-                    " set_config('idle_in_transaction_session_timeout', '0', false), set_config('lock_timeout', '0', false)," +
-                    " set_config('search_path', 'public', false), set_config('row_security', 'off', false)",
-            );
-            const certificateEnds = () => {
-                const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
-                const ends = stream.getPeerCertificate?.().valid_to;
+            const certificateEnds = async () => {
+                if ("tunnel" in access) return readCertificateEnd(query);
+                const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
                 return ends ? new Date(ends) : undefined;
             };
             return { node, query, certificateEnds, close: () => closing(client) };
@@ -114,7 +154,7 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             if (!passing(error) || Date.now() >= end) {
                 throw error instanceof DatabaseError
                     ? error
-                    : new DatabaseError(node, `connecting to ${access.host}:${access.port}`, error, true);
+                    : new DatabaseError(node, `connecting to ${addressOf(access)}`, error, true);
             }
             options.waiting?.((error as Error).message);
             await pause(250);
@@ -122,19 +162,25 @@ export async function connect(access: Access, node: string, options: ConnectOpti
     }
 }
 
+const streamOf = (client: pg.Client) => (client as unknown as { connection: { stream: Duplex } }).connection.stream;
+
+/** No handshake shows the certificate to who comes by the socket, so its file is read. */
+async function readCertificateEnd(query: Session["query"]): Promise<Date | undefined> {
+    const [row] = await query<{ pem: string }>("SELECT pg_read_file(current_setting('ssl_cert_file')) AS pem");
+    return row && new Date(new X509Certificate(row.pem).validTo);
+}
+
 /** Ends a connection; one whose peer does not answer is dropped after two seconds. */
 async function closing(client: pg.Client): Promise<void> {
     const late = new Promise<void>((resolve) => setTimeout(resolve, 2000).unref());
     await Promise.race([client.end().catch(() => undefined), late]);
-    const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
-    stream.destroy();
+    streamOf(client).destroy();
 }
 
 /** Ends a connection that failed. end() may wait for ever for a peer that has gone, so nobody waits for it. */
 function discard(client: pg.Client): void {
     client.end().catch(() => undefined);
-    const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
-    setTimeout(() => stream.destroy(), 500).unref();
+    setTimeout(() => streamOf(client).destroy(), 500).unref();
 }
 
 /** Opens a connection, hands it on, and closes it whatever happens. */

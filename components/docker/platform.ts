@@ -1,15 +1,16 @@
 /** Local Docker: an image, two networks and a container a node. Makes machines and says how to reach them. */
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
-import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderBackupConf, renderPgbackrestConf, stanzaOf } from "../archive.ts";
-import { type ClusterArgs, HIGHEST_INDEX, type MachineArgs, type RestoreFromArgs } from "../config.ts";
+import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
+import { type ClusterArgs, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { PortRange } from "../hooks/ports.ts";
 import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
-import type { NodeCertificate, Security } from "../security.ts";
-import type { Settings } from "../settings.ts";
+import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
+import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
+import type { Shell } from "../shell.ts";
 import { type NodeSpec, POSTGRES_PORT } from "../topology.ts";
 import { clearLeftover, engineAnswers } from "./engine.ts";
 import { CONTEXT, imageHash, nodeImage } from "./image.ts";
@@ -28,45 +29,15 @@ function providerHost(host: string | undefined): pulumi.Input<string | undefined
     return pulumi.output(engineAnswers(host)).apply((answers) => (answers ? host : NOWHERE));
 }
 
-/** A node as the rest of the cluster sees it. */
-export interface Machine {
-    readonly spec: NodeSpec;
-    /** Where people and tools on this machine reach it. */
-    readonly host: string;
-    readonly port: pulumi.Output<number>;
-    readonly container: pulumi.Output<string>;
-    /** Everything that must exist before the node answers. */
-    readonly ready: pulumi.Resource;
-    /** What holds its data. */
-    readonly volume: pulumi.Resource;
-}
-
 /** A node's place before there is a machine: what its data will be on. */
-export interface Place {
-    readonly spec: NodeSpec;
+interface Place extends NodeArgs {
     readonly volume: docker.Volume;
     readonly component: pulumi.ComponentResource;
 }
 
-export interface NodeArgs {
-    readonly place: Place;
-    readonly machine: MachineArgs;
-    readonly settings: Settings;
-    readonly certificate: NodeCertificate;
-    /** What puts data on the volume before the machine starts. */
-    readonly restore?: Restore;
-}
-
-/** Where backups lie, for other stacks to restore from. */
-export interface BackupsOutput {
-    /** The Docker volume. */
-    readonly repository: string;
-    /** The cluster's name in it. */
-    readonly cluster: string;
-}
-
 /** What all nodes of a cluster share on one Docker engine. */
-export class DockerPlatform extends pulumi.ComponentResource {
+export class DockerPlatform extends pulumi.ComponentResource implements Platform {
+    readonly connect: pulumi.Output<string>;
     private readonly prefix: string;
     private readonly args: ClusterArgs;
     private readonly security: Security;
@@ -133,6 +104,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
             args.port !== undefined
                 ? pulumi.output(args.port)
                 : new PortRange(`${name}-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
+        this.connect = pulumi.output("npm run psql");
         this.registerOutputs({});
     }
 
@@ -156,8 +128,16 @@ export class DockerPlatform extends pulumi.ComponentResource {
         return this.repository.name.apply((repository) => ({ repository, cluster: this.args.name }));
     }
 
+    make(nodes: readonly NodeArgs[]): { machines: Machine[]; restore?: Restore } {
+        const places = nodes.map((node) => this.place(node));
+        const restore = this.args.restoreFrom && this.restore(places, this.args.restoreFrom);
+        const machines = places.map((place) => this.node(place, restore));
+        return { machines, ...(restore ? { restore } : {}) };
+    }
+
     /** What a node's data is on. */
-    place(spec: NodeSpec, protect: boolean): Place {
+    private place(node: NodeArgs): Place {
+        const { spec, protect } = node;
         const name = `${this.prefix}-${spec.name}`;
         const component = new DockerNode(name, { parent: this });
         const volume = new docker.Volume(
@@ -171,7 +151,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 ignoreChanges: ["name", "labels", "driver", "driverOpts"],
             },
         );
-        return { spec, volume, component };
+        return { ...node, volume, component };
     }
 
     private fullName(spec: NodeSpec): pulumi.Output<string> {
@@ -198,7 +178,7 @@ export class DockerPlatform extends pulumi.ComponentResource {
     }
 
     /** Restores the data of all nodes before their machines start. */
-    restore(places: readonly Place[], from: RestoreFromArgs): Restore {
+    private restore(places: readonly Place[], from: RestoreFromArgs): Restore {
         const { args } = this;
         const { repository, cluster } = this.restoreSource(from);
         const name = `${this.prefix}-restore`;
@@ -215,46 +195,39 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 cluster: args.name,
                 clusterId: this.security.clusterId,
                 repository,
+                repositoryRegion: "",
                 passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
                 ownRepository: this.repository.name,
                 ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
                 verifier: this.security.verifier,
-                nodes: places.map(({ spec, volume }) => ({
+                nodes: places.map(({ spec, machine }) => ({
                     name: spec.name,
                     role: spec.role,
                     host: spec.host,
                     port: POSTGRES_PORT,
-                    volume: volume.name,
-                    container: this.fullName(spec),
-                    ...sizeOf(spec, args),
+                    memory: machine.memory,
+                    cores: machine.cores,
                 })),
-                image: this.imageName,
-                dockerHost: args.dockerHost ?? "",
+                site: pulumi.output({
+                    kind: "docker" as const,
+                    engine: args.dockerHost ?? "",
+                    image: this.imageName,
+                    labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
+                    nodes: places.map(({ spec, volume }) => ({
+                        name: spec.name,
+                        volume: volume.name,
+                        container: this.fullName(spec),
+                    })),
+                }),
                 self: selfUrn("Restore", name, this),
             },
             { parent: this, dependsOn: [this.image] },
         );
     }
 
-    /** What pgBackRest and the schedule need on a node. */
-    private backupFiles(spec: NodeSpec): pulumi.Input<Record<string, string>> {
-        const { args } = this;
-        if (!args.backup.enabled) return {};
-        const node = { cluster: args.name, role: spec.role, stanza: stanzaOf(args.name, spec.name) };
-        const repository = {
-            options: DOCKER_REPOSITORY,
-            ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
-        };
-        const files = {
-            "pgbackrest.conf": renderPgbackrestConf({ ...node, ...sizeOf(spec, args) }, repository, args.backup),
-            "backup.conf": renderBackupConf(node, args.backup),
-        };
-        return args.backupPassphrase === undefined ? files : pulumi.secret(files);
-    }
-
     /** One node: a container and its configuration. */
-    node(args: NodeArgs): Machine {
-        const { spec, volume, component: node } = args.place;
+    private node(args: Place, restore: Restore | undefined): Machine {
+        const { spec, volume, component: node } = args;
         const name = `${this.prefix}-${spec.name}`;
         const child = { parent: node, provider: this.provider };
         const port = this.firstPort.apply((first) => first + spec.index);
@@ -304,9 +277,12 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 ...child,
                 replaceOnChanges: ["healthcheck"],
                 deleteBeforeReplace: true,
-                ...(args.restore ? { dependsOn: [args.restore] } : {}),
+                ...(restore ? { dependsOn: [restore] } : {}),
                 hooks: { beforeCreate: [this.clearContainer] },
             },
+        );
+        const shell = container.name.apply(
+            (found): Shell => ({ kind: "docker", engine: this.args.dockerHost ?? "", container: found }),
         );
         const configuration = new Configuration(
             name,
@@ -321,22 +297,23 @@ export class DockerPlatform extends pulumi.ComponentResource {
                 certificate: args.certificate.certificate,
                 privateKey: pulumi.secret(args.certificate.privateKey),
                 verifier: this.security.verifier,
-                backup: this.backupFiles(spec),
-                ...(args.restore ? { restoreId: args.restore.restoreId } : {}),
-                container: container.name,
-                containerId: container.id,
-                dockerHost: this.args.dockerHost ?? "",
+                backup: secretWith(
+                    this.args.backupPassphrase,
+                    backupFiles(spec, args.machine, this.args, DOCKER_REPOSITORY),
+                ),
+                ...(restore ? { restoreId: restore.restoreId } : {}),
+                shell,
+                machine: container.id,
+                secretVersion: "",
+                bundle: "",
+                volumeSize: 0,
                 self: selfUrn("Configuration", name, node),
             },
             { parent: node },
         );
-        return { spec, host: "localhost", port, container: container.name, ready: configuration, volume };
+        const access = directAccess({ spec, host: "localhost", port }, this.security, this.args.database);
+        return { spec, host: "localhost", port, shell, access, ready: configuration, volume };
     }
-}
-
-function sizeOf(spec: NodeSpec, args: ClusterArgs): MachineArgs {
-    const { memory, cores } = spec.role === "coordinator" ? args.coordinator : args.worker;
-    return { memory, cores };
 }
 
 class DockerNode extends pulumi.ComponentResource {

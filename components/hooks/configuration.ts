@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Settings } from "../settings.ts";
+import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
 /** What a node's configuration consists of, as plain values. */
@@ -23,10 +24,16 @@ export interface ConfigurationInputs {
     backup: Record<string, string>;
     /** Another one for each restore: the database may be another then. */
     restoreId?: string;
-    /** The container that runs the node; a new one is given the configuration again. */
-    container: string;
-    containerId: string;
-    dockerHost: string;
+    /** How scripts are run on it. */
+    shell: Shell;
+    /** Id of the container or machine that runs the node; a new one is given the configuration again. */
+    machine: string;
+    /** Version of the machine's own secret that holds the configuration; empty in a container. */
+    secretVersion: string;
+    /** sha256 of the node scripts that the machine must have; empty in a container, whose image has them. */
+    bundle: string;
+    /** GiB that the data volume must have; 0 where it has no size of its own. */
+    volumeSize: number;
     self?: string;
 }
 

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface SqlFile {
@@ -10,9 +11,8 @@ export interface SqlFile {
 export interface PostDeployInputs {
     files: SqlFile[];
     database: string;
-    /** The coordinator's container. */
-    container: string;
-    dockerHost: string;
+    /** The coordinator's. */
+    shell: Shell;
     self?: string;
 }
 

@@ -1,11 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../citus/session.ts";
+import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface RecoveredNode {
     name: string;
     access: Access;
-    container: string;
+    shell: Shell;
 }
 
 /** What is checked after a restore, as plain values. */
@@ -20,7 +21,6 @@ export interface RecoveredInputs {
     nodes: RecoveredNode[];
     /** Whether a first backup and restore point are made. */
     backups: boolean;
-    dockerHost: string;
     self?: string;
 }
 

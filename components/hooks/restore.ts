@@ -1,12 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { AwsSite } from "../aws/site.ts";
+import type { DockerSite } from "../docker/site.ts";
 import type { RestoreRequest, TargetNode } from "../restore/plan.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface RestoreNode extends TargetNode {
-    /** What its data is on. */
-    volume: string;
-    /** The container that serves it, where there is one already. */
-    container: string;
     /** MiB. */
     memory: number;
     cores: number;
@@ -19,23 +17,25 @@ export interface RestoreInputs {
     database: string;
     cluster: string;
     clusterId: string;
-    /** The volume that is the repository. */
+    /** The volume or bucket that is the repository. */
     repository: string;
+    /** Where that bucket is; empty for a volume. */
+    repositoryRegion: string;
     /** A secret; empty when the repository is not encrypted. */
     passphrase: string;
     /** The cluster's own repository, and its passphrase; the same two in a restore in place. */
     ownRepository: string;
     ownPassphrase: string;
+    /** Where the nodes' data is, and what works on it. */
+    site: DockerSite | AwsSite;
     /** SCRAM verifier of the new superuser's password; a secret. */
     verifier: string;
     nodes: RestoreNode[];
-    image: string;
-    dockerHost: string;
     self?: string;
 }
 
-export type RestoreArgs = { [K in keyof Omit<RestoreInputs, "nodes">]: pulumi.Input<RestoreInputs[K]> } & {
-    nodes: { [K in keyof RestoreNode]: pulumi.Input<RestoreNode[K]> }[];
+export type RestoreArgs = { [K in keyof Omit<RestoreInputs, "site">]: pulumi.Input<RestoreInputs[K]> } & {
+    site: pulumi.Input<pulumi.Unwrap<DockerSite | AwsSite>>;
 };
 
 const provider = thinProvider("components/hooks/impl/restore.ts", { checks: true });

@@ -1,9 +1,8 @@
 /** A whole cluster restored, against one of its nodes alone and against copying the same bytes; and what archiving costs. */
-import { dockerEngine } from "../../components/docker/engine.ts";
 import { nodeImage } from "../../components/docker/image.ts";
-import { readRepository } from "../../components/docker/repository.ts";
-import { restoreNodes } from "../../components/docker/restore.ts";
+import { dockerSite, readVolume } from "../../components/docker/site.ts";
 import { planRestore, type RestorePlan } from "../../components/restore/plan.ts";
+import { restoreNodes } from "../../components/restore/run.ts";
 import { scramVerifier } from "../../components/scram.ts";
 import { NODE_SCRIPTS } from "../../components/settings.ts";
 import { nodeHost, POSTGRES_PORT } from "../../components/topology.ts";
@@ -45,18 +44,25 @@ async function restore(
     for (const name of names) await docker(["volume", "create", volume(name)]);
     const began = performance.now();
     await restoreNodes({
-        docker: dockerEngine(),
-        dockerHost: "",
-        image,
-        labels: { "citus.cluster": label },
-        repository: { volume: repository },
+        site: dockerSite(
+            {
+                kind: "docker",
+                engine: "",
+                image,
+                labels: { "citus.cluster": label },
+                nodes: names.map((name) => ({ name, volume: volume(name), container: "" })),
+            },
+            { volume: repository },
+            { volume: repository },
+        ),
+        passphrase: undefined,
         verifier: scramVerifier("bench", Buffer.alloc(16)),
         database,
         overwrite: false,
         plan: { ...plan, restored: plan.restored.filter((node) => names.includes(node.name)) },
         timelines: {},
         planId: label,
-        targets: names.map((name) => ({ name, volume: volume(name), container: "", memory: 1024, cores: 2 })),
+        targets: names.map((name) => ({ name, memory: 1024, cores: 2 })),
         report: () => undefined,
         alive: () => undefined,
     });
@@ -155,7 +161,7 @@ export async function restoreAndArchive(
                 port: POSTGRES_PORT,
             })),
         },
-        await readRepository(dockerEngine(), image, { volume: repository }),
+        await readVolume({ engine: "", image }, { volume: repository }),
     );
     if ("refusals" in planned) throw new Error(planned.refusals.join("\n"));
     const { plan } = planned;

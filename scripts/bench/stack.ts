@@ -5,7 +5,6 @@ import { delimiter, join } from "node:path";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { copyProject } from "../../test/lib.ts";
 import { type Outputs, pulumiCommand, ROOT } from "../lib/project.ts";
-import { accessFrom } from "../lib/report.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
 
 export class BenchStack {
@@ -79,7 +78,17 @@ export class BenchStack {
                 ? outputs.coordinator.port
                 : outputs.workers.find((worker) => worker.name === node)?.port;
         if (port === undefined) throw new Error(`no node ${node}`);
-        const session = await connect(accessFrom(outputs, port), node, { patience: 30_000 });
+        const url = new URL(outputs.connectionString);
+        const access = {
+            host: outputs.coordinator.host,
+            port,
+            serverName: "localhost",
+            ca: outputs.caCertificate,
+            user: url.username,
+            password: outputs.password,
+            database: url.pathname.slice(1),
+        };
+        const session = await connect(access, node, { patience: 30_000 });
         this.sessions.push(session);
         return session;
     }

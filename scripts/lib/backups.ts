@@ -1,18 +1,14 @@
-/** What the scripts share about backups: the stack's nodes on their engine, and its repository. */
+/** What the scripts share about backups: the stack's nodes, and its repository. */
 
-import type Docker from "dockerode";
+import { s3Repository } from "../../components/archive.ts";
 import type { ClusterArgs } from "../../components/config.ts";
-import {
-    type CommandResult,
-    dockerEngine,
-    engineAddress,
-    engineAnswers,
-    execute,
-} from "../../components/docker/engine.ts";
+import { engineAddress, engineAnswers } from "../../components/docker/engine.ts";
 import { nodeImage } from "../../components/docker/image.ts";
-import { readRepository } from "../../components/docker/repository.ts";
+import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
-import { NODE_SCRIPTS } from "../../components/settings.ts";
+import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
+import { COORDINATOR } from "../../components/topology.ts";
+import { nodesOf, onNode, type StackNode } from "./nodes.ts";
 import { ROOT, selectedStack } from "./project.ts";
 import { readResources, type StateResource } from "./resources.ts";
 import { stackArgs, useStack } from "./stack.ts";
@@ -21,16 +17,20 @@ import { stackArgs, useStack } from "./stack.ts";
 export interface Backed {
     readonly stack: string;
     readonly args: ClusterArgs;
-    /** The repository's volume. */
+    /** The volume or bucket that is the repository. */
     readonly repository: string;
     readonly resources: readonly StateResource[];
-    readonly docker: Docker;
+    readonly nodes: ReadonlyMap<string, StackNode>;
 }
 
-/** The repository's volume in a state. */
+const REPOSITORIES = ["docker:index/volume:Volume", "aws:s3/bucket:Bucket"];
+
+/** The repository's volume or bucket in a state. */
 export function repositoryResource(resources: readonly StateResource[]): StateResource | undefined {
-    return resources.find((r) => r.type === "docker:index/volume:Volume" && r.urn.endsWith("::citus-backups"));
+    return resources.find((r) => REPOSITORIES.includes(r.type) && r.urn.endsWith("::citus-backups"));
 }
+
+const nameOf = (repository: StateResource | undefined) => repository?.outputs?.name ?? repository?.outputs?.bucket;
 
 /**
  * The selected stack and its repository.
@@ -42,50 +42,50 @@ export async function openBackups(): Promise<Backed> {
     if (stack === undefined || resources.length <= 1)
         throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
     const args = await stackArgs(await useStack(stack), stack);
-    const repository = repositoryResource(resources)?.outputs?.name;
+    const repository = nameOf(repositoryResource(resources));
     if (typeof repository !== "string")
         throw new Error(
             `Stack ${stack} has no repository: citus:backup is off, or pulumi up has not run since it was turned on. Nothing was done.`,
         );
-    if (!(await engineAnswers(args.dockerHost)))
+    if (args.platform === "docker" && !(await engineAnswers(args.dockerHost)))
         throw new Error(`No Docker engine answers at ${engineAddress(args.dockerHost)}. Start it, or set DOCKER_HOST.`);
-    return { stack, args, repository, resources, docker: dockerEngine(args.dockerHost) };
+    return { stack, args, repository, resources, nodes: nodesOf(resources) };
 }
 
-/** The nodes' containers by node name, the coordinator first, whether they run or not. */
-export function containersOf(backed: Backed): Map<string, string> {
-    const found = backed.resources.flatMap((r): [string, string][] =>
-        r.type === "docker:index/container:Container" && r.outputs
-            ? [[String(r.outputs.hostname), String(r.outputs.name)]]
-            : [],
-    );
-    if (found.length === 0)
+/**
+ * The nodes by name, the coordinator first, whether they run or not.
+ * @throws Error when there are none
+ */
+export function runningNodes(backed: Backed): ReadonlyMap<string, StackNode> {
+    if (backed.nodes.size === 0)
         throw new Error(
             `Stack ${backed.stack} has no nodes: its cluster is down. Nothing was done. npm start brings it back.`,
         );
-    return new Map(found.sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true })));
-}
-
-/** Runs a node script on a node; what can't be run says why, like one that failed. */
-export async function onNode(
-    backed: Backed,
-    container: string,
-    script: string,
-    ...args: string[]
-): Promise<CommandResult> {
-    return execute(backed.docker, container, [`${NODE_SCRIPTS}/${script}`, ...args]).catch((error: Error) => ({
-        code: -1,
-        stdout: "",
-        stderr: /is not running|is paused|no such container/i.test(error.message)
-            ? "its container is not running"
-            : error.message,
-    }));
+    return backed.nodes;
 }
 
 export async function readBackups(backed: Backed): Promise<Contents> {
-    const { args } = backed;
-    return readRepository(backed.docker, nodeImage(args.image, ROOT), {
-        volume: backed.repository,
-        ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
-    });
+    const { args, repository } = backed;
+    if (args.aws === undefined) {
+        return readVolume(
+            { engine: args.dockerHost ?? "", image: nodeImage(args.image, ROOT) },
+            {
+                volume: repository,
+                ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
+            },
+        );
+    }
+    const coordinator = backed.nodes.get(COORDINATOR);
+    if (!coordinator)
+        throw new Error(
+            `The bucket ${repository} is read by the cluster's own coordinator, and it is down. Nothing was done. npm start brings it back; ` +
+                "into another stack it can be restored without it (citus:restoreFrom.repository).",
+        );
+    const secrets = restoreSecrets(coordinator.secretVersion, { passphrase: args.backupPassphrase });
+    return readRepository(
+        repository,
+        s3Repository(repository, args.aws.region),
+        { ...secrets, group: "own" },
+        (words, input) => onNode(coordinator, words, input),
+    );
 }

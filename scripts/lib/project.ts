@@ -140,7 +140,9 @@ export interface Outputs {
     password: string;
     caCertificate: string;
     /** Undefined when backups are off. */
-    backups?: { repository: string; cluster: string };
+    backups?: { repository: string; region?: string; cluster: string };
+    /** How a person reaches the coordinator. */
+    connect: string;
     status: string;
 }
 

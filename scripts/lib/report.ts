@@ -4,37 +4,25 @@ import { describeAge } from "../../components/age.ts";
 import type { NodeArchive } from "../../components/citus/archive.ts";
 import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
 import { describeBytes } from "../../components/citus/job.ts";
-import { type Access, connect, type Session } from "../../components/citus/session.ts";
-import type { Outputs } from "./project.ts";
+import { connect, type Session } from "../../components/citus/session.ts";
+import { COORDINATOR } from "../../components/topology.ts";
+import { nodesOf } from "./nodes.ts";
+import type { StateResource } from "./resources.ts";
 
-/** How to reach a node of the selected stack from here; every node's certificate names localhost too. */
-export function accessFrom(outputs: Outputs, port: number): Access {
-    const url = new URL(outputs.connectionString);
-    return {
-        host: outputs.coordinator.host,
-        port,
-        serverName: "localhost",
-        ca: outputs.caCertificate,
-        user: url.username,
-        password: outputs.password,
-        database: url.pathname.slice(1),
-    };
-}
-
-export async function readClusterHealth(outputs: Outputs): Promise<ClusterHealth> {
+/** Looks at every node of the selected stack. */
+export async function readClusterHealth(resources: readonly StateResource[]): Promise<ClusterHealth> {
     const open = new Map<string, Promise<Session | Error>>();
-    const ports = new Map([
-        ["coordinator", outputs.coordinator.port],
-        ...outputs.workers.map((w) => [w.name, w.port] as const),
-    ]);
-    const coordinator = await connect(accessFrom(outputs, outputs.coordinator.port), "coordinator");
+    const nodes = nodesOf(resources);
+    const first = nodes.get(COORDINATOR)?.access;
+    if (!first) throw new Error("coordinator\nis not in this stack's state: run npm start");
+    const coordinator = await connect(first, COORDINATOR);
     try {
         return await readHealth(coordinator, {
-            expected: outputs.workers.map((worker) => worker.name),
+            expected: [...nodes.keys()].filter((name) => name !== COORDINATOR),
             open: (name) => {
-                const port = ports.get(name);
-                if (port === undefined) return Promise.resolve(new Error(`${name}\nis not part of this stack`));
-                const session = connect(accessFrom(outputs, port), name).catch((error: Error) => error);
+                const access = nodes.get(name)?.access;
+                if (access === undefined) return Promise.resolve(new Error(`${name}\nis not part of this stack`));
+                const session = connect(access, name).catch((error: Error) => error);
                 open.set(name, session);
                 return session;
             },

@@ -11,11 +11,24 @@ export interface StateResource {
     readonly protect?: boolean;
 }
 
-/** Every resource in the selected stack's state. */
-export async function readResources(): Promise<StateResource[]> {
-    const { stdout, code } = await readPulumi(["stack", "export"]);
+/** How Pulumi marks a secret in an exported state. */
+const MARK = "4dabf18193072939515e22adb298388d";
+
+/** What a marked secret holds, where it was exported in the clear. */
+function inTheClear(_key: string, value: unknown): unknown {
+    if (value === null || typeof value !== "object" || !(MARK in value)) return value;
+    const { plaintext } = value as { plaintext?: string };
+    return plaintext === undefined ? value : JSON.parse(plaintext);
+}
+
+/**
+ * Every resource in the selected stack's state.
+ * @param secrets with secrets in the clear. @default false
+ */
+export async function readResources(secrets = false): Promise<StateResource[]> {
+    const { stdout, code } = await readPulumi(["stack", "export", ...(secrets ? ["--show-secrets"] : [])]);
     if (code !== 0) return [];
-    const state = JSON.parse(stdout) as { deployment?: { resources?: StateResource[] } };
+    const state = JSON.parse(stdout, inTheClear) as { deployment?: { resources?: StateResource[] } };
     return state.deployment?.resources ?? [];
 }
 

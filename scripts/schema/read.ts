@@ -1,14 +1,13 @@
-/** Reads a running cluster's shape through the coordinator's container. */
+/** Reads a running cluster's shape through its coordinator. */
 
-import type Docker from "dockerode";
-import { archive, type CommandResult, execute } from "../../components/docker/engine.ts";
-import { NODE_SCRIPTS } from "../../components/settings.ts";
+import type { CommandResult } from "../../components/shell.ts";
+import { onNode, type StackNode } from "../lib/nodes.ts";
 import { refusals } from "./calls.ts";
 import type { Catalog } from "./catalog.ts";
 import { arrange, parseContents } from "./contents.ts";
 import type { Pieces } from "./file.ts";
 
-const SCRIPT = `${NODE_SCRIPTS}/dump-schema.sh`;
+const SCRIPT = "dump-schema.sh";
 
 /** What the script printed: a name and base64 a line, and a last line that says that it is whole. */
 function parts(result: CommandResult, names: readonly string[]): Record<string, Buffer> {
@@ -34,11 +33,10 @@ function parts(result: CommandResult, names: readonly string[]): Record<string, 
 
 /** @throws Error when something has a shape that SQL can't make again, naming it, or can't be read */
 export async function readShape(
-    docker: Docker,
-    container: string,
+    coordinator: StackNode,
     database: string,
 ): Promise<Pieces & { readonly leftOut: readonly string[] }> {
-    const read = parts(await execute(docker, container, [SCRIPT, "read", database]), [
+    const read = parts(await onNode(coordinator, [SCRIPT, "read", database]), [
         "catalog",
         "roles",
         "archive",
@@ -57,7 +55,7 @@ export async function readShape(
     const files: Record<string, string | Buffer> = { archive: read.archive ?? "" };
     for (const [name, entries] of Object.entries(lists)) files[name] = entries.map(({ line }) => `${line}\n`).join("");
     const names = Object.keys(lists);
-    const sql = parts(await execute(docker, container, [SCRIPT, "render", ...names], await archive(files)), names);
+    const sql = parts(await onNode(coordinator, [SCRIPT, "render", ...names], { files }), names);
     const script = (name: keyof typeof lists) => sql[name]?.toString("utf8") ?? "";
     return {
         catalog,

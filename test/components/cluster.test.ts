@@ -231,8 +231,8 @@ for (const workers of [2, 3]) {
                 assert.equal(inputs.clusterId, CLUSTER_ID);
                 assert.equal(inputs.cluster, "citus-dev");
                 assert.equal(inputs.database, "app");
-                assert.equal(inputs.container, `citus-dev-012345-${node}`);
-                assert.equal(inputs.containerId, `citus-${node}-id`);
+                assert.deepEqual(inputs.shell, { kind: "docker", engine: "", container: `citus-dev-012345-${node}` });
+                assert.equal(inputs.machine, `citus-${node}-id`);
                 assert.ok(inputs.self.endsWith(`citus:docker:Node$${CONFIGURATION}::citus-${node}`), inputs.self);
             }
         });
@@ -530,7 +530,7 @@ describe("a change of the configuration", () => {
     test("another Docker engine reaches the provider and every hook that works in a container", async () => {
         const built = await cluster({ dockerHost: "tcp://10.0.0.1:2375" });
         assert.equal(built.one("pulumi:providers:docker").inputs.host, "tcp://10.0.0.1:2375");
-        for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.dockerHost, "tcp://10.0.0.1:2375");
+        for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.shell.engine, "tcp://10.0.0.1:2375");
     });
 });
 
@@ -738,7 +738,7 @@ describe("restored from a repository", () => {
     });
 
     test("the restore is told what is wanted, from where, and into which volumes", () => {
-        const { self, image, verifier, ...inputs } = built.one(RESTORE).inputs;
+        const { self, site, verifier, ...inputs } = built.one(RESTORE).inputs;
         // which the dynamic provider adds
         delete inputs.__provider;
         const at = (node: string) => ({
@@ -746,8 +746,6 @@ describe("restored from a repository", () => {
             role: node === "coordinator" ? "coordinator" : "worker",
             host: `${node}.citus-dev.node`,
             port: 5432,
-            volume: `citus-dev-012345-${node}-data`,
-            container: `citus-dev-012345-${node}`,
             memory: node === "coordinator" ? 4096 : 1024,
             cores: node === "coordinator" ? 8 : 2,
         });
@@ -758,13 +756,23 @@ describe("restored from a repository", () => {
             cluster: "citus-dev",
             clusterId: CLUSTER_ID,
             repository: "citus-prod-fedcba-backups",
+            repositoryRegion: "",
             passphrase: "",
             ownRepository: "citus-dev-012345-backups",
             ownPassphrase: "",
             nodes: nodes.map(at),
-            dockerHost: "",
         });
-        assert.equal(image, built.one(IMAGE).inputs.name);
+        assert.deepEqual(site, {
+            kind: "docker",
+            engine: "",
+            image: built.one(IMAGE).inputs.name,
+            labels: { "citus.cluster": "citus-dev", "citus.cluster-id": CLUSTER_ID },
+            nodes: nodes.map((node) => ({
+                name: node,
+                volume: `citus-dev-012345-${node}-data`,
+                container: `citus-dev-012345-${node}`,
+            })),
+        });
         assert.equal(verifier, built.one(CONFIGURATION, "citus-coordinator").inputs.verifier);
         assert.ok(self.endsWith(`citus:docker:Platform$${RESTORE}::citus-restore`), self);
     });
@@ -800,9 +808,9 @@ describe("restored from a repository", () => {
         assert.equal(inputs.backups, true);
         assert.deepEqual(
             inputs.nodes.map(
-                ({ name, container, access }: { name: string; container: string; access: { port: number } }) => [
+                ({ name, shell, access }: { name: string; shell: { container: string }; access: { port: number } }) => [
                     name,
-                    container,
+                    shell.container,
                     access.port,
                 ],
             ),
@@ -835,7 +843,7 @@ describe("restored from a repository", () => {
         const own = await cluster({ restoreFrom: { point: "latest" }, image: "registry.example/citus:1" });
         const { inputs } = own.one(RESTORE);
         assert.ok(!("citus" in inputs) && !("citus" in inputs.request));
-        assert.equal(inputs.image, own.one(IMAGE).inputs.name);
+        assert.equal(inputs.site.image, own.one(IMAGE).inputs.name);
         assert.ok(dependsOn(own.one(RESTORE), IMAGE, "citus-image"));
     });
 });

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { parseContents } from "../../components/docker/repository.ts";
 import type { RestorePoint, Stanza } from "../../components/restore/points.ts";
+import { parseContents } from "../../components/restore/repository.ts";
 
 const stanza = (name: string) => ({ name, status: { code: 0, message: "ok" }, db: [], backup: [] }) as Stanza;
 const point = (name: string, time: string) => ({ version: 1, name, cluster: "c1", time }) as RestorePoint;

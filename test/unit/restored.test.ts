@@ -1,6 +1,7 @@
 /** When a restore is made again: what is asked for decides, and nothing that happens to the data later. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { DockerSite } from "../../components/docker/site.ts";
 import * as restore from "../../components/hooks/impl/restore.ts";
 import type { RestoreInputs } from "../../components/hooks/restore.ts";
 
@@ -10,12 +11,21 @@ const node = (name: string): RestoreInputs["nodes"][number] => ({
     role: name === "coordinator" ? "coordinator" : "worker",
     host: `${name}.citus-dev.node`,
     port: 5432,
-    // no engine has it
-    volume: `citus-dev-no-such-cluster-${name}-data`,
-    container: `citus-dev-no-such-cluster-${name}`,
     memory: 1024,
     cores: 2,
 });
+const SITE: DockerSite = {
+    kind: "docker",
+    // nobody answers there: whatever asks the engine fails
+    engine: "tcp://127.0.0.1:1",
+    image: "citus-node:17-no-such-image",
+    labels: {},
+    nodes: ["coordinator", "worker-1"].map((name) => ({
+        name,
+        volume: `citus-dev-no-such-cluster-${name}-data`,
+        container: `citus-dev-no-such-cluster-${name}`,
+    })),
+};
 const INPUTS: RestoreInputs = {
     request: { cluster: "citus-prod", point: "latest" },
     overwrite: false,
@@ -28,9 +38,8 @@ const INPUTS: RestoreInputs = {
     ownPassphrase: "",
     verifier: "SCRAM-SHA-256$x",
     nodes: ["coordinator", "worker-1"].map(node),
-    image: "citus-node:17-no-such-image",
-    // nobody answers there: whatever asks the engine fails
-    dockerHost: "tcp://127.0.0.1:1",
+    repositoryRegion: "",
+    site: SITE,
 };
 const STATE = { ...INPUTS, point: "citus-prod_point", restoreId: "feedbeef", manifest: "{}" };
 const changes = async (news: Partial<RestoreInputs>, olds: Partial<typeof STATE> = {}) =>
@@ -54,13 +63,16 @@ describe("Restore", () => {
     for (const [what, news] of [
         ["a worker more", { nodes: ["coordinator", "worker-1", "worker-2"].map(node) }],
         ["a worker less", { nodes: ["coordinator"].map(node) }],
-        ["another volume under a node", { nodes: INPUTS.nodes.map((one) => ({ ...one, volume: `${one.volume}-2` })) }],
+        [
+            "another volume under a node",
+            { site: { ...SITE, nodes: SITE.nodes.map((one) => ({ ...one, volume: `${one.volume}-2` })) } },
+        ],
         ["a bigger machine", { nodes: INPUTS.nodes.map((one) => ({ ...one, memory: 4096, cores: 8 })) }],
-        ["another image", { image: "citus-node:17-other" }],
+        ["another image", { site: { ...SITE, image: "citus-node:17-other" } }],
         ["another password", { verifier: "SCRAM-SHA-256$y" }],
         ["another passphrase", { passphrase: "correct-horse-battery-staple" }],
         ["permission to overwrite", { overwrite: true }],
-        ["another engine's address", { dockerHost: "tcp://127.0.0.1:2" }],
+        ["another engine's address", { site: { ...SITE, engine: "tcp://127.0.0.1:2" } }],
         ["the request's keys in another order", { request: { point: "latest", cluster: "citus-prod" } }],
     ] as const)
         test(`${what} restores nothing again`, async () => assert.equal(await changes(news), false));

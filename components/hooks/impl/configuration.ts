@@ -1,15 +1,9 @@
-/** A node's configuration, put in place inside its container. */
+/** A node's configuration, put in place on it. */
 
-import { archive, dockerEngine, execute, lastLog } from "../../docker/engine.ts";
+import { nodeFiles } from "../../nodeFiles.ts";
 import { pause } from "../../pause.ts";
-import {
-    NODE_SCRIPTS,
-    renderHba,
-    renderIdent,
-    renderPostgresqlConf,
-    restartNeeded,
-    type Settings,
-} from "../../settings.ts";
+import { restartNeeded, type Settings } from "../../settings.ts";
+import { lastWords, prepare, runScript, service } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress } from "./engine.ts";
@@ -20,23 +14,6 @@ interface ConfigurationState extends ConfigurationInputs {
 
 /** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
 const READY_WITHIN = 180_000;
-
-/** Everything a node is given. */
-function filesOf(inputs: ConfigurationInputs): Record<string, string> {
-    return {
-        "postgresql.conf": renderPostgresqlConf(inputs.settings, inputs.clusterId),
-        // only known since the minors of 2026-08; shard splits need citus in it, and moves need pgoutput
-        "optional.conf": "output_plugin_libraries = 'pgoutput, test_decoding, citus'\n",
-        "pg_hba.conf": renderHba(inputs.nodeNetworks),
-        "pg_ident.conf": renderIdent(inputs.cluster),
-        "ca.crt": inputs.caCertificate,
-        "node.crt": inputs.certificate,
-        "node.key": inputs.privateKey,
-        verifier: inputs.verifier,
-        database: inputs.database,
-        ...inputs.backup,
-    };
-}
 
 function keyValues(text: string): Record<string, string> {
     return Object.fromEntries(
@@ -49,13 +26,9 @@ function keyValues(text: string): Record<string, string> {
 
 /** @returns the restart-only settings that wait for a restart */
 async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<string[]> {
-    const docker = dockerEngine(inputs.dockerHost);
-    const result = await execute(
-        docker,
-        inputs.container,
-        [`${NODE_SCRIPTS}/configure.sh`, inputs.clusterId, systemIdentifier ?? "new"],
-        await archive(filesOf(inputs)),
-    );
+    const result = await runScript(inputs.shell, ["configure.sh", inputs.clusterId, systemIdentifier ?? "new"], {
+        secrets: { group: "configuration", version: inputs.secretVersion, files: nodeFiles(inputs) },
+    });
     if (result.code === 0) {
         return (keyValues(result.stdout).pending_restart ?? "").split(",").filter((name) => name !== "");
     }
@@ -77,31 +50,30 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
 
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
 async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
-    const docker = dockerEngine(inputs.dockerHost);
     const report = progress(inputs.self);
     const began = Date.now();
     let said = "";
     while (Date.now() - began < READY_WITHIN) {
         alive();
         try {
-            const result = await execute(docker, inputs.container, [`${NODE_SCRIPTS}/health.sh`]);
+            const result = await runScript(inputs.shell, ["health.sh"]);
             if (result.code === 0) return;
             said = result.stderr.trim();
         } catch (error) {
-            // the container restarts, or is on its way
+            // it restarts, or is on its way
             said = (error as Error).message;
         }
         if (Date.now() - began > 5_000) report(`waiting for ${inputs.name} to answer: ${said.split("\n")[0]}`);
         await pause(150);
     }
-    const log = await lastLog(docker, inputs.container).catch(() => "(its log can't be read)");
+    const log = await lastWords(inputs.shell).catch(() => "(its log can't be read)");
     throw new Error(
         `${inputs.name} did not answer within ${READY_WITHIN / 1000} s: ${said}\nIts last words:\n${log}\nThis is safe to repeat: pulumi up.`,
     );
 }
 
 async function readFacts(inputs: ConfigurationInputs): Promise<string> {
-    const result = await execute(dockerEngine(inputs.dockerHost), inputs.container, [`${NODE_SCRIPTS}/facts.sh`]);
+    const result = await runScript(inputs.shell, ["facts.sh"]);
     const id = keyValues(result.stdout).system_identifier;
     if (!id) throw new Error(`${inputs.name}: the node does not say which database it holds: ${result.stderr.trim()}`);
     return id;
@@ -122,7 +94,7 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
         const began = Date.now();
         progress(inputs.self)(`restarting ${inputs.name} for ${settings.join(", ")}`);
         try {
-            await dockerEngine(inputs.dockerHost).getContainer(inputs.container).restart({ t: 60 });
+            await service(inputs.shell, "restart");
             await waitUntilReady(inputs);
         } catch (error) {
             failedRestarts.set(inputs.clusterId, inputs.name);
@@ -139,6 +111,7 @@ async function converge(
     inputs: ConfigurationInputs,
     systemIdentifier: string | undefined,
 ): Promise<ConfigurationState> {
+    await prepare(inputs.shell, inputs.machine, inputs.bundle, progress(inputs.self));
     const pending = await putInPlace(inputs, systemIdentifier);
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
@@ -147,7 +120,7 @@ async function converge(
 }
 
 export async function create(inputs: ConfigurationInputs) {
-    return { id: inputs.container, outs: await converge(inputs, undefined) };
+    return { id: inputs.machine, outs: await converge(inputs, undefined) };
 }
 
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
@@ -158,6 +131,9 @@ export async function update(_id: string, olds: ConfigurationState, news: Config
 export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const ignore = ["systemIdentifier"];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
+    refuseShrinking(olds, news);
+    if (olds.machine !== undefined && olds.machine !== news.machine)
+        note(news.self, `${news.name}: machine replaced, data kept (database ${olds.systemIdentifier ?? "?"})`);
     if (!unknown(news.settings)) {
         const changed = changedSettings(olds.settings, news.settings);
         const restarts = restartNeeded(olds.settings, news.settings);
@@ -169,6 +145,15 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
         }
     }
     return { changes: true };
+}
+
+/** A volume only grows: its file system can't be made smaller while it holds a database. */
+function refuseShrinking(olds: ConfigurationState, news: ConfigurationInputs): void {
+    if (unknown(news.volumeSize) || !(news.volumeSize < (olds.volumeSize ?? 0))) return;
+    throw new Error(
+        `${news.name}: its volume has ${olds.volumeSize} GiB and can't shrink to ${news.volumeSize} GiB\n` +
+            "Nothing was changed. Put volumeSize back; for smaller volumes add workers with their own size in another cluster and restore into it (citus:restoreFrom).",
+    );
 }
 
 function changedSettings(before: Settings, after: Settings): string[] {

@@ -1,6 +1,6 @@
 /** What the hooks share about the coordinator: how to reach it, and its node table read once for many. */
 import { type NodeRow, readNodes } from "../../citus/catalog.ts";
-import { type Access, withSession } from "../../citus/session.ts";
+import { type Access, addressOf, withSession } from "../../citus/session.ts";
 
 /** What Pulumi puts in place of a value that is not known before `up`. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
@@ -31,7 +31,7 @@ const tables = new Map<string, Promise<NodeRow[] | undefined>>();
 
 /** pg_dist_node for `diff`s, read once in a run; undefined when the coordinator does not answer. */
 export function nodesForDiff(access: Access): Promise<NodeRow[] | undefined> {
-    const key = `${access.host}:${access.port}`;
+    const key = addressOf(access);
     let found = tables.get(key);
     if (!found) {
         found = withSession(access, "coordinator", readNodes, { timeout: 3000 }).catch(() => undefined);

@@ -2,7 +2,7 @@
 import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
 import { explainOnlyCopies, readOnlyCopies, readShardNames, removeWorker } from "../../citus/leave.ts";
-import { connect, withSession } from "../../citus/session.ts";
+import { addressOf, connect, withSession } from "../../citus/session.ts";
 import type { MemberInputs } from "../member.ts";
 import { comparable, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
 import { progress } from "./engine.ts";
@@ -17,7 +17,7 @@ const PATIENCE = 60_000;
 async function register(inputs: MemberInputs) {
     const report = progress(inputs.self);
     // adds take the same lock; one after another in order is what they would do anyway
-    return oneAtATime(`join ${inputs.coordinator.host}:${inputs.coordinator.port}`, () =>
+    return oneAtATime(`join ${addressOf(inputs.coordinator)}`, () =>
         withSession(
             inputs.coordinator,
             "coordinator",
@@ -76,7 +76,7 @@ export async function read(id: string, props: MemberState) {
 export async function remove(_id: string, props: MemberState) {
     // the coordinator's row goes with its database
     if (props.role === "coordinator") return;
-    await oneAtATime(`join ${props.coordinator.host}:${props.coordinator.port}`, () =>
+    await oneAtATime(`join ${addressOf(props.coordinator)}`, () =>
         withSession(
             props.coordinator,
             "coordinator",

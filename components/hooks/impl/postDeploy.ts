@@ -2,8 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { archive, dockerEngine, execute } from "../../docker/engine.ts";
-import { NODE_SCRIPTS } from "../../settings.ts";
+import { runScript } from "../../shell.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { note, progress } from "./engine.ts";
@@ -25,14 +24,11 @@ const LOCK = 20_261_123;
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
 /** Runs scripts one after the other in one psql session on the coordinator. */
-async function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {
+function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {
     const names = Object.keys(scripts);
-    return execute(
-        dockerEngine(inputs.dockerHost),
-        inputs.container,
-        [`${NODE_SCRIPTS}/run-sql.sh`, inputs.database, names.at(-1) ?? "", ...options, "--", ...names],
-        await archive(scripts),
-    );
+    return runScript(inputs.shell, ["run-sql.sh", inputs.database, names.at(-1) ?? "", ...options, "--", ...names], {
+        files: scripts,
+    });
 }
 
 function contentOf(file: SqlFile): string {
@@ -99,7 +95,7 @@ export async function update(_id: string, _olds: PostDeployInputs, news: PostDep
 }
 
 export async function diff(_id: string, olds: PostDeployInputs, news: PostDeployInputs) {
-    if (unknown(news.container)) return { changes: true };
+    if (unknown(news.shell)) return { changes: true };
     if (comparable(olds) === comparable(news)) return { changes: false };
     const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
     const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));

@@ -8,9 +8,8 @@ import {
     unreachablePairs,
 } from "../../citus/recover.ts";
 import { connect, type Session } from "../../citus/session.ts";
-import { dockerEngine, execute } from "../../docker/engine.ts";
 import type { RestorePoint } from "../../restore/points.ts";
-import { NODE_HOME, NODE_SCRIPTS } from "../../settings.ts";
+import { runScript } from "../../shell.ts";
 import type { RecoveredInputs } from "../recovered.ts";
 import { note, progress, warn } from "./engine.ts";
 
@@ -66,19 +65,18 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
 /** A restored cluster is on a timeline of its own, so its backups begin anew. */
 async function firstBackup(inputs: RecoveredInputs): Promise<void> {
     const report = progress(inputs.self);
-    const docker = dockerEngine(inputs.dockerHost);
     report("making a first backup of every node");
     const results = await Promise.all(
         inputs.nodes.map(async (node) => ({
             name: node.name,
-            ...(await execute(docker, node.container, [`${NODE_SCRIPTS}/backup.sh`, "full", "keep"])),
+            ...(await runScript(node.shell, ["backup.sh", "full", "keep"])),
         })),
     );
     const bad = results.filter((result) => result.code !== 0).map(({ name, stderr }) => `${name}: ${stderr.trim()}`);
     const coordinator = inputs.nodes[0];
     if (bad.length === 0 && coordinator) {
         report("taking a first restore point");
-        const point = await execute(docker, coordinator.container, [`${NODE_SCRIPTS}/restore-point.sh`]);
+        const point = await runScript(coordinator.shell, ["restore-point.sh"]);
         if (point.code !== 0) bad.push(`coordinator: ${point.stderr.trim()}`);
     }
     if (bad.length > 0) {
@@ -95,8 +93,7 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
 
 /** The restore is in the state now: from here on the same request is another restore, and not this one gone on with. */
 async function accept(inputs: RecoveredInputs): Promise<void> {
-    const docker = dockerEngine(inputs.dockerHost);
-    for (const node of inputs.nodes) await execute(docker, node.container, ["rm", "-f", `${NODE_HOME}/restored-plan`]);
+    await Promise.all(inputs.nodes.map((node) => runScript(node.shell, ["accept.sh"])));
 }
 
 async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {

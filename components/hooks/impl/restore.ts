@@ -1,15 +1,15 @@
-/** All nodes of a cluster restored to one point, each in a container that has no network. */
+/** All nodes of a cluster restored to one point, with nothing near that they could reach. */
 
 import { createHash, randomBytes } from "node:crypto";
 import { stanzaOf } from "../../archive.ts";
-import { dockerEngine, engineAnswers, execute } from "../../docker/engine.ts";
-import { withHelper } from "../../docker/helper.ts";
-import { RepositoryError, readRepository } from "../../docker/repository.ts";
-import { HoldsData, restoreNodes } from "../../docker/restore.ts";
+import { awsSite } from "../../aws/site.ts";
+import { dockerSite } from "../../docker/site.ts";
 import { describePlan, planRestore, type RestorePlan } from "../../restore/plan.ts";
 import { newestTimeline } from "../../restore/points.ts";
-import { NODE_SCRIPTS } from "../../settings.ts";
-import type { RestoreInputs, RestoreNode } from "../restore.ts";
+import { RepositoryError } from "../../restore/repository.ts";
+import { HoldsData, restoreNodes } from "../../restore/run.ts";
+import type { Site } from "../../restore/site.ts";
+import type { RestoreInputs } from "../restore.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
 
@@ -21,10 +21,32 @@ interface RestoreState extends RestoreInputs {
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`;
 
-const repositoryOf = (inputs: RestoreInputs) => ({
-    volume: inputs.repository,
-    ...(inputs.passphrase === "" ? {} : { passphrase: inputs.passphrase }),
-});
+/** Where it works: the one place that knows of platforms. */
+function siteOf(inputs: RestoreInputs): Site {
+    const { site } = inputs;
+    if (site.kind === "aws") {
+        const bucket = (name: string, region: string, passphrase: string) => ({
+            bucket: name,
+            region,
+            encrypted: passphrase !== "",
+        });
+        return awsSite(
+            site,
+            bucket(inputs.repository, inputs.repositoryRegion, inputs.passphrase),
+            bucket(inputs.ownRepository, site.nodes[0]?.shell.region ?? "", inputs.ownPassphrase),
+            progress(inputs.self),
+        );
+    }
+    const volume = (name: string, passphrase: string) => ({
+        volume: name,
+        ...(passphrase === "" ? {} : { passphrase }),
+    });
+    return dockerSite(
+        site,
+        volume(inputs.repository, inputs.passphrase),
+        volume(inputs.ownRepository, inputs.ownPassphrase),
+    );
+}
 
 /** What asks for a restore: everything else may change without one. */
 const asked = (inputs: RestoreInputs) => comparable({ ...inputs.request, repository: inputs.repository });
@@ -36,13 +58,12 @@ function askedBefore(olds: RestoreInputs, news: RestoreInputs): boolean {
     return asked(olds) === asked({ ...news, request: known, repository: olds.repository });
 }
 
-async function makePlan(inputs: RestoreInputs): Promise<RestorePlan> {
+async function makePlan(inputs: RestoreInputs, site: Site): Promise<RestorePlan> {
     if (inputs.repository === "")
         throw refused([
             "citus:restoreFrom.stack: that stack has no backups, because it is not up. When only its repository is left, name that: citus:restoreFrom.repository",
         ]);
-    const docker = dockerEngine(inputs.dockerHost);
-    const contents = await readRepository(docker, inputs.image, repositoryOf(inputs)).catch((error: Error) => {
+    const contents = await site.read("origin").catch((error: Error) => {
         if (error instanceof RepositoryError) throw refused([error.message]);
         throw error;
     });
@@ -54,42 +75,11 @@ async function makePlan(inputs: RestoreInputs): Promise<RestorePlan> {
 const refused = (why: readonly string[]) =>
     new Error(["The restore can't be:", ...why.map((line) => `  ${line}`), "Nothing was touched."].join("\n"));
 
-type Holding = "nothing" | "database" | "unfinished";
-
-/** What is on the nodes' volumes; a volume that is not there holds nothing. */
-async function readVolumes(inputs: RestoreInputs): Promise<Map<string, Holding>> {
-    const docker = dockerEngine(inputs.dockerHost);
-    const found = new Map<string, Holding>(inputs.nodes.map((node) => [node.name, "nothing"]));
-    const there: RestoreNode[] = [];
-    for (const node of inputs.nodes) {
-        if (unknown(node.volume)) continue;
-        // mounting a volume that does not exist would make one
-        const volume = await docker
-            .getVolume(node.volume)
-            .inspect()
-            .catch(() => undefined);
-        if (volume) there.push(node);
-    }
-    if (there.length === 0) return found;
-    const path = (node: RestoreNode) => `/tmp/nodes/${node.name}`;
-    const mounts = there.map((node) => ({ volume: node.volume, path: path(node), readOnly: true }));
-    const result = await withHelper(docker, { image: inputs.image, mounts }, (container) =>
-        execute(docker, container, [`${NODE_SCRIPTS}/volumes.sh`, ...there.map(path)]),
-    );
-    if (result.code !== 0) throw new Error(`the nodes' volumes can't be read: ${result.stderr.trim()}`);
-    for (const line of result.stdout.split("\n")) {
-        const [at, holding] = line.split(" ");
-        const node = there.find((one) => path(one) === at);
-        if (node) found.set(node.name, holding as Holding);
-    }
-    return found;
-}
-
 /** In preview too: what will be restored, or every reason why not. */
 export async function check(olds: RestoreState | undefined, news: RestoreInputs) {
     const before = olds?.request === undefined ? undefined : olds;
-    const known = !unknown([news.repository, news.request, news.passphrase, news.database, news.image]);
-    if (!known || !(await imageIsThere(news))) {
+    const known = !unknown([news.repository, news.request, news.passphrase, news.database, news.site]);
+    if (!known || !(await siteOf(news).canLook())) {
         if (!before || !askedBefore(before, news))
             warn(
                 news.self,
@@ -99,14 +89,15 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
     }
     if (before && askedBefore(before, news)) return { inputs: news };
     try {
-        const plan = await makePlan(news);
+        const site = siteOf(news);
+        const plan = await makePlan(news, site);
         note(news.self, describePlan(plan));
         if (news.passphrase !== "" && news.ownPassphrase === "")
             warn(
                 news.self,
                 "the repository that is restored from is encrypted, this cluster's own will not be: set citus:backupPassphrase before it is made",
             );
-        await refuseData(news, plan);
+        await refuseData(news, plan, site);
     } catch (error) {
         if (!before) throw error;
         throw new Error(
@@ -116,18 +107,9 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
     return { inputs: news };
 }
 
-async function imageIsThere(inputs: RestoreInputs): Promise<boolean> {
-    if (!(await engineAnswers(inputs.dockerHost))) return false;
-    return dockerEngine(inputs.dockerHost)
-        .getImage(inputs.image)
-        .inspect()
-        .then(() => true)
-        .catch(() => false);
-}
-
 /** A restore replaces what is there only when it was said. */
-async function refuseData(inputs: RestoreInputs, plan: RestorePlan): Promise<void> {
-    const holding = await readVolumes(inputs);
+async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
+    const holding = await site.holdings(inputs.nodes.map(({ name }) => name));
     const held = plan.restored.map((node) => node.name).filter((name) => holding.get(name) === "database");
     if (held.length === 0) return;
     if (!inputs.overwrite) throw holdsData(held, plan);
@@ -150,15 +132,13 @@ function holdsData(names: readonly string[], plan: RestorePlan): Error {
 
 async function restore(inputs: RestoreInputs): Promise<RestoreState> {
     const began = Date.now();
-    const plan = await makePlan(inputs);
-    await refuseData(inputs, plan);
-    const timelines = await readTimelines(inputs);
+    const site = siteOf(inputs);
+    const plan = await makePlan(inputs, site);
+    await refuseData(inputs, plan, site);
+    const timelines = await readTimelines(inputs, site);
     const times = await restoreNodes({
-        docker: dockerEngine(inputs.dockerHost),
-        dockerHost: inputs.dockerHost,
-        image: inputs.image,
-        labels: { "citus.cluster": inputs.cluster, "citus.cluster-id": inputs.clusterId },
-        repository: repositoryOf(inputs),
+        site,
+        passphrase: inputs.passphrase === "" ? undefined : inputs.passphrase,
         verifier: inputs.verifier,
         database: inputs.database,
         overwrite: inputs.overwrite,
@@ -187,12 +167,8 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
 }
 
 /** What the cluster's own repository has of each node: a timeline that was used may not be begun again. */
-async function readTimelines(inputs: RestoreInputs): Promise<Record<string, number>> {
-    const own = {
-        volume: inputs.ownRepository,
-        ...(inputs.ownPassphrase === "" ? {} : { passphrase: inputs.ownPassphrase }),
-    };
-    const { segments } = await readRepository(dockerEngine(inputs.dockerHost), inputs.image, own);
+async function readTimelines(inputs: RestoreInputs, site: Site): Promise<Record<string, number>> {
+    const { segments } = await site.read("own");
     return Object.fromEntries(
         inputs.nodes.map(({ name }) => [name, newestTimeline(stanzaOf(inputs.cluster, name), segments)]),
     );

@@ -1,39 +1,22 @@
-/**
- * The nodes of a plan restored on one Docker engine, each in a container that has no network: all of them take a step, and
- * only when all have taken it the next.
- */
-import type Docker from "dockerode";
-import { DOCKER_REPOSITORY, REPOSITORY_HOME, renderRepositoryConf } from "../archive.ts";
+/** The nodes of a plan restored together: all of them take a step, and only when all have taken it the next. */
+import { renderRepositoryConf } from "../archive.ts";
 import { describeBytes } from "../citus/job.ts";
 import { pause } from "../pause.ts";
-import type { PlannedNode, RestorePlan } from "../restore/plan.ts";
-import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
-import { archive, type CommandResult, execute } from "./engine.ts";
-import { withHelper } from "./helper.ts";
-import type { RepositoryVolume } from "./repository.ts";
+import { NODE_HOME } from "../settings.ts";
+import type { CommandResult, ScriptInput } from "../shell.ts";
+import type { PlannedNode, RestorePlan } from "./plan.ts";
+import { restoreSecrets } from "./repository.ts";
+import type { RestoreTarget, Site, Workplace } from "./site.ts";
 
 /** Clocks of nodes may differ; a name that was used twice is further apart than this, in milliseconds. */
 const SAME_MOMENT = 60_000;
 /** More processes than this only wait for the disk. */
 const MOST_PROCESSES = 4;
 
-/** Where a node's data goes, and with how much of the machine. */
-export interface RestoreTarget {
-    readonly name: string;
-    readonly volume: string;
-    /** The container that serves it, stopped meanwhile; empty when there is none. */
-    readonly container: string;
-    /** MiB. */
-    readonly memory: number;
-    readonly cores: number;
-}
-
 export interface RestoreRun {
-    readonly docker: Docker;
-    readonly dockerHost: string;
-    readonly image: string;
-    readonly labels: Readonly<Record<string, string>>;
-    readonly repository: RepositoryVolume;
+    readonly site: Site;
+    /** Of the repository that is restored from; undefined when it is not encrypted. */
+    readonly passphrase: string | undefined;
     /** SCRAM verifier of the superuser's new password. */
     readonly verifier: string;
     readonly database: string;
@@ -69,17 +52,14 @@ type Node = PlannedNode & RestoreTarget;
 
 interface Place {
     readonly node: Node;
-    /** The helper that works for it. */
-    readonly helper: string;
+    readonly workplace: Workplace;
 }
 
 const processes = (node: Node) => Math.max(1, Math.min(MOST_PROCESSES, node.cores));
 
-async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
-    const { passphrase } = run.repository;
-    const repository = { options: DOCKER_REPOSITORY, ...(passphrase === undefined ? {} : { passphrase }) };
-    return archive({
-        "pgbackrest.conf": renderRepositoryConf(repository, [
+function inputOf(run: RestoreRun, node: Node): ScriptInput {
+    const files = {
+        "pgbackrest.conf": renderRepositoryConf({ options: run.site.repository }, [
             "archive-async=y",
             "archive-get-queue-max=256MiB",
             `spool-path=${NODE_HOME}/restore/spool`,
@@ -104,8 +84,8 @@ async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
         "nodes.json": JSON.stringify(
             run.plan.nodes.map(({ from, host, port }) => ({ groupId: from.groupId, host, port })),
         ),
-        verifier: run.verifier,
-    });
+    };
+    return { files, secrets: restoreSecrets(run.site.secretVersion(node.name), run) };
 }
 
 /** Runs a step on all nodes together; ends when all have ended. */
@@ -113,16 +93,11 @@ async function onAll(
     run: RestoreRun,
     places: readonly Place[],
     step: string,
-    input?: (place: Place) => Promise<Buffer>,
+    input?: (place: Place) => ScriptInput,
 ): Promise<CommandResult[]> {
     return Promise.all(
-        places.map(async (place) =>
-            execute(
-                run.docker,
-                place.helper,
-                [`${NODE_SCRIPTS}/restore.sh`, step, run.planId],
-                await input?.(place),
-            ).catch((error: Error) => ({
+        places.map((place) =>
+            place.workplace.run(["restore.sh", step, run.planId], input?.(place)).catch((error: Error) => ({
                 code: -1,
                 stdout: "",
                 stderr: `its restore was interrupted: ${error.message}`,
@@ -160,9 +135,9 @@ async function follow<T>(run: RestoreRun, places: readonly Place[], step: string
     });
     const total = places.reduce((sum, { node }) => sum + Number(node.from.backupBytes), 0);
     const began = Date.now();
-    const sizeOf = async ({ helper }: Place) => {
-        const { stdout } = await execute(run.docker, helper, ["du", "-sb", `${NODE_HOME}/pgdata.restoring`]);
-        return Number(stdout.split("\t")[0]) || 0;
+    const sizeOf = async ({ workplace }: Place) => {
+        const { stdout } = await workplace.run(["restore.sh", "size", run.planId]);
+        return Number(stdout.trim()) || 0;
     };
     void (async () => {
         while (!over) {
@@ -180,21 +155,6 @@ async function follow<T>(run: RestoreRun, places: readonly Place[], step: string
         }
     })().catch(() => undefined);
     return ended;
-}
-
-const notThere = (error: { statusCode?: number }) => {
-    if (error.statusCode !== 404 && error.statusCode !== 304) throw error;
-};
-
-/** The servers that use the volumes; where there are none, nothing is to do. */
-async function stopServers(run: RestoreRun, places: readonly Place[]): Promise<void> {
-    const there = places.filter(({ node }) => node.container !== "");
-    await Promise.all(there.map(({ node }) => run.docker.getContainer(node.container).stop({ t: 60 }).catch(notThere)));
-}
-
-async function startServers(run: RestoreRun, places: readonly Place[]): Promise<void> {
-    const there = places.filter(({ node }) => node.container !== "");
-    await Promise.all(there.map(({ node }) => run.docker.getContainer(node.container).start().catch(notThere)));
 }
 
 /** Stopped at the same point: the times that the servers wrote agree with the manifest's. */
@@ -225,7 +185,7 @@ function misaddressed(run: RestoreRun, places: readonly Place[], results: readon
     });
 }
 
-/** All nodes through all steps, with a helper for each. */
+/** All nodes through all steps. */
 async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<StepTimes> {
     const times: StepTimes = { files: 0, recover: 0, readdress: 0, finish: 0 };
     const all = async (list: readonly Place[], step: (typeof STEPS)[number] | "hold" | "open") => {
@@ -237,7 +197,7 @@ async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<Ste
         if (bad.length > 0) throw failed(bad);
         return results;
     };
-    const begun = await onAll(run, places, "begin", (place) => filesOf(run, place.node));
+    const begun = await onAll(run, places, "begin", (place) => inputOf(run, place.node));
     // what an earlier, interrupted restore put in place is no cluster: its nodes and the others must not serve together
     const mixed = begun.some(({ stdout }) => /^state=(restored|unfinished)$/m.test(stdout));
     const MIXED =
@@ -289,40 +249,20 @@ export async function restoreNodes(run: RestoreRun): Promise<StepTimes> {
         if (!target) throw new Error(`${planned.name}: it is not said where its data goes`);
         return { ...planned, ...target };
     });
-    const places: Place[] = [];
-    // one helper inside the other, so that all are removed whatever happens
-    const withHelpers = ([node, ...others]: readonly Node[]): Promise<StepTimes> =>
-        node === undefined
-            ? takeSteps(run, places)
-            : withHelper(
-                  run.docker,
-                  {
-                      image: run.image,
-                      name: `${node.volume}-restore`,
-                      labels: run.labels,
-                      mounts: [
-                          { volume: node.volume, path: NODE_HOME },
-                          { volume: run.repository.volume, path: REPOSITORY_HOME, readOnly: true },
-                      ],
-                      memory: node.memory,
-                      host: run.dockerHost,
-                  },
-                  (helper) => {
-                      places.push({ node, helper });
-                      return withHelpers(others);
-                  },
-              );
-    const servers = nodes.map((node): Place => ({ node, helper: "" }));
-    await stopServers(run, servers);
+    const names = nodes.map(({ name }) => name);
+    await run.site.stop(names);
     try {
-        const times = await withHelpers(nodes);
-        // one that does not start is waited for, and named, where nodes are configured; the restore itself is done
-        await startServers(run, servers).catch((error: Error) =>
-            run.report(`a server did not start: ${error.message}`),
+        const times = await run.site.withWorkplaces(nodes, (workplaces) =>
+            takeSteps(
+                run,
+                nodes.map((node, i) => ({ node, workplace: workplaces[i] as Workplace })),
+            ),
         );
+        // one that does not start is waited for, and named, where nodes are configured; the restore itself is done
+        await run.site.start(names).catch((error: Error) => run.report(`a server did not start: ${error.message}`));
         return times;
     } catch (error) {
-        if (!(error instanceof Unfinished)) await startServers(run, servers);
+        if (!(error instanceof Unfinished)) await run.site.start(names);
         throw error;
     }
 }

@@ -1,0 +1,98 @@
+/** Restores on machines: each works on its own disk while its service is stopped, and reads the bucket as its own role. */
+import { s3Repository } from "../archive.ts";
+import { RepositoryError, readRepository, restoreSecrets } from "../restore/repository.ts";
+import type { Holding, Site } from "../restore/site.ts";
+import { NODE_HOME } from "../settings.ts";
+import { prepare, runScript, type SsmShell, service } from "../shell.ts";
+
+/** A repository that is in a bucket. */
+export interface RepositoryBucket {
+    readonly bucket: string;
+    readonly region: string;
+    /** Whether it is encrypted with a passphrase; a machine finds that in its own secret. */
+    readonly encrypted: boolean;
+}
+
+export interface AwsSite {
+    readonly kind: "aws";
+    /** The coordinator first. */
+    readonly nodes: readonly {
+        readonly name: string;
+        readonly shell: SsmShell;
+        /** Id of the instance. */
+        readonly machine: string;
+        readonly secretVersion: string;
+    }[];
+    /** sha256 of the node scripts that the machines must have. */
+    readonly bundle: string;
+}
+
+/**
+ * @param origin the repository that is restored from
+ * @param own the cluster's own
+ * @param report where it is said what is waited for
+ */
+export function awsSite(
+    site: AwsSite,
+    origin: RepositoryBucket,
+    own: RepositoryBucket,
+    report: (text: string) => void,
+): Site {
+    const nodeOf = (name: string) => {
+        const node = site.nodes.find((one) => one.name === name);
+        if (!node) throw new Error(`${name}: it is not said where its data goes`);
+        return node;
+    };
+    const reader = site.nodes[0]?.name ?? "";
+    const ready = new Map<string, Promise<void>>();
+    const readyNode = async (name: string) => {
+        const { shell, machine } = nodeOf(name);
+        const waiting = ready.get(name) ?? prepare(shell, machine, site.bundle, report);
+        ready.set(name, waiting);
+        await waiting;
+        return nodeOf(name);
+    };
+    const all = async (names: readonly string[], work: (shell: SsmShell) => Promise<void>) => {
+        await Promise.all(names.map(async (name) => work((await readyNode(name)).shell)));
+    };
+    return {
+        repository: s3Repository(origin.bucket, origin.region),
+        // a machine that is not there yet can't look; nor can one be made to by a preview
+        canLook: async () => (await import("./ssm.ts")).isOnline(nodeOf(reader).shell),
+        read: async (which) => {
+            const { bucket, region, encrypted } = which === "origin" ? origin : own;
+            const { shell, secretVersion } = await readyNode(reader);
+            if (bucket === "") throw new RepositoryError("there is no bucket to restore from");
+            const group = which === "origin" ? "restore" : "own";
+            const secrets = restoreSecrets(secretVersion, {
+                passphrase: encrypted ? "in the machine's secret" : undefined,
+            });
+            return readRepository(bucket, s3Repository(bucket, region), { ...secrets, group }, (words, input) =>
+                runScript(shell, words, input),
+            );
+        },
+        holdings: async (names) => {
+            const found = new Map<string, Holding>();
+            await Promise.all(
+                names.map(async (name) => {
+                    const { shell } = await readyNode(name);
+                    const result = await runScript(shell, ["volumes.sh", NODE_HOME]);
+                    if (result.code !== 0)
+                        throw new Error(`${name}: its volume can't be read: ${result.stderr.trim()}`);
+                    found.set(name, (result.stdout.trim().split(" ")[1] ?? "nothing") as Holding);
+                }),
+            );
+            return found;
+        },
+        secretVersion: (name) => nodeOf(name).secretVersion,
+        stop: (names) => all(names, (shell) => service(shell, "stop")),
+        start: (names) => all(names, (shell) => service(shell, "start")),
+        withWorkplaces: (nodes, use) =>
+            use(
+                nodes.map(({ name }) => ({
+                    node: name,
+                    run: async (words, input) => runScript((await readyNode(name)).shell, words, input),
+                })),
+            ),
+    };
+}

@@ -1,0 +1,266 @@
+/** A machine reached by SSM RunCommand: no port is open, and no command's text holds a secret. */
+import { randomBytes } from "node:crypto";
+import {
+    DescribeInstanceInformationCommand,
+    GetCommandInvocationCommand,
+    type GetCommandInvocationCommandOutput,
+    type InstanceInformation,
+    SendCommandCommand,
+    SSMClient,
+} from "@aws-sdk/client-ssm";
+import { archive } from "../docker/engine.ts";
+import { pause } from "../pause.ts";
+import { NODE_SCRIPTS } from "../settings.ts";
+import type { CommandResult, ScriptInput, SsmShell } from "../shell.ts";
+import { RelayStream } from "./relay.ts";
+import {
+    closeCommand,
+    endCommand,
+    exchangeCommand,
+    getCommand,
+    parseAnswer,
+    parseExchange,
+    parsePart,
+    putCommands,
+    runCommand,
+} from "./remote.ts";
+
+/** A backup of a big node takes hours; SSM's own limit is two days, in seconds. */
+const LONGEST = 172_800;
+/** How long a machine may take to be there and booted, in milliseconds: packages are installed meanwhile. */
+const BOOTED_WITHIN = 900_000;
+
+const clients = new Map<string, SSMClient>();
+
+function clientFor({ region, profile }: SsmShell): SSMClient {
+    const key = `${region} ${profile}`;
+    let client = clients.get(key);
+    if (!client) {
+        client = new SSMClient({ region, maxAttempts: 6, ...(profile === "" ? {} : { profile }) });
+        clients.set(key, client);
+    }
+    return client;
+}
+
+/** Which machine a node is, until told otherwise. */
+const machines = new Map<string, string>();
+const keyOf = (shell: SsmShell) => `${shell.region} ${shell.clusterId} ${shell.node}`;
+
+async function listOnline(shell: SsmShell): Promise<InstanceInformation[]> {
+    const found: InstanceInformation[] = [];
+    let NextToken: string | undefined;
+    do {
+        const page = await clientFor(shell).send(
+            new DescribeInstanceInformationCommand({
+                Filters: [
+                    { Key: "tag:citus-cluster-id", Values: [shell.clusterId] },
+                    { Key: "tag:citus-node", Values: [shell.node] },
+                ],
+                ...(NextToken === undefined ? {} : { NextToken }),
+            }),
+        );
+        found.push(...(page.InstanceInformationList ?? []));
+        NextToken = page.NextToken;
+    } while (NextToken !== undefined && NextToken !== "");
+    const registered = (one: InstanceInformation) => one.RegistrationDate?.getTime() ?? 0;
+    // one that was ended a moment ago is still listed: the newest is the node
+    return found.filter((one) => one.PingStatus === "Online").sort((a, b) => registered(b) - registered(a));
+}
+
+/** What a person is told when a machine can't be reached. */
+export class Unreachable extends Error {}
+
+const explain = (shell: SsmShell, why: string) =>
+    new Unreachable(
+        `${shell.node}: its machine can't be reached through SSM in ${shell.region}\n  ${why}\n` +
+            "Look at it with: aws ssm describe-instance-information (its role, the route to SSM's endpoints, the agent), or set citus:connection to direct.",
+    );
+
+async function machineOf(shell: SsmShell): Promise<string> {
+    const known = machines.get(keyOf(shell));
+    if (known !== undefined) return known;
+    const [newest] = await listOnline(shell);
+    if (!newest?.InstanceId) throw explain(shell, "no machine of that name is online");
+    machines.set(keyOf(shell), newest.InstanceId);
+    return newest.InstanceId;
+}
+
+/** Whether the node's machine can be given commands now. */
+export async function isOnline(shell: SsmShell): Promise<boolean> {
+    return listOnline(shell).then(
+        (found) => found.length > 0,
+        () => false,
+    );
+}
+
+const ENDED = ["Success", "Failed", "Cancelled", "TimedOut"];
+
+interface Sent {
+    readonly status: string;
+    readonly stdout: string;
+    readonly stderr: string;
+}
+
+async function send(shell: SsmShell, machine: string, commands: readonly string[], comment: string): Promise<Sent> {
+    const client = clientFor(shell);
+    const { Command } = await client.send(
+        new SendCommandCommand({
+            DocumentName: "AWS-RunShellScript",
+            InstanceIds: [machine],
+            Comment: comment.slice(0, 100),
+            Parameters: { commands: [...commands], executionTimeout: [String(LONGEST)] },
+        }),
+    );
+    const CommandId = Command?.CommandId ?? "";
+    for (let wait = 100; ; wait = Math.min(wait * 1.4, 3000)) {
+        await pause(wait);
+        const found: GetCommandInvocationCommandOutput | undefined = await client
+            .send(new GetCommandInvocationCommand({ CommandId, InstanceId: machine }))
+            .catch((error: Error) => {
+                // known a moment after it was sent
+                if (error.name === "InvocationDoesNotExist") return undefined;
+                throw error;
+            });
+        if (found?.Status !== undefined && ENDED.includes(found.Status)) {
+            return {
+                status: found.Status,
+                stdout: found.StandardOutputContent ?? "",
+                stderr: found.StandardErrorContent ?? "",
+            };
+        }
+    }
+}
+
+/** Sends commands to whichever machine the node is now. */
+async function command(shell: SsmShell, commands: readonly string[], comment: string): Promise<Sent> {
+    for (let attempt = 0; ; attempt++) {
+        const machine = await machineOf(shell);
+        try {
+            return await send(shell, machine, commands, comment);
+        } catch (error) {
+            const name = (error as Error).name;
+            machines.delete(keyOf(shell));
+            // not delivered: the machine is another one now
+            if (name === "InvalidInstanceId" && attempt === 0) continue;
+            throw error instanceof Unreachable ? error : explain(shell, `${name}: ${(error as Error).message}`);
+        }
+    }
+}
+
+const newId = () => randomBytes(8).toString("hex");
+
+/** The rest of an output that did not fit into the answer. */
+async function rest(shell: SsmShell, id: string, stream: "out" | "err", got: Buffer, size: number): Promise<Buffer> {
+    const parts = [got];
+    for (let have = got.length; have < size; ) {
+        const part = parsePart(
+            (await command(shell, [getCommand(id, stream, have)], `output of ${shell.node}`)).stdout,
+        );
+        if (part.length === 0) throw explain(shell, `its output ended after ${have} of ${size} bytes`);
+        parts.push(part);
+        have += part.length;
+    }
+    return Buffer.concat(parts);
+}
+
+async function run(shell: SsmShell, words: readonly string[], group: string, input?: Buffer): Promise<CommandResult> {
+    const id = newId();
+    const puts = input === undefined ? [] : putCommands(id, input);
+    const last = puts.pop();
+    for (const put of puts) await command(shell, [put], `input for ${words[0]}`);
+    const sent = await command(
+        shell,
+        [...(last === undefined ? [] : [last]), runCommand(id, group, words)],
+        `${words[0]} on ${shell.node}`,
+    );
+    const answer = parseAnswer(sent.stdout);
+    if (!answer)
+        throw explain(
+            shell,
+            `${words[0]} was not run (${sent.status}): ${(sent.stderr || sent.stdout).trim().slice(-600)}`,
+        );
+    const stdout = await rest(shell, id, "out", answer.stdout, answer.out);
+    const stderr = await rest(shell, id, "err", answer.stderr, answer.err);
+    if (stdout.length > answer.stdout.length || stderr.length > answer.stderr.length)
+        await command(shell, [endCommand(id)], `end of ${words[0]}`);
+    return { code: answer.code, stdout: stdout.toString("utf8"), stderr: stderr.toString("utf8") };
+}
+
+/** @see runScript of components/shell.ts */
+export async function runScript(
+    shell: SsmShell,
+    script: string,
+    args: readonly string[],
+    input: ScriptInput,
+): Promise<CommandResult> {
+    const { secrets, files } = input;
+    const group = secrets === undefined ? "-" : `${secrets.group}:${secrets.version}`;
+    return run(shell, [script, ...args], group, files === undefined ? undefined : await archive(files));
+}
+
+async function asRoot(shell: SsmShell, words: readonly string[]): Promise<CommandResult> {
+    const result = await run(shell, words, "-");
+    if (result.code !== 0) throw new Error(`${shell.node}: ${result.stderr.trim() || `${words[0]} failed`}`);
+    return result;
+}
+
+export async function service(shell: SsmShell, action: "start" | "stop" | "restart"): Promise<void> {
+    await asRoot(shell, ["!service.sh", action]);
+}
+
+export async function lastWords(shell: SsmShell): Promise<string> {
+    return (await asRoot(shell, ["!service.sh", "log"])).stdout;
+}
+
+/** Ends when exactly this machine is online, has booted to its end, and has these node scripts. */
+export async function prepare(
+    shell: SsmShell,
+    machine: string,
+    bundle: string,
+    report: (text: string) => void,
+): Promise<void> {
+    const end = Date.now() + BOOTED_WITHIN;
+    while (!(await listOnline(shell)).some((one) => one.InstanceId === machine)) {
+        if (Date.now() > end)
+            throw explain(shell, `${machine} did not come online within ${BOOTED_WITHIN / 60_000} minutes`);
+        report(`waiting for ${shell.node}'s machine to be online (${machine})`);
+        await pause(1000);
+    }
+    machines.set(keyOf(shell), machine);
+    report(`waiting for ${shell.node} to boot`);
+    const booted = await command(
+        shell,
+        [
+            "cloud-init status --wait > /dev/null || true",
+            `test -x ${NODE_SCRIPTS}/aws/remote.sh && test -e /run/citus-node.booted || { tail -n 25 /var/log/cloud-init-output.log >&2; exit 1; }`,
+        ],
+        `boot of ${shell.node}`,
+    );
+    if (booted.status !== "Success") {
+        throw new Error(
+            `${shell.node}: its machine (${machine}) did not boot to its end. Its last words:\n${booted.stderr.trim()}\n` +
+                "Mend the reason, then run pulumi up again: it goes on from here. /var/log/cloud-init-output.log has all of it.",
+        );
+    }
+    if (bundle !== "") await asRoot(shell, ["!bundle.sh", bundle]);
+}
+
+export async function openRelay(shell: SsmShell): Promise<RelayStream> {
+    const id = newId();
+    let opened = false;
+    return new RelayStream({
+        exchange: async (input, offset) => {
+            opened = true;
+            const sent = await command(shell, [exchangeCommand(id, input, offset)], `SQL on ${shell.node}`);
+            const answer = parseExchange(sent.stdout);
+            if (answer) return answer;
+            throw explain(
+                shell,
+                `its PostgreSQL can't be talked to: ${(sent.stderr || sent.stdout).trim().slice(-600)}`,
+            );
+        },
+        close: async () => {
+            if (opened) await command(shell, [closeCommand(id)], `end of SQL on ${shell.node}`);
+        },
+    });
+}

@@ -1,0 +1,37 @@
+/** The files that are a node's configuration, as scripts/node/configure.sh takes them. Pure. */
+import { renderHba, renderIdent, renderPostgresqlConf, type Settings } from "./settings.ts";
+
+/** What a node's configuration is made of. */
+export interface NodeConfiguration {
+    readonly cluster: string;
+    readonly clusterId: string;
+    readonly database: string;
+    readonly settings: Settings;
+    /** Networks that carry only nodes. */
+    readonly nodeNetworks: readonly string[];
+    readonly caCertificate: string;
+    readonly certificate: string;
+    /** PEM; a secret. */
+    readonly privateKey: string;
+    /** SCRAM verifier of the superuser's password; a secret. */
+    readonly verifier: string;
+    /** pgBackRest's configuration and the schedule, by file name. */
+    readonly backup: Readonly<Record<string, string>>;
+}
+
+/** Everything that a node is given, by file name. */
+export function nodeFiles(node: NodeConfiguration): Record<string, string> {
+    return {
+        "postgresql.conf": renderPostgresqlConf(node.settings, node.clusterId),
+        // only known since the minors of 2026-08; shard splits need citus in it, and moves need pgoutput
+        "optional.conf": "output_plugin_libraries = 'pgoutput, test_decoding, citus'\n",
+        "pg_hba.conf": renderHba(node.nodeNetworks),
+        "pg_ident.conf": renderIdent(node.cluster),
+        "ca.crt": node.caCertificate,
+        "node.crt": node.certificate,
+        "node.key": node.privateKey,
+        verifier: node.verifier,
+        database: node.database,
+        ...node.backup,
+    };
+}

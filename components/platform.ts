@@ -1,0 +1,75 @@
+/** What a cluster asks of the platform that it runs on. A platform makes machines and says how to reach them. */
+import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "./citus/session.ts";
+import type { MachineArgs } from "./config.ts";
+import type { Restore } from "./hooks/restore.ts";
+import { SUPERUSER } from "./names.ts";
+import type { NodeCertificate, Security } from "./security.ts";
+import type { Settings } from "./settings.ts";
+import type { Shell } from "./shell.ts";
+import type { NodeSpec } from "./topology.ts";
+
+/** One node, before there is a machine. */
+export interface NodeArgs {
+    readonly spec: NodeSpec;
+    readonly machine: MachineArgs;
+    readonly settings: Settings;
+    readonly certificate: NodeCertificate;
+    /** Whether what holds its data may not be deleted. */
+    readonly protect: boolean;
+}
+
+/** A node as the rest of the cluster sees it. */
+export interface Machine {
+    readonly spec: NodeSpec;
+    /** Where clients reach it. */
+    readonly host: string;
+    readonly port: pulumi.Output<number>;
+    /** How scripts are run on it. */
+    readonly shell: pulumi.Output<Shell>;
+    /** How SQL reaches it from where Pulumi runs; a secret where it holds a password. */
+    readonly access: pulumi.Output<Access>;
+    /** Everything that must exist before the node answers. */
+    readonly ready: pulumi.Resource;
+    /** What holds its data. */
+    readonly volume: pulumi.Resource;
+}
+
+/** Where backups lie, for other stacks to restore from. */
+export interface BackupsOutput {
+    /** The Docker volume, or the bucket. */
+    readonly repository: string;
+    /** The bucket's region. */
+    readonly region?: string;
+    /** The cluster's name in it. */
+    readonly cluster: string;
+}
+
+export interface Platform {
+    /** Makes all nodes, the coordinator first, with their data restored before their servers start where that is asked for. */
+    make(nodes: readonly NodeArgs[]): { readonly machines: readonly Machine[]; readonly restore?: Restore };
+    readonly backups: pulumi.Output<BackupsOutput>;
+    /** In words, for a person. */
+    readonly connect: pulumi.Output<string>;
+}
+
+/** SQL by a node's address, over verified TLS. */
+export function directAccess(
+    node: { readonly spec: NodeSpec; readonly host: pulumi.Input<string>; readonly port: pulumi.Input<number> },
+    security: Security,
+    database: string,
+): pulumi.Output<Access> {
+    return pulumi.secret(
+        pulumi
+            .all([node.host, node.port, security.caCertificate, security.password])
+            .apply(([host, port, ca, password]) => ({
+                host,
+                port,
+                serverName: node.spec.host,
+                ca,
+                user: SUPERUSER,
+                password,
+                database,
+            })),
+    );
+}

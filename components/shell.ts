@@ -1,0 +1,105 @@
+/**
+ * Running the node scripts on a node, wherever it is: in a container by Docker's API, on a machine by SSM RunCommand.
+ * The hooks do not know which it is.
+ */
+import { archive, type CommandResult, dockerEngine, execute, lastLog } from "./docker/engine.ts";
+import { NODE_SCRIPTS } from "./settings.ts";
+
+export interface DockerShell {
+    readonly kind: "docker";
+    /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
+    readonly engine: string;
+    readonly container: string;
+}
+
+export interface SsmShell {
+    readonly kind: "ssm";
+    readonly region: string;
+    /** Profile of the credentials, the default one when empty. */
+    readonly profile: string;
+    /** Tag `citus-cluster-id` of the machine. */
+    readonly clusterId: string;
+    /** Tag `citus-node` of the machine: whichever machine it is now. */
+    readonly node: string;
+}
+
+/** Plain data, so that it can lie in a state. */
+export type Shell = DockerShell | SsmShell;
+
+type Files = Readonly<Record<string, string | Buffer>>;
+
+/** What a script is given beside its arguments: files, as a tar on its standard input. */
+export interface ScriptInput {
+    /** Files without secrets. */
+    readonly files?: Files;
+    /**
+     * Files with secrets. Into a container they go as they are; a machine fetches them itself, as its own role, from this
+     * group and version of its own secret, so that no command's text holds them.
+     */
+    readonly secrets?: {
+        readonly group: "configuration" | "restore" | "own";
+        /** VersionId of the machine's secret; empty in a container. */
+        readonly version: string;
+        readonly files: Files;
+    };
+}
+
+export type { CommandResult };
+
+const ssm = () => import("./aws/ssm.ts");
+
+/** Runs one of the node scripts, such as `["backup.sh", "full"]`, as the user postgres. */
+export async function runScript(
+    shell: Shell,
+    [script = "", ...args]: readonly string[],
+    input: ScriptInput = {},
+): Promise<CommandResult> {
+    if (shell.kind === "ssm") return (await ssm()).runScript(shell, script, args, input);
+    const files = { ...input.files, ...input.secrets?.files };
+    const sends = input.files !== undefined || input.secrets !== undefined;
+    return execute(
+        dockerEngine(shell.engine),
+        shell.container,
+        [`${NODE_SCRIPTS}/${script}`, ...args],
+        sends ? await archive(files) : undefined,
+    );
+}
+
+/** Starts, stops or restarts the node's PostgreSQL: the container, or the machine's service. */
+export async function service(shell: Shell, action: "start" | "stop" | "restart"): Promise<void> {
+    if (shell.kind === "ssm") return (await ssm()).service(shell, action);
+    const container = dockerEngine(shell.engine).getContainer(shell.container);
+    if (action === "restart") return container.restart({ t: 60 });
+    const done = (error: { statusCode?: number }) => {
+        // gone, or as wanted already
+        if (error.statusCode !== 404 && error.statusCode !== 304) throw error;
+    };
+    return action === "stop" ? container.stop({ t: 60 }).catch(done) : container.start().catch(done);
+}
+
+/** The last lines the node wrote, for an error. */
+export async function lastWords(shell: Shell): Promise<string> {
+    if (shell.kind === "ssm") return (await ssm()).lastWords(shell);
+    return lastLog(dockerEngine(shell.engine), shell.container);
+}
+
+/**
+ * Ends when the machine can be given commands and has everything it needs for them; a container can from its first moment.
+ * @param machine id of the instance that it must be
+ * @param bundle sha256 of the node scripts that it must have
+ */
+export async function prepare(
+    shell: Shell,
+    machine: string,
+    bundle: string,
+    report: (text: string) => void,
+): Promise<void> {
+    if (shell.kind === "ssm") await (await ssm()).prepare(shell, machine, bundle, report);
+}
+
+/** The same for two shells that reach the same node, for keys and messages. */
+export function shellName(shell: Shell): string {
+    return shell.kind === "docker"
+        ? `${shell.engine} ${shell.container}`
+        : `${shell.region} ${shell.clusterId} ${shell.node}`;
+}

@@ -1,0 +1,44 @@
+/** The selected stack's nodes: how its hooks reach them, as its state has it. */
+import type { Access } from "../../components/citus/session.ts";
+import { type CommandResult, runScript, type ScriptInput, type Shell } from "../../components/shell.ts";
+import type { StateResource } from "./resources.ts";
+
+export interface StackNode {
+    readonly name: string;
+    /** How scripts are run on it. */
+    readonly shell: Shell;
+    /** How SQL reaches it; undefined while it is not registered. */
+    readonly access?: Access;
+    /** Version of the machine's own secret; empty in a container. */
+    readonly secretVersion: string;
+}
+
+/** @param resources of the state, with secrets in the clear where an access is asked for */
+export function nodesOf(resources: readonly StateResource[]): Map<string, StackNode> {
+    const of = (kind: string) => resources.filter(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`);
+    const accesses = new Map(of("Member").map(({ outputs }) => [outputs?.name, outputs?.access as Access | undefined]));
+    const nodes = of("Configuration").flatMap(({ outputs }): StackNode[] => {
+        if (typeof outputs?.name !== "string" || outputs.shell === undefined) return [];
+        const access = accesses.get(outputs.name);
+        const secretVersion = String(outputs.secretVersion ?? "");
+        return [{ name: outputs.name, shell: outputs.shell as Shell, secretVersion, ...(access ? { access } : {}) }];
+    });
+    return new Map(
+        nodes.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true })).map((node) => [node.name, node]),
+    );
+}
+
+/** Runs a node script on a node; what can't be run says why, like one that failed. */
+export async function onNode(
+    node: StackNode,
+    words: readonly string[],
+    input: ScriptInput = {},
+): Promise<CommandResult> {
+    return runScript(node.shell, words, input).catch((error: Error) => ({
+        code: -1,
+        stdout: "",
+        stderr: /is not running|is paused|no such container/i.test(error.message)
+            ? "its container is not running"
+            : error.message,
+    }));
+}
