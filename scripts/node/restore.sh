@@ -2,9 +2,11 @@
 # Restores one node of a cluster, in steps that its caller takes on all nodes together: no node takes the next step before
 # every node has taken the last. Runs while no server uses the volume. Until the caller says `open` no server starts on it.
 #
-#   restore.sh begin PLAN   takes pgbackrest.conf, restore.conf, nodes.json and verifier as a tar stream on standard input
+#   restore.sh begin PLAN   takes pgbackrest.conf, restore.conf, nodes.json, verifier and passphrase (of an encrypted repository) as a
+#                           tar stream on standard input
 #   restore.sh files        the backup's files
 #   restore.sh recover      replays the WAL to the point; Citus is not loaded and nothing listens, so nothing is dialled
+#   restore.sh size         bytes that are there so far, while `files` works
 #   restore.sh readdress    the new cluster's names and password in place of the old ones
 #   restore.sh hold         from here on no server starts before `open`
 #   restore.sh finish       the database takes its place
@@ -53,6 +55,7 @@ begin() { # plan
         [ -s "$work/$file" ] || die 6 "the plan did not arrive whole ($file is missing)"
     done
     chmod -R go= "$work"
+    add_passphrase "$work"
     read_plan
     if [ "$state" = database ] && [ "$overwrite" != on ]; then
         rm -rf "$work"
@@ -198,6 +201,10 @@ CONF
 }
 
 mkdir -p "$home"
+if [ "$1" = size ]; then
+    du -sb "$making" 2> /dev/null | cut -f 1
+    exit
+fi
 free_of_servers
 case $1 in
     begin) begin "$2" ;;
@@ -211,5 +218,5 @@ case $1 in
         stop_boot immediate
         rm -rf "$making" "$work" "$home/restoring"
         ;;
-    *) die 2 "restore.sh begin|files|recover|readdress|hold|finish|open|abort PLAN" ;;
+    *) die 2 "restore.sh begin|files|size|recover|readdress|hold|finish|open|abort PLAN" ;;
 esac
