@@ -11,4 +11,5 @@ export {
 } from "./config/args.ts";
 export { explain, type Mistake } from "./config/mistakes.ts";
 export { readConfig } from "./config/read.ts";
-export { type ConfigSource, validate } from "./config/validate.ts";
+export { type ConfigSource, sourceOf } from "./config/source.ts";
+export { validate } from "./config/validate.ts";

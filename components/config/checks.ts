@@ -1,12 +1,9 @@
 /** Rules that need more than one key. */
 import { nodeHost, workerIndex, workerIndexes } from "../topology.ts";
 import { HIGHEST_INDEX, MAX_WORKERS } from "./args.ts";
-import { shown } from "./fields.ts";
+import { record, shown } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import type { Mistake } from "./mistakes.ts";
-
-const record = (value: unknown): Record<string, unknown> =>
-    value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 
 /** They look at what was given, so that other mistakes do not hide theirs. */
 export function crossChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
@@ -75,7 +72,10 @@ function restoreChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
     const from = record(raw.restoreFrom);
     const wrong = (path: string, message: string) => mistakes.push({ path: `restoreFrom.${path}`, message });
     if (from.stack !== undefined && from.repository !== undefined)
-        wrong("repository", `names a volume, and restoreFrom.stack names a stack (${shown(from.stack)}) - keep one`);
+        wrong(
+            "repository",
+            `names a ${raw.platform === "aws" ? "bucket" : "volume"}, and restoreFrom.stack names a stack (${shown(from.stack)}) - keep one`,
+        );
     if (from.onlyWorker !== undefined) {
         if (from.acceptSplitTransactions !== true)
             wrong(

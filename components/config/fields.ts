@@ -8,6 +8,9 @@ export function shown(value: unknown): string {
     return json === undefined ? String(value) : json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }
 
+export const record = (value: unknown): Record<string, unknown> =>
+    value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+
 export const whole = (low: number, high: number, example: number) => {
     const message = (input: unknown) =>
         `must be a whole number from ${low} to ${high}, got ${shown(input)} - for example ${example}`;
@@ -81,3 +84,26 @@ export const passphrase = z
     .optional();
 
 export const flag = z.boolean({ error: (issue) => `must be true or false, got ${shown(issue.input)}` });
+
+/**
+ * A list of different texts.
+ * @param what what the elements are
+ * @param problem what is wrong with an element; undefined when it is right
+ */
+export const listOf = (what: string, example: readonly string[], problem: (value: unknown) => string | undefined) =>
+    z
+        .array(z.any(), {
+            error: (issue) => `must be a list of ${what}, got ${shown(issue.input)} - for example ${shown(example)}`,
+        })
+        .transform((values, context) => {
+            values.forEach((value, i) => {
+                const wrong = problem(value);
+                const message = wrong
+                    ? `${wrong}, got ${shown(value)}`
+                    : values.indexOf(value) !== i
+                      ? `names ${value} twice - remove one`
+                      : undefined;
+                if (message) context.issues.push({ code: "custom", input: value, path: [i], message });
+            });
+            return values as string[];
+        });

@@ -22,6 +22,14 @@ export const KEYS = {
     restoreFrom: "json",
     restorePassphrase: "text",
     dockerHost: "text",
+    network: "json",
+    azs: "text",
+    connection: "text",
+    ami: "text",
+    kmsKeyId: "text",
+    placement: "text",
+    alarmTopic: "text",
+    tags: "json",
 } as const;
 
 /** Keys that `pulumi config set` must be given with --secret. */

@@ -1,6 +1,7 @@
 /** A mistake in the configuration, and how all of them are said. */
 
 export interface Mistake {
+    /** Without `citus:`; another namespace's key with it. */
     readonly path: string;
     readonly message: string;
 }
@@ -18,7 +19,9 @@ export function explain(mistakes: readonly Mistake[]): string {
         mistakes.length === 1
             ? "The configuration has a mistake:"
             : `The configuration has ${mistakes.length} mistakes:`;
-    return [head, ...mistakes.map(({ path, message }) => `  citus:${path} ${message}`), "Nothing was changed."].join(
-        "\n",
-    );
+    return [
+        head,
+        ...mistakes.map(({ path, message }) => `  ${path.includes(":") ? path : `citus:${path}`} ${message}`),
+        "Nothing was changed.",
+    ].join("\n");
 }
