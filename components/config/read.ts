@@ -2,8 +2,10 @@
 import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterArgs } from "./args.ts";
+import { askAws } from "./ask.ts";
 import { parse } from "./keys.ts";
 import { explain, type Mistake } from "./mistakes.ts";
+import { sourceOf } from "./source.ts";
 import { validate } from "./validate.ts";
 
 function missingFiles(files: readonly string[]): Mistake[] {
@@ -20,24 +22,19 @@ function missingFiles(files: readonly string[]): Mistake[] {
 }
 
 /**
- * Reads and validates this stack's configuration.
+ * Reads and validates this stack's configuration; on aws it asks for credentials and the size of machines.
  * @throws pulumi.RunError naming every mistake
  */
-export function readConfig(): ClusterArgs {
-    const project = pulumi.getProject();
-    const prefix = `${project}:`;
-    const values = Object.fromEntries(
-        Object.entries(pulumi.runtime.allConfig())
-            .filter(([key]) => key.startsWith(prefix))
-            .map(([key, value]) => [key.slice(prefix.length), value]),
-    );
+export async function readConfig(): Promise<ClusterArgs> {
     // the language host is told which keys are stored encrypted, and the SDK has no question for it
     const encrypted = JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]") as string[];
-    const secrets = encrypted.map((key) => key.slice(prefix.length));
-    const result = validate({ stack: pulumi.getStack(), values, secrets });
-    const files = parse("json", values.postDeploy);
+    const asked = await askAws(sourceOf(pulumi.getStack(), pulumi.runtime.allConfig(), encrypted));
+    const result = validate(asked.source);
+    const files = parse("json", asked.source.values.postDeploy);
+    const found = "mistakes" in result ? result.mistakes : [];
     const mistakes = [
-        ...("mistakes" in result ? result.mistakes : []),
+        ...found,
+        ...asked.mistakes.filter(({ path }) => !found.some((other) => other.path === path)),
         ...missingFiles(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
     ];
     if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
