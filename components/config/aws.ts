@@ -24,14 +24,17 @@ function instanceTypeMistake(value: unknown): string | undefined {
         : `must be an x86_64 type, got ${shown(value)}, which is arm64 - Citus publishes its packages for amd64 only so far; the nearest is ${x86}`;
 }
 
-export const MAX_VOLUME_SIZE = 65_536;
+const MAX_VOLUME_SIZE = 65_536;
+
+/** The data volume when nothing else is said: GiB, operations a second, MiB/s. */
+export const VOLUME = { volumeSize: 100, iops: 3000, throughput: 125 } as const;
 
 /** Keys of `citus:coordinator` and `citus:worker`; their defaults are set where the platform is known. */
 export const awsMachine = {
     instanceType: checked(instanceTypeMistake).optional(),
-    volumeSize: whole(10, MAX_VOLUME_SIZE, 100).optional(),
-    iops: whole(3000, 80_000, 3000).optional(),
-    throughput: whole(125, 2000, 125).optional(),
+    volumeSize: whole(10, MAX_VOLUME_SIZE, VOLUME.volumeSize).optional(),
+    iops: whole(3000, 80_000, VOLUME.iops).optional(),
+    throughput: whole(125, 2000, VOLUME.throughput).optional(),
 };
 
 const idPattern = (prefix: string) => new RegExp(`^${prefix}-([0-9a-f]{8}|[0-9a-f]{17})$`);
@@ -64,7 +67,7 @@ function allowedCidrMistake(value: unknown): string | undefined {
     const range = typeof value === "string" ? parseCidr(value) : undefined;
     if (range?.hostBits) return `must begin with the first address of its range, ${formatCidr(range)}`;
     if (range !== undefined) return undefined;
-    const single = ["32", "128"].map((prefix) => `${value}/${prefix}`).find((text) => parseCidr(text) !== undefined);
+    const single = [`${value}/128`, `${value}/32`].find((text) => parseCidr(text)?.hostBits === false);
     return `must be a range of addresses such as ${single ?? "203.0.113.0/24"}`;
 }
 
@@ -94,7 +97,7 @@ function kmsKeyMistake(value: unknown): string | undefined {
 }
 
 /** AWS allows 50 tags; the cluster's own need some of them. */
-export const MAX_TAGS = 40;
+const MAX_TAGS = 40;
 const RESERVED_TAG = /^(name$|citus-|aws:)/i;
 
 function tagMistake(key: string, value: unknown): string | undefined {

@@ -1,6 +1,7 @@
 /** Rules of the aws platform that need more than one key, and where it runs. They look at what was given. */
 import { workerIndex, workerIndexes } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
+import { awsMachine, VOLUME } from "./aws.ts";
 import { formatCidr, overlap, parseCidr, within } from "./cidr.ts";
 import { record, shown } from "./fields.ts";
 import type { Key } from "./keys.ts";
@@ -177,9 +178,12 @@ function placementChecks(raw: Readonly<Record<Key, unknown>>): Mistake[] {
 function volumeChecks(raw: Readonly<Record<Key, unknown>>): Mistake[] {
     return (["coordinator", "worker"] as const).flatMap((part) => {
         const machine = record(raw[part]);
-        const number = (key: string, fallback: number) =>
-            machine[key] === undefined ? fallback : Number(machine[key]);
-        const [size, iops, throughput] = [number("volumeSize", 100), number("iops", 3000), number("throughput", 125)];
+        // of a figure that is itself wrong there is nothing more to say
+        const figure = (key: keyof typeof VOLUME) => {
+            const parsed = awsMachine[key].safeParse(machine[key]);
+            return parsed.success ? (parsed.data ?? VOLUME[key]) : Number.NaN;
+        };
+        const [size, iops, throughput] = [figure("volumeSize"), figure("iops"), figure("throughput")];
         const mistakes: Mistake[] = [];
         // 3000 come with a volume of any size
         if (iops > 3000 && iops > size * 500)

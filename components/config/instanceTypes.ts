@@ -34,7 +34,8 @@ const SIZES: Readonly<Record<string, number>> = {
 };
 
 const sizeOf = (name: string) =>
-    SIZES[name] ?? (name.startsWith("metal") ? 16 : Number(name.replace("xlarge", "") || 1));
+    SIZES[name] ??
+    (name.startsWith("metal") ? Number(/-([0-9]+)xl/.exec(name)?.[1] ?? 16) : Number(name.replace("xlarge", "") || 1));
 const sizeName = (size: number) =>
     Object.entries(SIZES).find(([, value]) => value === size)?.[0] ?? (size === 1 ? "xlarge" : `${size}xlarge`);
 

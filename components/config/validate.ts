@@ -1,7 +1,7 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
 import type { z } from "zod";
 import type { AwsArgs, ClusterArgs, MachineArgs } from "./args.ts";
-import { DEFAULT_INSTANCE_TYPE } from "./aws.ts";
+import { DEFAULT_INSTANCE_TYPE, VOLUME } from "./aws.ts";
 import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
 import { record, shown } from "./fields.ts";
@@ -90,9 +90,9 @@ function awsMachine<T extends MachineArgs>(machine: T, source: ConfigSource): T 
         memory: known ? usableMemory(known) : 0,
         cores: known?.cores ?? 0,
         instanceType,
-        volumeSize: machine.volumeSize ?? 100,
-        iops: machine.iops ?? 3000,
-        throughput: machine.throughput ?? 125,
+        volumeSize: machine.volumeSize ?? VOLUME.volumeSize,
+        iops: machine.iops ?? VOLUME.iops,
+        throughput: machine.throughput ?? VOLUME.throughput,
     };
 }
 
