@@ -34,7 +34,7 @@ export class RelayStream extends Duplex {
     private timer: NodeJS.Timeout | undefined;
 
     constructor(carrier: Carrier) {
-        super();
+        super({ allowHalfOpen: false });
         this.carrier = carrier;
     }
 
