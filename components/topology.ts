@@ -28,9 +28,14 @@ export function workerIndex(name: string): number | undefined {
     return match ? Number(match[1]) : undefined;
 }
 
+/** The domain of a cluster's nodes, e.g. `citus-dev.node`. */
+export function nodeZone(cluster: string): string {
+    return `${cluster}.node`;
+}
+
 /** The name a node has on the network that carries only nodes, e.g. `worker-2.citus-dev.node`. */
 export function nodeHost(node: string, cluster: string): string {
-    return `${node}.${cluster}.node`;
+    return `${node}.${nodeZone(cluster)}`;
 }
 
 /** The node of such a host: its first label. */
