@@ -3,7 +3,7 @@ import type { InstanceType } from "../config/instanceTypes.ts";
 
 /**
  * Asks through Pulumi's provider, so that it only works inside of a program.
- * @returns the type, or what is wrong with it in words
+ * @returns the type, or what is wrong with it and what to do
  */
 export async function describeInstanceType(
     instanceType: string,
@@ -22,8 +22,8 @@ export async function describeInstanceType(
         const message = error instanceof Error ? error.message : String(error);
         return {
             problem: message.includes("InvalidInstanceType")
-                ? `must be an instance type that ${region} has - aws ec2 describe-instance-type-offerings --region ${region} lists them`
-                : `can't be looked up in ${region} (${message.replaceAll(/\s+/g, " ").trim()})`,
+                ? `must be an instance type that ${region} has, got "${instanceType}" - aws ec2 describe-instance-type-offerings --region ${region} lists them`
+                : `can't be looked up in ${region}, got "${instanceType}" (${message.replaceAll(/\s+/g, " ").trim()})${message.includes("UnauthorizedOperation") ? " - allow these credentials ec2:DescribeInstanceTypes" : ""}`,
         };
     }
 }

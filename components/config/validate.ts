@@ -53,7 +53,7 @@ function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: Confi
         const found = source.instanceTypes?.get(String(instanceType));
         const wrong = (message: string) => [{ path: `${part}.instanceType`, message }];
         if (found === undefined) return [];
-        if ("problem" in found) return wrong(`${found.problem}, got ${shown(instanceType)}`);
+        if ("problem" in found) return wrong(found.problem);
         if (!found.architectures.includes("x86_64"))
             return wrong(
                 `must be an x86_64 type, got ${shown(instanceType)}, which is ${found.architectures.join(", ")} in ${region} - Citus publishes its packages for amd64 only so far; for example ${DEFAULT_INSTANCE_TYPE}`,

@@ -41,13 +41,16 @@ describe("describeInstanceType", () => {
     test("one that the region does not have, with how to find those that it has", async () => {
         const found = await describeInstanceType("m7i.hugexlarge", "eu-central-1");
         assert.ok("problem" in found);
-        assert.match(found.problem, /^must be an instance type that eu-central-1 has/);
+        assert.match(found.problem, /^must be an instance type that eu-central-1 has, got "m7i.hugexlarge" - /);
         assert.match(found.problem, /aws ec2 describe-instance-type-offerings --region eu-central-1/);
     });
 
     test("a question that is refused, in AWS' words on one line", async () => {
         const found = await describeInstanceType("c7i.large", "eu-central-1");
         assert.ok("problem" in found);
-        assert.match(found.problem, /^can't be looked up in eu-central-1 \(.*UnauthorizedOperation: no.*\)$/);
+        assert.match(
+            found.problem,
+            /^can't be looked up in eu-central-1, got "c7i.large" \(.*UnauthorizedOperation: no.*\) - allow .*ec2:DescribeInstanceTypes$/,
+        );
     });
 });
