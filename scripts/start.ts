@@ -55,9 +55,10 @@ async function start(): Promise<void> {
     });
     console.log(renderStatus(name, health));
     const url = new URL(outputs.connectionString);
+    const or = args.aws === undefined ? "or     " : "clients";
     console.log(`
   connect   ${outputs.connect}
-  or        psql "host=${url.hostname} port=${url.port} dbname=${url.pathname.slice(1)} user=${url.username} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
+  ${or}   psql "host=${url.hostname} port=${url.port} dbname=${url.pathname.slice(1)} user=${url.username} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
             password: npm run -s pulumi -- stack output password --show-secrets
   look      npm run status
   grow      npm run pulumi -- config set citus:workers ${outputs.workers.length + 2} && npm run pulumi -- up --yes

@@ -17,9 +17,17 @@ interface Phase {
 }
 
 const PHASES: readonly [title: string, types: readonly string[]][] = [
-    ["Building", ["docker:index/remoteImage:RemoteImage"]],
+    ["Building", ["docker:index/remoteImage:RemoteImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
     ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
-    ["Creating", ["docker:index/container:Container", "pulumi-nodejs:dynamic/citus:Configuration"]],
+    [
+        "Creating",
+        [
+            "docker:index/container:Container",
+            "aws:ec2/instance:Instance",
+            "aws:ec2/volumeAttachment:VolumeAttachment",
+            "pulumi-nodejs:dynamic/citus:Configuration",
+        ],
+    ],
     ["Registering", ["pulumi-nodejs:dynamic/citus:Member"]],
     ["Placing", ["pulumi-nodejs:dynamic/citus:Placement"]],
     ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],

@@ -1,10 +1,11 @@
-/** Whether this machine can run a local cluster, said in one screen. */
+/** Whether this machine can run or make a cluster, said in one screen. */
 
 import { readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { freemem } from "node:os";
 import type { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
-import type { ClusterArgs } from "../../components/config.ts";
+import { credentialsProblem } from "../../components/aws/credentials.ts";
+import type { AwsArgs, ClusterArgs } from "../../components/config.ts";
 import { dockerEngine, engineAddress } from "../../components/docker/engine.ts";
 import { isFree } from "../../components/freePort.ts";
 import { ROOT } from "./project.ts";
@@ -78,8 +79,16 @@ async function checkImage(docker: ReturnType<typeof dockerEngine>, args: Cluster
     };
 }
 
-/** Everything that a local cluster needs of this machine. `running` says that the cluster is there already. */
+/** What a cluster on AWS needs here: somebody to ask in its name. */
+async function checkAws({ region, profile }: AwsArgs): Promise<Finding[]> {
+    const problem = await credentialsProblem({ region, ...(profile === undefined ? {} : { profile }) });
+    const found = `AWS ${region}${profile === undefined ? "" : ` as ${profile}`}`;
+    return [{ what: "AWS", found: problem === undefined ? found : `${found}: no credentials`, todo: problem ?? "" }];
+}
+
+/** Everything that a cluster needs of this machine. `running` says that the cluster is there already. */
 export async function preflight(args: ClusterArgs, running: boolean): Promise<Finding[]> {
+    if (args.aws !== undefined) return checkAws(args.aws);
     const findings = await checkEngine(args);
     const nodes = 1 + args.workers;
     const memory = availableMemory();
@@ -132,7 +141,7 @@ export function explainFindings(findings: readonly Finding[]): string {
     const bad = findings.filter((finding) => finding.todo !== "");
     const width = Math.max(...bad.map((finding) => finding.what.length)) + 2;
     return [
-        "This machine is not ready for a local cluster:",
+        `This machine is not ready for a ${bad.some(({ what }) => what === "AWS") ? "cluster on AWS" : "local cluster"}:`,
         "",
         ...bad.flatMap(({ what, found, todo }) => [`  ${what.padEnd(width)}${found}`, `  ${"".padEnd(width)}${todo}`]),
         "",
