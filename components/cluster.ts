@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { archiveSettings, stanzaOf } from "./archive.ts";
+import { AwsPlatform } from "./aws/platform.ts";
 import type { ClusterArgs } from "./config.ts";
 import { DockerPlatform } from "./docker/platform.ts";
 import { Backups } from "./hooks/backups.ts";
@@ -118,7 +119,9 @@ export class CitusCluster extends pulumi.ComponentResource {
 }
 
 function platformOf(name: string, args: ClusterArgs, security: Security, parent: pulumi.Resource): Platform {
-    return new DockerPlatform(name, args, security, { parent });
+    return args.aws === undefined
+        ? new DockerPlatform(name, args, security, { parent })
+        : new AwsPlatform(name, { ...args, aws: args.aws }, security, { parent });
 }
 
 function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {

@@ -208,8 +208,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                     memory: machine.memory,
                     cores: machine.cores,
                 })),
-                site: pulumi.output({
-                    kind: "docker" as const,
+                site: {
+                    kind: "docker",
                     engine: args.dockerHost ?? "",
                     image: this.imageName,
                     labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
@@ -218,7 +218,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                         volume: volume.name,
                         container: this.fullName(spec),
                     })),
-                }),
+                },
                 self: selfUrn("Restore", name, this),
             },
             { parent: this, dependsOn: [this.image] },

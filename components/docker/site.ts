@@ -73,6 +73,7 @@ async function readHoldings(site: DockerSite, names: readonly string[]): Promise
     const there: { name: string; volume: string }[] = [];
     for (const node of site.nodes) {
         if (!names.includes(node.name)) continue;
+        // mounting a volume that does not exist would make one
         const volume = await docker
             .getVolume(node.volume)
             .inspect()

@@ -35,8 +35,15 @@ export interface RestoreInputs {
 }
 
 export type RestoreArgs = { [K in keyof Omit<RestoreInputs, "site">]: pulumi.Input<RestoreInputs[K]> } & {
-    site: pulumi.Input<pulumi.Unwrap<DockerSite | AwsSite>>;
+    site: Inputs<DockerSite> | Inputs<AwsSite>;
 };
+
+/** A value whose parts may each be known later: what is known is known in preview already. */
+type Inputs<T> = T extends string | number | boolean
+    ? pulumi.Input<T>
+    : T extends readonly (infer E)[]
+      ? readonly Inputs<E>[]
+      : pulumi.Input<T> | { readonly [K in keyof T]: Inputs<T[K]> };
 
 const provider = thinProvider("components/hooks/impl/restore.ts", { checks: true });
 

@@ -23,11 +23,11 @@ export interface Backed {
     readonly nodes: ReadonlyMap<string, StackNode>;
 }
 
-const REPOSITORIES = ["docker:index/volume:Volume", "aws:s3/bucket:Bucket"];
+const REPOSITORIES = ["docker:index/volume:Volume::citus-backups", "aws:s3/bucket:Bucket::citus-bucket"];
 
 /** The repository's volume or bucket in a state. */
 export function repositoryResource(resources: readonly StateResource[]): StateResource | undefined {
-    return resources.find((r) => REPOSITORIES.includes(r.type) && r.urn.endsWith("::citus-backups"));
+    return resources.find(({ urn }) => REPOSITORIES.some((known) => urn.endsWith(known)));
 }
 
 const nameOf = (repository: StateResource | undefined) => repository?.outputs?.name ?? repository?.outputs?.bucket;

@@ -9,6 +9,8 @@ export interface StackNode {
     readonly shell: Shell;
     /** How SQL reaches it; undefined while it is not registered. */
     readonly access?: Access;
+    /** Id of the container or machine that it is now. */
+    readonly machine: string;
     /** Version of the machine's own secret; empty in a container. */
     readonly secretVersion: string;
 }
@@ -20,8 +22,17 @@ export function nodesOf(resources: readonly StateResource[]): Map<string, StackN
     const nodes = of("Configuration").flatMap(({ outputs }): StackNode[] => {
         if (typeof outputs?.name !== "string" || outputs.shell === undefined) return [];
         const access = accesses.get(outputs.name);
+        const machine = String(outputs.machine ?? "");
         const secretVersion = String(outputs.secretVersion ?? "");
-        return [{ name: outputs.name, shell: outputs.shell as Shell, secretVersion, ...(access ? { access } : {}) }];
+        return [
+            {
+                name: outputs.name,
+                shell: outputs.shell as Shell,
+                machine,
+                secretVersion,
+                ...(access ? { access } : {}),
+            },
+        ];
     });
     return new Map(
         nodes.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true })).map((node) => [node.name, node]),

@@ -1,6 +1,6 @@
 /** The selected stack as the Automation API sees it. */
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation/index.js";
-import { type ClusterArgs, explain, validate } from "../../components/config.ts";
+import { type ClusterArgs, explain, sourceOf, validate } from "../../components/config.ts";
 import { pulumiCommand, pulumiEnvironment, ROOT, tidyStackFile } from "./project.ts";
 
 /** Selects a stack, making it when there is none of that name. */
@@ -16,16 +16,12 @@ export async function useStack(name: string, install?: () => void): Promise<Stac
 }
 
 /**
- * The stack's validated arguments, read without running the program; the defaults while there is no stack.
+ * The stack's validated arguments, read without running the program (so machines on aws have no memory and cores); the defaults while there is no stack.
  * @throws Error naming every mistake
  */
 export async function stackArgs(stack: Stack | undefined, name: string): Promise<ClusterArgs> {
-    const values = Object.fromEntries(
-        Object.entries(stack ? await stack.getAllConfig() : {})
-            .filter(([key]) => key.startsWith("citus:"))
-            .map(([key, { value }]) => [key.slice("citus:".length), value]),
-    );
-    const result = validate({ stack: name, values });
+    const config = Object.entries(stack ? await stack.getAllConfig() : {}).map(([key, { value }]) => [key, value]);
+    const result = validate(sourceOf(name, Object.fromEntries(config)));
     if ("mistakes" in result) throw new Error(explain(result.mistakes));
     return result.args;
 }

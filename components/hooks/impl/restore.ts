@@ -78,7 +78,10 @@ const refused = (why: readonly string[]) =>
 /** In preview too: what will be restored, or every reason why not. */
 export async function check(olds: RestoreState | undefined, news: RestoreInputs) {
     const before = olds?.request === undefined ? undefined : olds;
-    const known = !unknown([news.repository, news.request, news.passphrase, news.database, news.site]);
+    const { site: at } = news;
+    // a volume that is not named yet is not there yet; a machine that is not there can't look
+    const eyes = at.kind === "docker" ? [at.engine, at.image] : at;
+    const known = !unknown([news.repository, news.request, news.passphrase, news.database, eyes]);
     if (!known || !(await siteOf(news).canLook())) {
         if (!before || !askedBefore(before, news))
             warn(

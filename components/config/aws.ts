@@ -1,0 +1,147 @@
+/** What the keys of the aws platform may hold. */
+import { z } from "zod";
+import { formatCidr, parseCidr, within } from "./cidr.ts";
+import { flag, listOf, oneOf, shown, strictObject, text, whole } from "./fields.ts";
+import { isInstanceType, x86TypeFor } from "./instanceTypes.ts";
+
+/** A field with one text or none that says what is wrong with it. */
+const checked = (problem: (value: unknown) => string | undefined) =>
+    z.any().transform((value, context) => {
+        const message = problem(value);
+        if (message === undefined) return String(value);
+        context.issues.push({ code: "custom", input: value, message });
+        return z.NEVER;
+    });
+
+export const DEFAULT_INSTANCE_TYPE = "m7i.large";
+
+function instanceTypeMistake(value: unknown): string | undefined {
+    if (typeof value !== "string" || !isInstanceType(value))
+        return `must be an EC2 instance type, got ${shown(value)} - for example ${DEFAULT_INSTANCE_TYPE}`;
+    const x86 = x86TypeFor(value);
+    return x86 === undefined
+        ? undefined
+        : `must be an x86_64 type, got ${shown(value)}, which is arm64 - Citus publishes its packages for amd64 only so far; the nearest is ${x86}`;
+}
+
+const MAX_VOLUME_SIZE = 65_536;
+
+/** The data volume when nothing else is said: GiB, operations a second, MiB/s. */
+export const VOLUME = { volumeSize: 100, iops: 3000, throughput: 125 } as const;
+
+/** Keys of `citus:coordinator` and `citus:worker`; their defaults are set where the platform is known. */
+export const awsMachine = {
+    instanceType: checked(instanceTypeMistake).optional(),
+    volumeSize: whole(10, MAX_VOLUME_SIZE, VOLUME.volumeSize).optional(),
+    iops: whole(3000, 80_000, VOLUME.iops).optional(),
+    throughput: whole(125, 2000, VOLUME.throughput).optional(),
+};
+
+const idPattern = (prefix: string) => new RegExp(`^${prefix}-([0-9a-f]{8}|[0-9a-f]{17})$`);
+const idExample = (prefix: string) => `${prefix}-0a1b2c3d4e5f60718`;
+const idOf = (prefix: string, what: string) => text(idPattern(prefix), `${what} such as ${idExample(prefix)}`);
+const idsOf = (prefix: string, what: string, one: string) =>
+    listOf(what, [idExample(prefix)], (value) =>
+        typeof value === "string" && idPattern(prefix).test(value)
+            ? undefined
+            : `must be ${one} such as ${idExample(prefix)}`,
+    );
+
+const PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+const privateRanges = PRIVATE.flatMap((range) => parseCidr(range) ?? []);
+
+function networkCidrMistake(value: unknown): string | undefined {
+    const range = typeof value === "string" ? parseCidr(value) : undefined;
+    const must = `must be a range of private addresses (${PRIVATE.join(", ")}) from /16 to /22`;
+    if (range === undefined || range.family !== 4 || range.prefix < 16 || range.prefix > 22)
+        return `${must}, got ${shown(value)} - for example 10.64.0.0/16`;
+    if (!privateRanges.some((outer) => within(range, outer)))
+        return `${must}, got ${shown(value)} - for example 10.64.0.0/16`;
+    if (range.hostBits)
+        return `must begin with the first address of its range, got ${shown(value)} - write ${formatCidr(range)}`;
+    return undefined;
+}
+
+/** Ends before ", got …". */
+function allowedCidrMistake(value: unknown): string | undefined {
+    const range = typeof value === "string" ? parseCidr(value) : undefined;
+    if (range?.hostBits) return `must begin with the first address of its range, ${formatCidr(range)}`;
+    if (range !== undefined) return undefined;
+    const single = [`${value}/128`, `${value}/32`].find((text) => parseCidr(text)?.hostBits === false);
+    return `must be a range of addresses such as ${single ?? "203.0.113.0/24"}`;
+}
+
+const network = strictObject(
+    {
+        vpcId: idOf("vpc", "the id of a VPC").optional(),
+        subnetIds: idsOf("subnet", "subnets", "the id of a subnet").default([]),
+        cidr: checked(networkCidrMistake).default("10.64.0.0/16"),
+        zones: whole(1, 3, 3).optional(),
+        egress: oneOf(["nat", "endpoints"]).default("nat"),
+        allowedCidrs: listOf("address ranges", ["203.0.113.0/24"], allowedCidrMistake).default([]),
+        allowedSecurityGroups: idsOf("sg", "security groups", "the id of a security group").default([]),
+        openToTheWorld: flag.default(false),
+    },
+    'an object such as {"vpcId": "vpc-…", "subnetIds": ["subnet-…"]}',
+);
+
+const ACCOUNT = "[0-9]{12}";
+const KEY = "(mrk-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})";
+const keyArn = new RegExp(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:${ACCOUNT}:key/${KEY}$`);
+
+function kmsKeyMistake(value: unknown): string | undefined {
+    if (typeof value === "string" && keyArn.test(value)) return undefined;
+    const alias = typeof value === "string" && value.includes("alias/");
+    const example = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-1234-1234-1234-0a1b2c3d4e5f";
+    return `must be the ARN of a KMS key${alias ? ", not an alias, which policies can't name" : ""}, got ${shown(value)} - for example ${example}`;
+}
+
+/** AWS allows 50 tags; the cluster's own need some of them. */
+const MAX_TAGS = 40;
+const RESERVED_TAG = /^(name$|citus-|aws:)/i;
+
+function tagMistake(key: string, value: unknown): string | undefined {
+    if (RESERVED_TAG.test(key))
+        return `has ${shown(key)}, got ${shown(value)} - Name and citus-… are the cluster's own, aws:… is AWS' own: choose another key`;
+    if (!/^[A-Za-z0-9+=._:@-]{1,128}$/.test(key))
+        return `has the key ${shown(key)} - keys are 1 to 128 letters, digits and + - = . _ : @, which is what instance metadata, IAM and S3 all take`;
+    if (!["string", "number", "boolean"].includes(typeof value))
+        return `must give ${key} a text, got ${shown(value)} - for example "orders"`;
+    if (!/^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$/u.test(String(value)))
+        return `has a value for ${key} that AWS does not take, got ${shown(value)} - values are up to 256 letters, digits, spaces and _ . : / = + - @`;
+    return undefined;
+}
+
+const tags = z
+    .record(z.string(), z.unknown(), {
+        error: (issue) => `must be a map of tags, got ${shown(issue.input)} - for example {"team": "orders"}`,
+    })
+    .transform((given, context) => {
+        const wrong = (message: string) => context.issues.push({ code: "custom", input: given, message });
+        const keys = Object.keys(given);
+        if (keys.length > MAX_TAGS)
+            wrong(`may hold ${MAX_TAGS} tags, got ${keys.length} - AWS allows 50, and the cluster has its own`);
+        keys.forEach((key, i) => {
+            const message = tagMistake(key, given[key]);
+            const twin = keys.slice(0, i).find((other) => other.toLowerCase() === key.toLowerCase());
+            if (message) wrong(message);
+            else if (twin !== undefined)
+                wrong(`has both ${twin} and ${key} - IAM takes them for the same key: keep one`);
+        });
+        return Object.fromEntries(keys.map((key) => [key, String(given[key])]));
+    });
+
+/** The top-level keys. */
+export const awsKeys = {
+    network,
+    azs: oneOf(["spread", "single"]).optional(),
+    connection: oneOf(["ssm", "direct"]).optional(),
+    ami: idOf("ami", "the id of a machine image").optional(),
+    kmsKeyId: checked(kmsKeyMistake).optional(),
+    placement: oneOf(["none", "spread", "partition"]).optional(),
+    alarmTopic: text(
+        new RegExp(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:${ACCOUNT}:[A-Za-z0-9_-]{1,256}$`),
+        "the ARN of an SNS topic such as arn:aws:sns:eu-central-1:123456789012:alarms",
+    ).optional(),
+    tags,
+};

@@ -1,0 +1,70 @@
+/** The keys of `citus:*`, and how what is stored for them is read. */
+
+/** What a user may set, with how it is read from the command line's text. */
+export const KEYS = {
+    platform: "text",
+    name: "text",
+    workers: "number",
+    retire: "json",
+    database: "text",
+    shardCount: "number",
+    citusVersion: "text",
+    image: "text",
+    port: "number",
+    coordinator: "json",
+    worker: "json",
+    settings: "json",
+    rebalance: "json",
+    postDeploy: "json",
+    protect: "json",
+    backup: "json",
+    backupPassphrase: "text",
+    restoreFrom: "json",
+    restorePassphrase: "text",
+    dockerHost: "text",
+    network: "json",
+    azs: "text",
+    connection: "text",
+    ami: "text",
+    kmsKeyId: "text",
+    placement: "text",
+    alarmTopic: "text",
+    tags: "json",
+} as const;
+
+/** Keys that `pulumi config set` must be given with --secret. */
+export const SECRETS = ["backupPassphrase", "restorePassphrase"] as const;
+
+export type Key = keyof typeof KEYS;
+
+/** The nearest known key, for a mistyped one. */
+export function nearest(word: string, words: readonly string[]): string | undefined {
+    const distance = (a: string, b: string) => {
+        let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+        for (let i = 1; i <= a.length; i++) {
+            const next = [i];
+            for (let j = 1; j <= b.length; j++) {
+                const cost = a[i - 1] === b[j - 1] ? 0 : 1;
+                next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + cost));
+            }
+            row = next;
+        }
+        return row[b.length] ?? 0;
+    };
+    return words
+        .map((candidate) => ({ candidate, far: distance(word.toLowerCase(), candidate.toLowerCase()) }))
+        .filter(({ far }) => far <= 3)
+        .sort((a, b) => a.far - b.far)[0]?.candidate;
+}
+
+/** Text as `pulumi config set` stores it, as the value it means; text that can't be read so stays text. */
+export function parse(kind: "text" | "number" | "json", value: unknown): unknown {
+    if (typeof value !== "string" || kind === "text") return value;
+    const trimmed = value.trim();
+    if (kind === "number") return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : value;
+    try {
+        return JSON.parse(trimmed);
+    } catch {
+        return value;
+    }
+}

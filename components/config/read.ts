@@ -1,0 +1,42 @@
+/** This stack's configuration as Pulumi has it. */
+import { existsSync } from "node:fs";
+import * as pulumi from "@pulumi/pulumi";
+import type { ClusterArgs } from "./args.ts";
+import { askAws } from "./ask.ts";
+import { parse } from "./keys.ts";
+import { explain, type Mistake } from "./mistakes.ts";
+import { sourceOf } from "./source.ts";
+import { validate } from "./validate.ts";
+
+function missingFiles(files: readonly string[]): Mistake[] {
+    return files.flatMap((file, i) =>
+        existsSync(file)
+            ? []
+            : [
+                  {
+                      path: `postDeploy[${i}]`,
+                      message: `must be a file of this project, got "${file}", which is not there`,
+                  },
+              ],
+    );
+}
+
+/**
+ * Reads and validates this stack's configuration; on aws it asks for credentials and the size of machines.
+ * @throws pulumi.RunError naming every mistake
+ */
+export async function readConfig(): Promise<ClusterArgs> {
+    // the language host is told which keys are stored encrypted, and the SDK has no question for it
+    const encrypted = JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]") as string[];
+    const asked = await askAws(sourceOf(pulumi.getStack(), pulumi.runtime.allConfig(), encrypted));
+    const result = validate(asked.source);
+    const files = parse("json", asked.source.values.postDeploy);
+    const found = "mistakes" in result ? result.mistakes : [];
+    const mistakes = [
+        ...found,
+        ...asked.mistakes.filter(({ path }) => !found.some((other) => other.path === path)),
+        ...missingFiles(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
+    ];
+    if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
+    return result.args;
+}

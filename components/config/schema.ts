@@ -1,0 +1,199 @@
+/** What each key may hold. */
+import { z } from "zod";
+import { refusedTarget } from "../restore/request.ts";
+import { OWNED } from "../settings.ts";
+import { workerIndex } from "../topology.ts";
+import { MAX_WORKERS } from "./args.ts";
+import { awsKeys, awsMachine } from "./aws.ts";
+import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
+import { parse } from "./keys.ts";
+import { PLATFORMS, type PlatformName } from "./platforms.ts";
+
+/** Not settings but directives of postgresql.conf. */
+const DIRECTIVES = ["include", "include_dir", "include_if_exists"];
+
+function settingMistake(name: string, value: unknown): string | undefined {
+    const key = name.toLowerCase();
+    if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$/.test(key))
+        return `has no setting ${shown(name)}: not the name of a PostgreSQL setting`;
+    if (DIRECTIVES.includes(key))
+        return `can't set ${name} (got ${shown(value)}): it is a directive for files - list the settings here`;
+    if (Object.hasOwn(OWNED, key)) return `can't set ${name} (got ${shown(value)}): ${OWNED[key]}`;
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+        return `must give ${name} a text, a number, true or false, got ${shown(value)} - for example "16MB"`;
+    }
+    if (/[\n\r\0]/.test(String(value)))
+        return `has a line break in ${name}, got ${shown(value)} - write it on one line`;
+    return undefined;
+}
+
+const settingsMap = z
+    .record(z.string(), z.unknown(), {
+        error: (issue) =>
+            `must be a map of PostgreSQL settings, got ${shown(issue.input)} - for example {"work_mem": "16MB"}`,
+    })
+    .transform((values, context) => {
+        for (const [name, value] of Object.entries(values)) {
+            const message = settingMistake(name, value);
+            if (message) context.issues.push({ code: "custom", input: value, message });
+        }
+        return Object.fromEntries(
+            Object.entries(values).map(([name, value]) => [
+                name.toLowerCase(),
+                value === true ? "on" : value === false ? "off" : String(value),
+            ]),
+        );
+    });
+
+const RESERVED_DATABASES = ["postgres", "template0", "template1"];
+
+const machine = { memory: memory.default(1024), cores: whole(1, 512, 2).default(2) };
+
+/** Every key; `repository` is what holds the backups of another cluster on the platform. */
+const schema = (repository: z.ZodType<string>) =>
+    z.object({
+        platform: oneOf(PLATFORMS),
+        name: text(
+            /^[a-z][a-z0-9-]{0,38}[a-z0-9]$/,
+            "2 to 40 lower-case letters, digits and dashes, beginning with a letter (set citus:name when the stack's name is something else)",
+        ),
+        workers: whole(0, MAX_WORKERS, 2),
+        retire: listOf("workers", ["worker-1"], (value) =>
+            typeof value !== "string" || workerIndex(value) === undefined
+                ? "must be a worker's name such as worker-1"
+                : undefined,
+        ),
+        database: text(
+            /^[a-z_][a-z0-9_]{0,62}$/,
+            "a database name of lower-case letters, digits and underscores, 63 at most",
+        ).refine((name) => !RESERVED_DATABASES.includes(name), {
+            error: (issue) =>
+                `must not be one of ${RESERVED_DATABASES.join(", ")}, got ${shown(issue.input)} - for example app`,
+        }),
+        shardCount: whole(1, 64_000, 32),
+        citusVersion: text(
+            /^(13\.([2-9]|[1-9][0-9])|1[4-9]\.[0-9]+)\.[0-9]+$/,
+            "a Citus version from 13.2.0 written in full, such as 14.0.1",
+        ),
+        image: text(
+            /^[^\s@:]+(:[0-9]+\/[^\s@:]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/,
+            "an image's name with a tag or digest",
+        ).refine((image) => /[:@][^/]+$/.test(image) && !image.endsWith(":latest"), {
+            error: (issue) =>
+                `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
+        }),
+        port: whole(1024, 65_535 - MAX_WORKERS, 5432).optional(),
+        coordinator: strictObject({ ...machine, shards: flag.default(false), ...awsMachine }, "an object"),
+        worker: strictObject({ ...machine, ...awsMachine }, "an object"),
+        settings: strictObject(
+            { all: settingsMap.default({}), coordinator: settingsMap.default({}), workers: settingsMap.default({}) },
+            "an object",
+        ),
+        rebalance: z.preprocess(
+            (value) => (value === true ? {} : value === false ? { enabled: false } : value),
+            strictObject(
+                {
+                    enabled: flag.default(true),
+                    strategy: oneOf(["by_disk_size", "by_shard_count"]).default("by_disk_size"),
+                    transferMode: oneOf(["auto", "force_logical", "block_writes"]).default("auto"),
+                    threshold: z
+                        .preprocess(
+                            (value) => parse("number", value),
+                            z
+                                .number({ error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}` })
+                                .refine((n) => n >= 0 && n <= 1, {
+                                    error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)}`,
+                                }),
+                        )
+                        .optional(),
+                },
+                "true, false or an object",
+            ),
+        ),
+        postDeploy: z
+            .array(z.any(), {
+                error: (issue) => `must be a list of SQL files, got ${shown(issue.input)} - for example ["schema.sql"]`,
+            })
+            .transform((values, context) => {
+                values.forEach((value, i) => {
+                    const problem =
+                        typeof value !== "string" || !/\.sql$/.test(value)
+                            ? "must be the path of a .sql file"
+                            : value.startsWith("/") || value.split("/").includes("..")
+                              ? "must be a path inside the project"
+                              : values.indexOf(value) !== i
+                                ? "is in the list twice"
+                                : undefined;
+                    if (problem)
+                        context.issues.push({
+                            code: "custom",
+                            input: value,
+                            path: [i],
+                            message: `${problem}, got ${shown(value)}`,
+                        });
+                });
+                return values as string[];
+            }),
+        backup: z.preprocess(
+            (value) => (value === true ? {} : value === false ? { enabled: false } : value),
+            strictObject(
+                {
+                    enabled: flag.default(true),
+                    full: span("1h", "7d", false).default(7 * 86_400),
+                    diff: span("1h", "1d").default(86_400),
+                    incr: span("10m", "6h").default(0),
+                    restorePoint: span("10s", "5m").default(300),
+                    retention: whole(1, 1000, 2).default(2),
+                    window: text(
+                        /^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$/,
+                        "two times of day in UTC such as 01:00-05:00",
+                    )
+                        .refine((window) => window.slice(0, 5) !== window.slice(6), {
+                            error: (issue) =>
+                                `never opens, got ${shown(issue.input)} - leave it away for any time of day`,
+                        })
+                        .optional(),
+                },
+                "true, false or an object",
+            ),
+        ),
+        backupPassphrase: passphrase,
+        restoreFrom: strictObject(
+            {
+                stack: text(/^[A-Za-z0-9_.-]{1,100}$/, "the name of a stack of this project").optional(),
+                repository: repository.optional(),
+                cluster: text(/^[a-z][a-z0-9-]{0,38}[a-z0-9]$/, "a cluster's name").optional(),
+                point: z
+                    .any()
+                    .transform((value, context) => {
+                        const why = refusedTarget(value);
+                        if (why === undefined) return String(value).trim();
+                        context.issues.push({ code: "custom", input: value, message: `${why}, got ${shown(value)}` });
+                        return z.NEVER;
+                    })
+                    .default("latest"),
+                overwrite: flag.default(false),
+                onlyWorker: z
+                    .any()
+                    .refine((value) => typeof value === "string" && workerIndex(value) !== undefined, {
+                        error: (issue) => `must be a worker's name such as worker-1, got ${shown(issue.input)}`,
+                    })
+                    .transform(String)
+                    .optional(),
+                acceptSplitTransactions: flag.default(false),
+            },
+            'an object such as {"stack": "dev", "point": "latest"}',
+        ).optional(),
+        restorePassphrase: passphrase,
+        protect: flag,
+        dockerHost: text(
+            /^(unix|tcp|ssh|npipe):\/\/\S+$/,
+            "a Docker engine's address such as unix:///var/run/docker.sock",
+        ).optional(),
+        ...awsKeys,
+    });
+
+export const SCHEMAS = {
+    docker: schema(text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume")),
+    aws: schema(text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of an S3 bucket")),
+} satisfies Record<PlatformName, z.ZodType>;
