@@ -19,7 +19,9 @@ interface Request {
     getAdditionalsecretoutputsList(): string[];
     getHooks(): { getBeforeCreateList(): string[]; getBeforeDeleteList(): string[] } | undefined;
     getReplaceonchangesList(): string[];
+    getIgnorechangesList(): string[];
     getDeletebeforereplace(): boolean;
+    getRetainondelete(): boolean;
 }
 
 export interface Registered {
@@ -107,8 +109,18 @@ interface Monitor {
     registerResourceHook(request: unknown, callback: Callback): void;
 }
 
+type Values = Record<string, unknown>;
+
+/** What the provider of a platform would say. */
+export interface Cloud {
+    /** Outputs of a resource beside its inputs; `id` is its id. */
+    outputs(type: string, name: string, inputs: Values): Values;
+    /** The answer of a function. */
+    call(token: string, inputs: Values): Values;
+}
+
 /** To be awaited before a component is imported. */
-export async function mock(): Promise<void> {
+export async function mock(cloud?: Cloud): Promise<void> {
     const prototype = MockMonitor.prototype as unknown as Monitor;
     const { registerResource: register, readResource: read } = prototype;
     prototype.registerResource = function (this: Monitor, request, callback) {
@@ -139,13 +151,14 @@ export async function mock(): Promise<void> {
                     secrets: Object.keys(args.inputs).filter((key) => holdsSecret(args.inputs[key])),
                     request,
                 });
-                const state: Record<string, unknown> = { ...args.inputs, ...outputs(type, name) };
+                const { id = `${name}-id`, ...more } = cloud?.outputs(type, name, unwrap(args.inputs) as Values) ?? {};
+                const state: Record<string, unknown> = { ...args.inputs, ...outputs(type, name), ...more };
                 // as the engine does
                 for (const key of request.getAdditionalsecretoutputsList())
                     if (state[key] !== undefined) state[key] = pulumi.secret(state[key]);
-                return { id: `${name}-id`, state };
+                return { id: String(id), state };
             },
-            call: () => ({}),
+            call: ({ token, inputs }) => cloud?.call(token, inputs) ?? {},
         },
         "citus",
         "dev",
