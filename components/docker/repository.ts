@@ -56,11 +56,10 @@ export async function readRepository(docker: Docker, image: string, from: Reposi
             throw error;
         });
     if (!there) throw new RepositoryError(`the repository ${from.volume} is not on this Docker engine`);
-    const repository = {
-        options: DOCKER_REPOSITORY,
-        ...(from.passphrase === undefined ? {} : { passphrase: from.passphrase }),
-    };
-    const input = await archive({ "pgbackrest.conf": renderRepositoryConf(repository) });
+    const input = await archive({
+        "pgbackrest.conf": renderRepositoryConf({ options: DOCKER_REPOSITORY }),
+        passphrase: from.passphrase ?? "",
+    });
     return withHelper(
         docker,
         { image, mounts: [{ volume: from.volume, path: REPOSITORY_HOME, readOnly: true }] },

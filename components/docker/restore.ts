@@ -76,10 +76,8 @@ interface Place {
 const processes = (node: Node) => Math.max(1, Math.min(MOST_PROCESSES, node.cores));
 
 async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
-    const { passphrase } = run.repository;
-    const repository = { options: DOCKER_REPOSITORY, ...(passphrase === undefined ? {} : { passphrase }) };
     return archive({
-        "pgbackrest.conf": renderRepositoryConf(repository, [
+        "pgbackrest.conf": renderRepositoryConf({ options: DOCKER_REPOSITORY }, [
             "archive-async=y",
             "archive-get-queue-max=256MiB",
             `spool-path=${NODE_HOME}/restore/spool`,
@@ -105,6 +103,7 @@ async function filesOf(run: RestoreRun, node: Node): Promise<Buffer> {
             run.plan.nodes.map(({ from, host, port }) => ({ groupId: from.groupId, host, port })),
         ),
         verifier: run.verifier,
+        passphrase: run.repository.passphrase ?? "",
     });
 }
 

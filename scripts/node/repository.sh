@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lists what a repository holds, for whoever plans a restore: a line INFO with pgBackRest's own list, a line POINT for each
 # restore point, a line VERSIONS with the PostgreSQL and Citus of this image, a line SEGMENTS for each stanza's database with the names of its WAL segments and timeline histories. Changes nothing.
-# Takes pgbackrest.conf as a tar stream on standard input.
+# Takes pgbackrest.conf and, for an encrypted repository, passphrase as a tar stream on standard input.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -11,6 +11,7 @@ current=$(mktemp -d)
 trap 'rm -rf "$current"' EXIT
 tar -xf - -C "$current" --no-same-owner
 [ -s "$current/pgbackrest.conf" ] || die 6 "pgBackRest's configuration did not arrive whole"
+add_passphrase "$current"
 
 list() { pgb repo-ls "$1" 2> "$current/said" || die 10 "the repository can't be read: $(one_line < "$current/said")"; }
 
