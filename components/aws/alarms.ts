@@ -7,9 +7,9 @@ import * as aws from "./sdk.ts";
 /** Of the metrics that nodes write, as log lines in embedded metric format; dimensions `Cluster` and `Node`. */
 export const NAMESPACE = "Citus";
 /** Per cent of the data volume. */
-export const DISK_METRIC = "DiskUsedPercent";
+export const DISK_METRIC = "DiskUsed";
 /** Seconds since WAL was last archived while there was some to archive. */
-export const ARCHIVE_METRIC = "ArchiveAgeSeconds";
+export const ARCHIVE_METRIC = "ArchiveAge";
 
 const DISK_PERCENT = 80;
 const ARCHIVE_SECONDS = 900;
@@ -81,7 +81,7 @@ export function nodeAlarms(
     );
     const own = {
         namespace: NAMESPACE,
-        dimensions: { Cluster: scope.cluster, Node: node },
+        dimensions: { Cluster: scope.base, Node: node },
         period: 300,
         evaluationPeriods: 2,
     };

@@ -5,13 +5,13 @@ import type { MachineArgs } from "../config.ts";
 import { Pinned } from "../hooks/pinned.ts";
 import type { Role } from "../topology.ts";
 import { machineImage } from "./ami.ts";
-import { readLauncher } from "./assumed.ts";
 import { type NodeRole, nodeRole } from "./iam.ts";
 import type { Origin } from "./origin.ts";
 import type { PolicyArgs } from "./policy.ts";
 import { machineHash } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
+import { renderLauncher } from "./userData.ts";
 
 export interface MachineModel {
     readonly role: NodeRole;
@@ -38,6 +38,15 @@ export function machineModels(
     const { kmsKeyId, placement } = scope.aws;
     const ami = machineImage(scope, parent);
     const policy = policyArgs(scope, reach, parent);
+    const launched = pulumi.all([reach.bucket, scope.base]).apply(([bucket, base]) =>
+        renderLauncher({
+            region: scope.aws.region,
+            bucket,
+            base,
+            cluster: scope.cluster,
+            citusVersion: scope.citusVersion,
+        }),
+    );
     const model = (role: Role): MachineModel => {
         const hash = ami.apply((id) =>
             machineHash({
@@ -49,11 +58,8 @@ export function machineModels(
             }),
         );
         // a machine boots once: another launcher is for machines that are made anew anyway
-        const launcher = new Pinned(
-            `${scope.prefix}-launcher-${role}`,
-            { value: readLauncher(), until: hash },
-            { parent },
-        ).kept;
+        const launcher = new Pinned(`${scope.prefix}-launcher-${role}`, { value: launched, until: hash }, { parent })
+            .kept;
         return { role: nodeRole(scope, role, policy, parent), ami, hash, launcher };
     };
     return { coordinator: model("coordinator"), worker: model("worker") };

@@ -13,7 +13,7 @@ import type { Security } from "../security.ts";
 import type { SsmShell } from "../shell.ts";
 import { POSTGRES_PORT } from "../topology.ts";
 import { metricsGroup } from "./alarms.ts";
-import { makeBundle } from "./assumed.ts";
+import { makeBundle } from "./bundle.ts";
 import { privateZone } from "./dns.ts";
 import { machineModels } from "./models.ts";
 import { Network } from "./network.ts";
@@ -24,8 +24,6 @@ import { type Scope, scopeOf } from "./scope.ts";
 import * as aws from "./sdk.ts";
 import { Storage } from "./storage.ts";
 
-/** The scripts that run on every node. */
-const SCRIPTS = "scripts/node";
 /** AWS' most for one zone. */
 const PARTITIONS = 7;
 
@@ -57,7 +55,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         this.scope = scope;
         const network = new Network(scope, { parent: this });
         this.nodeNetworks = network.subnets.apply((all) => all.map(({ cidr }) => cidr));
-        this.storage = new Storage(scope, makeBundle(SCRIPTS), { parent: this });
+        this.storage = new Storage(scope, makeBundle(), { parent: this });
         this.backups = this.storage.bucket.apply((repository) => ({
             repository,
             region: args.aws.region,
@@ -73,10 +71,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             subnets: network.subnets,
             securityGroupId: network.securityGroupId,
             zoneId: privateZone(scope, network.vpcId, this).id,
-            bucket,
             models,
             ...(placementGroup === undefined ? {} : { placementGroup }),
-            ...(logGroup === undefined ? {} : { logGroup }),
             archives: args.backup.enabled,
             ready: [
                 ...network.ready,
@@ -195,6 +191,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
                 secretVersion: node.secretVersion,
                 bundle: this.storage.bundle,
                 volumeSize: args.machine.volumeSize ?? 0,
+                metrics: this.scope.aws.alarmTopic !== undefined,
                 self: selfUrn("Configuration", name, node),
             },
             { parent: node, dependsOn: [...node.ready] },

@@ -2,24 +2,16 @@
 
 import * as pulumi from "@pulumi/pulumi";
 import { S3_REPOSITORY_PATH } from "../archive.ts";
+import { type Bundle, bundleKey, CURRENT_BUNDLE } from "./bundle.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
 
 /** Where in the bucket things are, each with a slash at its end. */
 export const PREFIXES = { backups: `${S3_REPOSITORY_PATH.slice(1)}/`, bundle: "bundle/" } as const;
 
-/** Key of the object that says which bundle machines boot from. */
-export const CURRENT_BUNDLE = `${PREFIXES.bundle}current`;
-export const bundleKey = (sha256: string) => `${PREFIXES.bundle}${sha256}.tar`;
-
 const MULTIPART_DAYS = 7;
 /** How long what pgBackRest deleted or wrote over can be had back. */
 const NONCURRENT_DAYS = 30;
-
-export interface Bundle {
-    readonly sha256: string;
-    readonly tar: Buffer;
-}
 
 /** Nothing is allowed by it; what does not come over TLS is refused. Pure. */
 export function tlsOnly(bucketArn: string): object {
@@ -72,7 +64,7 @@ export class Storage extends pulumi.ComponentResource {
             {
                 ...object,
                 key: sha256.apply(bundleKey),
-                contentBase64: content.apply((found) => found.tar.toString("base64")),
+                contentBase64: content.apply((found) => found.content.toString("base64")),
                 contentType: "application/x-tar",
             },
             options,
