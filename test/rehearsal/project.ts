@@ -9,7 +9,7 @@ import { type Row, readWorld, rowKey, type WorldData, writeWorld } from "./provi
 
 /** One step of a preview. */
 export interface Step {
-    /** Pulumi's word, such as `create`, `update`, `create-replacement`, `delete-replaced`, `same`. */
+    /** Pulumi's word: `create`, `update`, `replace`, `delete`. */
     readonly op: string;
     readonly type: string;
     /** Logical name. */
@@ -18,6 +18,19 @@ export interface Step {
     readonly differs: readonly string[];
     /** Arguments whose change replaces it. */
     readonly replaces: readonly string[];
+}
+
+/** One call of the plugin. */
+export interface Call {
+    /** Such as `create`, `diff`, `invoke`. */
+    readonly method: string;
+    readonly type?: string;
+    /** Logical name. */
+    readonly name?: string;
+    /** Of a function. */
+    readonly token?: string;
+    readonly preview?: boolean;
+    readonly error?: string;
 }
 
 export interface AwsProjectOptions {
@@ -178,17 +191,26 @@ export class AwsProject {
         });
     }
 
-    /** Calls that the plugin answered, oldest first: `{method, type, name, preview?, error?}`. */
-    calls(): Props[] {
+    /** Calls that the plugin answered, in the order in which they ended. */
+    calls(): Call[] {
         const file = join(this.dir, ".state", "calls.jsonl");
         if (!existsSync(file)) return [];
         return readFileSync(file, "utf8")
             .split("\n")
             .filter((line) => line !== "")
-            .map((line) => JSON.parse(line) as Props);
+            .map((line) => JSON.parse(line) as Call);
     }
 
-    /** Removes the copy, its state and, unless it is shared, its world. Nothing is destroyed first. */
+    /** The creates, updates and deletes among the calls that `during` made and that succeeded, in order. */
+    async changes(during: () => Promise<unknown>): Promise<Call[]> {
+        const before = this.calls().length;
+        await during();
+        return this.calls()
+            .slice(before)
+            .filter((c) => ["create", "update", "delete"].includes(c.method) && !c.preview && c.error === undefined);
+    }
+
+    /** Removes the copy, its state and its world, which those beside it share. Nothing is destroyed first. */
     remove(): void {
         rmSync(this.dir, { recursive: true, force: true });
     }

@@ -202,7 +202,9 @@ export class Provider {
         const kind = kindOf(type);
         const row = await inWorld(this.region, (world) => {
             const found = world.find(type, id);
-            return found && (kind.exists?.(found, world) ?? true) ? found : undefined;
+            if (!found || (kind.exists?.(found, world) ?? true)) return found;
+            forget(kind, found, found.props, world);
+            return undefined;
         });
         if (!row) return undefined;
         if ((await kind.outside?.exists?.(this.machines, row)) === false) {
