@@ -30,6 +30,8 @@ export interface Call {
     /** Of a function. */
     readonly token?: string;
     readonly preview?: boolean;
+    /** How long it took, in milliseconds. */
+    readonly ms: number;
     readonly error?: string;
 }
 

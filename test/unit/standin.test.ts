@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { paper } from "../rehearsal/provider/machines.ts";
+import { type Machines, paper } from "../rehearsal/provider/machines.ts";
 import { Provider } from "../rehearsal/provider/provider.ts";
 import { type Props, UNKNOWN } from "../rehearsal/provider/values.ts";
 import { emptyWorld, readWorld, writeWorld } from "../rehearsal/provider/world.ts";
@@ -429,4 +429,48 @@ test("without region or credentials nothing begins", () => {
         new Provider(paper).checkConfig({ region: "x", regoin: "x" }).map((f) => f.property),
         ["regoin"],
     );
+});
+
+test("machines outside are made, restarted, and let go of their disks first", async () => {
+    const did: string[] = [];
+    const machines = Object.fromEntries(
+        Object.keys(paper).map((name) => [
+            name,
+            async (...args: unknown[]) => {
+                if (name !== "instanceExists") did.push(name);
+                if (name === "createBucket" && args[0] === "broken") throw new Error("no room");
+                return true;
+            },
+        ]),
+    ) as unknown as Machines;
+    const real = new Provider(machines);
+    real.configure({ region: "eu-central-1", accessKey: "a" });
+    const { instance } = await place();
+    const create = (type: string, inputs: Props) => real.create(type, check(type, inputs), false);
+    const disk = { availabilityZone: "eu-central-1a", size: 10, type: "gp3" };
+    const volume = await create(VOLUME, disk);
+    const tagged = { ...instance, tags: { Name: "a" } };
+    const machine = await create(INSTANCE, tagged);
+    const link = { deviceName: "/dev/sdf", volumeId: volume.id, instanceId: machine.id };
+    const attached = await create(ATTACHMENT, link);
+    await real.update(VOLUME, volume.id, disk, disk, { ...disk, size: 20 }, false);
+    await real.update(INSTANCE, machine.id, tagged, tagged, { ...instance, instanceType: "m7i.xlarge" }, false);
+    await real.remove(ATTACHMENT, attached.id, { stopInstanceBeforeDetaching: true });
+    await real.remove(INSTANCE, machine.id, {});
+    await real.remove(VOLUME, volume.id, {});
+    assert.deepEqual(did, [
+        "createVolume",
+        "createInstance",
+        "attach",
+        "growVolume",
+        "tagInstance",
+        "stopInstance",
+        "startInstance",
+        "stopInstance",
+        "detach",
+        "deleteInstance",
+        "deleteVolume",
+    ]);
+    await assert.rejects(create(BUCKET, { bucket: "broken" }), /no room/);
+    assert.equal(await real.read(BUCKET, "broken", {}), undefined);
 });

@@ -8,7 +8,7 @@ import { canonical } from "./kinds/policy.ts";
 import { kinds } from "./kinds.ts";
 import type { Machines } from "./machines.ts";
 import { at, dense, hasUnknown, isObject, type Props, SIGNATURE, tagsOf, UNKNOWN } from "./values.ts";
-import { inWorld, type Row, type World } from "./world.ts";
+import { inWorld, look, type Row, type World } from "./world.ts";
 
 const PROVIDER = "aws:index/provider:Provider";
 
@@ -131,12 +131,12 @@ export class Provider {
             return created;
         });
         try {
-            await kind.outside?.create?.(this.machines, row, await this.snapshot());
+            await kind.outside?.create?.(this.machines, row, this.snapshot());
         } catch (error) {
             await inWorld(this.region, (world) => forget(kind, row, row.props, world));
             throw error;
         }
-        return { id: row.id, outputs: await this.outputs(row) };
+        return { id: row.id, outputs: this.outputs(row) };
     }
 
     async update(
@@ -179,7 +179,7 @@ export class Provider {
     async remove(type: string, id: string, state: Props): Promise<void> {
         const kind = kindOf(type);
         if (state.skipDestroy === true) return;
-        const row = await inWorld(this.region, (world) => {
+        const row = look(this.region, (world) => {
             const found = world.find(type, id);
             if (!found) return undefined;
             for (const [user, path] of kind.usedBy ?? [])
@@ -193,21 +193,19 @@ export class Provider {
             return found;
         });
         if (!row) return;
-        await kind.outside?.delete?.(this.machines, row, state, await this.snapshot());
+        await kind.outside?.delete?.(this.machines, row, state, this.snapshot());
         await inWorld(this.region, (world) => forget(kind, row, state, world));
     }
 
     /** @returns undefined when it is gone */
     async read(type: string, id: string, oldInputs: Props): Promise<{ inputs: Props; outputs: Props } | undefined> {
         const kind = kindOf(type);
-        const row = await inWorld(this.region, (world) => {
-            const found = world.find(type, id);
-            if (!found || (kind.exists?.(found, world) ?? true)) return found;
-            forget(kind, found, found.props, world);
-            return undefined;
-        });
+        const row = look(this.region, (world) => world.find(type, id));
         if (!row) return undefined;
-        if ((await kind.outside?.exists?.(this.machines, row)) === false) {
+        const exists =
+            look(this.region, (world) => kind.exists?.(row, world) ?? true) &&
+            ((await kind.outside?.exists?.(this.machines, row)) ?? true);
+        if (!exists) {
             await inWorld(this.region, (world) => forget(kind, row, row.props, world));
             return undefined;
         }
@@ -220,7 +218,7 @@ export class Provider {
             if (name.startsWith("__")) inputs[name] = oldInputs[name];
             else if (row.props[name] !== undefined) inputs[name] = row.props[name];
         }
-        return { inputs, outputs: await this.outputs(row) };
+        return { inputs, outputs: this.outputs(row) };
     }
 
     async invoke(token: string, args: Props): Promise<{ result: Props; failures: Failure[] }> {
@@ -232,7 +230,7 @@ export class Provider {
             failures.push({ property, reason }),
         );
         if (failures.length > 0) return { result: {}, failures };
-        return { result: await inWorld(this.region, (world) => answer(given, world)), failures };
+        return { result: look(this.region, (world) => answer(given, world)), failures };
     }
 
     private withTags(kind: Kind, inputs: Props): Props {
@@ -252,13 +250,13 @@ export class Provider {
         );
     }
 
-    private snapshot(): Promise<World> {
-        return inWorld(this.region, (world) => world);
+    private snapshot(): World {
+        return look(this.region, (world) => world);
     }
 
     /** As the world has it now, since what happened outside may have taken a while. */
-    private outputs(row: Row): Promise<Props> {
-        return inWorld(this.region, (world) => world.find(row.type, row.id)?.props ?? row.props);
+    private outputs(row: Row): Props {
+        return look(this.region, (world) => world.find(row.type, row.id)?.props ?? row.props);
     }
 }
 

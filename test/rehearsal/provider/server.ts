@@ -175,13 +175,15 @@ async function serve(): Promise<void> {
         service[method] = async (call: { request: object }, done: grpc.sendUnaryData<unknown>) => {
             if (!answer) return done({ code: grpc.status.UNIMPLEMENTED, details: method });
             const about = { method, ...subject(call.request) };
+            const since = performance.now();
+            const ms = () => Math.round(performance.now() - since);
             try {
                 const response = await answer(call.request as never);
-                logCall(about);
+                logCall({ ...about, ms: ms() });
                 return done(null, response);
             } catch (error) {
                 const details = error instanceof Error ? error.message : String(error);
-                logCall({ ...about, error: details });
+                logCall({ ...about, ms: ms(), error: details });
                 return done({ code: grpc.status.UNKNOWN, details });
             }
         };

@@ -120,16 +120,40 @@ async function lock(file: string): Promise<() => void> {
     }
 }
 
+/** What was last read or written, so that a large world is not parsed again for each call. */
+let cached: { readonly stamp: string; readonly data: WorldData } | undefined;
+
+/** Tells two versions of the file apart: each is a new file. */
+function stamp(file: string): string {
+    const found = statSync(file, { bigint: true, throwIfNoEntry: false });
+    return found ? `${found.ino} ${found.mtimeNs} ${found.size}` : "none";
+}
+
+function load(file: string): WorldData {
+    const now = stamp(file);
+    if (cached?.stamp !== now) cached = { stamp: now, data: readWorld(file) };
+    return cached.data;
+}
+
+/** Looks at the world, which `see` must not change. */
+export function look<T>(region: string, see: (world: World) => T): T {
+    return see(new World(load(path()), region));
+}
+
 /** Changes the world; nothing is changed when `change` throws. */
 export async function inWorld<T>(region: string, change: (world: World) => T): Promise<T> {
     const file = path();
     const unlock = await lock(file);
     try {
-        const data = readWorld(file);
-        const before = JSON.stringify(data);
+        const data = load(file);
         const result = change(new World(data, region));
-        if (JSON.stringify(data) !== before) writeWorld(file, data);
+        writeWorld(file, data);
+        cached = { stamp: stamp(file), data };
         return result;
+    } catch (error) {
+        // it may be half changed
+        cached = undefined;
+        throw error;
     } finally {
         unlock();
     }
