@@ -79,7 +79,9 @@ async function on<T>(node: string, use: (session: Session) => Promise<T>, cluste
 }
 
 const instanceRow = (node: string) => {
-    const found = project.rows(INSTANCE).find(({ props }) => (props.tags as Record<string, string>)["citus-node"] === node);
+    const found = project
+        .rows(INSTANCE)
+        .find(({ props }) => (props.tags as Record<string, string>)["citus-node"] === node);
     assert.ok(found, `no machine ${node}`);
     return found;
 };
@@ -96,7 +98,9 @@ test("a preview of a new stack makes everything and replaces nothing", { timeout
     const steps = await project.preview();
     assert.deepEqual([...new Set(steps.map(({ op }) => op))], ["create"]);
     assert.deepEqual(
-        of(steps, INSTANCE).map(({ name }) => name).sort(),
+        of(steps, INSTANCE)
+            .map(({ name }) => name)
+            .sort(),
         ["citus-coordinator", "citus-worker-1", "citus-worker-2"],
     );
     assert.deepEqual(project.rows(INSTANCE), []);
@@ -199,8 +203,17 @@ test("another instance type: machines replaced one at a time, data and registrat
         order,
         [1, 2, 3].flatMap((n) => [`delete citus-worker-${n}`, `create citus-worker-${n}`]),
     );
-    assert.deepEqual(changes.filter(({ type }) => type === VOLUME), []);
-    assert.deepEqual(project.rows(VOLUME).map(({ id }) => id).sort(), volumes.sort());
+    assert.deepEqual(
+        changes.filter(({ type }) => type === VOLUME),
+        [],
+    );
+    assert.deepEqual(
+        project
+            .rows(VOLUME)
+            .map(({ id }) => id)
+            .sort(),
+        volumes.sort(),
+    );
     assert.equal(instanceRow("coordinator").id, machines.get("coordinator"));
     for (const n of [1, 2, 3]) assert.notEqual(instanceRow(`worker-${n}`).id, machines.get(`worker-${n}`));
     assert.deepEqual(await nodeTable(), before);
@@ -210,7 +223,13 @@ test("another instance type: machines replaced one at a time, data and registrat
 
 test("a volume grows online and never shrinks", { timeout: 300_000 }, async () => {
     const size = async () => {
-        const { stdout } = await surroundings.on(instanceRow("worker-1").id, "df", "--output=size", "-BG", "/var/lib/citus");
+        const { stdout } = await surroundings.on(
+            instanceRow("worker-1").id,
+            "df",
+            "--output=size",
+            "-BG",
+            "/var/lib/citus",
+        );
         return Number(/(\d+)G/.exec(stdout)?.[1]);
     };
     const before = await size();
@@ -348,5 +367,8 @@ test("destroy refuses protected data and says how to lift that; lifted, nothing 
         kept.join("\n"),
     );
     assert.deepEqual(of(await project.preview(), CONFIGURATION).length, 3);
-    assert.deepEqual([ATTACHMENT, RECORD].flatMap((type) => project.rows(type)), []);
+    assert.deepEqual(
+        [ATTACHMENT, RECORD].flatMap((type) => project.rows(type)),
+        [],
+    );
 });
