@@ -944,7 +944,7 @@ describe("aws: what can be set", () => {
             const own = {
                 ...always,
                 namespace: "Citus",
-                dimensions: { Cluster: "citus-prod", Node: node },
+                dimensions: { Cluster: "citus-prod-012345", Node: node },
                 period: 300,
                 evaluationPeriods: 2,
                 alarmActions: [TOPIC],
@@ -954,13 +954,13 @@ describe("aws: what can be set", () => {
             assert.deepEqual(alarm("disk"), {
                 ...own,
                 name: `citus-prod-012345-${node}-disk`,
-                metricName: "DiskUsedPercent",
+                metricName: "DiskUsed",
                 threshold: 80,
             });
             assert.deepEqual(alarm("archive"), {
                 ...own,
                 name: `citus-prod-012345-${node}-archive`,
-                metricName: "ArchiveAgeSeconds",
+                metricName: "ArchiveAge",
                 threshold: 900,
             });
         }
