@@ -3,12 +3,12 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { partitionOf, type Scope } from "./scope.ts";
 
-/** Of the metrics that nodes write, as log lines in embedded metric format; dimensions `Cluster` and `Node`. */
+/** Of the metrics that nodes write (scripts/node/aws/metrics.sh), with the dimensions `Cluster` and `Node`. */
 export const NAMESPACE = "Citus";
 /** Per cent of the data volume. */
-export const DISK_METRIC = "DiskUsedPercent";
-/** Seconds since WAL was last archived while there was some to archive. */
-export const ARCHIVE_METRIC = "ArchiveAgeSeconds";
+export const DISK_METRIC = "DiskUsed";
+/** Seconds that WAL waits for the archive. */
+export const ARCHIVE_METRIC = "ArchiveAge";
 
 const DISK_PERCENT = 80;
 const ARCHIVE_SECONDS = 900;
@@ -80,7 +80,7 @@ export function nodeAlarms(
     );
     const own = {
         namespace: NAMESPACE,
-        dimensions: { Cluster: scope.cluster, Node: node },
+        dimensions: { Cluster: scope.base, Node: node },
         period: 300,
         evaluationPeriods: 2,
     };

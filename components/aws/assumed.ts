@@ -1,13 +1,17 @@
 /** Stands for userData.ts and bundle.ts until they are there. */
+
+/** What a machine is told about itself. */
 export interface NodeFacts {
     readonly region: string;
     readonly bucket: string;
+    readonly base: string;
     readonly cluster: string;
     readonly node: string;
     readonly role: string;
     readonly volumeId: string;
     readonly secret: string;
-    readonly alarms: string;
+    readonly alarms: boolean;
+    readonly citusVersion: string;
 }
 
 export const readLauncher = () => "#!/bin/sh\n";

@@ -17,8 +17,15 @@ export interface MachineModel {
     readonly ami: pulumi.Output<string>;
     /** @see machineHash */
     readonly hash: pulumi.Output<string>;
-    /** What they boot with, without what is each one's own. */
-    readonly launcher: pulumi.Output<string>;
+    /** What they boot with beside what is each one's own. */
+    readonly boot: pulumi.Output<Boot>;
+}
+
+/** What a machine is given once, when it is made. */
+export interface Boot {
+    readonly launcher: string;
+    /** Whether it writes metrics from the beginning. */
+    readonly alarms: boolean;
 }
 
 /** What roles let machines reach. */
@@ -30,7 +37,7 @@ export interface Reach {
 
 export function machineModels(
     scope: Scope,
-    machines: Readonly<Record<Role, MachineArgs>>,
+    cluster: Readonly<Record<Role, MachineArgs>> & { readonly citusVersion: string },
     reach: Reach,
     parent: pulumi.Resource,
 ): Record<Role, MachineModel> {
@@ -42,18 +49,20 @@ export function machineModels(
             machineHash({
                 role,
                 ami: id,
-                instanceType: machines[role].instanceType ?? "",
+                instanceType: cluster[role].instanceType ?? "",
+                citusVersion: cluster.citusVersion,
                 placement,
                 ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
             }),
         );
-        // a machine boots once: another launcher is for machines that are made anew anyway
-        const launcher = new Pinned(
-            `${scope.prefix}-launcher-${role}`,
-            { value: readLauncher(), until: hash },
+        // a machine boots once: what is new here is for machines that are made anew anyway
+        const boot: Boot = { launcher: readLauncher(), alarms: scope.aws.alarmTopic !== undefined };
+        const kept = new Pinned(
+            `${scope.prefix}-boot-${role}`,
+            { value: JSON.stringify(boot), until: hash },
             { parent },
-        ).kept;
-        return { role: nodeRole(scope, role, policy, parent), ami, hash, launcher };
+        ).kept.apply((text): Boot => JSON.parse(text));
+        return { role: nodeRole(scope, role, policy, parent), ami, hash, boot: kept };
     };
     return { coordinator: model("coordinator"), worker: model("worker") };
 }

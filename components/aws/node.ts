@@ -26,8 +26,7 @@ export interface Surroundings {
     readonly bucket: pulumi.Output<string>;
     readonly models: Readonly<Record<Role, MachineModel>>;
     readonly placementGroup?: pulumi.Output<string>;
-    /** Name of the group that metrics are written to. */
-    readonly logGroup?: pulumi.Output<string>;
+    readonly citusVersion: string;
     /** Whether nodes archive. */
     readonly archives: boolean;
     /** Without these a machine can't boot. */
@@ -153,23 +152,25 @@ export class AwsNode extends pulumi.ComponentResource {
     }
 
     private makeInstance(secretName: pulumi.Output<string>, after: pulumi.Input<pulumi.Resource[]>): aws.ec2.Instance {
-        const { scope, subnets, securityGroupId, bucket, models, placementGroup, logGroup, ready } = this.around;
+        const { scope, subnets, securityGroupId, bucket, models, placementGroup, citusVersion, ready } = this.around;
         const { spec, machine } = this.args;
         const model = models[spec.role];
         const { region, kmsKeyId } = scope.aws;
         const userData = pulumi
-            .all([model.launcher, bucket, this.volume.id, secretName, logGroup ?? ""])
-            .apply(([launcher, bucketName, volumeId, secret, alarms]) =>
+            .all([model.boot, bucket, scope.base, this.volume.id, secretName])
+            .apply(([{ launcher, alarms }, bucketName, base, volumeId, secret]) =>
                 renderUserData(
                     {
                         region,
                         bucket: bucketName,
+                        base,
                         cluster: scope.cluster,
                         node: spec.name,
                         role: spec.role,
                         volumeId,
                         secret,
                         alarms,
+                        citusVersion,
                     },
                     launcher,
                 ),

@@ -75,7 +75,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             bucket,
             models,
             ...(placementGroup === undefined ? {} : { placementGroup }),
-            ...(logGroup === undefined ? {} : { logGroup }),
+            citusVersion: args.citusVersion,
             archives: args.backup.enabled,
             ready: [
                 ...network.ready,
