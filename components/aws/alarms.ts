@@ -1,7 +1,8 @@
 /** What AWS watches a machine for. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { partitionOf, type Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 /** Of the metrics that nodes write (scripts/node/aws/metrics.sh), with the dimensions `Cluster` and `Node`. */
 export const NAMESPACE = "Citus";

@@ -1,8 +1,9 @@
 /** The image that machines are made of: one for all of a cluster, and the same until another is asked for. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { Pinned } from "../hooks/pinned.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 /** Where Canonical says which image of Ubuntu 24.04 for x86_64 is the newest. */
 export const NEWEST = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id";

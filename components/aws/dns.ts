@@ -1,8 +1,9 @@
 /** Names of nodes, which are registered in Citus and certified: a new address changes nothing there. */
-import * as aws from "@pulumi/aws";
+
 import type * as pulumi from "@pulumi/pulumi";
 import { nodeZone } from "../topology.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 /** Seconds. */
 const TTL = 10;

@@ -1,9 +1,10 @@
 /** One role a kind of node, with what its machines may do and no more. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import type { Role } from "../topology.ts";
 import { type PolicyArgs, policyFor, trustPolicy } from "./policy.ts";
 import { partitionOf, type Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 export interface NodeRole {
     /** Name of the instance profile. */

@@ -1,5 +1,5 @@
 /** What the machines of each kind of node have in common: image, type, role, and what they boot with. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import type { MachineArgs } from "../config.ts";
 import { Pinned } from "../hooks/pinned.ts";
@@ -11,6 +11,7 @@ import type { Origin } from "./origin.ts";
 import type { PolicyArgs } from "./policy.ts";
 import { machineHash } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 export interface MachineModel {
     readonly role: NodeRole;

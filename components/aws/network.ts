@@ -1,9 +1,10 @@
 /** Where nodes are and who may talk to them: a VPC that is made or one that is there, and the nodes' security group. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { POSTGRES_PORT } from "../topology.ts";
 import { type Carved, carve, type NodeSubnet } from "./addresses.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 const HTTPS = 443;
 const HTTP = 80;

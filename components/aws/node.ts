@@ -1,5 +1,5 @@
 /** One node on AWS: a volume that outlives its machine, the machine, its name, and the secret that only it may read. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { type NodeConfiguration, nodeFiles } from "../nodeFiles.ts";
 import type { NodeArgs } from "../platform.ts";
@@ -11,6 +11,7 @@ import { nodeRecord } from "./dns.ts";
 import type { MachineModel } from "./models.ts";
 import { MACHINE_TAG } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 /** GiB; packages and logs, no data. */
 const ROOT_SIZE = 16;

@@ -1,5 +1,5 @@
 /** AWS: a network, a bucket, a role a kind of node and an EC2 instance a node. Makes machines and says how to reach them. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, s3Repository } from "../archive.ts";
 import type { Access } from "../citus/session.ts";
@@ -21,6 +21,7 @@ import { AwsNode, type NodeSecrets, type Surroundings } from "./node.ts";
 import { type Origin, originOf } from "./origin.ts";
 import { willReplace } from "./rolling.ts";
 import { type Scope, scopeOf } from "./scope.ts";
+import * as aws from "./sdk.ts";
 import { Storage } from "./storage.ts";
 
 /** The scripts that run on every node. */

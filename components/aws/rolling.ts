@@ -1,8 +1,8 @@
 /** Whether machines that are there will be replaced: then it is done one at a time. */
 import { createHash } from "node:crypto";
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import type { Role } from "../topology.ts";
+import * as aws from "./sdk.ts";
 
 /** Tag of a machine that says what it was made of. */
 export const MACHINE_TAG = "citus-machine";

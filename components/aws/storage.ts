@@ -1,8 +1,9 @@
 /** The cluster's bucket: its backups, and the scripts that machines boot from. */
-import * as aws from "@pulumi/aws";
+
 import * as pulumi from "@pulumi/pulumi";
 import { S3_REPOSITORY_PATH } from "../archive.ts";
 import type { Scope } from "./scope.ts";
+import * as aws from "./sdk.ts";
 
 /** Where in the bucket things are, each with a slash at its end. */
 export const PREFIXES = { backups: `${S3_REPOSITORY_PATH.slice(1)}/`, bundle: "bundle/" } as const;
