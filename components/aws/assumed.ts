@@ -22,6 +22,6 @@ export function renderUserData(facts: NodeFacts, launcher: string): string {
         .join("")}`;
 }
 
-export async function makeBundle(_dir: string): Promise<{ sha256: string; tar: Buffer }> {
-    return { sha256: "0".repeat(64), tar: Buffer.from("") };
+export async function makeBundle(): Promise<{ sha256: string; content: Buffer }> {
+    return { sha256: "0".repeat(64), content: Buffer.from("") };
 }

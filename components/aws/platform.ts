@@ -24,8 +24,6 @@ import { type Scope, scopeOf } from "./scope.ts";
 import * as aws from "./sdk.ts";
 import { Storage } from "./storage.ts";
 
-/** The scripts that run on every node. */
-const SCRIPTS = "scripts/node";
 /** AWS' most for one zone. */
 const PARTITIONS = 7;
 
@@ -57,7 +55,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         this.scope = scope;
         const network = new Network(scope, { parent: this });
         this.nodeNetworks = network.subnets.apply((all) => all.map(({ cidr }) => cidr));
-        this.storage = new Storage(scope, makeBundle(SCRIPTS), { parent: this });
+        this.storage = new Storage(scope, makeBundle(), { parent: this });
         this.backups = this.storage.bucket.apply((repository) => ({
             repository,
             region: args.aws.region,

@@ -18,7 +18,7 @@ const NONCURRENT_DAYS = 30;
 
 export interface Bundle {
     readonly sha256: string;
-    readonly tar: Buffer;
+    readonly content: Buffer;
 }
 
 /** Nothing is allowed by it; what does not come over TLS is refused. Pure. */
@@ -72,7 +72,7 @@ export class Storage extends pulumi.ComponentResource {
             {
                 ...object,
                 key: sha256.apply(bundleKey),
-                contentBase64: content.apply((found) => found.tar.toString("base64")),
+                contentBase64: content.apply((found) => found.content.toString("base64")),
                 contentType: "application/x-tar",
             },
             options,
