@@ -83,18 +83,21 @@ export async function lastWords(shell: Shell): Promise<string> {
     return lastLog(dockerEngine(shell.engine), shell.container);
 }
 
-/**
- * Ends when the machine can be given commands and has everything it needs for them; a container can from its first moment.
- * @param machine id of the instance that it must be
- * @param bundle sha256 of the node scripts that it must have
- */
-export async function prepare(
-    shell: Shell,
-    machine: string,
-    bundle: string,
-    report: (text: string) => void,
-): Promise<void> {
-    if (shell.kind === "ssm") await (await ssm()).prepare(shell, machine, bundle, report);
+/** What a machine must be and have. */
+export interface Preparation {
+    /** Id of the instance. */
+    readonly machine: string;
+    /** sha256 of the node scripts. */
+    readonly bundle: string;
+    /** GiB that its data volume must have; left alone when undefined. */
+    readonly volumeSize?: number;
+    /** Whether it sends metrics; left alone when undefined. */
+    readonly metrics?: boolean;
+}
+
+/** Ends when the machine can be given commands and has what it must have; a container has from its first moment. */
+export async function prepare(shell: Shell, wanted: Preparation, report: (text: string) => void): Promise<void> {
+    if (shell.kind === "ssm") await (await ssm()).prepare(shell, wanted, report);
 }
 
 /** The same for two shells that reach the same node, for keys and messages. */

@@ -5,28 +5,21 @@ import type { MachineArgs } from "../config.ts";
 import { Pinned } from "../hooks/pinned.ts";
 import type { Role } from "../topology.ts";
 import { machineImage } from "./ami.ts";
-import { readLauncher } from "./assumed.ts";
 import { type NodeRole, nodeRole } from "./iam.ts";
 import type { Origin } from "./origin.ts";
 import type { PolicyArgs } from "./policy.ts";
 import { machineHash } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
+import { renderLauncher } from "./userData.ts";
 
 export interface MachineModel {
     readonly role: NodeRole;
     readonly ami: pulumi.Output<string>;
     /** @see machineHash */
     readonly hash: pulumi.Output<string>;
-    /** What they boot with beside what is each one's own. */
-    readonly boot: pulumi.Output<Boot>;
-}
-
-/** What a machine is given once, when it is made. */
-export interface Boot {
-    readonly launcher: string;
-    /** Whether it writes metrics from the beginning. */
-    readonly alarms: boolean;
+    /** What they boot with, without what is each one's own. */
+    readonly launcher: pulumi.Output<string>;
 }
 
 /** What roles let machines reach. */
@@ -38,32 +31,37 @@ export interface Reach {
 
 export function machineModels(
     scope: Scope,
-    cluster: Readonly<Record<Role, MachineArgs>> & { readonly citusVersion: string },
+    machines: Readonly<Record<Role, MachineArgs>>,
     reach: Reach,
     parent: pulumi.Resource,
 ): Record<Role, MachineModel> {
     const { kmsKeyId, placement } = scope.aws;
     const ami = machineImage(scope, parent);
     const policy = policyArgs(scope, reach, parent);
+    const launched = pulumi.all([reach.bucket, scope.base]).apply(([bucket, base]) =>
+        renderLauncher({
+            region: scope.aws.region,
+            bucket,
+            base,
+            cluster: scope.cluster,
+            citusVersion: scope.citusVersion,
+        }),
+    );
     const model = (role: Role): MachineModel => {
         const hash = ami.apply((id) =>
             machineHash({
                 role,
                 ami: id,
-                instanceType: cluster[role].instanceType ?? "",
-                citusVersion: cluster.citusVersion,
+                instanceType: machines[role].instanceType ?? "",
+                citusVersion: scope.citusVersion,
                 placement,
                 ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
             }),
         );
-        // a machine boots once: what is new here is for machines that are made anew anyway
-        const boot: Boot = { launcher: readLauncher(), alarms: scope.aws.alarmTopic !== undefined };
-        const kept = new Pinned(
-            `${scope.prefix}-boot-${role}`,
-            { value: JSON.stringify(boot), until: hash },
-            { parent },
-        ).kept.apply((text): Boot => JSON.parse(text));
-        return { role: nodeRole(scope, role, policy, parent), ami, hash, boot: kept };
+        // a machine boots once: another launcher is for machines that are made anew anyway
+        const launcher = new Pinned(`${scope.prefix}-launcher-${role}`, { value: launched, until: hash }, { parent })
+            .kept;
+        return { role: nodeRole(scope, role, policy, parent), ami, hash, launcher };
     };
     return { coordinator: model("coordinator"), worker: model("worker") };
 }

@@ -6,12 +6,12 @@ import type { NodeArgs } from "../platform.ts";
 import type { Role } from "../topology.ts";
 import { type NodeSubnet, subnetIn, zoneFor } from "./addresses.ts";
 import { nodeAlarms } from "./alarms.ts";
-import { renderUserData } from "./assumed.ts";
 import { nodeRecord } from "./dns.ts";
 import type { MachineModel } from "./models.ts";
 import { MACHINE_TAG } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
+import { renderUserData } from "./userData.ts";
 
 /** GiB; packages and logs, no data. */
 const ROOT_SIZE = 16;
@@ -24,10 +24,8 @@ export interface Surroundings {
     readonly subnets: pulumi.Output<NodeSubnet[]>;
     readonly securityGroupId: pulumi.Output<string>;
     readonly zoneId: pulumi.Output<string>;
-    readonly bucket: pulumi.Output<string>;
     readonly models: Readonly<Record<Role, MachineModel>>;
     readonly placementGroup?: pulumi.Output<string>;
-    readonly citusVersion: string;
     /** Whether nodes archive. */
     readonly archives: boolean;
     /** Without these a machine can't boot. */
@@ -153,28 +151,14 @@ export class AwsNode extends pulumi.ComponentResource {
     }
 
     private makeInstance(secretName: pulumi.Output<string>, after: pulumi.Input<pulumi.Resource[]>): aws.ec2.Instance {
-        const { scope, subnets, securityGroupId, bucket, models, placementGroup, citusVersion, ready } = this.around;
+        const { scope, subnets, securityGroupId, models, placementGroup, ready } = this.around;
         const { spec, machine } = this.args;
         const model = models[spec.role];
-        const { region, kmsKeyId } = scope.aws;
+        const { kmsKeyId } = scope.aws;
         const userData = pulumi
-            .all([model.boot, bucket, scope.base, this.volume.id, secretName])
-            .apply(([{ launcher, alarms }, bucketName, base, volumeId, secret]) =>
-                renderUserData(
-                    {
-                        region,
-                        bucket: bucketName,
-                        base,
-                        cluster: scope.cluster,
-                        node: spec.name,
-                        role: spec.role,
-                        volumeId,
-                        secret,
-                        alarms,
-                        citusVersion,
-                    },
-                    launcher,
-                ),
+            .all([model.launcher, this.volume.id, secretName])
+            .apply(([launcher, volumeId, secret]) =>
+                renderUserData({ node: spec.name, role: spec.role, volumeId, secret }, launcher),
             );
         return new aws.ec2.Instance(
             this.prefix,

@@ -13,7 +13,7 @@ import type { Security } from "../security.ts";
 import type { SsmShell } from "../shell.ts";
 import { POSTGRES_PORT } from "../topology.ts";
 import { metricsGroup } from "./alarms.ts";
-import { makeBundle } from "./assumed.ts";
+import { makeBundle } from "./bundle.ts";
 import { privateZone } from "./dns.ts";
 import { machineModels } from "./models.ts";
 import { Network } from "./network.ts";
@@ -71,10 +71,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             subnets: network.subnets,
             securityGroupId: network.securityGroupId,
             zoneId: privateZone(scope, network.vpcId, this).id,
-            bucket,
             models,
             ...(placementGroup === undefined ? {} : { placementGroup }),
-            citusVersion: args.citusVersion,
             archives: args.backup.enabled,
             ready: [
                 ...network.ready,
@@ -193,6 +191,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
                 secretVersion: node.secretVersion,
                 bundle: this.storage.bundle,
                 volumeSize: args.machine.volumeSize ?? 0,
+                metrics: this.scope.aws.alarmTopic !== undefined,
                 self: selfUrn("Configuration", name, node),
             },
             { parent: node, dependsOn: [...node.ready] },

@@ -11,6 +11,8 @@ export interface Scope {
     readonly base: pulumi.Output<string>;
     readonly clusterId: pulumi.Output<string>;
     readonly aws: AwsArgs;
+    /** Citus in full, such as `14.0.1`. */
+    readonly citusVersion: string;
     /** `citus:protect`: what holds data is protected, and stays when it is taken out of the program. */
     readonly protect: boolean;
     /** @see tagsOf */
@@ -19,16 +21,17 @@ export interface Scope {
 
 export function scopeOf(
     prefix: string,
-    args: { readonly name: string; readonly protect: boolean; readonly aws: AwsArgs },
+    args: { readonly name: string; readonly protect: boolean; readonly citusVersion: string; readonly aws: AwsArgs },
     clusterId: pulumi.Output<string>,
 ): Scope {
-    const { name: cluster, protect, aws } = args;
+    const { name: cluster, protect, citusVersion, aws } = args;
     return {
         prefix,
         cluster,
         base: clusterId.apply((id) => `${cluster}-${id.slice(0, 6)}`),
         clusterId,
         aws,
+        citusVersion,
         protect,
         tags: (name, node) => clusterId.apply((id) => tagsOf({ cluster, clusterId: id, tags: aws.tags }, name, node)),
     };

@@ -47,7 +47,7 @@ export function awsSite(
     const ready = new Map<string, Promise<void>>();
     const readyNode = async (name: string) => {
         const { shell, machine } = nodeOf(name);
-        const waiting = ready.get(name) ?? prepare(shell, machine, site.bundle, report);
+        const waiting = ready.get(name) ?? prepare(shell, { machine, bundle: site.bundle }, report);
         ready.set(name, waiting);
         await waiting;
         return nodeOf(name);

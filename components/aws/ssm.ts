@@ -10,8 +10,8 @@ import {
 } from "@aws-sdk/client-ssm";
 import { archive } from "../docker/engine.ts";
 import { pause } from "../pause.ts";
-import { NODE_SCRIPTS } from "../settings.ts";
-import type { CommandResult, ScriptInput, SsmShell } from "../shell.ts";
+import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
+import type { CommandResult, Preparation, ScriptInput, SsmShell } from "../shell.ts";
 import { RelayStream } from "./relay.ts";
 import {
     closeCommand,
@@ -212,37 +212,41 @@ export async function lastWords(shell: SsmShell): Promise<string> {
     return (await asRoot(shell, ["!service.sh", "log"])).stdout;
 }
 
-/** Ends when exactly this machine is online, has booted to its end, and has these node scripts. */
+/** Whether it has booted to where it waits for its configuration; its last words when not. */
+const BOOTED = [
+    `test -x ${NODE_SCRIPTS}/aws/remote.sh && systemctl is-enabled --quiet citus-node.service && mountpoint -q ${NODE_HOME} || ` +
+        "{ tail -n 20 /var/log/cloud-init-output.log >&2; exit 1; }",
+];
+
+/** Ends when exactly this machine is online, has booted, and has what it must have. */
 export async function prepare(
     shell: SsmShell,
-    machine: string,
-    bundle: string,
+    { machine, bundle, volumeSize, metrics }: Preparation,
     report: (text: string) => void,
 ): Promise<void> {
     const end = Date.now() + BOOTED_WITHIN;
+    const minutes = BOOTED_WITHIN / 60_000;
     while (!(await listOnline(shell)).some((one) => one.InstanceId === machine)) {
-        if (Date.now() > end)
-            throw explain(shell, `${machine} did not come online within ${BOOTED_WITHIN / 60_000} minutes`);
+        if (Date.now() > end) throw explain(shell, `${machine} did not come online within ${minutes} minutes`);
         report(`waiting for ${shell.node}'s machine to be online (${machine})`);
         await pause(1000);
     }
     machines.set(keyOf(shell), machine);
-    report(`waiting for ${shell.node} to boot`);
-    const booted = await command(
-        shell,
-        [
-            "cloud-init status --wait > /dev/null || true",
-            `test -x ${NODE_SCRIPTS}/aws/remote.sh && test -e /run/citus-node.booted || { tail -n 25 /var/log/cloud-init-output.log >&2; exit 1; }`,
-        ],
-        `boot of ${shell.node}`,
-    );
-    if (booted.status !== "Success") {
-        throw new Error(
-            `${shell.node}: its machine (${machine}) did not boot to its end. Its last words:\n${booted.stderr.trim()}\n` +
-                "Mend the reason, then run pulumi up again: it goes on from here. /var/log/cloud-init-output.log has all of it.",
-        );
+    for (;;) {
+        const booted = await command(shell, BOOTED, `boot of ${shell.node}`);
+        if (booted.status === "Success") break;
+        const said = booted.stderr.trim();
+        if (Date.now() > end)
+            throw new Error(
+                `${shell.node}: its machine (${machine}) did not boot within ${minutes} minutes. Its last words:\n${said}\n` +
+                    "It tries again by itself. Mend the reason, then run pulumi up again: it goes on from here. /var/log/cloud-init-output.log on it has all of it.",
+            );
+        report(`waiting for ${shell.node} to boot: ${said.split("\n").at(-1) ?? ""}`);
+        await pause(1000);
     }
     if (bundle !== "") await asRoot(shell, ["!bundle.sh", bundle]);
+    if (volumeSize !== undefined && volumeSize > 0) await asRoot(shell, ["!disk.sh", "grow", String(volumeSize)]);
+    if (metrics !== undefined) await asRoot(shell, ["!metrics.sh", metrics ? "on" : "off"]);
 }
 
 export async function openRelay(shell: SsmShell): Promise<RelayStream> {

@@ -2,24 +2,16 @@
 
 import * as pulumi from "@pulumi/pulumi";
 import { S3_REPOSITORY_PATH } from "../archive.ts";
+import { type Bundle, bundleKey, CURRENT_BUNDLE } from "./bundle.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
 
 /** Where in the bucket things are, each with a slash at its end. */
 export const PREFIXES = { backups: `${S3_REPOSITORY_PATH.slice(1)}/`, bundle: "bundle/" } as const;
 
-/** Key of the object that says which bundle machines boot from. */
-export const CURRENT_BUNDLE = `${PREFIXES.bundle}current`;
-export const bundleKey = (sha256: string) => `${PREFIXES.bundle}${sha256}.tar`;
-
 const MULTIPART_DAYS = 7;
 /** How long what pgBackRest deleted or wrote over can be had back. */
 const NONCURRENT_DAYS = 30;
-
-export interface Bundle {
-    readonly sha256: string;
-    readonly content: Buffer;
-}
 
 /** Nothing is allowed by it; what does not come over TLS is refused. Pure. */
 export function tlsOnly(bucketArn: string): object {
@@ -46,7 +38,7 @@ export class Storage extends pulumi.ComponentResource {
     /** Without these a machine that boots finds nothing to boot from. */
     readonly ready: readonly pulumi.Resource[];
 
-    constructor(scope: Scope, bundle: pulumi.Input<Bundle>, opts: pulumi.ComponentResourceOptions) {
+    constructor(scope: Scope, bundle: Promise<Bundle>, opts: pulumi.ComponentResourceOptions) {
         super("citus:aws:Storage", `${scope.prefix}-storage`, {}, opts);
         const { protect } = scope;
         // a bucket that stays when it is taken out of the program stays as guarded as it was
@@ -62,7 +54,10 @@ export class Storage extends pulumi.ComponentResource {
         );
         const bucket = made.id;
         const settings = guard(scope, made, kept);
-        const content = pulumi.output(bundle);
+        // outputs take objects apart, and bytes are one
+        const content = pulumi.output(
+            bundle.then(({ sha256, content: tar }) => ({ sha256, base64: tar.toString("base64") })),
+        );
         const sha256 = content.apply((found) => found.sha256);
         const object = { bucket, tags: scope.tags("bundle").apply(ownOnly) };
         const options = { parent: this, dependsOn: settings };
@@ -72,7 +67,7 @@ export class Storage extends pulumi.ComponentResource {
             {
                 ...object,
                 key: sha256.apply(bundleKey),
-                contentBase64: content.apply((found) => found.content.toString("base64")),
+                contentBase64: content.apply(({ base64 }) => base64),
                 contentType: "application/x-tar",
             },
             options,

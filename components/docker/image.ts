@@ -6,10 +6,12 @@ import { join } from "node:path";
 /** The build context of the node image: the scripts that run on every node. */
 export const CONTEXT = "scripts/node";
 
-/** A short hash of everything that goes into the image. */
+/** A short hash of everything that goes into the image; folders in the context do not. */
 export function imageHash(base: string, context = CONTEXT): string {
     const hash = createHash("sha256").update(base);
-    for (const file of readdirSync(context).sort()) hash.update(file).update(readFileSync(join(context, file)));
+    const files = readdirSync(context, { withFileTypes: true }).filter((entry) => entry.isFile());
+    for (const name of files.map((file) => file.name).sort())
+        hash.update(name).update(readFileSync(join(context, name)));
     return hash.digest("hex").slice(0, 12);
 }
 

@@ -307,6 +307,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 secretVersion: "",
                 bundle: "",
                 volumeSize: 0,
+                metrics: false,
                 self: selfUrn("Configuration", name, node),
             },
             { parent: node },

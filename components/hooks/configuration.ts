@@ -34,6 +34,8 @@ export interface ConfigurationInputs {
     bundle: string;
     /** GiB that the data volume must have; 0 where it has no size of its own. */
     volumeSize: number;
+    /** Whether a machine sends metrics for alarms. */
+    metrics: boolean;
     self?: string;
 }
 

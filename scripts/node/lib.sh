@@ -60,15 +60,21 @@ pgb() {
     fi
 }
 
+# The passphrase of a repository comes in a file of its own beside pgbackrest.conf, or not at all.
+add_passphrase() { # folder of both
+    local line passphrase=""
+    [ -s "$1/passphrase" ] || return 0
+    IFS= read -r passphrase < "$1/passphrase" || true
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        if [ "$line" = "[global]" ]; then printf 'repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=%s\n' "$passphrase"; fi
+    done < "$1/pgbackrest.conf" > "$1/pgbackrest.conf.new"
+    mv "$1/pgbackrest.conf.new" "$1/pgbackrest.conf"
+    rm -f "$1/passphrase"
+}
+
 # What a program said, as one line without times, process numbers and places in scripts.
 one_line() {
     sed -e 's/^[0-9: .-]*\(P[0-9]* *\)\{0,1\}\(ERROR\|WARN\|INFO\): *//' -e 's/raised from [^ ]* protocol: //g' -e 's/^psql:[^ ]*: *\(ERROR\|FATAL\): *//' -e 's/^ *HINT:/HINT:/' \
         -e '/^CONTEXT:.*PL.pgSQL/d' -e '/^[0-9-]*T[0-9:]*Z [a-z-]*[.]sh: /d' -e '/^ *$/d' | paste -sd ' ' - | tr -s ' ' | cut -c1-600
-}
-
-# The passphrase of a repository arrives apart from what else is known of it, or not at all.
-add_passphrase() { # the directory that both are in
-    [ -s "$1/passphrase" ] || return 0
-    { printf '\n[global]\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass='; cat "$1/passphrase"; printf '\n'; } >> "$1/pgbackrest.conf"
-    rm -f "$1/passphrase"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lists what a repository holds, for whoever plans a restore: a line INFO with pgBackRest's own list, a line POINT for each
 # restore point, a line VERSIONS with the PostgreSQL and Citus of this image, a line SEGMENTS for each stanza's database with the names of its WAL segments and timeline histories. Changes nothing.
-# Takes pgbackrest.conf, and passphrase of an encrypted repository, as a tar stream on standard input.
+# Takes pgbackrest.conf and, for an encrypted repository, passphrase as a tar stream on standard input.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"

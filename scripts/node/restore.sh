@@ -2,8 +2,8 @@
 # Restores one node of a cluster, in steps that its caller takes on all nodes together: no node takes the next step before
 # every node has taken the last. Runs while no server uses the volume. Until the caller says `open` no server starts on it.
 #
-#   restore.sh begin PLAN   takes pgbackrest.conf, restore.conf, nodes.json, verifier and passphrase (of an encrypted repository) as a
-#                           tar stream on standard input
+#   restore.sh begin PLAN   takes pgbackrest.conf, restore.conf, nodes.json, verifier and, for an encrypted repository, passphrase
+#                         as a tar stream on standard input
 #   restore.sh files        the backup's files
 #   restore.sh recover      replays the WAL to the point; Citus is not loaded and nothing listens, so nothing is dialled
 #   restore.sh size         bytes that are there so far, while `files` works

@@ -1,5 +1,6 @@
 /** What a cluster on AWS consists of: every resource, what it is given, what is protected, and what is secret. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -355,7 +356,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
             `${ZONE} citus-names`,
             `${PINNED} citus-ami`,
             ...["coordinator", "worker"].flatMap((kind) => [
-                `${PINNED} citus-boot-${kind}`,
+                `${PINNED} citus-launcher-${kind}`,
                 `${ROLE} citus-${kind}`,
                 `${ROLE_POLICY} citus-${kind}`,
                 `${ATTACHED_POLICY} citus-${kind}-ssm`,
@@ -640,6 +641,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
             assert.equal(inputs.machine, `i-citus-${node}`);
             assert.equal(inputs.secretVersion, `version-of-citus-${node}`);
             assert.match(inputs.bundle, /^[0-9a-f]{64}$/);
+            assert.equal(inputs.metrics, false);
             assert.equal(inputs.volumeSize, node === "coordinator" ? 200 : 500);
             assert.equal(inputs.name, node);
             assert.deepEqual(inputs.nodeNetworks, ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19"]);
@@ -707,11 +709,37 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         const { sha256 } =
             /^bundle\/(?<sha256>[0-9a-f]{64})\.tar$/.exec(one(OBJECT, "citus-bundle").inputs.key)?.groups ?? {};
         assert.ok(sha256);
-        assert.equal(one(OBJECT, "citus-bundle").inputs.contentType, "application/x-tar");
+        const { contentType, contentBase64 } = one(OBJECT, "citus-bundle").inputs;
+        assert.equal(contentType, "application/x-tar");
+        const content = Buffer.from(contentBase64, "base64");
+        assert.equal(createHash("sha256").update(content).digest("hex"), sha256);
+        assert.ok(content.includes("aws/boot.sh"));
         const current = one(OBJECT, "citus-bundle-current").inputs;
         assert.equal(current.key, "bundle/current");
         assert.equal(current.content, `${sha256}\n`);
         assert.equal(one(CONFIGURATION, "citus-worker-1").inputs.bundle, sha256);
+    });
+
+    test("user data says who a machine is, and then how it gets everything else", async () => {
+        const { one } = await cluster();
+        const script = (name: string) => readFileSync(`scripts/node/aws/${name}`, "utf8").replace(/^#!.*\n/, "");
+        for (const node of nodesOf(2)) {
+            const { userData } = one(INSTANCE, `citus-${node}`).inputs;
+            const header = [
+                "#!/usr/bin/env bash",
+                `NODE=${node}`,
+                `ROLE=${node === "coordinator" ? "coordinator" : "worker"}`,
+                `VOLUME_ID=vol-citus-${node}-data`,
+                `SECRET=citus/citus-prod-012345/${node}`,
+                "REGION=eu-central-1",
+                `BUCKET=citus-prod-${CLUSTER_ID}`,
+                "BASE=citus-prod-012345",
+                "CLUSTER=citus-prod",
+                "CITUS_VERSION=14.0.1",
+                "",
+            ];
+            assert.equal(userData, `${header.join("\n")}${script("aws.sh")}${script("launcher.sh")}`);
+        }
     });
 
     test("the image is the newest at first, and kept", async () => {
@@ -725,7 +753,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         const { one } = await cluster();
         for (const role of ["coordinator", "worker"] as const)
             assert.equal(
-                one(PINNED, `citus-boot-${role}`).inputs.until,
+                one(PINNED, `citus-launcher-${role}`).inputs.until,
                 machineHash({
                     role,
                     ami: AMI,
@@ -965,6 +993,15 @@ describe("aws: what can be set", () => {
         assert.equal(of(ALARM).length, 12);
     });
 
+    test("alarms that come later are no reason for other machines", async () => {
+        const [without, with_] = [await cluster(), await cluster({ aws: { alarmTopic: TOPIC } })];
+        assert.deepEqual(
+            with_.of(INSTANCE).map(({ inputs }) => inputs),
+            without.of(INSTANCE).map(({ inputs }) => inputs),
+        );
+        assert.equal(with_.one(CONFIGURATION, "citus-worker-1").inputs.metrics, true);
+    });
+
     test("without backups nothing waits for an archive", async () => {
         const { of, one } = await cluster({ aws: { alarmTopic: TOPIC }, values: { backup: false } });
         assert.ok(!of(ALARM).some(({ name }) => name.endsWith("-archive")));
@@ -1044,6 +1081,12 @@ describe("aws: machines are replaced one at a time", () => {
                 },
             ],
         );
+    });
+
+    test("with another version of Citus too: packages are installed once", async () => {
+        const built = await later({ machines }, { values: { citusVersion: "14.1.0" } });
+        assert.deepEqual(waitsFor(built, "worker-2"), ["citus-worker-1"]);
+        assert.match(built.one(INSTANCE, "citus-worker-2").inputs.userData, /^CITUS_VERSION=14\.1\.0$/m);
     });
 
     test("with another image too, and volumes are left alone", async () => {

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { carve, type NodeSubnet, subnetIn, zoneFor } from "../../components/aws/addresses.ts";
+import { bundleKey } from "../../components/aws/bundle.ts";
 import { type PolicyArgs, policyFor, trustPolicy } from "../../components/aws/policy.ts";
 import { hasOutdated, machineHash } from "../../components/aws/rolling.ts";
 import { partitionOf } from "../../components/aws/scope.ts";
-import { bundleKey, PREFIXES, tlsOnly } from "../../components/aws/storage.ts";
+import { PREFIXES, tlsOnly } from "../../components/aws/storage.ts";
 import { tagsOf } from "../../components/aws/tags.ts";
 import * as pinned from "../../components/hooks/impl/pinned.ts";
 

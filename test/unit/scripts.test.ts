@@ -20,8 +20,8 @@ import { Phases } from "../../scripts/lib/phases.ts";
 import { checkCli, explainFindings } from "../../scripts/lib/preflight.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const shell = globSync("scripts/node/*.sh", { cwd: ROOT }).sort();
-const all = globSync("scripts/node/*", { cwd: ROOT }).sort();
+const shell = globSync("scripts/node/**/*.sh", { cwd: ROOT }).sort();
+const all = globSync("scripts/node/**/*.*", { cwd: ROOT }).sort();
 const read = (file: string) => readFileSync(join(ROOT, file), "utf8");
 /** Without comments. */
 const code = (file: string) => read(file).replace(/^\s*(#|--)(?!!).*$/gm, "");
@@ -37,7 +37,7 @@ describe("node scripts", () => {
         });
 
         test(`${basename(file)} stops at the first error`, () => {
-            assert.ok(/set -euo pipefail/.test(read(file)) || /^\. "\$here\/lib\.sh"$/m.test(read(file)));
+            assert.ok(/^set -euo pipefail$/m.test(read(file)) || /^ *\. "\$here\/(lib|aws)\.sh"$/m.test(read(file)));
         });
 
         test(`${basename(file)} takes no secret as an argument or from the environment`, () => {
@@ -58,6 +58,24 @@ describe("node scripts", () => {
             assert.doesNotMatch(code(file), /sslmode=(disable|allow|prefer|require|verify-ca)\b/);
         });
     }
+
+    for (const file of shell.filter((name) => name.includes("/aws/"))) {
+        test(`${basename(file)} shows a role's credentials to nothing but curl's standard input`, () => {
+            const lines = code(file)
+                .split("\n")
+                .filter((line) => /\$\{?(access_key|secret_key|session_token|imds_token)\b/.test(line));
+            for (const line of lines) {
+                // printf and [ are the shell's own: nothing of theirs shows in a process list
+                assert.match(line, /^ *((\[ .* \] (\|\| )?)?printf '|\[ -[nz] )/, line);
+            }
+            assert.doesNotMatch(code(file), /\bexport [^\n]*(key|token|secret)/i);
+            assert.doesNotMatch(code(file), /curl[^|]* (-u|--user)\b/);
+        });
+    }
+
+    test("a command of a machine's agent runs as postgres with an environment of its own", () => {
+        assert.match(code("scripts/node/aws/remote.sh"), /runuser -u postgres -- env -i PATH=/);
+    });
 
     test("configure.sh is given what is no secret, and takes the rest from its standard input", () => {
         const text = code("scripts/node/configure.sh");

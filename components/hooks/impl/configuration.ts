@@ -111,7 +111,8 @@ async function converge(
     inputs: ConfigurationInputs,
     systemIdentifier: string | undefined,
 ): Promise<ConfigurationState> {
-    await prepare(inputs.shell, inputs.machine, inputs.bundle, progress(inputs.self));
+    const { shell, machine, bundle, volumeSize, metrics } = inputs;
+    await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
     const pending = await putInPlace(inputs, systemIdentifier);
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
