@@ -18,15 +18,24 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import tar from "tar-stream";
 import { bundleKey, CURRENT_BUNDLE, makeBundle } from "../../components/aws/bundle.ts";
-import { type MachineFacts, MOST_USER_DATA, renderUserData } from "../../components/aws/userData.ts";
+import {
+    type ClusterFacts,
+    type MachineFacts,
+    MOST_USER_DATA,
+    renderLauncher,
+    renderUserData,
+} from "../../components/aws/userData.ts";
 import { archive } from "../../components/docker/engine.ts";
 import { AwsNode, type Ran, ROOT } from "./awsNode.ts";
 
-const FACTS: MachineFacts = {
+const CLUSTER: ClusterFacts = {
     region: "eu-central-1",
     bucket: "prod-0123456789abcdef",
     base: "prod-012345",
     cluster: "prod",
+    citusVersion: "14.0.1",
+};
+const MACHINE: MachineFacts = {
     node: "worker-2",
     role: "worker",
     volumeId: "vol-0123456789abcdef0",
@@ -71,13 +80,14 @@ async function bundleOf(scripts: Readonly<Record<string, string>>): Promise<{ sh
 describe("user data", () => {
     test("is as it was", () => {
         const file = join(import.meta.dirname, "snapshots", "userData.txt");
-        const text = renderUserData({ ...FACTS, alarms: true, citusVersion: "14.0.1" }, ROOT);
+        const text = renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT));
         if (process.env.UPDATE_SNAPSHOTS) writeFileSync(file, text);
         assert.equal(text, readFileSync(file, "utf8"), "if that is meant: UPDATE_SNAPSHOTS=1 npm test");
-        assert.match(text, /^#!\/usr\/bin\/env bash\nREGION=eu-central-1\nBUCKET=/);
+        assert.match(text, /^#!\/usr\/bin\/env bash\nNODE=worker-2\nROLE=worker\n/);
     });
 
-    test("is small", () => assert.ok(Buffer.byteLength(renderUserData(FACTS, ROOT)) < MOST_USER_DATA / 2));
+    test("is small", () =>
+        assert.ok(Buffer.byteLength(renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT))) < MOST_USER_DATA / 2));
 
     for (const [what, value] of [
         ["a command", "prod$(reboot)"],
@@ -89,14 +99,15 @@ describe("user data", () => {
     ] as const) {
         test(`refuses ${what} as a value`, () => {
             assert.throws(
-                () => renderUserData({ ...FACTS, cluster: value }, ROOT),
+                () => renderLauncher({ ...CLUSTER, cluster: value }, ROOT),
                 /CLUSTER is .*, which is not a plain word/,
             );
+            assert.throws(() => renderUserData({ ...MACHINE, volumeId: value }, ""), /VOLUME_ID is .*, which is not/);
         });
     }
 
     test("refuses what EC2 would refuse", () => {
-        assert.throws(() => renderUserData({ ...FACTS, base: "x".repeat(MOST_USER_DATA) }, ROOT), /EC2 takes 16384/);
+        assert.throws(() => renderUserData(MACHINE, "x".repeat(MOST_USER_DATA)), /EC2 takes 16384/);
     });
 });
 
@@ -155,7 +166,7 @@ describe("launcher", () => {
         node = await AwsNode.make();
         rmSync(join(node.dir, "scripts"), { recursive: true });
         for (const tool of ["xfs_growfs", "nc"]) node.program(tool, "exit 1");
-        node.write("part-001", renderUserData(FACTS, ROOT));
+        node.write("part-001", renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT)));
     });
     afterEach(() => node.end());
 
@@ -171,7 +182,7 @@ describe("launcher", () => {
         assert.equal(current(), `${node.dir}/scripts.d/${bundle.sha256}`);
         assert.equal(
             node.read("etc/citus-node.conf"),
-            "REGION=eu-central-1\nBUCKET=prod-0123456789abcdef\nBASE=prod-012345\nCLUSTER=prod\nNODE=worker-2\nROLE=worker\nVOLUME_ID=vol-0123456789abcdef0\nSECRET=citus/prod-012345/worker-2\nALARMS=off\n",
+            "REGION=eu-central-1\nBUCKET=prod-0123456789abcdef\nBASE=prod-012345\nCLUSTER=prod\nNODE=worker-2\nROLE=worker\nVOLUME_ID=vol-0123456789abcdef0\nSECRET=citus/prod-012345/worker-2\nCITUS_VERSION=14.0.1\n",
         );
         assert.deepEqual(
             node.calls.map(({ path }) => path),
