@@ -7,8 +7,10 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { makeBundle } from "../components/aws/bundle.ts";
+import type { ClusterFacts, MachineFacts } from "../components/aws/userData.ts";
 
-export const ROOT = join(import.meta.dirname, "..", "..");
+export const ROOT = join(import.meta.dirname, "..");
 export const REGION = "eu-central-1";
 const ACCESS_KEY = "ASIAEXAMPLE";
 const SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -247,5 +249,35 @@ export class AwsNode {
         rmSync(this.dir, { recursive: true });
         assert.deepEqual(this.problems, []);
         for (const secret of [SECRET_KEY, SESSION_TOKEN, ...secrets]) assert.ok(!seen.includes(secret), secret);
+    }
+}
+
+export const CLUSTER: ClusterFacts = {
+    region: "eu-central-1",
+    bucket: "prod-0123456789abcdef",
+    base: "prod-012345",
+    cluster: "prod",
+    citusVersion: "14.0.1",
+};
+export const MACHINE: MachineFacts = {
+    node: "worker-2",
+    role: "worker",
+    volumeId: "vol-0123456789abcdef0",
+    secret: "citus/prod-012345/worker-2",
+};
+
+/** A project with these node scripts and nothing else, made and removed. */
+export async function bundleOf(
+    scripts: Readonly<Record<string, string>>,
+): Promise<{ sha256: string; content: Buffer }> {
+    const dir = mkdtempSync(join(tmpdir(), "citus-bundle-"));
+    try {
+        for (const [name, text] of Object.entries(scripts)) {
+            mkdirSync(join(dir, "scripts/node", name, ".."), { recursive: true });
+            writeFileSync(join(dir, "scripts/node", name), text);
+        }
+        return await makeBundle(dir);
+    } finally {
+        rmSync(dir, { recursive: true });
     }
 }
