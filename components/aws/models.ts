@@ -3,10 +3,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { MachineArgs } from "../config.ts";
 import { Pinned } from "../hooks/pinned.ts";
+import type { Origin } from "../restore/origin.ts";
 import type { Role } from "../topology.ts";
 import { machineImage } from "./ami.ts";
 import { type NodeRole, nodeRole } from "./iam.ts";
-import type { Origin } from "./origin.ts";
 import type { PolicyArgs } from "./policy.ts";
 import { machineHash } from "./rolling.ts";
 import type { Scope } from "./scope.ts";
@@ -77,7 +77,7 @@ function policyArgs(scope: Scope, reach: Reach, parent: pulumi.Resource): pulumi
             bucket,
             base,
             // its own bucket it may read and write anyway
-            ...(origin === undefined || ["", bucket].includes(origin.bucket) ? {} : { origin: origin.bucket }),
+            ...(origin === undefined || ["", bucket].includes(origin.repository) ? {} : { origin: origin.repository }),
             ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
             ...(logGroup === undefined ? {} : { logGroup }),
         }));

@@ -9,6 +9,7 @@ import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { SUPERUSER } from "../names.ts";
 import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
+import { type Origin, originOf } from "../restore/origin.ts";
 import type { Security } from "../security.ts";
 import type { SsmShell } from "../shell.ts";
 import { POSTGRES_PORT } from "../topology.ts";
@@ -18,7 +19,6 @@ import { privateZone } from "./dns.ts";
 import { machineModels } from "./models.ts";
 import { Network } from "./network.ts";
 import { AwsNode, type NodeSecrets, type Surroundings } from "./node.ts";
-import { type Origin, originOf } from "./origin.ts";
 import { willReplace } from "./rolling.ts";
 import { type Scope, scopeOf } from "./scope.ts";
 import * as aws from "./sdk.ts";
@@ -219,7 +219,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
                 database: args.database,
                 cluster: args.name,
                 clusterId: this.security.clusterId,
-                repository: origin.bucket,
+                repository: origin.repository,
                 repositoryRegion: origin.region,
                 passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
                 ownRepository: this.storage.bucket,

@@ -8,6 +8,7 @@ import { PortRange } from "../hooks/ports.ts";
 import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
+import { originOf } from "../restore/origin.ts";
 import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { Shell } from "../shell.ts";
@@ -158,35 +159,17 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         return pulumi.interpolate`${this.base}-${spec.name}`;
     }
 
-    /** The repository that is restored from, and the cluster's name in it. */
-    private restoreSource(from: RestoreFromArgs): { repository: pulumi.Input<string>; cluster: pulumi.Input<string> } {
-        if (from.stack !== undefined) {
-            const origin = new pulumi.StackReference(
-                `${pulumi.getOrganization()}/${pulumi.getProject()}/${from.stack}`,
-                {},
-                { parent: this },
-            );
-            const backups = origin.getOutput("backups") as pulumi.Output<BackupsOutput | undefined>;
-            // a copy that was restored long ago does not need its origin any more: Restore decides
-            return {
-                repository: backups.apply((output) => output?.repository ?? ""),
-                cluster: backups.apply((output) => from.cluster ?? output?.cluster ?? ""),
-            };
-        }
-        if (from.repository !== undefined) return { repository: from.repository, cluster: from.cluster ?? "" };
-        return { repository: this.repository.name, cluster: from.cluster ?? this.args.name };
-    }
-
     /** Restores the data of all nodes before their machines start. */
     private restore(places: readonly Place[], from: RestoreFromArgs): Restore {
         const { args } = this;
-        const { repository, cluster } = this.restoreSource(from);
+        const own = this.repository.name.apply((repository) => ({ repository, region: "", cluster: args.name }));
+        const origin = originOf(from, own, this);
         const name = `${this.prefix}-restore`;
         return new Restore(
             name,
             {
-                request: pulumi.output(cluster).apply((origin) => ({
-                    ...(origin === "" ? {} : { cluster: origin }),
+                request: origin.apply(({ cluster }) => ({
+                    ...(cluster === "" ? {} : { cluster }),
                     point: from.point,
                     ...(from.onlyWorker === undefined ? {} : { onlyWorker: from.onlyWorker }),
                 })),
@@ -194,8 +177,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 database: args.database,
                 cluster: args.name,
                 clusterId: this.security.clusterId,
-                repository,
-                repositoryRegion: "",
+                repository: origin.repository,
+                repositoryRegion: origin.region,
                 passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
                 ownRepository: this.repository.name,
                 ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),

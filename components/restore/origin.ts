@@ -3,9 +3,11 @@ import * as pulumi from "@pulumi/pulumi";
 import type { RestoreFromArgs } from "../config.ts";
 import type { BackupsOutput } from "../platform.ts";
 
-/** A bucket with backups; empty when what was named has none. */
+/** Where backups are; empty when what was named has none. */
 export interface Origin {
-    readonly bucket: string;
+    /** The volume or bucket. */
+    readonly repository: string;
+    /** The bucket's; empty for a volume. */
     readonly region: string;
     /** The cluster's name in it; empty for the only one there is. */
     readonly cluster: string;
@@ -22,13 +24,13 @@ export function originOf(from: RestoreFromArgs, own: BackupsOutputOf, parent: pu
         const backups = origin.getOutput("backups") as pulumi.Output<BackupsOutput | undefined>;
         // a copy that was restored long ago does not need its origin any more: Restore decides
         return pulumi.all([backups, own]).apply(([found, { region }]) => ({
-            bucket: found?.repository ?? "",
+            repository: found?.repository ?? "",
             region: found?.region ?? region,
             cluster: from.cluster ?? found?.cluster ?? "",
         }));
     }
     return own.apply(({ repository, region, cluster }) => ({
-        bucket: from.repository ?? repository,
+        repository: from.repository ?? repository,
         region,
         cluster: from.cluster ?? (from.repository === undefined ? cluster : ""),
     }));
