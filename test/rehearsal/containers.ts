@@ -99,7 +99,10 @@ class Containers implements Machines {
     }
 
     async instanceExists(id: string): Promise<boolean> {
-        return (await this.container(id).inspect().catch(ignoreMissing)) !== undefined;
+        if ((await this.container(id).inspect().catch(ignoreMissing)) !== undefined) return true;
+        // ended by hand: EC2 lets its disks go
+        await this.deleteInstance(id);
+        return false;
     }
 
     async tagInstance(id: string, tags: Record<string, string>): Promise<void> {
