@@ -2,7 +2,7 @@
  * Measures this project against floors of the same run on the same machine; prints a table and writes JSON.
  * A target that is missed is said plainly and is no failure.
  *
- *   npm run bench -- [--only a,b,c,d,e] [--quick]
+ *   npm run bench -- [--only a,b,c,d,e,f] [--quick]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, loadavg, platform, totalmem } from "node:os";
@@ -12,9 +12,11 @@ import { table } from "table";
 import { validate } from "../components/config.ts";
 import { nodeImage as imageName } from "../components/docker/image.ts";
 import { floor } from "./bench/floor.ts";
+import { previewOnAws, previewOnDocker } from "./bench/preview.ts";
 import { docker, run, undoAll } from "./bench/process.ts";
 import { restoreAndArchive } from "./bench/restore.ts";
 import { scaleOut } from "./bench/scaleOut.ts";
+import { median, type Row, round, type Section, say, seconds } from "./bench/section.ts";
 import { BenchStack } from "./bench/stack.ts";
 import { fail, ROOT } from "./lib/project.ts";
 
@@ -22,35 +24,8 @@ import { fail, ROOT } from "./lib/project.ts";
 const CREATE_TARGET = 2.5;
 /** A scale-out is this many times as fast as by hand. */
 const SCALE_OUT_TARGET = 2;
-/** Milliseconds of preview that each worker beyond the first two may add. */
-const PREVIEW_TARGET = 60;
 /** Restoring three nodes at once may take this many times one of them, where there is a core for each. */
 const RESTORE_TARGET = 1.5;
-/** How much dearer a worker may be in a big cluster than in one half its size, for a preview to count as linear. */
-const LINEAR = 1.25;
-
-interface Row {
-    readonly what: string;
-    readonly figure: string;
-    readonly target: string;
-    readonly met: boolean | undefined;
-}
-
-interface Section {
-    readonly rows: readonly Row[];
-    readonly data: Readonly<Record<string, unknown>>;
-}
-
-const say = (text: string) => console.error(`  ${text}`);
-const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
-const round = (values: readonly number[]) => values.map(Math.round);
-
-function median(values: readonly number[]): number {
-    const sorted = [...values].sort((a, b) => a - b);
-    const middle = sorted.length >> 1;
-    const high = sorted[middle] ?? Number.NaN;
-    return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? high)) / 2;
-}
 
 async function nodeImage(): Promise<string> {
     const checked = validate({ stack: "bench", values: {} });
@@ -185,111 +160,10 @@ async function restores(quick: boolean): Promise<Section> {
     };
 }
 
-/** As many resources as a preview of so many workers has, of the cheapest kind: what Pulumi itself takes. */
-const bare = (resources: number) => `import * as random from "@pulumi/random";
-for (let i = 0; i < ${resources}; i++) new random.RandomId(\`r-\${i}\`, { byteLength: 8 });
-`;
-
-/** Whether a new stack can be previewed where there is no Docker engine. */
-async function previewsWithoutDocker(): Promise<boolean> {
-    const stack = await BenchStack.make({}, { DOCKER_HOST: "unix:///nonexistent/docker.sock" });
-    const { code, output } = await stack.preview({ mayFail: true });
-    if (code !== 0) say(`no preview without a Docker engine: ${/error: .*/.exec(output)?.[0] ?? output}`);
-    await stack.remove();
-    return code === 0;
-}
-
-/** (d): `pulumi preview` of a new stack. */
-async function preview(quick: boolean): Promise<Section> {
-    const sizes = quick ? [2, 20] : [2, 20, 100, 200];
-    const repeats = quick ? 1 : 3;
-    const withoutDocker = await previewsWithoutDocker();
-    const stack = await BenchStack.make({});
-    await stack.preview(); // once for the caches
-    const measured: { workers: number; resources: number; runs: number[]; milliseconds: number }[] = [];
-    for (const workers of sizes) {
-        await stack.config({ workers });
-        const runs: number[] = [];
-        let resources = 0;
-        for (let i = 0; i < repeats; i++) {
-            const ran = await stack.preview();
-            resources = Number(/\+ (\d+) to create/.exec(ran.output)?.[1] ?? 0);
-            runs.push(ran.milliseconds);
-        }
-        measured.push({ workers, resources, runs: round(runs), milliseconds: median(runs) });
-        say(`preview of ${workers} workers, ${resources} resources: ${seconds(median(runs))}`);
-    }
-    await stack.remove();
-
-    const plain = await BenchStack.make({});
-    const bareRuns: { resources: number; milliseconds: number }[] = [];
-    for (const resources of [measured[0]?.resources, measured.at(-1)?.resources]) {
-        if (resources === undefined) continue;
-        plain.write("index.ts", bare(resources - 1));
-        const { milliseconds } = await plain.preview();
-        bareRuns.push({ resources, milliseconds });
-        say(`preview of ${resources} bare resources: ${seconds(milliseconds)}`);
-    }
-    await plain.remove();
-
-    const [small] = measured;
-    if (small === undefined) throw new Error("nothing was measured");
-    const each = measured.slice(1).map((at) => ({
-        workers: at.workers,
-        perWorker: (at.milliseconds - small.milliseconds) / (at.workers - small.workers),
-    }));
-    const growth = (each.at(-1)?.perWorker ?? 0) / (each.at(-2)?.perWorker ?? Number.NaN);
-    const [first, last] = [bareRuns[0], bareRuns.at(-1)];
-    return {
-        rows: [
-            {
-                what: "d  preview without a Docker engine",
-                figure: withoutDocker ? "works" : "fails",
-                target: "works",
-                met: withoutDocker,
-            },
-            { what: "d  preview, 2 workers", figure: seconds(small.milliseconds), target: "", met: undefined },
-            ...measured.slice(1).map((at, i) => {
-                const perWorker = each[i]?.perWorker ?? Number.NaN;
-                return {
-                    what: `d  preview, ${at.workers} workers`,
-                    figure: `${seconds(at.milliseconds)}, ${perWorker.toFixed(0)} ms a worker beyond 2`,
-                    target: `< ${PREVIEW_TARGET} ms a worker`,
-                    met: perWorker < PREVIEW_TARGET,
-                };
-            }),
-            ...(Number.isNaN(growth)
-                ? []
-                : [
-                      {
-                          what: `d  a worker at ${each.at(-1)?.workers} against one at ${each.at(-2)?.workers}`,
-                          figure: `${growth.toFixed(2)} x`,
-                          target: `linear: <= ${LINEAR} x`,
-                          met: growth <= LINEAR,
-                      },
-                  ]),
-            ...(first && last
-                ? [
-                      {
-                          what: `d  bare Pulumi, ${last.resources} resources`,
-                          figure: `${seconds(last.milliseconds)}, ${(
-                              (last.milliseconds - first.milliseconds) /
-                                  ((measured.at(-1)?.workers ?? Number.NaN) - small.workers)
-                          ).toFixed(0)} ms for as many as a worker has`,
-                          target: "",
-                          met: undefined,
-                      },
-                  ]
-                : []),
-        ],
-        data: { withoutDocker, previews: measured, perWorker: each, bare: bareRuns },
-    };
-}
-
 function parseParts(text: string): ReadonlySet<string> {
     const parts = text.split(",").map((part) => part.trim());
-    const strange = parts.find((part) => !["a", "b", "c", "d", "e"].includes(part));
-    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, got ${strange}`);
+    const strange = parts.find((part) => !["a", "b", "c", "d", "e", "f"].includes(part));
+    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, f, got ${strange}`);
     return new Set(parts);
 }
 
@@ -304,7 +178,11 @@ function show(rows: readonly Row[]): string {
 async function bench(): Promise<void> {
     const options = new Command("npm run bench --")
         .description("Measures this project against floors of the same run; writes bench-results/<time>.json.")
-        .option("--only <parts>", "a create, b scale-out, c no-op up, d preview, e restore and archiving", "a,b,c,d,e")
+        .option(
+            "--only <parts>",
+            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed)",
+            "a,b,c,d,e,f",
+        )
         .option("--quick", "small data and one run of each, for trying", false)
         .parse()
         .opts<{ only: string; quick: boolean }>();
@@ -324,7 +202,8 @@ async function bench(): Promise<void> {
     await take("create", parts.has("a") || parts.has("c"), () => createAndRepeat(parts, options.quick));
     await take("scaleOut", parts.has("b"), () => grow(options.quick));
     await take("restore", parts.has("e"), () => restores(options.quick));
-    await take("preview", parts.has("d"), () => preview(options.quick));
+    await take("preview", parts.has("d"), () => previewOnDocker(options.quick));
+    await take("previewOnAws", parts.has("f"), () => previewOnAws(options.quick));
 
     const missed = rows.filter((row) => row.met === false).length;
     mkdirSync(join(ROOT, "bench-results"), { recursive: true });

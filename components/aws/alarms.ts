@@ -4,11 +4,11 @@ import * as pulumi from "@pulumi/pulumi";
 import { partitionOf, type Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
 
-/** Of the metrics that nodes write, as log lines in embedded metric format; dimensions `Cluster` and `Node`. */
+/** Of the metrics that nodes write (scripts/node/aws/metrics.sh), with the dimensions `Cluster` and `Node`. */
 export const NAMESPACE = "Citus";
 /** Per cent of the data volume. */
 export const DISK_METRIC = "DiskUsed";
-/** Seconds since WAL was last archived while there was some to archive. */
+/** Seconds that WAL waits for the archive. */
 export const ARCHIVE_METRIC = "ArchiveAge";
 
 const DISK_PERCENT = 80;

@@ -53,6 +53,7 @@ export function machineModels(
                 role,
                 ami: id,
                 instanceType: machines[role].instanceType ?? "",
+                citusVersion: scope.citusVersion,
                 placement,
                 ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
             }),

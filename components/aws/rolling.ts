@@ -7,19 +7,22 @@ import * as aws from "./sdk.ts";
 /** Tag of a machine that says what it was made of. */
 export const MACHINE_TAG = "citus-machine";
 
-/** Everything that AWS can only change by another machine. */
+/** Everything that is only changed by another machine. */
 export interface MachineKind {
     readonly role: Role;
     readonly ami: string;
     readonly instanceType: string;
+    /** Packages are installed once. */
+    readonly citusVersion: string;
     readonly placement: string;
     readonly kmsKeyId?: string;
 }
 
 /** The same for machines that need not be replaced by one another. */
-export function machineHash({ role, ami, instanceType, placement, kmsKeyId }: MachineKind): string {
+export function machineHash(kind: MachineKind): string {
+    const { role, ami, instanceType, citusVersion, placement, kmsKeyId } = kind;
     return createHash("sha256")
-        .update(JSON.stringify([role, ami, instanceType, placement, kmsKeyId ?? ""]))
+        .update(JSON.stringify([role, ami, instanceType, citusVersion, placement, kmsKeyId ?? ""]))
         .digest("hex")
         .slice(0, 12);
 }

@@ -62,9 +62,9 @@ async function listOnline(shell: SsmShell): Promise<InstanceInformation[]> {
         found.push(...(page.InstanceInformationList ?? []));
         NextToken = page.NextToken;
     } while (NextToken !== undefined && NextToken !== "");
-    const registered = (one: InstanceInformation) => one.RegistrationDate?.getTime() ?? 0;
-    // one that was ended a moment ago is still listed: the newest is the node
-    return found.filter((one) => one.PingStatus === "Online").sort((a, b) => registered(b) - registered(a));
+    const seen = (one: InstanceInformation) => one.LastPingDateTime?.getTime() ?? 0;
+    // one that was ended a moment ago is still listed: whoever was heard of last comes first
+    return found.filter((one) => one.PingStatus === "Online").sort((a, b) => seen(b) - seen(a));
 }
 
 /** What a person is told when a machine can't be reached. */
@@ -76,13 +76,13 @@ const explain = (shell: SsmShell, why: string) =>
             "Look at it with: aws ssm describe-instance-information (its role, the route to SSM's endpoints, the agent), or set citus:connection to direct.",
     );
 
-async function machineOf(shell: SsmShell): Promise<string> {
+/** The machines that may be the node, the likeliest first. */
+async function candidates(shell: SsmShell): Promise<string[]> {
     const known = machines.get(keyOf(shell));
-    if (known !== undefined) return known;
-    const [newest] = await listOnline(shell);
-    if (!newest?.InstanceId) throw explain(shell, "no machine of that name is online");
-    machines.set(keyOf(shell), newest.InstanceId);
-    return newest.InstanceId;
+    if (known !== undefined) return [known];
+    const found = (await listOnline(shell)).flatMap(({ InstanceId }) => (InstanceId === undefined ? [] : [InstanceId]));
+    if (found.length === 0) throw explain(shell, "no machine of that name is online");
+    return found;
 }
 
 /** Whether the node's machine can be given commands now. */
@@ -92,6 +92,9 @@ export async function isOnline(shell: SsmShell): Promise<boolean> {
         () => false,
     );
 }
+
+/** How often it is asked whether the machine that runs a command is still there, in milliseconds. */
+const STILL_THERE = 15_000;
 
 const ENDED = ["Success", "Failed", "Cancelled", "TimedOut"];
 
@@ -112,6 +115,7 @@ async function send(shell: SsmShell, machine: string, commands: readonly string[
         }),
     );
     const CommandId = Command?.CommandId ?? "";
+    let asked = Date.now();
     for (let wait = 100; ; wait = Math.min(wait * 1.4, 3000)) {
         await pause(wait);
         const found: GetCommandInvocationCommandOutput | undefined = await client
@@ -128,24 +132,39 @@ async function send(shell: SsmShell, machine: string, commands: readonly string[
                 stderr: found.StandardErrorContent ?? "",
             };
         }
+        if (Date.now() - asked < STILL_THERE) continue;
+        asked = Date.now();
+        // a command on a machine that went away would be waited for until its own end of time
+        if (!(await listOnline(shell)).some(({ InstanceId }) => InstanceId === machine))
+            throw explain(
+                shell,
+                `${machine} went away while it ran "${comment}"; whether that came to its end is not known`,
+            );
     }
 }
 
 /** Sends commands to whichever machine the node is now. */
 async function command(shell: SsmShell, commands: readonly string[], comment: string): Promise<Sent> {
-    for (let attempt = 0; ; attempt++) {
-        const machine = await machineOf(shell);
+    const remembered = machines.has(keyOf(shell));
+    let last: unknown;
+    for (const machine of await candidates(shell)) {
         try {
-            return await send(shell, machine, commands, comment);
+            const sent = await send(shell, machine, commands, comment);
+            machines.set(keyOf(shell), machine);
+            return sent;
         } catch (error) {
-            const name = (error as Error).name;
             machines.delete(keyOf(shell));
-            // not delivered: the machine is another one now
-            if (name === "InvalidInstanceId" && attempt === 0) continue;
-            throw error instanceof Unreachable ? error : explain(shell, `${name}: ${(error as Error).message}`);
+            // not delivered: that machine is gone
+            if ((error as Error).name !== "InvalidInstanceId") throw describe(shell, error);
+            last = error;
         }
     }
+    if (remembered) return command(shell, commands, comment);
+    throw describe(shell, last);
 }
+
+const describe = (shell: SsmShell, error: unknown) =>
+    error instanceof Unreachable ? error : explain(shell, `${(error as Error).name}: ${(error as Error).message}`);
 
 const newId = () => randomBytes(8).toString("hex");
 

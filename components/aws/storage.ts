@@ -38,7 +38,7 @@ export class Storage extends pulumi.ComponentResource {
     /** Without these a machine that boots finds nothing to boot from. */
     readonly ready: readonly pulumi.Resource[];
 
-    constructor(scope: Scope, bundle: pulumi.Input<Bundle>, opts: pulumi.ComponentResourceOptions) {
+    constructor(scope: Scope, bundle: Promise<Bundle>, opts: pulumi.ComponentResourceOptions) {
         super("citus:aws:Storage", `${scope.prefix}-storage`, {}, opts);
         const { protect } = scope;
         // a bucket that stays when it is taken out of the program stays as guarded as it was
@@ -54,7 +54,10 @@ export class Storage extends pulumi.ComponentResource {
         );
         const bucket = made.id;
         const settings = guard(scope, made, kept);
-        const content = pulumi.output(bundle);
+        // outputs take objects apart, and bytes are one
+        const content = pulumi.output(
+            bundle.then(({ sha256, content: tar }) => ({ sha256, base64: tar.toString("base64") })),
+        );
         const sha256 = content.apply((found) => found.sha256);
         const object = { bucket, tags: scope.tags("bundle").apply(ownOnly) };
         const options = { parent: this, dependsOn: settings };
@@ -64,7 +67,7 @@ export class Storage extends pulumi.ComponentResource {
             {
                 ...object,
                 key: sha256.apply(bundleKey),
-                contentBase64: content.apply((found) => found.content.toString("base64")),
+                contentBase64: content.apply(({ base64 }) => base64),
                 contentType: "application/x-tar",
             },
             options,

@@ -1,22 +1,20 @@
 /** What a cluster on AWS consists of: every resource, what it is given, what is protected, and what is secret. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import * as pulumi from "@pulumi/pulumi";
 import type { Policy } from "../../components/aws/policy.ts";
+import type { CitusCluster } from "../../components/cluster.ts";
 import { type AwsArgs, type ClusterArgs, validate } from "../../components/config.ts";
-import type { Machine } from "../../components/platform.ts";
-import { topology } from "../../components/topology.ts";
 import { ACCOUNT, AMI, cloud, NEWEST, REGION, SUBNETS, world, ZONES } from "./awsMocks.ts";
 import { build, CLUSTER_ID, mock, ORIGIN_STACK, PASSWORD, type Registered, resolved } from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock(cloud);
-const { AwsPlatform } = await import("../../components/aws/platform.ts");
 const { machineHash } = await import("../../components/aws/rolling.ts");
-const { Security } = await import("../../components/security.ts");
+const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
 
 const VPC = "aws:ec2/vpc:Vpc";
 const SUBNET = "aws:ec2/subnet:Subnet";
@@ -54,6 +52,10 @@ const ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm";
 const LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup";
 const PINNED = "pulumi-nodejs:dynamic/citus:Pinned";
 const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
+const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
+const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
+const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
+const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
 const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
 const IDENTITY = "pulumi-nodejs:dynamic/citus:Identity";
 
@@ -74,39 +76,31 @@ interface Wanted {
 }
 
 interface Built {
-    readonly machines: readonly Machine[];
-    readonly platform: InstanceType<typeof AwsPlatform>;
+    readonly cluster: CitusCluster;
     readonly all: readonly Registered[];
     of(type: string): Registered[];
     one(type: string, name?: string): Registered;
 }
 
-function argsOf({ workers = 2, aws, network, cluster, values }: Wanted): ClusterArgs & { aws: AwsArgs } {
-    const result = validate({ stack: "prod", values: { name: "citus-prod", workers, ...values } });
-    assert.ok("args" in result, JSON.stringify(result));
+const size = (memory: number) => ({ memory: memory * 1024, cores: memory / 4, architectures: ["x86_64"] });
+const INSTANCE_TYPES = new Map([
+    ["m7i.xlarge", size(16)],
+    ["r7i.2xlarge", size(64)],
+    ["r7i.4xlarge", size(128)],
+]);
+
+function argsOf({ workers = 2, aws, network, cluster, values }: Wanted): ClusterArgs {
+    const result = validate({
+        stack: "prod",
+        values: { platform: "aws", workers, tags: { team: "data" }, ...MACHINES, ...values },
+        aws: { region: REGION },
+        instanceTypes: INSTANCE_TYPES,
+    });
+    assert.ok("args" in result && result.args.aws, JSON.stringify(result));
+    const { args } = result;
     return {
-        ...result.args,
-        platform: "aws",
-        coordinator: { ...result.args.coordinator, ...MACHINES.coordinator },
-        worker: { ...result.args.worker, ...MACHINES.worker },
-        aws: {
-            region: REGION,
-            network: {
-                subnetIds: [],
-                cidr: "10.64.0.0/16",
-                zones: 3,
-                egress: "nat",
-                allowedCidrs: [],
-                allowedSecurityGroups: [],
-                openToTheWorld: false,
-                ...network,
-            },
-            azs: "spread",
-            connection: "ssm",
-            placement: "none",
-            tags: { team: "data" },
-            ...aws,
-        },
+        ...args,
+        aws: { ...result.args.aws, ...aws, network: { ...result.args.aws.network, ...network } },
         ...cluster,
     };
 }
@@ -123,28 +117,10 @@ function cluster(wanted: Wanted = {}): Promise<Built> {
 
 async function make(wanted: Wanted): Promise<Built> {
     const args = argsOf(wanted);
-    const { made: component, resources } = await build(() => {
-        const security = new Security("citus", {
-            cluster: args.name,
-            database: args.database,
-            platform: args.platform,
-            repository: { passphrase: args.backupPassphrase },
-        });
-        const platform = new AwsPlatform("citus", args, security);
-        const { machines } = platform.make(
-            topology(args.name, args.workers, args.retire).map((spec) => ({
-                spec,
-                machine: args[spec.role],
-                settings: { port: "5432" },
-                certificate: security.certify(spec),
-                protect: args.protect && spec.role === "coordinator",
-            })),
-        );
-        return { platform, machines };
-    });
+    const { made: component, resources } = await build(() => new Cluster("citus", args));
     const of = (type: string) => resources.filter((resource) => resource.type === type);
     return {
-        ...component,
+        cluster: component,
         all: resources,
         of,
         one: (type, name) => {
@@ -345,7 +321,10 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         const { all } = await cluster();
         const zones = ["1", "2", "3"];
         const expected = [
+            "citus:index:Cluster citus",
             "citus:index:Security citus",
+            `${PLACEMENT} citus-shards`,
+            `${BACKUPS} citus-backups-watch`,
             "citus:aws:Platform citus",
             "citus:aws:Network citus-network",
             "citus:aws:Storage citus-storage",
@@ -396,6 +375,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                 `${RECORD} citus-${node}`,
                 `${ALARM} citus-${node}-recover`,
                 `${CONFIGURATION} citus-${node}`,
+                `${MEMBER} citus-${node}`,
             ]),
         ];
         assert.deepEqual(all.map(({ type, name }) => `${type} ${name}`).sort(), expected.sort());
@@ -542,7 +522,13 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                 userDataReplaceOnChange: true,
                 tags: {
                     ...tagged(node, node),
-                    "citus-machine": machineHash({ role, ami: AMI, instanceType, placement: "none" }),
+                    "citus-machine": machineHash({
+                        role,
+                        ami: AMI,
+                        instanceType,
+                        placement: "none",
+                        citusVersion: "14.0.1",
+                    }),
                 },
             });
             assert.equal(request.getDeletebeforereplace(), true);
@@ -655,6 +641,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
             assert.equal(inputs.machine, `i-citus-${node}`);
             assert.equal(inputs.secretVersion, `version-of-citus-${node}`);
             assert.match(inputs.bundle, /^[0-9a-f]{64}$/);
+            assert.equal(inputs.metrics, false);
             assert.equal(inputs.volumeSize, node === "coordinator" ? 200 : 500);
             assert.equal(inputs.name, node);
             assert.deepEqual(inputs.nodeNetworks, ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19"]);
@@ -722,11 +709,37 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         const { sha256 } =
             /^bundle\/(?<sha256>[0-9a-f]{64})\.tar$/.exec(one(OBJECT, "citus-bundle").inputs.key)?.groups ?? {};
         assert.ok(sha256);
-        assert.equal(one(OBJECT, "citus-bundle").inputs.contentType, "application/x-tar");
+        const { contentType, contentBase64 } = one(OBJECT, "citus-bundle").inputs;
+        assert.equal(contentType, "application/x-tar");
+        const content = Buffer.from(contentBase64, "base64");
+        assert.equal(createHash("sha256").update(content).digest("hex"), sha256);
+        assert.ok(content.includes("aws/boot.sh"));
         const current = one(OBJECT, "citus-bundle-current").inputs;
         assert.equal(current.key, "bundle/current");
         assert.equal(current.content, `${sha256}\n`);
         assert.equal(one(CONFIGURATION, "citus-worker-1").inputs.bundle, sha256);
+    });
+
+    test("user data says who a machine is, and then how it gets everything else", async () => {
+        const { one } = await cluster();
+        const script = (name: string) => readFileSync(`scripts/node/aws/${name}`, "utf8").replace(/^#!.*\n/, "");
+        for (const node of nodesOf(2)) {
+            const { userData } = one(INSTANCE, `citus-${node}`).inputs;
+            const header = [
+                "#!/usr/bin/env bash",
+                `NODE=${node}`,
+                `ROLE=${node === "coordinator" ? "coordinator" : "worker"}`,
+                `VOLUME_ID=vol-citus-${node}-data`,
+                `SECRET=citus/citus-prod-012345/${node}`,
+                "REGION=eu-central-1",
+                `BUCKET=citus-prod-${CLUSTER_ID}`,
+                "BASE=citus-prod-012345",
+                "CLUSTER=citus-prod",
+                "CITUS_VERSION=14.0.1",
+                "",
+            ];
+            assert.equal(userData, `${header.join("\n")}${script("aws.sh")}${script("launcher.sh")}`);
+        }
     });
 
     test("the image is the newest at first, and kept", async () => {
@@ -741,29 +754,42 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         for (const role of ["coordinator", "worker"] as const)
             assert.equal(
                 one(PINNED, `citus-launcher-${role}`).inputs.until,
-                machineHash({ role, ami: AMI, instanceType: MACHINES[role].instanceType, placement: "none" }),
+                machineHash({
+                    role,
+                    ami: AMI,
+                    instanceType: MACHINES[role].instanceType,
+                    placement: "none",
+                    citusVersion: "14.0.1",
+                }),
             );
     });
 
-    test("machines say how they are reached, and no password is needed for that", async () => {
-        const { machines, platform } = await cluster();
-        for (const [i, node] of nodesOf(2).entries()) {
-            const machine = machines[i] as Machine;
-            assert.equal(machine.host, `${node}.citus-prod.node`);
-            assert.equal(await resolved(machine.port), 5432);
-            const access = await resolved(machine.access);
-            assert.ok("tunnel" in access);
-            assert.deepEqual(access, {
-                tunnel: { kind: "ssm", region: REGION, profile: "", clusterId: CLUSTER_ID, node },
+    test("SQL goes through the machine's own socket, and no password is needed for that", async () => {
+        const { one } = await cluster();
+        for (const node of nodesOf(2)) {
+            const { inputs, secrets, request } = one(MEMBER, `citus-${node}`);
+            const tunnel = (to: string) => ({
+                tunnel: { kind: "ssm", region: REGION, profile: "", clusterId: CLUSTER_ID, node: to },
                 user: "postgres",
                 database: "app",
             });
+            assert.deepEqual(inputs.access, tunnel(node));
+            assert.deepEqual(inputs.coordinator, tunnel("coordinator"));
+            assert.deepEqual(secrets, []);
+            assert.equal(inputs.host, `${node}.citus-prod.node`);
+            const goesWith = request.getDeletedwith();
+            assert.equal(goesWith, node === "coordinator" ? "" : one(VOLUME, "citus-coordinator-data").urn);
         }
+    });
+
+    test("outputs say how to reach the cluster", async () => {
+        const { cluster: made } = await cluster();
+        assert.deepEqual(await resolved(made.coordinator), { host: "coordinator.citus-prod.node", port: 5432 });
         assert.equal(
-            await resolved(platform.connect),
+            await resolved(made.connect),
             "npm run psql (through SSM, no port is open); a shell: aws ssm start-session --region eu-central-1 --target i-citus-coordinator",
         );
-        assert.deepEqual(await resolved(platform.backups), {
+        assert.deepEqual(await resolved(made.backups), {
             repository: `citus-prod-${CLUSTER_ID}`,
             region: REGION,
             cluster: "citus-prod",
@@ -944,7 +970,7 @@ describe("aws: what can be set", () => {
             const own = {
                 ...always,
                 namespace: "Citus",
-                dimensions: { Cluster: "citus-prod", Node: node },
+                dimensions: { Cluster: "citus-prod-012345", Node: node },
                 period: 300,
                 evaluationPeriods: 2,
                 alarmActions: [TOPIC],
@@ -954,17 +980,26 @@ describe("aws: what can be set", () => {
             assert.deepEqual(alarm("disk"), {
                 ...own,
                 name: `citus-prod-012345-${node}-disk`,
-                metricName: "DiskUsedPercent",
+                metricName: "DiskUsed",
                 threshold: 80,
             });
             assert.deepEqual(alarm("archive"), {
                 ...own,
                 name: `citus-prod-012345-${node}-archive`,
-                metricName: "ArchiveAgeSeconds",
+                metricName: "ArchiveAge",
                 threshold: 900,
             });
         }
         assert.equal(of(ALARM).length, 12);
+    });
+
+    test("alarms that come later are no reason for other machines", async () => {
+        const [without, with_] = [await cluster(), await cluster({ aws: { alarmTopic: TOPIC } })];
+        assert.deepEqual(
+            with_.of(INSTANCE).map(({ inputs }) => inputs),
+            without.of(INSTANCE).map(({ inputs }) => inputs),
+        );
+        assert.equal(with_.one(CONFIGURATION, "citus-worker-1").inputs.metrics, true);
     });
 
     test("without backups nothing waits for an archive", async () => {
@@ -974,24 +1009,22 @@ describe("aws: what can be set", () => {
     });
 
     test("directly: by address, with verified TLS, and the password is secret", async () => {
-        const { machines, platform } = await cluster({ aws: { connection: "direct", profile: "prod" } });
-        const { access, shell } = machines[1] as Machine;
-        const found = await resolved(access);
-        assert.ok("ca" in found);
-        const { ca, ...rest } = found;
-        assert.equal(ca, "CA CERTIFICATE");
-        assert.deepEqual(rest, {
+        const { one, cluster: made } = await cluster({ aws: { connection: "direct", profile: "prod" } });
+        const { inputs, secrets } = one(MEMBER, "citus-worker-1");
+        assert.deepEqual(inputs.access, {
             host: `10.64.0.${"citus-worker-1".length}`,
             port: 5432,
             serverName: "worker-1.citus-prod.node",
+            ca: "CA CERTIFICATE",
             user: "postgres",
             password: PASSWORD,
             database: "app",
         });
-        assert.equal(await pulumi.isSecret(access), true);
-        assert.equal((await resolved(shell)).kind, "ssm");
+        assert.deepEqual([...secrets].sort(), ["access", "coordinator"]);
+        // scripts are always run through SSM
+        assert.equal(one(CONFIGURATION, "citus-worker-1").inputs.shell.profile, "prod");
         assert.equal(
-            await resolved(platform.connect),
+            await resolved(made.connect),
             "npm run psql (from where 10.64.0.17:5432 can be reached); a shell: aws ssm start-session --region eu-central-1 --profile prod --target i-citus-coordinator",
         );
     });
@@ -999,10 +1032,10 @@ describe("aws: what can be set", () => {
 
 describe("aws: machines are replaced one at a time", () => {
     const type = (instanceType: string): Wanted => ({
-        cluster: { worker: { memory: 1024, cores: 2, instanceType, volumeSize: 500, iops: 3000, throughput: 125 } },
+        values: { worker: { ...MACHINES.worker, instanceType } },
     });
     const hash = (role: "coordinator" | "worker", instanceType = MACHINES[role].instanceType) =>
-        machineHash({ role, ami: AMI, instanceType, placement: "none" });
+        machineHash({ role, ami: AMI, instanceType, placement: "none", citusVersion: "14.0.1" });
     const machines = {
         "i-1": hash("coordinator"),
         "i-2": hash("worker"),
@@ -1050,6 +1083,12 @@ describe("aws: machines are replaced one at a time", () => {
         );
     });
 
+    test("with another version of Citus too: packages are installed once", async () => {
+        const built = await later({ machines }, { values: { citusVersion: "14.1.0" } });
+        assert.deepEqual(waitsFor(built, "worker-2"), ["citus-worker-1"]);
+        assert.match(built.one(INSTANCE, "citus-worker-2").inputs.userData, /^CITUS_VERSION=14\.1\.0$/m);
+    });
+
     test("with another image too, and volumes are left alone", async () => {
         const before = await cluster({ aws: { ami: "ami-00000000000000001" } });
         const built = await later({ machines }, { aws: { ami: "ami-00000000000000002" } });
@@ -1088,6 +1127,7 @@ describe("aws: a restored cluster", () => {
         for (const configuration of of(CONFIGURATION)) {
             assert.equal(configuration.inputs.restoreId, "feedbeef");
             assert.ok(dependsOn(configuration, restore));
+            assert.ok(dependsOn(one(RECOVERED), configuration));
         }
         for (const { inputs: role } of of(ROLE_POLICY)) assert.ok(!role.policy.includes("Origin"));
     });

@@ -231,7 +231,7 @@ test("a volume grows online and never shrinks", { timeout: 300_000 }, async () =
             "-BG",
             "/var/lib/citus",
         );
-        return Number(/(\d+)G/.exec(stdout)?.[1]);
+        return Number(/(\d+)G\s*$/.exec(stdout)?.[1]);
     };
     const before = await size();
     await project.config({ worker: { instanceType: "r7i.large", volumeSize: before + 20 } });

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -160,7 +160,7 @@ test("a signed request with the role's credentials gets objects and secrets, an 
     await machines.putSecret({ name: SECRET, arn: "arn", version }, '{"old":1}');
     await machines.putSecret({ name: SECRET, arn: "arn", version: randomUUID() }, '{"new":2}');
     await online("worker-1", SECOND);
-    const ran = await runCommand(SECOND, script("requests.sh").replace("@VERSION@", version));
+    const ran = await runCommand(SECOND, script("signed.sh") + script("requests.sh").replace("@VERSION@", version));
     assert.equal(ran.Status, "Success", ran.StandardErrorContent);
     assert.deepEqual(ran.StandardOutputContent?.trim().split("\n"), [
         "token-less 401",
@@ -174,6 +174,63 @@ test("a signed request with the role's credentials gets objects and secrets, an 
     ]);
     assert.ok(surroundings.requests().some(({ action }) => action === "secretsmanager:GetSecretValue"));
     await assert.rejects(machines.deleteBucket(BUCKET), /BucketNotEmpty/);
+});
+
+test("a role may what its policies say, once the stand-in provider has written some", async () => {
+    const { STANDIN_WORLD = "" } = surroundings.env;
+    const allow = (Action: string[], Resource: string, Condition?: object) => ({
+        Effect: "Allow",
+        Action,
+        Resource,
+        Condition,
+    });
+    const bucket = `arn:aws:s3:::${BUCKET}`;
+    const arn = (node: string) => `arn:aws:secretsmanager:eu-central-1:123456789012:secret:citus/app-012345/${node}`;
+    const policy = JSON.stringify({
+        Version: "2012-10-17",
+        Statement: [
+            allow(["s3:GetObject"], `${bucket}/bundle/*`),
+            allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], `${bucket}/backups/*`),
+            allow(["s3:ListBucket"], bucket, { StringLike: { "s3:prefix": ["backups/*"] } }),
+            allow(["secretsmanager:GetSecretValue"], `${arn("worker-1")}-??????`),
+        ],
+    });
+    const secret = (node: string) => ({
+        type: "aws:secretsmanager/secret:Secret",
+        id: `${arn(node)}-abc123`,
+        props: { name: `citus/app-012345/${node}` },
+    });
+    const rows = {
+        role: { type: "aws:iam/rolePolicy:RolePolicy", id: "role:own", props: { role: "role", policy } },
+        profile: {
+            type: "aws:iam/instanceProfile:InstanceProfile",
+            id: "app-worker",
+            props: { name: "app-worker", role: "role" },
+        },
+        own: secret("worker-1"),
+        other: secret("worker-2"),
+    };
+    await machines.putSecret({ name: "citus/app-012345/worker-2", arn: "arn", version: randomUUID() }, "{}");
+    writeFileSync(STANDIN_WORLD, JSON.stringify({ rows }));
+    const ran = await runCommand(SECOND, script("signed.sh") + script("permissions.sh"));
+    rmSync(STANDIN_WORLD);
+    assert.equal(ran.Status, "Success", ran.StandardErrorContent);
+    assert.deepEqual(ran.StandardOutputContent?.trim().split("\n"), [
+        "get 200",
+        "put 403",
+        "put backup 200",
+        "list 200",
+        "list all 403",
+        "delete several 403",
+        "own secret 200",
+        "other secret 400",
+    ]);
+    const denied = surroundings.requests().filter(({ verdict }) => verdict === "denied");
+    assert.deepEqual(new Set(denied.map(({ instance }) => instance)), new Set([SECOND]));
+    assert.deepEqual(
+        denied.map(({ action }) => action),
+        ["s3:PutObject", "s3:ListBucket", "s3:DeleteObject", "secretsmanager:GetSecretValue"],
+    );
 });
 
 test("RunCommand: output, failure, limits, time-out, cancel, and who is online", async () => {

@@ -67,7 +67,8 @@ export class AwsProject {
         this.dir = options.program === undefined ? copyProject() : sample();
         this.stack = options.stack ?? `t-${randomBytes(3).toString("hex")}`;
         this.region = options.region ?? "eu-central-1";
-        this.worldFile = options.beside?.worldFile ?? join(this.dir, ".state", "world.json");
+        this.worldFile =
+            options.env?.STANDIN_WORLD ?? options.beside?.worldFile ?? join(this.dir, ".state", "world.json");
         const state = join(this.dir, ".state", "pulumi");
         mkdirSync(state, { recursive: true });
         const { AWS_PROFILE: _profile, AWS_SESSION_TOKEN: _token, ...inherited } = process.env;

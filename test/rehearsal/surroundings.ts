@@ -198,19 +198,22 @@ async function remove(name: string, dir: string): Promise<void> {
 async function build(folder: string, repository: string, base: string): Promise<string> {
     const context = join(import.meta.dirname, folder);
     const docker = dockerEngine();
-    const parent = await docker
-        .getImage(base)
-        .inspect()
-        .catch(() => undefined);
-    if (!parent) await run("docker", ["pull", "--quiet", base]);
-    const hash = createHash("sha256").update(parent?.Id ?? base);
-    for (const file of readdirSync(context).sort()) hash.update(file).update(readFileSync(join(context, file)));
+    const idOf = async (image: string) => {
+        try {
+            return (await docker.getImage(image).inspect()).Id;
+        } catch (error) {
+            if ((error as { statusCode?: number }).statusCode === 404) return undefined;
+            throw error;
+        }
+    };
+    if (!(await idOf(base))) await run("docker", ["pull", "--quiet", base]);
+    const hash = createHash("sha256").update((await idOf(base)) ?? "");
+    const files = readdirSync(context, { withFileTypes: true }).filter((entry) => entry.isFile());
+    for (const file of files.map((entry) => entry.name).sort())
+        hash.update(file).update(readFileSync(join(context, file)));
     const name = `${repository}:${hash.digest("hex").slice(0, 12)}`;
-    const found = await docker
-        .getImage(name)
-        .inspect()
-        .catch(() => undefined);
-    if (!found) await run("docker", ["build", "--quiet", "--build-arg", `BASE=${base}`, "--tag", name, context]);
+    if (!(await idOf(name)))
+        await run("docker", ["build", "--quiet", "--build-arg", `BASE=${base}`, "--tag", name, context]);
     return name;
 }
 

@@ -114,7 +114,13 @@ describe("tags", () => {
 });
 
 describe("which machines are replaced", () => {
-    const kind = { role: "worker", ami: "ami-1", instanceType: "m7i.large", placement: "none" } as const;
+    const kind = {
+        role: "worker",
+        ami: "ami-1",
+        instanceType: "m7i.large",
+        citusVersion: "14.0.1",
+        placement: "none",
+    } as const;
 
     test("what only another machine can change makes another hash", () => {
         const hash = machineHash(kind);
@@ -124,6 +130,7 @@ describe("which machines are replaced", () => {
             { role: "coordinator" as const },
             { ami: "ami-2" },
             { instanceType: "m7i.xlarge" },
+            { citusVersion: "14.1.0" },
             { placement: "spread" },
             { kmsKeyId: "arn:aws:kms:…" },
         ])

@@ -63,13 +63,14 @@ own_it() {
 
 # A volume that was made larger shows it only some moments later.
 grow() { # GiB
-    local end=$((SECONDS + 120))
-    until [ "$(blockdev --getsize64 "$device")" -ge $((${1:-0} * 1024 ** 3)) ]; do
+    local end=$((SECONDS + 120)) size
+    while size=$(blockdev --getsize64 "$device") && [ "$size" -lt $((${1:-0} * 1024 ** 3)) ]; do
         [ "$SECONDS" -lt "$end" ] || die 75 "volume $VOLUME_ID does not show its $1 GiB yet"
         sleep 1
     done
+    [ -n "$size" ] || die 69 "volume $VOLUME_ID can't be read"
     xfs_growfs "$home" > /dev/null
-    printf 'size=%s\n' "$(blockdev --getsize64 "$device")"
+    printf 'size=%s\n' "$size"
 }
 
 case ${1:-} in

@@ -58,7 +58,7 @@ keyring() { # name, url, fingerprint
     local work
     work=$(mktemp -d)
     curl -sSf --retry 5 --max-time 60 --output "$work/key" "$2"
-    gpg --batch --homedir "$work" --no-default-keyring --show-keys --with-colons "$work/key" > "$work/keys" 2> /dev/null
+    gpg --batch --homedir "$work" --no-default-keyring --show-keys --with-colons "$work/key" > "$work/keys" 2> /dev/null || true
     if [ "$(grep -c '^pub:' "$work/keys")" != 1 ] || ! sed -n 's/^fpr:*\([0-9A-F]*\):*$/\1/p' "$work/keys" | grep -q "$3\$"; then
         rm -rf "$work"
         die 65 "the key of $1 at $2 is not $3"
@@ -86,7 +86,8 @@ install_packages() {
     grep -q '^create_main_cluster = false' /etc/postgresql-common/createcluster.conf \
         || printf 'create_main_cluster = false\n' >> /etc/postgresql-common/createcluster.conf
     apt install -y --no-install-recommends --allow-change-held-packages \
-        "postgresql-$postgresql=$postgresql.*" "$citus_package=$citus.citus-*" "pgbackrest=2.*"
+        "postgresql-$postgresql=$postgresql.*" "$citus_package=$citus.citus-*" "pgbackrest=2.*" \
+        || die 70 "PostgreSQL $postgresql, Citus $citus and pgBackRest can't be installed from $pgdg_url and $citus_url"
 }
 
 # Nothing upgrades or restarts a database by itself: unattended-upgrades leaves alone what is held, and needrestart this unit.

@@ -52,38 +52,44 @@ connect() {
 # Whether the server has answered what was sent last: what it said since then ends with ReadyForQuery, or is the single
 # byte that answers a request for TLS.
 ready() { # bytes
-    [ "$1" -gt "$(cat "$dir/sent")" ] || return 1
+    [ "$1" -gt "$(cat "$dir/sent" 2> /dev/null || echo "$1")" ] || return 1
     [ "$1" != 1 ] || return 0
     [[ $(tail -c 6 "$dir/out" | od -An -tx1 | tr -d ' \n') =~ ^5a00000005(49|54|45)$ ]]
 }
+
+gone() { printf 'NEXT %s closed idle\n\n' "$1"; } # offset
 
 exchange() { # offset
     local offset=$1 end bytes state=open more=more given=$work/given
     base64 -d > "$given"
     if [ ! -d "$dir" ]; then
         if [ "$offset" != 0 ]; then
-            printf 'NEXT %s closed idle\n\n' "$offset"
+            gone "$offset"
             return
         fi
         connect
     fi
-    touch "$dir/used"
+    touch -c "$dir/used"
     if [ -s "$given" ] && [ ! -e "$dir/closed" ]; then
         size > "$dir/sent"
         timeout "$within" dd if="$given" of="$dir/in" oflag=append conv=notrunc bs=64k status=none || true
     fi
     end=$((SECONDS + within))
     while true; do
+        if [ ! -e "$dir/sent" ]; then
+            gone "$offset"
+            return
+        fi
         # whether it has ended is asked before how much it said, or the last of it would be missed
         if [ -e "$dir/closed" ]; then state=closed; fi
         bytes=$(size)
         if [ "$state" = closed ] || ready "$bytes" || [ $((bytes - offset)) -ge "$PAGE" ] || [ "$SECONDS" -ge "$end" ]; then break; fi
         sleep 0.03
     done
-    touch "$dir/used"
     dd if="$dir/out" of="$work/page" iflag=skip_bytes,count_bytes skip="$offset" count="$PAGE" status=none
     offset=$((offset + $(stat -c %s "$work/page")))
     if [ "$offset" -ge "$bytes" ] && { [ "$state" = closed ] || ready "$bytes"; }; then more=idle; fi
+    touch -c "$dir/used"
     printf 'NEXT %s %s %s\n' "$offset" "$state" "$more"
     base64 -w 0 "$work/page"
     printf '\n'

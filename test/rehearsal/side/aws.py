@@ -76,7 +76,8 @@ def authenticate(request):
         request.headers.get("authorization", ""),
     )
     if not match:
-        raise Refused("AccessDenied" if request.service == "s3" else "MissingAuthenticationTokenException", "the request is not signed")
+        code = "AccessDenied" if request.service == "s3" else "MissingAuthenticationTokenException"
+        raise Refused(code, "the request is not signed")
     key, scope, names, signature = match.groups()
     facts = credentials.owner(key)
     if facts is None:
@@ -93,8 +94,9 @@ def authenticate(request):
         raise Refused("RequestTimeTooSkewed", f"the request is of {date}")
     signed = names.split(";")
     for name in request.headers:
-        if (name == "host" or (name.startswith("x-amz-") and name != "x-amz-content-sha256")) and name not in signed:
-            raise Refused("AccessDenied", f"there were headers present in the request which were not signed: {name}")
+        must = name == "host" or (name.startswith("x-amz-") and name != "x-amz-content-sha256")
+        if must and name not in signed:
+            raise Refused("AccessDenied", f"There were headers present in the request which were not signed: {name}")
     actual = hashlib.sha256(request.body).hexdigest()
     payload = request.headers.get("x-amz-content-sha256", actual)
     if request.service == "s3" and "x-amz-content-sha256" not in request.headers:
@@ -141,11 +143,17 @@ def s3_asks(request):
             return [("s3:DeleteObject", f"{arn}/{key}") for key in keys], context
         # a listing without a prefix asks for everything
         context.setdefault("s3:prefix", "")
-        name = {"GET": "ListBucket", "HEAD": "ListBucket", "PUT": "CreateBucket", "DELETE": "DeleteBucket"}[request.method]
-        other = {"versions": "ListBucketVersions", "uploads": "ListBucketMultipartUploads", "location": "GetBucketLocation"}
-        name = next((action for sub, action in other.items() if sub in query), name)
+        name = {"PUT": "CreateBucket", "DELETE": "DeleteBucket"}.get(request.method, "ListBucket")
+        if request.method == "GET":
+            for part, action in (
+                ("versions", "ListBucketVersions"),
+                ("uploads", "ListBucketMultipartUploads"),
+                ("location", "GetBucketLocation"),
+            ):
+                name = action if part in query else name
         return [(f"s3:{name}", arn)], context
-    name = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject", "DELETE": "DeleteObject"}[request.method]
+    verb = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "POST": "Put", "DELETE": "Delete"}[request.method]
+    name = f"{verb}Object"
     if "uploadId" in query and request.method == "DELETE":
         name = "AbortMultipartUpload"
     if "tagging" in query:
@@ -163,8 +171,9 @@ def asks(request):
         return [(f"logs:{action}", "*")], {}
     body = json.loads(request.body or b"{}")
     name = body.get("SecretId", "")
-    context = {"secretsmanager:versionid": body.get("VersionId"), "secretsmanager:versionstage": body.get("VersionStage")}
-    context |= {"aws:securetransport": "true", "aws:resourceaccount": ACCOUNT}
+    context = {"aws:securetransport": "true", "aws:resourceaccount": ACCOUNT}
+    context |= {"secretsmanager:versionid": body.get("VersionId")}
+    context |= {"secretsmanager:versionstage": body.get("VersionStage")}
     return [(f"secretsmanager:{action}", iam.secret_arn(name) or f"secret:{name}")], context
 
 
@@ -175,8 +184,9 @@ def authorize(facts, request):
         may = request.service == "logs" or iam.allowed(facts, action, resource, context)
         note(facts["id"], action, resource, "allowed" if may else "denied")
         if not may:
-            code = "AccessDenied" if request.service == "s3" else "AccessDeniedException"
-            raise Refused(code, f"{facts['instanceProfile']} ({facts['id']}) is not authorized to perform: {action} on resource: {resource}", 403 if request.service == "s3" else 400)
+            who = f"{facts['instanceProfile']} ({facts['id']})"
+            code, status = ("AccessDenied", 403) if request.service == "s3" else ("AccessDeniedException", 400)
+            raise Refused(code, f"{who} is not authorized to perform: {action} on resource: {resource}", status)
 
 
 WRITING = threading.Lock()
@@ -189,11 +199,14 @@ def note(who, action, resource, verdict):
 
 def refusal(request, refused, start_response):
     if request.service == "s3":
-        kind, text = "application/xml", f"<Error><Code>{refused.code}</Code><Message><![CDATA[{refused}]]></Message></Error>"
+        kind = "application/xml"
+        text = f"<Error><Code>{refused.code}</Code><Message><![CDATA[{refused}]]></Message></Error>"
     else:
-        kind, text = "application/x-amz-json-1.1", json.dumps({"__type": refused.code, "message": str(refused)})
+        kind = "application/x-amz-json-1.1"
+        text = json.dumps({"__type": refused.code, "message": str(refused)})
     print("refused", request.method, request.host, request.target, refused.code, refused, file=sys.stderr, flush=True)
-    start_response(f"{refused.status} Refused", [("Content-Type", kind), ("Content-Length", str(len(text.encode())))])
+    length = str(len(text.encode()))
+    start_response(f"{refused.status} Refused", [("Content-Type", kind), ("Content-Length", length)])
     return [] if request.method == "HEAD" else [text.encode()]
 
 
@@ -207,7 +220,8 @@ class Guarded:
             try:
                 authorize(authenticate(request), request)
             except iam.Unsupported as unknown:
-                return refusal(request, Refused("NotImplemented", f"the rehearsal knows no {unknown}", 501), start_response)
+                told = Refused("NotImplemented", f"the rehearsal knows no {unknown}", 501)
+                return refusal(request, told, start_response)
             except Refused as refused:
                 return refusal(request, refused, start_response)
         return self.app(environ, start_response)
@@ -218,4 +232,5 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-run_simple("127.0.0.1", 5000, Guarded(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=Quiet)
+APP = Guarded(DomainDispatcherApplication(create_backend_app))
+run_simple("127.0.0.1", 5000, APP, threaded=True, request_handler=Quiet)

@@ -88,7 +88,7 @@ def statements(policy):
 
 
 def allowed(facts, action, resource, context):
-    """Whether an instance's role may; denials of the bucket's own policy count too."""
+    """Whether an instance's role may; denials in the bucket's own policy count too, whomever they name."""
     profiles = rows(PROFILE)
     if not profiles:
         return True
@@ -96,7 +96,8 @@ def allowed(facts, action, resource, context):
     role = next((row["props"].get("role") for row in profiles if row["props"]["name"] == name), None)
     mine = [s for row in rows(ROLE_POLICY) if row["props"]["role"] == role for s in statements(row["props"]["policy"])]
     bucket = resource.removeprefix("arn:aws:s3:::").split("/")[0]
-    theirs = [s for row in rows(BUCKET_POLICY) if row["props"]["bucket"] == bucket for s in statements(row["props"]["policy"])]
+    guards = [row["props"] for row in rows(BUCKET_POLICY) if row["props"]["bucket"] == bucket]
+    theirs = [s for props in guards for s in statements(props["policy"])]
     if any(s["Effect"] == "Deny" and applies(s, action, resource, context) for s in mine + theirs):
         return False
     return any(s["Effect"] == "Allow" and applies(s, action, resource, context) for s in mine)
