@@ -63,12 +63,21 @@ let books: Record<string, string>;
 /** The copy first: it rests on the other's state. */
 const stacks = [`${name}-copy`, name];
 let cleaning = false;
+let stopped = 0;
 // a terminal that was closed takes no more lines, and cleaning up goes on without
 process.stdout.on("error", () => undefined);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
-        if (cleaning) return say(`${signal}: everything is being destroyed already; let it end`);
-        say(`${signal}: waiting for what has begun, then everything is destroyed`);
+        // from the terminal and from npm: it is one
+        if (Date.now() - stopped < 3000) return;
+        const again = stopped > 0;
+        stopped = Date.now();
+        if (cleaning) return say(`${signal}: everything is being destroyed; let it end`);
+        say(
+            again
+                ? `${signal}: what has begun is ended at once; Pulumi may not know of what AWS was just making, so look at the end`
+                : `${signal}: waiting for what has begun, then everything is destroyed`,
+        );
         steps.stop(`stopped by ${signal}`);
         commands.stop();
     });

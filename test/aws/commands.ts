@@ -31,7 +31,7 @@ export class Commands {
         }
     }
 
-    /** Ends what runs and starts nothing more. */
+    /** Asks what runs to end, and starts nothing more. Asked again it is Pulumi's "at once". */
     stop(): void {
         this.stopped = true;
         for (const child of this.running) this.interrupt(child);
@@ -43,12 +43,12 @@ export class Commands {
     }
 
     private interrupt(child: ChildProcess): void {
-        const signal = (which: NodeJS.Signals) => {
-            if (child.pid === undefined || !this.running.has(child)) return;
-            // the whole of its group, as a terminal does
-            process.kill(-child.pid, which);
-        };
-        signal("SIGINT");
-        setTimeout(() => signal("SIGKILL"), PATIENCE_MS).unref();
+        this.signal(child, "SIGINT");
+        setTimeout(() => this.signal(child, "SIGKILL"), PATIENCE_MS).unref();
+    }
+
+    /** The whole of its group, as a terminal does. */
+    private signal(child: ChildProcess, which: NodeJS.Signals): void {
+        if (child.pid !== undefined && this.running.has(child)) process.kill(-child.pid, which);
     }
 }

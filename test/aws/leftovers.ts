@@ -104,12 +104,12 @@ const shown = (args: readonly string[]) =>
 /**
  * How a person looks for what is left and removes it.
  * @param dir the copy of the project with the run's state
- * @param stacks the copy that was restored before the one that it came from
+ * @param stacks that Pulumi may still know something of: the copy that was restored before the one that it came from
  */
 export function byHand(place: Place, name: string, dir: string, stacks: readonly string[]): string {
     const commands = listing(place, name);
     return [
-        "destroy   with the run's own state:",
+        ...(stacks.length === 0 ? [] : ["destroy   with the run's own state:"]),
         ...stacks.map(
             (stack) => `  (cd ${dir} && npm run pulumi -- destroy --yes --skip-preview --refresh --stack ${stack})`,
         ),
