@@ -191,6 +191,7 @@ steps.check("packages came with user data onto the vendor's image, data is on th
         assert.ok(Number(facts.get("made")) > 0, "the launcher did not come to its end");
         assert.match(facts.get("volume") ?? "", /^\/dev\/nvme\d+n1$/);
         assert.equal(facts.get("mounted"), facts.get("volume"));
+        for (const what of ["postgres", "citus", "pgbackrest"]) assert.notEqual(facts.get(what), "", what);
         const checked = await runScript(node.shell, ["!packages.sh", "check"]);
         assert.equal(checked.code, 0, checked.stderr);
     }

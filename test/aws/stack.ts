@@ -40,6 +40,8 @@ export class AwsStack extends OwnStack {
         super(dir, name, {
             PULUMI_CONFIG_PASSPHRASE: undefined,
             PULUMI_CONFIG_PASSPHRASE_FILE: passphraseFile(dir),
+            // without it the CLI does not know --event-log
+            PULUMI_DEBUG_COMMANDS: "true",
         });
         this.commands = commands;
         this.ssm = new Ssm(place);
