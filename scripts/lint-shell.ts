@@ -2,7 +2,10 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 
-const files = [...globSync(["scripts/node/**/*.sh", "test/rehearsal/*/*.sh", "test/rehearsal/bin/*"]), ".ci/run"];
+const files = [
+    ...globSync(["scripts/node/**/*.sh", "test/aws/*.sh", "test/rehearsal/*/*.sh", "test/rehearsal/bin/*"]),
+    ".ci/run",
+];
 const syntax = spawnSync("bash", ["-n", ...files], { stdio: "inherit" });
 if (syntax.status !== 0) process.exit(1);
 const checked = spawnSync("shellcheck", ["--external-sources", ...files], { stdio: "inherit" });

@@ -1,4 +1,4 @@
-/** What the e2e and chaos tests share: throw-away stacks of their own on the real engine. */
+/** What the e2e, chaos and aws tests share: throw-away stacks of their own on the real engine. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -11,6 +11,9 @@ import type { Outputs } from "../scripts/lib/project.ts";
 
 export const ROOT = join(import.meta.dirname, "..");
 
+/** Where commands are looked for: Node.js of this project's own first. */
+const PATH = () => [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter);
+
 export interface Ran {
     readonly code: number;
     readonly stdout: string;
@@ -19,9 +22,12 @@ export interface Ran {
     readonly output: string;
 }
 
-/** A copy of what git knows of this project, with the installed packages linked in unless `packages` is false. */
-export function copyProject(packages = true): string {
-    const dir = mkdtempSync(join(tmpdir(), "citus-test-"));
+/**
+ * A copy of what git knows of this project, with the installed packages linked in unless `packages` is false.
+ * @param under the folder that the copy is made in
+ */
+export function copyProject(packages = true, under = tmpdir()): string {
+    const dir = mkdtempSync(join(under, "citus-test-"));
     const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
         cwd: ROOT,
         encoding: "utf8",
@@ -68,26 +74,115 @@ export function collect(child: ChildProcess): Promise<Ran> {
 /** A restore point with whether it can be restored. */
 export type ListedPoint = RestorePoint & { readonly restorable: boolean; readonly missing: readonly string[] };
 
-/** One stack in its own copy of the project, with its own state. */
-export class TestStack {
+/** One stack in a copy of the project, with its own state; what is made by it is for those that extend it. */
+export abstract class OwnStack {
     readonly dir: string;
     readonly name: string;
     readonly env: NodeJS.ProcessEnv;
+
+    /** @param secrets how the state's secrets are encrypted, as Pulumi's environment has it */
+    protected constructor(dir: string, name: string, secrets: NodeJS.ProcessEnv) {
+        this.dir = dir;
+        this.name = name;
+        mkdirSync(join(dir, ".state", "pulumi"), { recursive: true });
+        this.env = {
+            ...process.env,
+            PATH: PATH(),
+            PULUMI_BACKEND_URL: `file://${join(dir, ".state", "pulumi")}`,
+            PULUMI_SKIP_UPDATE_CHECK: "true",
+            ...secrets,
+        };
+    }
+
+    /** Makes the stack in the state. */
+    protected async init(config: Record<string, unknown>): Promise<void> {
+        const made = await this.pulumi(["stack", "init", this.name]);
+        if (made.code !== 0) throw new Error(made.output);
+        await this.config({ protect: false, ...config });
+    }
+
+    /** Runs a command in the copy. */
+    protected exec(command: string, args: readonly string[], input?: string): Promise<Ran> {
+        return run(command, args, { cwd: this.dir, env: this.env, ...(input === undefined ? {} : { input }) });
+    }
+
+    /** Sets `citus:` keys, or others by their whole name; undefined removes one. */
+    async config(config: Record<string, unknown>): Promise<void> {
+        for (const [name, value] of Object.entries(config)) {
+            const key = name.includes(":") ? name : `citus:${name}`;
+            const args =
+                value === undefined
+                    ? ["config", "rm", key]
+                    : ["config", "set", key, "--", typeof value === "string" ? value : JSON.stringify(value)];
+            const set = await this.pulumi(args);
+            if (set.code !== 0) throw new Error(set.output);
+        }
+    }
+
+    /** A script of this project on this stack, as `npm run` has it. */
+    async npm(script: string, ...args: string[]): Promise<Ran> {
+        await this.exec("pulumi", ["stack", "select", this.name]);
+        return this.exec("npm", ["run", "-s", script, "--", ...args]);
+    }
+
+    /** Sets a `citus:` key that is stored encrypted. */
+    async secret(key: string, value: string): Promise<void> {
+        const set = await this.exec(
+            "pulumi",
+            ["config", "set", "--stack", this.name, "--secret", `citus:${key}`],
+            value,
+        );
+        if (set.code !== 0) throw new Error(set.output);
+    }
+
+    pulumi(args: readonly string[]): Promise<Ran> {
+        return this.exec("pulumi", this.onThisStack(args));
+    }
+
+    protected onThisStack([command = "", ...rest]: readonly string[]): string[] {
+        const selects = !(command === "stack" && rest[0] === "init");
+        return [command, ...(selects ? ["--stack", this.name] : []), ...rest];
+    }
+
+    /** `pulumi up`, which must succeed. */
+    async up(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
+        const ran = await this.tryUp(config, args);
+        if (ran.code !== 0) throw new Error(`pulumi up failed:\n${ran.output}`);
+        return ran;
+    }
+
+    async tryUp(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
+        await this.config(config);
+        return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
+    }
+
+    async outputs(): Promise<Outputs> {
+        const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
+        if (code !== 0) throw new Error(output);
+        return JSON.parse(stdout) as Outputs;
+    }
+
+    /** What `npm run backups` lists. */
+    async backups(): Promise<{ repository: string; points: ListedPoint[]; stanzas: Stanza[] }> {
+        const ran = await this.npm("backups", "--json");
+        if (ran.code !== 0) throw new Error(ran.output);
+        return JSON.parse(ran.stdout) as { repository: string; points: ListedPoint[]; stanzas: Stanza[] };
+    }
+
+    write(path: string, content: string): void {
+        mkdirSync(dirname(join(this.dir, path)), { recursive: true });
+        writeFileSync(join(this.dir, path), content);
+    }
+}
+
+/** One stack on this machine's Docker. */
+export class TestStack extends OwnStack {
     private readonly owner: boolean;
     private sessions = new Map<string, Session>();
 
     private constructor(dir: string, name: string, owner: boolean) {
-        this.dir = dir;
-        this.name = name;
+        super(dir, name, { PULUMI_CONFIG_PASSPHRASE: "test" });
         this.owner = owner;
-        mkdirSync(join(dir, ".state", "pulumi"), { recursive: true });
-        this.env = {
-            ...process.env,
-            PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter),
-            PULUMI_BACKEND_URL: `file://${join(dir, ".state", "pulumi")}`,
-            PULUMI_CONFIG_PASSPHRASE: "test",
-            PULUMI_SKIP_UPDATE_CHECK: "true",
-        };
     }
 
     /**
@@ -100,53 +195,8 @@ export class TestStack {
         beside?: TestStack,
     ): Promise<TestStack> {
         const stack = new TestStack(beside?.dir ?? copyProject(), name, beside === undefined);
-        const made = await stack.pulumi(["stack", "init", name]);
-        if (made.code !== 0) throw new Error(made.output);
-        await stack.config({ protect: false, ...config });
+        await stack.init(config);
         return stack;
-    }
-
-    /** Sets `citus:` keys; undefined removes one. */
-    async config(config: Record<string, unknown>): Promise<void> {
-        for (const [key, value] of Object.entries(config)) {
-            const args =
-                value === undefined
-                    ? ["config", "rm", `citus:${key}`]
-                    : [
-                          "config",
-                          "set",
-                          `citus:${key}`,
-                          "--",
-                          typeof value === "string" ? value : JSON.stringify(value),
-                      ];
-            const set = await this.pulumi(args);
-            if (set.code !== 0) throw new Error(set.output);
-        }
-    }
-
-    /** A script of this project on this stack, as `npm run` has it. */
-    async npm(script: string, ...args: string[]): Promise<Ran> {
-        await run("pulumi", ["stack", "select", this.name], { cwd: this.dir, env: this.env });
-        return run("npm", ["run", "-s", script, "--", ...args], { cwd: this.dir, env: this.env });
-    }
-
-    /** Sets a `citus:` key that is stored encrypted. */
-    async secret(key: string, value: string): Promise<void> {
-        const set = await run("pulumi", ["config", "set", "--stack", this.name, "--secret", `citus:${key}`], {
-            cwd: this.dir,
-            env: this.env,
-            input: value,
-        });
-        if (set.code !== 0) throw new Error(set.output);
-    }
-
-    pulumi(args: readonly string[]): Promise<Ran> {
-        return run("pulumi", this.onThisStack(args), { cwd: this.dir, env: this.env });
-    }
-
-    private onThisStack([command = "", ...rest]: readonly string[]): string[] {
-        const selects = !(command === "stack" && rest[0] === "init");
-        return [command, ...(selects ? ["--stack", this.name] : []), ...rest];
     }
 
     /** Starts a command and leaves it running in a process group of its own. */
@@ -159,23 +209,9 @@ export class TestStack {
         });
     }
 
-    /** `pulumi up`, which must succeed. */
-    async up(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
-        const ran = await this.tryUp(config, args);
-        if (ran.code !== 0) throw new Error(`pulumi up failed:\n${ran.output}`);
-        return ran;
-    }
-
-    async tryUp(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
-        await this.config(config);
+    override async tryUp(config: Record<string, unknown> = {}, args: readonly string[] = []): Promise<Ran> {
         await this.closeSessions();
-        return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
-    }
-
-    async outputs(): Promise<Outputs> {
-        const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
-        if (code !== 0) throw new Error(output);
-        return JSON.parse(stdout) as Outputs;
+        return super.tryUp(config, args);
     }
 
     /** How a client on this machine reaches a node; `coordinator` or a worker's name. */
@@ -228,13 +264,6 @@ export class TestStack {
         return this.onNode(node, `/usr/local/lib/citus-node/${name}`, ...args);
     }
 
-    /** What `npm run backups` lists. */
-    async backups(): Promise<{ repository: string; points: ListedPoint[]; stanzas: Stanza[] }> {
-        const ran = await this.npm("backups", "--json");
-        if (ran.code !== 0) throw new Error(ran.output);
-        return JSON.parse(ran.stdout) as { repository: string; points: ListedPoint[]; stanzas: Stanza[] };
-    }
-
     /** The network that carries only its nodes. */
     nodeNetwork(): string {
         const names = docker([
@@ -277,11 +306,6 @@ export class TestStack {
             .filter((line) => line !== "");
     }
 
-    write(path: string, content: string): void {
-        mkdirSync(dirname(join(this.dir, path)), { recursive: true });
-        writeFileSync(join(this.dir, path), content);
-    }
-
     /** Destroys the cluster and the copy; what is left over is removed by label and reported. */
     async destroy(): Promise<void> {
         await this.closeSessions();
@@ -303,22 +327,23 @@ export function docker(args: readonly string[]): string {
     return execFileSync("docker", [...args], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
+/** Whether a command is there and does what it should. */
+export function works(command: string, args: readonly string[]): boolean {
+    try {
+        execFileSync(command, [...args], { stdio: "ignore", env: { ...process.env, PATH: PATH() } });
+        return true;
+    } catch {
+        return false;
+    }
+}
+
+export const PULUMI_MISSING = "the Pulumi CLI on PATH (npm start downloads one into .state/cli)";
+
 /** What the e2e tests need and this machine lacks, each with what to do; the tests fail with it rather than skip. */
 export function missing(): string[] {
     const found: string[] = [];
-    const works = (command: string, args: string[]) => {
-        try {
-            execFileSync(command, args, {
-                stdio: "ignore",
-                env: { ...process.env, PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter) },
-            });
-            return true;
-        } catch {
-            return false;
-        }
-    };
     if (!works("docker", ["info"])) found.push("a Docker engine that this user reaches (docker info)");
-    if (!works("pulumi", ["version"])) found.push("the Pulumi CLI on PATH (npm start downloads one into .state/cli)");
+    if (!works("pulumi", ["version"])) found.push(PULUMI_MISSING);
     if (!works("psql", ["--version"])) found.push("psql on PATH");
     return found;
 }

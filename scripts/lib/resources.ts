@@ -21,6 +21,12 @@ function inTheClear(_key: string, value: unknown): unknown {
     return plaintext === undefined ? value : JSON.parse(plaintext);
 }
 
+/** Every resource in what `pulumi stack export` printed. Pure. */
+export function parseState(exported: string): StateResource[] {
+    const state = JSON.parse(exported, inTheClear) as { deployment?: { resources?: StateResource[] } };
+    return state.deployment?.resources ?? [];
+}
+
 /**
  * Every resource in the selected stack's state.
  * @param secrets with secrets in the clear. @default false
@@ -28,8 +34,7 @@ function inTheClear(_key: string, value: unknown): unknown {
 export async function readResources(secrets = false): Promise<StateResource[]> {
     const { stdout, code } = await readPulumi(["stack", "export", ...(secrets ? ["--show-secrets"] : [])]);
     if (code !== 0) return [];
-    const state = JSON.parse(stdout, inTheClear) as { deployment?: { resources?: StateResource[] } };
-    return state.deployment?.resources ?? [];
+    return parseState(stdout);
 }
 
 /** The stack's random id, which labels everything it made; also what a killed run left behind. */
