@@ -281,7 +281,7 @@ test("backups and a restore point go to the bucket, and a copy is restored from 
     assert.ok(held);
     const bucket = String(project.rows(BUCKET)[0]?.props.bucket);
     const stack = (...args: string[]) => run("pulumi", args, { cwd: project.dir, env: project.env });
-    const made = await stack("stack", "init", "copy");
+    const made = await stack("stack", "init", "copy", "--no-select");
     assert.equal(made.code, 0, made.output);
     const config = {
         platform: "aws",
