@@ -28,7 +28,8 @@ for disk in /etc/instance/disks/*; do
     volume=${disk##*/}
     number=$(cat "$disk")
     node=loop${number#*:}
-    [ -b "/dev/$node" ] || mknod -m 660 "/dev/$node" b "${number%:*}" "${number#*:}"
+    # at a boot and when a disk comes at the same moment this runs twice
+    [ -b "/dev/$node" ] || mknod -m 660 "/dev/$node" b "${number%:*}" "${number#*:}" 2> /dev/null || [ -b "/dev/$node" ]
     printf 'KERNEL=="%s", SYMLINK+="disk/by-id/nvme-Amazon_Elastic_Block_Store_%s"\n' "$node" "$volume" \
         > "$rules/90-disk-$volume.rules"
     look add "$node"
