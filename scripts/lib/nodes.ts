@@ -15,12 +15,20 @@ export interface StackNode {
     readonly secretVersion: string;
 }
 
+/** A state of before there were shells names the container. */
+function shellOf(outputs: Readonly<Record<string, unknown>>): Shell | undefined {
+    if (outputs.shell !== undefined) return outputs.shell as Shell;
+    if (typeof outputs.container !== "string") return undefined;
+    return { kind: "docker", engine: String(outputs.dockerHost ?? ""), container: outputs.container };
+}
+
 /** @param resources of the state, with secrets in the clear where an access is asked for */
 export function nodesOf(resources: readonly StateResource[]): Map<string, StackNode> {
     const of = (kind: string) => resources.filter(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`);
     const accesses = new Map(of("Member").map(({ outputs }) => [outputs?.name, outputs?.access as Access | undefined]));
     const nodes = of("Configuration").flatMap(({ outputs }): StackNode[] => {
-        if (typeof outputs?.name !== "string" || outputs.shell === undefined) return [];
+        const shell = outputs && shellOf(outputs);
+        if (typeof outputs?.name !== "string" || shell === undefined) return [];
         const access = accesses.get(outputs.name);
         const machine = String(outputs.machine ?? "");
         const secretVersion = String(outputs.secretVersion ?? "");
