@@ -61,7 +61,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             region: args.aws.region,
             cluster: args.name,
         }));
-        this.origin = args.restoreFrom && originOf(args.restoreFrom, this.backups, this);
+        const own = { repository: this.storage.bucket, region: args.aws.region, cluster: args.name };
+        this.origin = args.restoreFrom && originOf(args.restoreFrom, own, this);
         const logGroup = args.aws.alarmTopic === undefined ? undefined : metricsGroup(scope, this).name;
         const { bucket } = this.storage;
         const models = machineModels(scope, args, { bucket, origin: this.origin, logGroup }, this);

@@ -162,8 +162,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     /** Restores the data of all nodes before their machines start. */
     private restore(places: readonly Place[], from: RestoreFromArgs): Restore {
         const { args } = this;
-        const own = this.repository.name.apply((repository) => ({ repository, region: "", cluster: args.name }));
-        const origin = originOf(from, own, this);
+        const origin = originOf(from, { repository: this.repository.name, region: "", cluster: args.name }, this);
         const name = `${this.prefix}-restore`;
         return new Restore(
             name,

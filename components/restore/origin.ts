@@ -13,8 +13,17 @@ export interface Origin {
     readonly cluster: string;
 }
 
-/** @param own the cluster's own repository */
-export function originOf(from: RestoreFromArgs, own: BackupsOutputOf, parent: pulumi.Resource): pulumi.Output<Origin> {
+/** The cluster's own repository. */
+export interface OwnRepository {
+    readonly repository: pulumi.Output<string>;
+    /** The bucket's; empty for a volume. */
+    readonly region: string;
+    readonly cluster: string;
+}
+
+/** What is known without the cluster's own repository does not wait for it: a preview of a new copy can look at the origin. */
+export function originOf(from: RestoreFromArgs, own: OwnRepository, parent: pulumi.Resource): pulumi.Output<Origin> {
+    const { region } = own;
     if (from.stack !== undefined) {
         const origin = new pulumi.StackReference(
             `${pulumi.getOrganization()}/${pulumi.getProject()}/${from.stack}`,
@@ -23,17 +32,13 @@ export function originOf(from: RestoreFromArgs, own: BackupsOutputOf, parent: pu
         );
         const backups = origin.getOutput("backups") as pulumi.Output<BackupsOutput | undefined>;
         // a copy that was restored long ago does not need its origin any more: Restore decides
-        return pulumi.all([backups, own]).apply(([found, { region }]) => ({
+        return backups.apply((found) => ({
             repository: found?.repository ?? "",
             region: found?.region ?? region,
             cluster: from.cluster ?? found?.cluster ?? "",
         }));
     }
-    return own.apply(({ repository, region, cluster }) => ({
-        repository: from.repository ?? repository,
-        region,
-        cluster: from.cluster ?? (from.repository === undefined ? cluster : ""),
-    }));
+    if (from.repository !== undefined)
+        return pulumi.output({ repository: from.repository, region, cluster: from.cluster ?? "" });
+    return own.repository.apply((repository) => ({ repository, region, cluster: from.cluster ?? own.cluster }));
 }
-
-type BackupsOutputOf = pulumi.Output<Required<BackupsOutput>>;
