@@ -19,7 +19,7 @@ async function findCoordinator(stack: string): Promise<StackNode> {
     const facts = await onNode(coordinator, ["facts.sh"]);
     if (facts.code !== 0)
         throw new Error(
-            `The coordinator can't be asked: ${facts.stderr.trim()}\nNothing was written. npm run status says more; npm run pulumi -- up --refresh brings back what is gone.`,
+            `The coordinator can't be asked: ${facts.stderr.trim()}. Nothing was written. npm run status says more; npm run pulumi -- up --refresh brings back what is gone.`,
         );
     return coordinator;
 }

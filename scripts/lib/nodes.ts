@@ -1,5 +1,6 @@
 /** The selected stack's nodes: how its hooks reach them, as its state has it. */
 import type { Access } from "../../components/citus/session.ts";
+import { engineAddress } from "../../components/docker/engine.ts";
 import { type CommandResult, runScript, type ScriptInput, type Shell } from "../../components/shell.ts";
 import type { StateResource } from "./resources.ts";
 
@@ -47,6 +48,17 @@ export function nodesOf(resources: readonly StateResource[]): Map<string, StackN
     );
 }
 
+const NO_ENGINE = ["ENOENT", "ECONNREFUSED", "EACCES", "ENOTFOUND", "ETIMEDOUT"];
+
+/** Why a node can't be asked, in words. */
+function reason(shell: Shell, error: NodeJS.ErrnoException): string {
+    if (shell.kind === "docker" && NO_ENGINE.includes(error.code ?? ""))
+        return `no Docker engine answers at ${engineAddress(shell.engine || undefined)}`;
+    return /is not running|is paused|no such container/i.test(error.message)
+        ? "its container is not running"
+        : error.message;
+}
+
 /** Runs a node script on a node; what can't be run says why, like one that failed. */
 export async function onNode(
     node: StackNode,
@@ -56,8 +68,6 @@ export async function onNode(
     return runScript(node.shell, words, input).catch((error: Error) => ({
         code: -1,
         stdout: "",
-        stderr: /is not running|is paused|no such container/i.test(error.message)
-            ? "its container is not running"
-            : error.message,
+        stderr: reason(node.shell, error),
     }));
 }

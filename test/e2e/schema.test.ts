@@ -338,7 +338,10 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
     docker(["stop", container]);
     const ran = await script(two, "dump-schema", ["none.sql"]);
     assert.equal(ran.code, 1);
-    assert.match(ran.stderr, /^The coordinator is not running \(.* is exited\)\. Nothing was written\..*\n$/);
+    assert.match(
+        ran.stderr,
+        /^The coordinator can't be asked: its container is not running\. Nothing was written\..*\n$/,
+    );
     const engine = await run(
         "node",
         ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/dump-schema.ts", "none.sql"],
@@ -348,7 +351,10 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
         },
     );
     assert.equal(engine.code, 1);
-    assert.match(engine.stderr, /^No Docker engine answers .*\n$/);
+    assert.match(
+        engine.stderr,
+        /^The coordinator can't be asked: no Docker engine answers at .*\. Nothing was written\..*\n$/,
+    );
     assert.equal(existsSync(join(two.dir, "none.sql")), false);
     docker(["start", container]);
 });
