@@ -28,6 +28,7 @@ module.exports = async () => {
         caCertificate: cluster.caCertificate,
         backups: cluster.backups,
         connect: cluster.connect,
+        ...(cluster.network ? { network: cluster.network } : {}),
         status: cluster.status,
     };
 };

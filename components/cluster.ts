@@ -14,7 +14,7 @@ import { Recovered } from "./hooks/recovered.ts";
 import type { Restore } from "./hooks/restore.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { caFile, SUPERUSER } from "./names.ts";
-import type { BackupsOutput, Machine, Platform } from "./platform.ts";
+import type { BackupsOutput, Machine, NetworkOutput, Platform } from "./platform.ts";
 import { Security } from "./security.ts";
 import { nodeSettings, type Settings } from "./settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
@@ -43,6 +43,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly caCertificate: pulumi.Output<string>;
     /** Where the backups are. */
     readonly backups: pulumi.Output<BackupsOutput>;
+    /** Ids of the network on AWS. */
+    readonly network: pulumi.Output<NetworkOutput> | undefined;
     /** How a person reaches it from where this runs. */
     readonly connect: pulumi.Output<string>;
     /** One line about the cluster as of the last `up`. */
@@ -92,6 +94,7 @@ export class CitusCluster extends pulumi.ComponentResource {
         this.password = security.password;
         this.backups = platform.backups;
         this.connect = platform.connect;
+        this.network = platform.network;
         this.caCertificate = security.caCertificate;
         this.coordinator = coordinator.port.apply((port) => ({ host: coordinator.host, port }));
         this.workers = pulumi.all(
@@ -113,6 +116,7 @@ export class CitusCluster extends pulumi.ComponentResource {
             caCertificate: this.caCertificate,
             backups: this.backups,
             connect: this.connect,
+            ...(this.network ? { network: this.network } : {}),
             status: this.status,
         });
     }

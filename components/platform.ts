@@ -45,12 +45,23 @@ export interface BackupsOutput {
     readonly cluster: string;
 }
 
+/** Ids of what others need to reach the nodes on AWS. */
+export interface NetworkOutput {
+    readonly vpcId: string;
+    /** The private zone with the nodes' names. */
+    readonly zoneId: string;
+    /** The nodes' security group. */
+    readonly securityGroupId: string;
+}
+
 export interface Platform {
     /** Makes all nodes, the coordinator first, with their data restored before their servers start where that is asked for. */
     make(nodes: readonly NodeArgs[]): { readonly machines: readonly Machine[]; readonly restore?: Restore };
     readonly backups: pulumi.Output<BackupsOutput>;
     /** In words, for a person. */
     readonly connect: pulumi.Output<string>;
+    /** The network that nodes are in, where it is more than this machine's own. */
+    readonly network?: pulumi.Output<NetworkOutput>;
 }
 
 /** SQL by a node's address, over verified TLS. */

@@ -10,7 +10,7 @@ import type { ClusterArgs } from "../components/config.ts";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, repositoryResource, runningNodes } from "./lib/backups.ts";
-import { keptWith } from "./lib/kept.ts";
+import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { clusterId, readResources } from "./lib/resources.ts";
@@ -72,13 +72,19 @@ try {
         process.exit(0);
     }
     const args = await argsToLeave(stack);
+    const local = args.platform === "docker";
     if (args.protect) {
         throw new Error(
             `Stack ${stack} is protected; nothing was changed. To delete the cluster and all its data:\n` +
-                "  npm run pulumi -- config set citus:protect false && npm run down",
+                `  npm run pulumi -- config set citus:protect false && ${local ? "" : "npm run pulumi -- up && "}npm run down`,
         );
     }
-    const local = args.platform === "docker";
+    if (!local && resources.some((resource) => resource.retainOnDelete)) {
+        throw new Error(
+            `Volumes and bucket of stack ${stack} are still marked to be kept: Pulumi would forget them, and AWS would go on charging. Nothing was changed. To delete them too:\n` +
+                "  npm run pulumi -- up && npm run down",
+        );
+    }
     if (local && !(await engineAnswers(args.dockerHost))) {
         const where = engineAddress(args.dockerHost);
         throw new Error(
@@ -104,7 +110,10 @@ try {
     const id = clusterId(resources);
     if (values["keep-backups"] && nodesOf(resources).size > 0) await lastPoint();
     if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
-    const kept = values["keep-backups"] && repository ? keptWith(repository, resources) : undefined;
+    const kept =
+        values["keep-backups"] && repository
+            ? new Set([repository, ...guardsOf(repository, resources)].flatMap((one) => [...keptWith(one, resources)]))
+            : undefined;
     const targets = kept ? resources.filter((r) => !kept.has(r.urn)).flatMap((r) => ["--target", r.urn]) : [];
     const code =
         kept && targets.length === 0

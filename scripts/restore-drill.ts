@@ -23,7 +23,10 @@ const NOT_COPIED = [
     "restorePassphrase",
     "restoreFrom",
     "postDeploy",
+    "alarmTopic",
 ];
+/** Nobody but the drill has business with the copy. */
+const NOT_OF_NETWORK = ["allowedCidrs", "allowedSecurityGroups", "openToTheWorld"];
 
 async function must(args: readonly string[], input?: string): Promise<string> {
     const { code, stdout, stderr } = await readPulumi(args, input === undefined ? {} : { input });
@@ -35,6 +38,16 @@ interface ConfigValue {
     readonly value?: string;
     readonly objectValue?: unknown;
     readonly secret?: boolean;
+}
+
+const textOf = (value: unknown) => (typeof value === "string" || value === undefined ? value : JSON.stringify(value));
+
+/** A network without those who may connect. */
+function closed(value: unknown): string {
+    const network = (typeof value === "string" ? JSON.parse(value || "{}") : value) as Record<string, unknown>;
+    return JSON.stringify(
+        Object.fromEntries(Object.entries(network).filter(([name]) => !NOT_OF_NETWORK.includes(name))),
+    );
 }
 
 /** The origin's sizes, settings and image; the point's number of workers. */
@@ -49,7 +62,7 @@ async function configure(
         const [space, name] = key.split(":");
         const ours = space === "citus" ? !NOT_COPIED.includes(name ?? "") : space === "aws";
         if (!ours || secret) continue;
-        const text = objectValue === undefined ? value : JSON.stringify(objectValue);
+        const text = key === "citus:network" ? closed(objectValue ?? value) : textOf(objectValue ?? value);
         if (text !== undefined) await must(["config", "set", "--stack", drill, key, "--", text]);
     }
     for (const [name, text] of Object.entries(set))

@@ -51,7 +51,7 @@ async function start(): Promise<void> {
     const select = name === DEFAULT_STACK ? "" : ` (stack ${name})`;
     console.log(`\n${outputs.status}${select}\n`);
     const health = await readClusterHealth(await readResources(true)).catch((error: Error) => {
-        throw new Error(`${error.message}\nIf its containers or volumes are gone: npm run pulumi -- up --refresh`);
+        throw new Error(`${error.message}\nIf its containers or machines are gone: npm run pulumi -- up --refresh`);
     });
     console.log(renderStatus(name, health));
     const url = new URL(outputs.connectionString);

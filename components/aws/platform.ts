@@ -8,7 +8,14 @@ import { Configuration } from "../hooks/configuration.ts";
 import { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { SUPERUSER } from "../names.ts";
-import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
+import {
+    type BackupsOutput,
+    directAccess,
+    type Machine,
+    type NetworkOutput,
+    type NodeArgs,
+    type Platform,
+} from "../platform.ts";
 import { type Origin, originOf } from "../restore/origin.ts";
 import type { Security } from "../security.ts";
 import type { SsmShell } from "../shell.ts";
@@ -30,6 +37,7 @@ const PARTITIONS = 7;
 /** What all nodes of a cluster share on AWS. */
 export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     readonly backups: pulumi.Output<Required<BackupsOutput>>;
+    readonly network: pulumi.Output<NetworkOutput>;
     connect: pulumi.Output<string> = pulumi.output("");
     private readonly args: ClusterArgs;
     private readonly scope: Scope;
@@ -67,11 +75,15 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         const { bucket } = this.storage;
         const models = machineModels(scope, args, { bucket, origin: this.origin, logGroup }, this);
         const placementGroup = this.placementGroup();
+        const zoneId = privateZone(scope, network.vpcId, this).id;
+        this.network = pulumi
+            .all([network.vpcId, zoneId, network.securityGroupId])
+            .apply(([vpcId, zone, securityGroupId]) => ({ vpcId, zoneId: zone, securityGroupId }));
         this.around = {
             scope,
             subnets: network.subnets,
             securityGroupId: network.securityGroupId,
-            zoneId: privateZone(scope, network.vpcId, this).id,
+            zoneId,
             models,
             ...(placementGroup === undefined ? {} : { placementGroup }),
             archives: args.backup.enabled,

@@ -73,7 +73,7 @@ export class Unreachable extends Error {}
 const explain = (shell: SsmShell, why: string) =>
     new Unreachable(
         `${shell.node}: its machine can't be reached through SSM in ${shell.region}\n  ${why}\n` +
-            "Look at it with: aws ssm describe-instance-information (its role, the route to SSM's endpoints, the agent), or set citus:connection to direct.",
+            "Look at it with: aws ssm describe-instance-information (its role, the route to SSM's endpoints, the agent).",
     );
 
 /** The machines that may be the node, the likeliest first. */

@@ -121,7 +121,7 @@ export function archiveProblems(health: ArchiveHealth): string[] {
     return [
         ...(late
             ? [
-                  `the last restore point is ${describeAge(pointAge)} old, one is due every ${describeAge(pointInterval)}: docker restart the coordinator's container`,
+                  `the last restore point is ${describeAge(pointAge)} old, one is due every ${describeAge(pointInterval)}: restart the coordinator (its container; on aws its service citus-node)`,
               ]
             : []),
         ...health.nodes.flatMap((node) => [

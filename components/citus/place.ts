@@ -360,7 +360,7 @@ async function refuseImpossible(
         if (unreachable.length > 0) {
             throw new Error(
                 `${unreachable.join(", ")} can't be reached from the coordinator, so shards can't be moved.\n` +
-                    "Nothing was moved. Start it again (pulumi up --refresh brings back a container that is gone), then run pulumi up.",
+                    "Nothing was moved. Start it again (pulumi up --refresh brings back a container or machine that is gone), then run pulumi up.",
             );
         }
     }
@@ -371,7 +371,7 @@ async function refuseImpossible(
             if (!options.removedElsewhere.some((w) => same(w, node))) continue;
             throw new Error(
                 `${label(node)} can't leave: it can't be asked what only it has, because it can't be reached from here.\n` +
-                    "Nothing was moved. Look at its container, start it if it is stopped, then run pulumi up again.",
+                    "Nothing was moved. Look at its container or machine, start it if it is stopped, then run pulumi up again.",
             );
         }
         const only = await readOnlyCopies(target, await readShardNames(session, false), (database) =>

@@ -50,7 +50,7 @@ export interface AwsArgs {
     readonly network: AwsNetworkArgs;
     /** `spread` puts the nodes into all zones of the network, `single` all into one. @default "spread" */
     readonly azs: "spread" | "single";
-    /** How SQL and commands reach the nodes: through SSM, or directly by VPN, bastion or allowedCidrs. @default "ssm" */
+    /** How SQL reaches the nodes: through SSM, or directly by VPN, bastion or allowedCidrs. Commands always go through SSM. @default "ssm" */
     readonly connection: "ssm" | "direct";
     /** ARN of the KMS key of volumes, bucket and secrets. @default AWS' own keys */
     readonly kmsKeyId?: string;

@@ -36,7 +36,7 @@ export function nodesOf(resources: readonly StateResource[]): Map<string, StackN
         return [
             {
                 name: outputs.name,
-                shell: outputs.shell as Shell,
+                shell,
                 machine,
                 secretVersion,
                 ...(access ? { access } : {}),
@@ -54,7 +54,7 @@ const NO_ENGINE = ["ENOENT", "ECONNREFUSED", "EACCES", "ENOTFOUND", "ETIMEDOUT"]
 function reason(shell: Shell, error: NodeJS.ErrnoException): string {
     if (shell.kind === "docker" && NO_ENGINE.includes(error.code ?? ""))
         return `no Docker engine answers at ${engineAddress(shell.engine || undefined)}`;
-    return /is not running|is paused|no such container/i.test(error.message)
+    return shell.kind === "docker" && /is not running|is paused|no such container/i.test(error.message)
         ? "its container is not running"
         : error.message;
 }

@@ -9,6 +9,8 @@ export interface StateResource {
     readonly dependencies?: readonly string[];
     readonly outputs?: Readonly<Record<string, unknown>>;
     readonly protect?: boolean;
+    /** Whether what it stands for stays when it is deleted from the state. */
+    readonly retainOnDelete?: boolean;
 }
 
 /** How Pulumi marks a secret in an exported state. */

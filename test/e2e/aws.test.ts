@@ -368,8 +368,12 @@ test("destroy refuses protected data and says how to lift that; lifted, nothing 
     assert.notEqual(down.code, 0);
     assert.match(down.output, /citus:protect false/);
     await project.config({ protect: false });
+    const early = await npm("down", "--", "--yes");
+    assert.notEqual(early.code, 0);
+    assert.match(early.output, /still marked to be kept: .* Nothing was changed/);
     await project.up();
-    await project.destroy();
+    const gone = await npm("down", "--", "--yes");
+    assert.equal(gone.code, 0, gone.output);
     const kept = Object.values(project.world().rows).map(({ type, props }) => `${type} ${JSON.stringify(props.tags)}`);
     // what left while volumes were to be kept
     assert.ok(

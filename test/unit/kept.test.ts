@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { repositoryResource } from "../../scripts/lib/backups.ts";
-import { keptWith } from "../../scripts/lib/kept.ts";
+import { guardsOf, keptWith } from "../../scripts/lib/kept.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";
 
 const urn = (path: string) => `urn:pulumi:dev::citus::${path}`;
@@ -72,4 +72,24 @@ describe("keptWith", () => {
         const two = resource(urn("a:b:C::two"), { dependencies: [one.urn] });
         assert.deepEqual([...keptWith(one, [one, two])].sort(), [one.urn, two.urn]);
     });
+});
+
+test("a bucket that stays keeps what closes and encrypts it, and not what lies in it", () => {
+    const BUCKET = urn("citus:aws:Storage$aws:s3/bucket:Bucket::citus-bucket");
+    const guards = [
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock::citus-bucket-public-access",
+        "aws:s3/bucketPolicy:BucketPolicy::citus-bucket-policy",
+        "aws:s3/bucketVersioning:BucketVersioning::citus-bucket-versioning",
+    ].map(urn);
+    const others = [
+        "aws:s3/bucketObjectv2:BucketObjectv2::citus-bundle",
+        "aws:iam/rolePolicy:RolePolicy::citus-worker",
+    ].map(urn);
+    const bucket = resource(BUCKET);
+    const state = [bucket, ...[...guards, ...others].map((at) => resource(at, { dependencies: [BUCKET] }))];
+    assert.equal(repositoryResource(state), bucket);
+    assert.deepEqual(
+        guardsOf(bucket, state).map(({ urn: at }) => at),
+        guards,
+    );
 });
