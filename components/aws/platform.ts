@@ -5,7 +5,7 @@ import { backupFiles, s3Repository } from "../archive.ts";
 import type { Access } from "../citus/session.ts";
 import type { AwsArgs, ClusterArgs, RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
-import { Restore } from "../hooks/restore.ts";
+import type { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { SUPERUSER } from "../names.ts";
 import {
@@ -17,6 +17,7 @@ import {
     type Platform,
 } from "../platform.ts";
 import { type Origin, originOf } from "../restore/origin.ts";
+import { restoreCluster } from "../restore/resource.ts";
 import type { Security } from "../security.ts";
 import type { SsmShell } from "../shell.ts";
 import { POSTGRES_PORT } from "../topology.ts";
@@ -218,48 +219,26 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
 
     /** Restores the data of all nodes before their servers start. */
     private restore(places: readonly Place[], from: RestoreFromArgs, origin: pulumi.Output<Origin>): Restore {
-        const { args } = this;
-        const name = `${this.scope.prefix}-restore`;
-        return new Restore(
-            name,
-            {
-                request: origin.apply(({ cluster }) => ({
-                    ...(cluster === "" ? {} : { cluster }),
-                    point: from.point,
-                    ...(from.onlyWorker === undefined ? {} : { onlyWorker: from.onlyWorker }),
-                })),
-                overwrite: from.overwrite,
-                database: args.database,
-                cluster: args.name,
-                clusterId: this.security.clusterId,
-                repository: origin.repository,
-                repositoryRegion: origin.region,
-                passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
-                ownRepository: this.storage.bucket,
-                ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
-                verifier: this.security.verifier,
-                nodes: places.map(({ args: { spec, machine } }) => ({
+        return restoreCluster(`${this.scope.prefix}-restore`, {
+            args: this.args,
+            security: this.security,
+            from,
+            origin,
+            ownRepository: this.storage.bucket,
+            nodes: places.map(({ args }) => args),
+            site: pulumi.output({
+                kind: "aws" as const,
+                nodes: places.map(({ args: { spec }, node, shell }) => ({
                     name: spec.name,
-                    role: spec.role,
-                    host: spec.host,
-                    port: POSTGRES_PORT,
-                    memory: machine.memory,
-                    cores: machine.cores,
+                    shell,
+                    machine: node.instance.id,
+                    secretVersion: node.secretVersion,
                 })),
-                site: pulumi.output({
-                    kind: "aws" as const,
-                    nodes: places.map(({ args: { spec }, node, shell }) => ({
-                        name: spec.name,
-                        shell,
-                        machine: node.instance.id,
-                        secretVersion: node.secretVersion,
-                    })),
-                    bundle: this.storage.bundle,
-                }),
-                self: selfUrn("Restore", name, this),
-            },
-            { parent: this, dependsOn: places.flatMap(({ node }) => [...node.ready]) },
-        );
+                bundle: this.storage.bundle,
+            }),
+            parent: this,
+            dependsOn: places.flatMap(({ node }) => [...node.ready]),
+        });
     }
 
     /** How a person reaches the coordinator. */

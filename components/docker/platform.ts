@@ -5,10 +5,11 @@ import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
 import { type ClusterArgs, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { PortRange } from "../hooks/ports.ts";
-import { Restore } from "../hooks/restore.ts";
+import type { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
 import { originOf } from "../restore/origin.ts";
+import { restoreCluster } from "../restore/resource.ts";
 import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { Shell } from "../shell.ts";
@@ -162,49 +163,28 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     /** Restores the data of all nodes before their machines start. */
     private restore(places: readonly Place[], from: RestoreFromArgs): Restore {
         const { args } = this;
-        const origin = originOf(from, { repository: this.repository.name, region: "", cluster: args.name }, this);
-        const name = `${this.prefix}-restore`;
-        return new Restore(
-            name,
-            {
-                request: origin.apply(({ cluster }) => ({
-                    ...(cluster === "" ? {} : { cluster }),
-                    point: from.point,
-                    ...(from.onlyWorker === undefined ? {} : { onlyWorker: from.onlyWorker }),
-                })),
-                overwrite: from.overwrite,
-                database: args.database,
-                cluster: args.name,
-                clusterId: this.security.clusterId,
-                repository: origin.repository,
-                repositoryRegion: origin.region,
-                passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
-                ownRepository: this.repository.name,
-                ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
-                verifier: this.security.verifier,
-                nodes: places.map(({ spec, machine }) => ({
+        const own = this.repository.name;
+        return restoreCluster(`${this.prefix}-restore`, {
+            args,
+            security: this.security,
+            from,
+            origin: originOf(from, { repository: own, region: "", cluster: args.name }, this),
+            ownRepository: own,
+            nodes: places,
+            site: {
+                kind: "docker",
+                engine: args.dockerHost ?? "",
+                image: this.imageName,
+                labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
+                nodes: places.map(({ spec, volume }) => ({
                     name: spec.name,
-                    role: spec.role,
-                    host: spec.host,
-                    port: POSTGRES_PORT,
-                    memory: machine.memory,
-                    cores: machine.cores,
+                    volume: volume.name,
+                    container: this.fullName(spec),
                 })),
-                site: {
-                    kind: "docker",
-                    engine: args.dockerHost ?? "",
-                    image: this.imageName,
-                    labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
-                    nodes: places.map(({ spec, volume }) => ({
-                        name: spec.name,
-                        volume: volume.name,
-                        container: this.fullName(spec),
-                    })),
-                },
-                self: selfUrn("Restore", name, this),
             },
-            { parent: this, dependsOn: [this.image] },
-        );
+            parent: this,
+            dependsOn: [this.image],
+        });
     }
 
     /** One node: a container and its configuration. */
