@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { archiveSettings, stanzaOf } from "./archive.ts";
+import { placeOf } from "./aws/place.ts";
 import { AwsPlatform } from "./aws/platform.ts";
 import type { ClusterArgs } from "./config.ts";
 import { DockerPlatform } from "./docker/platform.ts";
@@ -59,6 +60,7 @@ export class CitusCluster extends pulumi.ComponentResource {
                 cluster: args.name,
                 database: args.database,
                 platform: args.platform,
+                ...(args.aws ? { place: placeOf(args.aws) } : {}),
                 ...(args.backup.enabled ? { repository: { passphrase: args.backupPassphrase } } : {}),
             },
             { parent: this },

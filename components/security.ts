@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
-import { Identity, NO_REPOSITORY } from "./hooks/identity.ts";
+import { Identity, NO_REPOSITORY, type Place } from "./hooks/identity.ts";
 import { scramVerifier } from "./scram.ts";
 import type { NodeSpec } from "./topology.ts";
 
@@ -39,6 +39,8 @@ export class Security extends pulumi.ComponentResource {
             readonly cluster: string;
             readonly database: string;
             readonly platform: string;
+            /** On AWS. */
+            readonly place?: pulumi.Input<Place>;
             /** What the repository is encrypted with; undefined while nothing uses it. */
             readonly repository?: { readonly passphrase: string | undefined };
         },
@@ -55,6 +57,7 @@ export class Security extends pulumi.ComponentResource {
                 name: cluster,
                 database,
                 platform,
+                ...(args.place === undefined ? {} : { place: args.place }),
                 clusterId: id,
                 passphrase: args.repository ? pulumi.secret(args.repository.passphrase ?? "") : NO_REPOSITORY,
             },

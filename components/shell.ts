@@ -77,6 +77,11 @@ export async function service(shell: Shell, action: "start" | "stop" | "restart"
     return action === "stop" ? container.stop({ t: 60 }).catch(done) : container.start().catch(done);
 }
 
+/** Whether a machine answers and its service is stopped. */
+export async function isStopped(shell: SsmShell): Promise<boolean> {
+    return (await ssm()).isStopped(shell);
+}
+
 /** The last lines the node wrote, for an error. */
 export async function lastWords(shell: Shell): Promise<string> {
     if (shell.kind === "ssm") return (await ssm()).lastWords(shell);

@@ -129,7 +129,7 @@ try {
     if (keptRepository)
         console.log(
             `Its backups are kept in ${keptRepository}:\n` +
-                "  look      npm run backups\n" +
+                (local ? "  look      npm run backups\n" : "") +
                 "  restore   npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start\n" +
                 "  or        npm start   (an empty cluster; the backups stay beside its own until retention lets them go)",
         );

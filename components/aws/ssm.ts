@@ -6,6 +6,7 @@ import {
     type GetCommandInvocationCommandOutput,
     type InstanceInformation,
     SendCommandCommand,
+    type SendCommandCommandInput,
     SSMClient,
 } from "@aws-sdk/client-ssm";
 import { archive } from "../docker/engine.ts";
@@ -40,6 +41,27 @@ function clientFor({ region, profile }: SsmShell): SSMClient {
         clients.set(key, client);
     }
     return client;
+}
+
+/** A command that may have been taken is not sent again: it would run twice. Only what was refused is. */
+async function sendOnce(shell: SsmShell, input: SendCommandCommandInput): Promise<string> {
+    const client = new SSMClient({
+        region: shell.region,
+        maxAttempts: 1,
+        ...(shell.profile === "" ? {} : { profile: shell.profile }),
+    });
+    try {
+        for (let attempt = 1; ; attempt++) {
+            try {
+                return (await client.send(new SendCommandCommand(input))).Command?.CommandId ?? "";
+            } catch (error) {
+                if (!/Throttl|TooManyRequests|RateExceeded/.test((error as Error).name) || attempt >= 8) throw error;
+                await pause(200 * 2 ** attempt);
+            }
+        }
+    } finally {
+        client.destroy();
+    }
 }
 
 /** Which machine a node is, until told otherwise. */
@@ -96,6 +118,10 @@ export async function isOnline(shell: SsmShell): Promise<boolean> {
 /** How often it is asked whether the machine that runs a command is still there, in milliseconds. */
 const STILL_THERE = 15_000;
 
+/** AWS said no, so nothing ran; anything else may have been an answer that was lost. */
+const REFUSED =
+    /^(Invalid|Unsupported|MaxDocument|AccessDenied|Unrecognized|ExpiredToken|Credentials|Throttl|TooManyRequests|Validation|DuplicateInstanceId)/;
+
 const ENDED = ["Success", "Failed", "Cancelled", "TimedOut"];
 
 interface Sent {
@@ -106,15 +132,18 @@ interface Sent {
 
 async function send(shell: SsmShell, machine: string, commands: readonly string[], comment: string): Promise<Sent> {
     const client = clientFor(shell);
-    const { Command } = await client.send(
-        new SendCommandCommand({
-            DocumentName: "AWS-RunShellScript",
-            InstanceIds: [machine],
-            Comment: comment.slice(0, 100),
-            Parameters: { commands: [...commands], executionTimeout: [String(LONGEST)] },
-        }),
-    );
-    const CommandId = Command?.CommandId ?? "";
+    const CommandId = await sendOnce(shell, {
+        DocumentName: "AWS-RunShellScript",
+        InstanceIds: [machine],
+        Comment: comment.slice(0, 100),
+        Parameters: { commands: [...commands], executionTimeout: [String(LONGEST)] },
+    }).catch((error: Error) => {
+        if (REFUSED.test(error.name)) throw error;
+        throw explain(
+            shell,
+            `${error.message || error.name}; whether "${comment}" was run is not known: look before you repeat what must not happen twice`,
+        );
+    });
     let asked = Date.now();
     for (let wait = 100; ; wait = Math.min(wait * 1.4, 3000)) {
         await pause(wait);
@@ -196,7 +225,7 @@ async function run(shell: SsmShell, words: readonly string[], group: string, inp
     if (!answer)
         throw explain(
             shell,
-            `${words[0]} was not run (${sent.status}): ${(sent.stderr || sent.stdout).trim().slice(-600)}`,
+            `${words[0]} did not answer (${sent.status}): ${(sent.stderr || sent.stdout).trim().slice(-600)}`,
         );
     const stdout = await rest(shell, id, "out", answer.stdout, answer.out);
     const stderr = await rest(shell, id, "err", answer.stderr, answer.err);
@@ -225,6 +254,14 @@ async function asRoot(shell: SsmShell, words: readonly string[]): Promise<Comman
 
 export async function service(shell: SsmShell, action: "start" | "stop" | "restart"): Promise<void> {
     await asRoot(shell, ["!service.sh", action]);
+}
+
+export async function isStopped(shell: SsmShell): Promise<boolean> {
+    if (!(await isOnline(shell))) return false;
+    return run(shell, ["!service.sh", "status"], "-").then(
+        ({ code, stdout }) => code !== 0 && /^(inactive|failed)/.test(stdout),
+        () => false,
+    );
 }
 
 export async function lastWords(shell: SsmShell): Promise<string> {

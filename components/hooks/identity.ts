@@ -9,12 +9,23 @@ export interface IdentityInputs {
     clusterId: string;
     /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
     passphrase: string;
+    /** On AWS. */
+    place?: Place;
+}
+
+export interface Place {
+    account: string;
+    region: string;
+    /** Empty for AWS' own keys. What is there stays encrypted with it. */
+    kmsKeyId: string;
 }
 
 /** Shorter than any passphrase may be. */
 export const NO_REPOSITORY = "none";
 
-export type IdentityArgs = { [K in keyof IdentityInputs]: pulumi.Input<IdentityInputs[K]> };
+export type IdentityArgs = { [K in keyof Omit<IdentityInputs, "place">]: pulumi.Input<IdentityInputs[K]> } & {
+    place?: pulumi.Input<Place>;
+};
 
 const provider = thinProvider("components/hooks/impl/identity.ts");
 

@@ -24,9 +24,9 @@ making=$home/pgdata.restoring
 boot=$work/run
 log=$work/server.log
 
-free_of_servers() {
+free_of_servers() { # seconds
     exec 9> "$home/lock"
-    flock -n 9 || die 21 "a server still uses the volume"
+    flock -w "$1" 9 || die 21 "a server still uses the volume"
 }
 
 read_plan() {
@@ -205,7 +205,13 @@ if [ "$1" = size ]; then
     du -sb "$making" 2> /dev/null | cut -f 1
     exit
 fi
-free_of_servers
+# on a machine a run that was killed leaves its recovery running, and the script that waits for it
+if [ "$1" = begin ]; then
+    stop_boot immediate
+    free_of_servers 30
+else
+    free_of_servers 0
+fi
 case $1 in
     begin) begin "$2" ;;
     hold) printf '%s\n' "$2" > "$home/restoring" ;;

@@ -261,9 +261,18 @@ test("a volume grows online and never shrinks", { timeout: 300_000 }, async () =
     assert.deepEqual(await look(), books);
 });
 
+test("another region is refused in preview", { timeout: 120_000 }, async () => {
+    const env = { ...project.env, AWS_REGION: "us-east-1" };
+    const ran = await run("pulumi", ["preview", "--stack", "prod"], { cwd: project.dir, env });
+    assert.notEqual(ran.code, 0);
+    assert.match(ran.output, /aws:region is eu-central-1, got us-east-1/);
+});
+
 test("a machine that is gone comes back with its data", { timeout: 300_000 }, async () => {
     const { id } = instanceRow("worker-2");
     docker(["rm", "-f", surroundings.container(id)]);
+    // and a service that was left stopped is started
+    await surroundings.on(instanceRow("worker-1").id, "systemctl", "stop", "citus-node");
     const ran = await project.pulumi(["up", "--yes", "--skip-preview", "--refresh"]);
     assert.equal(ran.code, 0, ran.output);
     assert.notEqual(instanceRow("worker-2").id, id);

@@ -30,6 +30,21 @@ describe("Identity", () => {
         });
     });
 
+    test("another account, region or key is refused, and a state that has none takes them", async () => {
+        const place = { account: "123456789012", region: "eu-central-1", kmsKeyId: "" };
+        await assert.rejects(
+            diff({ place }, { place: { account: "210987654321", region: "us-east-1", kmsKeyId: "arn:aws:kms:x" } }),
+            (error: Error) => {
+                assert.match(error.message, /the AWS account is 123456789012, got 210987654321\n/);
+                assert.match(error.message, /aws:region is eu-central-1, got us-east-1\n/);
+                assert.match(error.message, /citus:kmsKeyId is none, got arn:aws:kms:x\nNothing was changed/);
+                return true;
+            },
+        );
+        assert.deepEqual(await diff({ place }, { place }), { changes: false });
+        assert.deepEqual(await diff({}, { place }), { changes: true });
+    });
+
     test("another random id is refused", async () => {
         await assert.rejects(diff({}, { clusterId: "ffff" }), /^Error: The stack's random id would change/);
     });

@@ -3,7 +3,7 @@
 import { nodeFiles } from "../../nodeFiles.ts";
 import { pause } from "../../pause.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
-import { lastWords, prepare, runScript, service } from "../../shell.ts";
+import { isStopped, lastWords, prepare, runScript, service } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress } from "./engine.ts";
@@ -113,6 +113,8 @@ async function converge(
 ): Promise<ConfigurationState> {
     const { shell, machine, bundle, volumeSize, metrics } = inputs;
     await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
+    // a restore that was killed and withdrawn left it stopped; a container starts by itself
+    if (shell.kind === "ssm") await service(shell, "start");
     const pending = await putInPlace(inputs, systemIdentifier);
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
@@ -133,7 +135,8 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
     const ignore = ["systemIdentifier"];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
     refuseShrinking(olds, news);
-    if (olds.machine !== undefined && olds.machine !== news.machine)
+    const stopped = `${news.machine} (stopped)` === olds.machine;
+    if (olds.machine !== undefined && olds.machine !== news.machine && !stopped)
         note(news.self, `${news.name}: machine replaced, data kept (database ${olds.systemIdentifier ?? "?"})`);
     if (!unknown(news.settings)) {
         const changed = changedSettings(olds.settings, news.settings);
@@ -165,7 +168,9 @@ function changedSettings(before: Settings, after: Settings): string[] {
 }
 
 export async function read(id: string, props: ConfigurationState) {
-    return { id, props };
+    // what is not there says so by itself; what is there and stopped is started by the next update
+    const stopped = props.shell?.kind === "ssm" && (await isStopped(props.shell));
+    return { id, props: stopped ? { ...props, machine: `${props.machine} (stopped)` } : props };
 }
 
 /** The configuration goes with the volume. */

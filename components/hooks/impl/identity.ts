@@ -1,17 +1,32 @@
 /** The names that a cluster's data is kept under. */
-import { type IdentityInputs, NO_REPOSITORY } from "../identity.ts";
+import { type IdentityInputs, NO_REPOSITORY, type Place } from "../identity.ts";
+import { unknown } from "./coordinator.ts";
 
 export async function create(inputs: IdentityInputs) {
     return { id: inputs.clusterId, outs: inputs };
 }
 
+/** In another account or region everything would be made anew and empty; another key could not read what is there. */
+function movedFrom(before: Place | undefined, now: Place | undefined): string[] {
+    if (!before || !now) return [];
+    const names = { account: "the AWS account", region: "aws:region", kmsKeyId: "citus:kmsKeyId" } as const;
+    return (["account", "region", "kmsKeyId"] as const)
+        .filter((key) => before[key] !== now[key] && !unknown(now[key]))
+        .map((key) => `${names[key]} is ${before[key] || "none"}, got ${now[key] || "none"}`);
+}
+
 export async function diff(_id: string, olds: IdentityInputs, news: IdentityInputs) {
-    const changed = (["name", "database", "platform"] as const).filter((key) => olds[key] !== news[key]);
+    const changed = [
+        ...(["name", "database", "platform"] as const)
+            .filter((key) => olds[key] !== news[key])
+            .map((key) => `citus:${key} is ${olds[key]}, got ${news[key]}`),
+        ...movedFrom(olds.place, news.place),
+    ];
     if (changed.length > 0) {
         throw new Error(
             [
                 "A living cluster can't change what its data is kept under:",
-                ...changed.map((key) => `  citus:${key} is ${olds[key]}, got ${news[key]}`),
+                ...changed.map((line) => `  ${line}`),
                 "Nothing was changed. Put it back; for a cluster of another name make another stack (pulumi stack init).",
             ].join("\n"),
         );
@@ -26,7 +41,7 @@ export async function diff(_id: string, olds: IdentityInputs, news: IdentityInpu
     const before = olds.passphrase ?? NO_REPOSITORY;
     // while backups are off the repository stays, and so does what is known of it
     if (news.passphrase === NO_REPOSITORY || before === news.passphrase)
-        return { changes: olds.passphrase === undefined };
+        return { changes: olds.passphrase === undefined || (olds.place === undefined && news.place !== undefined) };
     if (before !== NO_REPOSITORY) {
         throw new Error(
             "A repository keeps its passphrase: citus:backupPassphrase differs from the one it was made with.\n" +
