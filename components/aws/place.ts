@@ -5,6 +5,11 @@ import type { AwsArgs } from "../config.ts";
 import type { Place } from "../hooks/identity.ts";
 import { getCallerIdentityOutput } from "./sdk.ts";
 
-export function placeOf({ region, kmsKeyId }: AwsArgs): pulumi.Output<Place> {
-    return getCallerIdentityOutput().accountId.apply((account) => ({ account, region, kmsKeyId: kmsKeyId ?? "" }));
+export function placeOf({ region, kmsKeyId, network }: AwsArgs): pulumi.Output<Place> {
+    return getCallerIdentityOutput().accountId.apply((account) => ({
+        account,
+        region,
+        kmsKeyId: kmsKeyId ?? "",
+        network: network.vpcId ?? network.cidr,
+    }));
 }

@@ -18,6 +18,8 @@ export interface Place {
     region: string;
     /** Empty for AWS' own keys. What is there stays encrypted with it. */
     kmsKeyId: string;
+    /** The VPC, or the addresses of the one that is made: in another one all machines would be new at once. */
+    network: string;
 }
 
 /** Shorter than any passphrase may be. */

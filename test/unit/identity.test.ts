@@ -31,13 +31,23 @@ describe("Identity", () => {
     });
 
     test("another account, region or key is refused, and a state that has none takes them", async () => {
-        const place = { account: "123456789012", region: "eu-central-1", kmsKeyId: "" };
+        const place = { account: "123456789012", region: "eu-central-1", kmsKeyId: "", network: "10.64.0.0/16" };
         await assert.rejects(
-            diff({ place }, { place: { account: "210987654321", region: "us-east-1", kmsKeyId: "arn:aws:kms:x" } }),
+            diff(
+                { place },
+                {
+                    place: {
+                        account: "210987654321",
+                        region: "us-east-1",
+                        kmsKeyId: "arn:aws:kms:x",
+                        network: "vpc-1",
+                    },
+                },
+            ),
             (error: Error) => {
                 assert.match(error.message, /the AWS account is 123456789012, got 210987654321\n/);
                 assert.match(error.message, /aws:region is eu-central-1, got us-east-1\n/);
-                assert.match(error.message, /citus:kmsKeyId is none, got arn:aws:kms:x\nNothing was changed/);
+                assert.match(error.message, /citus:kmsKeyId is none, got arn:aws:kms:x\n/);
                 return true;
             },
         );

@@ -115,6 +115,8 @@ async function converge(
     await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
     // a restore that was killed and withdrawn left it stopped; a container starts by itself
     if (shell.kind === "ssm") await service(shell, "start");
+    // a restore that was withdrawn is over: the same request later is another one
+    if (inputs.restoreId === undefined) await runScript(shell, ["accept.sh"]);
     const pending = await putInPlace(inputs, systemIdentifier);
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);

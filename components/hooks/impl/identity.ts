@@ -9,8 +9,13 @@ export async function create(inputs: IdentityInputs) {
 /** In another account or region everything would be made anew and empty; another key could not read what is there. */
 function movedFrom(before: Place | undefined, now: Place | undefined): string[] {
     if (!before || !now) return [];
-    const names = { account: "the AWS account", region: "aws:region", kmsKeyId: "citus:kmsKeyId" } as const;
-    return (["account", "region", "kmsKeyId"] as const)
+    const names = {
+        account: "the AWS account",
+        region: "aws:region",
+        kmsKeyId: "citus:kmsKeyId",
+        network: "citus:network (vpcId, else cidr)",
+    } as const;
+    return (["account", "region", "kmsKeyId", "network"] as const)
         .filter((key) => before[key] !== now[key] && !unknown(now[key]))
         .map((key) => `${names[key]} is ${before[key] || "none"}, got ${now[key] || "none"}`);
 }

@@ -2,6 +2,7 @@
 # The data volume. Runs as root.
 #
 #   disk.sh mount         waits for it, makes a filesystem only on a volume that was never written, mounts it
+#   disk.sh check         that it is this volume which is mounted, and not a copy of it
 #   disk.sh grow [GIB]    its filesystem as large as the volume is; waits until that is GIB. Prints size=bytes
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=aws.sh
@@ -48,6 +49,11 @@ mount_it() {
     fi
     mkdir -p "$home"
     mountpoint -q "$home" || mount "$home"
+    check_mounted
+}
+
+# A copy from a snapshot has the same filesystem id, and must never be served in its place.
+check_mounted() {
     [ "$(realpath "$(findmnt -n -o SOURCE -M "$home")")" = "$(realpath "$device")" ] \
         || die 73 "$home is not on volume $VOLUME_ID"
 }
@@ -81,9 +87,10 @@ case ${1:-} in
         own_it
         grow > /dev/null
         ;;
+    check) check_mounted ;;
     grow)
         [[ ${2:-0} =~ ^[0-9]{1,6}$ ]] || die 64 "disk.sh grow [GIB]"
         grow "${2:-0}"
         ;;
-    *) die 64 "disk.sh mount|grow [GIB]" ;;
+    *) die 64 "disk.sh mount|check|grow [GIB]" ;;
 esac
