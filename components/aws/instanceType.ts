@@ -13,6 +13,11 @@ export async function describeInstanceType(
     const { getInstanceType } = await import("@pulumi/aws/ec2/getInstanceType.js");
     try {
         const found = await getInstanceType({ instanceType, region });
+        // only Nitro shows a volume by its id, which is how a machine finds its own
+        if (found.hypervisor === "xen")
+            return {
+                problem: `must be a type on AWS' Nitro system, got "${instanceType}", which is older - for example m7i.large`,
+            };
         return {
             memory: found.memorySize,
             cores: found.defaultVcpus,

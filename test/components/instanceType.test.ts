@@ -21,6 +21,7 @@ describe("describeInstanceType", () => {
                     );
                 if (inputs.instanceType === "c7i.large")
                     throw failure("operation error EC2: DescribeInstanceTypes,\n  api error UnauthorizedOperation: no");
+                if (inputs.instanceType === "m4.large") return { memorySize: 8192, defaultVcpus: 2, hypervisor: "xen" };
                 return { memorySize: 16_384, defaultVcpus: 4, supportedArchitectures: ["x86_64"], defaultCores: 2 };
             },
         }),
@@ -43,6 +44,12 @@ describe("describeInstanceType", () => {
         assert.ok("problem" in found);
         assert.match(found.problem, /^must be an instance type that eu-central-1 has, got "m7i.hugexlarge" - /);
         assert.match(found.problem, /aws ec2 describe-instance-type-offerings --region eu-central-1/);
+    });
+
+    test("one that is older than Nitro, where a machine would not find its volume", async () => {
+        const found = await describeInstanceType("m4.large", "eu-central-1");
+        assert.ok("problem" in found);
+        assert.match(found.problem, /Nitro.*got "m4.large"/);
     });
 
     test("a question that is refused, in AWS' words on one line", async () => {
