@@ -2,8 +2,9 @@
  * Running the node scripts on a node, wherever it is: in a container by Docker's API, on a machine by SSM RunCommand.
  * The hooks do not know which it is.
  */
-import { archive, type CommandResult, dockerEngine, execute, lastLog } from "./docker/engine.ts";
+import { type CommandResult, dockerEngine, execute, lastLog } from "./docker/engine.ts";
 import { NODE_SCRIPTS } from "./settings.ts";
+import { packFiles } from "./tar.ts";
 
 export interface DockerShell {
     readonly kind: "docker";
@@ -61,7 +62,7 @@ export async function runScript(
         dockerEngine(shell.engine),
         shell.container,
         [`${NODE_SCRIPTS}/${script}`, ...args],
-        sends ? await archive(files) : undefined,
+        sends ? await packFiles(files) : undefined,
     );
 }
 

@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import type { ClusterArgs } from "../components/config.ts";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
 import { COORDINATOR } from "../components/topology.ts";
-import { openBackups, repositoryResource, runningNodes } from "./lib/backups.ts";
+import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
@@ -120,7 +120,7 @@ try {
             ? 0
             : await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack, ...targets]);
     if (code !== 0) process.exit(code);
-    const keptRepository = kept ? String(repository?.outputs?.name ?? repository?.outputs?.bucket) : undefined;
+    const keptRepository = kept ? repositoryName(repository) : undefined;
     if (local && id) await sweep(id, keptRepository);
     rmSync(join(STATE, stack), { recursive: true, force: true });
     console.log(

@@ -98,7 +98,7 @@ export abstract class OwnStack {
     protected async init(config: Record<string, unknown>): Promise<void> {
         const made = await this.pulumi(["stack", "init", this.name]);
         if (made.code !== 0) throw new Error(made.output);
-        await this.config({ protect: false, ...config });
+        await this.config(config);
     }
 
     /** Runs a command in the copy. */
@@ -156,10 +156,10 @@ export abstract class OwnStack {
         return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
     }
 
-    async outputs(): Promise<Outputs> {
+    async outputs<T = Outputs>(): Promise<T> {
         const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
         if (code !== 0) throw new Error(output);
-        return JSON.parse(stdout) as Outputs;
+        return JSON.parse(stdout) as T;
     }
 
     /** What `npm run backups` lists. */
@@ -173,6 +173,22 @@ export abstract class OwnStack {
         mkdirSync(dirname(join(this.dir, path)), { recursive: true });
         writeFileSync(join(this.dir, path), content);
     }
+}
+
+/** How a client on this machine reaches a node on Docker; `coordinator` or a worker's name. */
+export function publishedAccess(outputs: Outputs, node: string): DirectAccess {
+    const port = node === "coordinator" ? outputs.coordinator.port : outputs.workers.find((w) => w.name === node)?.port;
+    if (port === undefined) throw new Error(`no node ${node}`);
+    const url = new URL(outputs.connectionString);
+    return {
+        host: "127.0.0.1",
+        port,
+        serverName: "localhost",
+        ca: outputs.caCertificate,
+        user: "postgres",
+        password: outputs.password,
+        database: url.pathname.slice(1),
+    };
 }
 
 /** One stack on this machine's Docker. */
@@ -195,7 +211,7 @@ export class TestStack extends OwnStack {
         beside?: TestStack,
     ): Promise<TestStack> {
         const stack = new TestStack(beside?.dir ?? copyProject(), name, beside === undefined);
-        await stack.init(config);
+        await stack.init({ protect: false, ...config });
         return stack;
     }
 
@@ -216,20 +232,7 @@ export class TestStack extends OwnStack {
 
     /** How a client on this machine reaches a node; `coordinator` or a worker's name. */
     async access(node = "coordinator"): Promise<DirectAccess> {
-        const outputs = await this.outputs();
-        const port =
-            node === "coordinator" ? outputs.coordinator.port : outputs.workers.find((w) => w.name === node)?.port;
-        if (port === undefined) throw new Error(`no node ${node}`);
-        const url = new URL(outputs.connectionString);
-        return {
-            host: "127.0.0.1",
-            port,
-            serverName: "localhost",
-            ca: outputs.caCertificate,
-            user: "postgres",
-            password: outputs.password,
-            database: url.pathname.slice(1),
-        };
+        return publishedAccess(await this.outputs(), node);
     }
 
     /** A connection that is kept until the next `up`. */

@@ -1,5 +1,7 @@
 /** Which part of a network's addresses is whose, and which node goes where. Pure. */
 
+import { formatCidr, parseCidr } from "../config/cidr.ts";
+
 /** Subnets of a VPC that is made. All are CIDR. */
 export interface Carved {
     /** Carry nothing but nodes, one an availability zone. */
@@ -15,19 +17,17 @@ const SMALLEST = 28;
 /** Eighths of a VPC: so many zones could there be, and two for what is beside the nodes. */
 const [PUBLIC, ENDPOINTS] = [6, 7] as const;
 
-const toNumber = (address: string) =>
-    address.split(".").reduce((sum, part) => sum * 256 + Number.parseInt(part, 10), 0);
-const toText = (address: number) => [24, 16, 8, 0].map((bits) => Math.floor(address / 2 ** bits) % 256).join(".");
-
 /**
  * Carves a VPC into eighths. A part does not depend on how many zones there are, so that zones can be added.
  * @param cidr of the VPC, /16 to /25
  */
 export function carve(cidr: string, zones: number): Carved {
-    const [address = "", bits = ""] = cidr.split("/");
-    const eighth = Number(bits) + 3;
-    if (!(eighth >= 19 && eighth <= SMALLEST)) throw new Error(`${cidr} can't be divided: it must be a /16 to a /25`);
-    const part = (i: number, prefix: number) => `${toText(toNumber(address) + i * 2 ** (32 - eighth))}/${prefix}`;
+    const vpc = parseCidr(cidr);
+    const eighth = (vpc?.prefix ?? 0) + 3;
+    if (vpc?.family !== 4 || !(eighth >= 19 && eighth <= SMALLEST))
+        throw new Error(`${cidr} can't be divided: it must be a /16 to a /25`);
+    const size = 2n ** BigInt(32 - eighth);
+    const part = (i: number, prefix: number) => formatCidr({ family: 4, prefix, first: vpc.first + BigInt(i) * size });
     return {
         nodes: Array.from({ length: zones }, (_, i) => part(i, eighth)),
         public: part(PUBLIC, SMALLEST),

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, sep } from "node:path";
-import tar from "tar-stream";
+import { packTar } from "../tar.ts";
 
 const CONTEXT = "scripts/node";
 /** What only the container image needs. */
@@ -14,10 +14,12 @@ export interface Bundle {
     readonly content: Buffer;
 }
 
+/** Where in the cluster's bucket bundles are. */
+export const BUNDLE_PREFIX = "bundle/";
 /** Key of a bundle in the cluster's bucket. */
-export const bundleKey = (sha256: string): string => `bundle/${sha256}.tar`;
+export const bundleKey = (sha256: string): string => `${BUNDLE_PREFIX}${sha256}.tar`;
 /** Key of the object that says which bundle a new machine takes. */
-export const CURRENT_BUNDLE = "bundle/current";
+export const CURRENT_BUNDLE = `${BUNDLE_PREFIX}current`;
 
 /**
  * A tar of everything that runs on a node. Not compressed: what zlib makes of the same bytes differs between versions.
@@ -29,24 +31,13 @@ export async function makeBundle(root = "."): Promise<Bundle> {
         .filter((entry) => entry.isFile() && !entry.name.startsWith(".") && !LEFT_OUT.has(entry.name))
         .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
         .sort();
-    const pack = tar.pack();
-    for (const name of names) {
-        pack.entry(
-            {
-                name: name.replaceAll(sep, "/"),
-                mode: name.endsWith(".sh") ? 0o755 : 0o644,
-                mtime: new Date(0),
-                uid: 0,
-                gid: 0,
-                uname: "root",
-                gname: "root",
-            },
-            readFileSync(join(folder, name)),
-        );
-    }
-    pack.finalize();
-    const chunks: Buffer[] = [];
-    for await (const chunk of pack) chunks.push(chunk as Buffer);
-    const content = Buffer.concat(chunks);
+    const content = await packTar(
+        names.map((name) => ({
+            name: name.replaceAll(sep, "/"),
+            mode: name.endsWith(".sh") ? 0o755 : 0o644,
+            content: readFileSync(join(folder, name)),
+            header: { mtime: new Date(0), uid: 0, gid: 0, uname: "root", gname: "root" },
+        })),
+    );
     return { sha256: createHash("sha256").update(content).digest("hex"), content };
 }

@@ -9,10 +9,10 @@ import {
     type SendCommandCommandInput,
     SSMClient,
 } from "@aws-sdk/client-ssm";
-import { archive } from "../docker/engine.ts";
 import { pause } from "../pause.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { CommandResult, Preparation, ScriptInput, SsmShell } from "../shell.ts";
+import { packFiles } from "../tar.ts";
 import { RelayStream } from "./relay.ts";
 import {
     closeCommand,
@@ -33,11 +33,12 @@ const BOOTED_WITHIN = 900_000;
 
 const clients = new Map<string, SSMClient>();
 
-function clientFor({ region, profile }: SsmShell): SSMClient {
-    const key = `${region} ${profile}`;
+/** @param maxAttempts of one request. @default 6 */
+function clientFor({ region, profile }: SsmShell, maxAttempts = 6): SSMClient {
+    const key = `${region} ${profile} ${maxAttempts}`;
     let client = clients.get(key);
     if (!client) {
-        client = new SSMClient({ region, maxAttempts: 6, ...(profile === "" ? {} : { profile }) });
+        client = new SSMClient({ region, maxAttempts, ...(profile === "" ? {} : { profile }) });
         clients.set(key, client);
     }
     return client;
@@ -45,22 +46,13 @@ function clientFor({ region, profile }: SsmShell): SSMClient {
 
 /** A command that may have been taken is not sent again: it would run twice. Only what was refused is. */
 async function sendOnce(shell: SsmShell, input: SendCommandCommandInput): Promise<string> {
-    const client = new SSMClient({
-        region: shell.region,
-        maxAttempts: 1,
-        ...(shell.profile === "" ? {} : { profile: shell.profile }),
-    });
-    try {
-        for (let attempt = 1; ; attempt++) {
-            try {
-                return (await client.send(new SendCommandCommand(input))).Command?.CommandId ?? "";
-            } catch (error) {
-                if (!/Throttl|TooManyRequests|RateExceeded/.test((error as Error).name) || attempt >= 8) throw error;
-                await pause(200 * 2 ** attempt);
-            }
+    for (let attempt = 1; ; attempt++) {
+        try {
+            return (await clientFor(shell, 1).send(new SendCommandCommand(input))).Command?.CommandId ?? "";
+        } catch (error) {
+            if (!/Throttl|TooManyRequests|RateExceeded/.test((error as Error).name) || attempt >= 8) throw error;
+            await pause(200 * 2 ** attempt);
         }
-    } finally {
-        client.destroy();
     }
 }
 
@@ -243,7 +235,7 @@ export async function runScript(
 ): Promise<CommandResult> {
     const { secrets, files } = input;
     const group = secrets === undefined ? "-" : `${secrets.group}:${secrets.version}`;
-    return run(shell, [script, ...args], group, files === undefined ? undefined : await archive(files));
+    return run(shell, [script, ...args], group, files === undefined ? undefined : await packFiles(files));
 }
 
 async function asRoot(shell: SsmShell, words: readonly string[]): Promise<CommandResult> {

@@ -2,12 +2,12 @@
 
 import * as pulumi from "@pulumi/pulumi";
 import { S3_REPOSITORY_PATH } from "../archive.ts";
-import { type Bundle, bundleKey, CURRENT_BUNDLE } from "./bundle.ts";
+import { BUNDLE_PREFIX, type Bundle, bundleKey, CURRENT_BUNDLE } from "./bundle.ts";
 import type { Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
 
 /** Where in the bucket things are, each with a slash at its end. */
-export const PREFIXES = { backups: `${S3_REPOSITORY_PATH.slice(1)}/`, bundle: "bundle/" } as const;
+export const PREFIXES = { backups: `${S3_REPOSITORY_PATH.slice(1)}/`, bundle: BUNDLE_PREFIX } as const;
 
 const MULTIPART_DAYS = 7;
 /** How long what pgBackRest deleted or wrote over can be had back. */

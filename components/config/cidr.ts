@@ -49,7 +49,7 @@ export function parseCidr(text: string): Cidr | undefined {
 }
 
 /** The range as text, in the one way in which AWS shows it too. */
-export function formatCidr({ family, prefix, first }: Cidr): string {
+export function formatCidr({ family, prefix, first }: Pick<Cidr, "family" | "prefix" | "first">): string {
     const groups = family === 4 ? [24n, 16n, 8n, 0n] : [112n, 96n, 80n, 64n, 48n, 32n, 16n, 0n];
     const address =
         family === 4

@@ -1,7 +1,6 @@
 /** What has to be done inside a container or to one by hand: commands, restarts, and clearing what a killed run left. */
 import { Writable } from "node:stream";
 import Docker from "dockerode";
-import tar from "tar-stream";
 
 export interface CommandResult {
     readonly code: number;
@@ -28,16 +27,6 @@ export function dockerEngine(host?: string): Docker {
         });
     }
     return new Docker({ protocol: "http", host: url.hostname, port: Number(url.port || 2375) });
-}
-
-/** Files as a tar, readable by their owner only; for scripts that take them on standard input. */
-export async function archive(files: Readonly<Record<string, string | Buffer>>): Promise<Buffer> {
-    const pack = tar.pack();
-    for (const [name, content] of Object.entries(files)) pack.entry({ name, mode: 0o600 }, content);
-    pack.finalize();
-    const chunks: Buffer[] = [];
-    for await (const chunk of pack) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks);
 }
 
 /** Runs a command in a container, with text or bytes on its standard input. Nothing of it shows in a process list. */

@@ -134,7 +134,7 @@ export async function previewOnDocker(quick: boolean): Promise<Section> {
 /** (f): the plugin is the tests' own, so this measures Pulumi and the program, not AWS' answers. */
 export async function previewOnAws(quick: boolean): Promise<Section> {
     const project = await AwsProject.make({ config: { platform: "aws" } });
-    const undo = undoLater(`stack ${project.stack}`, async () => project.remove());
+    const undo = undoLater(`stack ${project.name}`, async () => project.remove());
     const measured = await measure(
         {
             config: (values) => project.config(values),

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { connect, type Session } from "../../components/citus/session.ts";
-import { copyProject } from "../../test/lib.ts";
+import { copyProject, publishedAccess } from "../../test/lib.ts";
 import { type Outputs, pulumiCommand, ROOT } from "../lib/project.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
 
@@ -72,22 +72,7 @@ export class BenchStack {
 
     /** A connection to a node as the superuser, kept until the stack is removed. */
     async session(node = "coordinator"): Promise<Session> {
-        const outputs = await this.outputs();
-        const port =
-            node === "coordinator"
-                ? outputs.coordinator.port
-                : outputs.workers.find((worker) => worker.name === node)?.port;
-        if (port === undefined) throw new Error(`no node ${node}`);
-        const url = new URL(outputs.connectionString);
-        const access = {
-            host: outputs.coordinator.host,
-            port,
-            serverName: "localhost",
-            ca: outputs.caCertificate,
-            user: url.username,
-            password: outputs.password,
-            database: url.pathname.slice(1),
-        };
+        const access = publishedAccess(await this.outputs(), node);
         const session = await connect(access, node, { patience: 30_000 });
         this.sessions.push(session);
         return session;

@@ -30,7 +30,11 @@ export function repositoryResource(resources: readonly StateResource[]): StateRe
     return resources.find(({ urn }) => REPOSITORIES.some((known) => urn.endsWith(known)));
 }
 
-const nameOf = (repository: StateResource | undefined) => repository?.outputs?.name ?? repository?.outputs?.bucket;
+/** What it is called on its platform; undefined when there is none. */
+export function repositoryName(repository: StateResource | undefined): string | undefined {
+    const name = repository?.outputs?.name ?? repository?.outputs?.bucket;
+    return typeof name === "string" ? name : undefined;
+}
 
 /**
  * The selected stack and its repository.
@@ -42,8 +46,8 @@ export async function openBackups(): Promise<Backed> {
     if (stack === undefined || resources.length <= 1)
         throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
     const args = await stackArgs(await useStack(stack), stack);
-    const repository = nameOf(repositoryResource(resources));
-    if (typeof repository !== "string")
+    const repository = repositoryName(repositoryResource(resources));
+    if (repository === undefined)
         throw new Error(
             `Stack ${stack} has no repository: citus:backup is off, or pulumi up has not run since it was turned on. Nothing was done.`,
         );

@@ -63,7 +63,7 @@ export class AwsStack extends OwnStack {
         const { region, profile } = place;
         const where = { "aws:region": region, ...(profile === undefined ? {} : { "aws:profile": profile }) };
         try {
-            await stack.init({ ...where, ...config });
+            await stack.init({ protect: false, ...where, ...config });
             for (const [key, value] of Object.entries(secrets)) await stack.secret(key, value);
             return stack;
         } catch (error) {

@@ -9,7 +9,18 @@ import type { Policy } from "../../components/aws/policy.ts";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { type AwsArgs, type ClusterArgs, validate } from "../../components/config.ts";
 import { ACCOUNT, AMI, cloud, NEWEST, REGION, SUBNETS, world, ZONES } from "./awsMocks.ts";
-import { build, CLUSTER_ID, mock, ORIGIN_STACK, PASSWORD, type Registered, resolved } from "./mocks.ts";
+import {
+    type Built,
+    build,
+    CLUSTER_ID,
+    indexed,
+    mock,
+    nodesOf,
+    ORIGIN_STACK,
+    PASSWORD,
+    type Registered,
+    resolved,
+} from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock(cloud);
@@ -75,13 +86,6 @@ interface Wanted {
     readonly values?: Record<string, unknown>;
 }
 
-interface Built {
-    readonly cluster: CitusCluster;
-    readonly all: readonly Registered[];
-    of(type: string): Registered[];
-    one(type: string, name?: string): Registered;
-}
-
 const size = (memory: number) => ({ memory: memory * 1024, cores: memory / 4, architectures: ["x86_64"] });
 const INSTANCE_TYPES = new Map([
     ["m7i.xlarge", size(16)],
@@ -105,34 +109,27 @@ function argsOf({ workers = 2, aws, network, cluster, values }: Wanted): Cluster
     };
 }
 
-const made = new Map<string, Promise<Built>>();
+const made = new Map<string, Promise<Built<CitusCluster>>>();
 
 /** A cluster of this configuration in an empty world, made once. */
-function cluster(wanted: Wanted = {}): Promise<Built> {
+function cluster(wanted: Wanted = {}): Promise<Built<CitusCluster>> {
     const key = JSON.stringify(wanted);
     const found = made.get(key) ?? make(wanted);
     made.set(key, found);
     return found;
 }
 
-async function make(wanted: Wanted): Promise<Built> {
+async function make(wanted: Wanted): Promise<Built<CitusCluster>> {
     const args = argsOf(wanted);
     const { made: component, resources } = await build(() => new Cluster("citus", args));
-    const of = (type: string) => resources.filter((resource) => resource.type === type);
-    return {
-        cluster: component,
-        all: resources,
-        of,
-        one: (type, name) => {
-            const found = of(type).filter((resource) => name === undefined || resource.name === name);
-            assert.equal(found.length, 1, `${type} ${name ?? ""}: ${found.length}`);
-            return found[0] as Registered;
-        },
-    };
+    return { cluster: component, ...indexed(resources) };
 }
 
 /** Built with machines or volumes that are there already. */
-async function later(there: Partial<Pick<typeof world, "machines" | "volumeZones">>, wanted: Wanted): Promise<Built> {
+async function later(
+    there: Partial<Pick<typeof world, "machines" | "volumeZones">>,
+    wanted: Wanted,
+): Promise<Built<CitusCluster>> {
     Object.assign(world, there);
     try {
         return await make(wanted);
@@ -141,7 +138,6 @@ async function later(there: Partial<Pick<typeof world, "machines" | "volumeZones
     }
 }
 
-const nodesOf = (workers: number) => ["coordinator", ...Array.from({ length: workers }, (_, i) => `worker-${i + 1}`)];
 const withoutTags = ({ tags: _, ...inputs }: Registered["inputs"]) => inputs;
 const tagged = (name: string, node?: string) => ({
     team: "data",
@@ -1042,7 +1038,7 @@ describe("aws: machines are replaced one at a time", () => {
         "i-3": hash("worker"),
     };
     /** Names of the configurations that a machine waits for. */
-    const waitsFor = ({ one, of }: Built, node: string) =>
+    const waitsFor = ({ one, of }: Built<CitusCluster>, node: string) =>
         of(CONFIGURATION)
             .filter((configuration) => dependsOn(one(INSTANCE, `citus-${node}`), configuration))
             .map(({ name }) => name);

@@ -10,10 +10,13 @@ import { validate } from "../../components/config.ts";
 import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import type { Settings } from "../../components/settings.ts";
 import {
+    type Built,
     build,
     CLUSTER_ID,
+    indexed,
     mock,
     NODE_SUBNET,
+    nodesOf,
     ORIGIN_BACKUPS,
     ORIGIN_STACK,
     PASSWORD,
@@ -40,45 +43,26 @@ const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
 const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
 const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
 
-interface Built {
-    readonly cluster: CitusCluster;
-    readonly all: readonly Registered[];
-    of(type: string): Registered[];
-    one(type: string, name?: string): Registered;
-}
-
-const made = new Map<string, Promise<Built>>();
+const made = new Map<string, Promise<Built<CitusCluster>>>();
 
 /** A cluster of this configuration, made once. */
-function cluster(values: Record<string, unknown> = {}): Promise<Built> {
+function cluster(values: Record<string, unknown> = {}): Promise<Built<CitusCluster>> {
     const key = JSON.stringify({ workers: 2, ...values });
     const found = made.get(key) ?? make(values);
     made.set(key, found);
     return found;
 }
 
-async function make(values: Record<string, unknown>): Promise<Built> {
+async function make(values: Record<string, unknown>): Promise<Built<CitusCluster>> {
     const result = validate({ stack: "dev", values: { name: "citus-dev", ...values } });
     assert.ok("args" in result, JSON.stringify(result));
     const { made: component, resources } = await build(() => new Cluster("citus", result.args));
-    const of = (type: string) => resources.filter((resource) => resource.type === type);
-    return {
-        cluster: component,
-        all: resources,
-        of,
-        one: (type, name) => {
-            const found = of(type).filter((resource) => name === undefined || resource.name === name);
-            assert.equal(found.length, 1, `${type} ${name ?? ""}: ${found.length}`);
-            return found[0] as Registered;
-        },
-    };
+    return { cluster: component, ...indexed(resources) };
 }
-
-const nodesOf = (workers: number) => ["coordinator", ...Array.from({ length: workers }, (_, i) => `worker-${i + 1}`)];
 
 for (const workers of [2, 3]) {
     describe(`1 + ${workers}`, () => {
-        let built: Built;
+        let built: Built<CitusCluster>;
         const nodes = nodesOf(workers);
         before(async () => {
             built = await cluster({ workers });
@@ -551,7 +535,7 @@ describe("an image of the user's own", () => {
 });
 
 describe("without backups", () => {
-    let built: Built;
+    let built: Built<CitusCluster>;
     before(async () => {
         built = await cluster({ backup: false });
     });
@@ -618,7 +602,8 @@ describe("without backups", () => {
     });
 
     test("settings differ from those with backups in the archive's alone", async () => {
-        const settings = (of: Built) => of.one(CONFIGURATION, "citus-worker-1").inputs.settings as Settings;
+        const settings = (of: Built<CitusCluster>) =>
+            of.one(CONFIGURATION, "citus-worker-1").inputs.settings as Settings;
         const [off, on] = [settings(built), settings(await cluster())];
         const names = [...new Set([...Object.keys(off), ...Object.keys(on)])];
         assert.deepEqual(names.filter((name) => off[name] !== on[name]).sort(), [
@@ -636,7 +621,7 @@ const dependsOn = (resource: Registered, type: string, name: string) =>
 describe("with a passphrase", () => {
     const PASSPHRASE = "correct-horse-battery-staple";
     const ORIGINS = "another-horse-battery-staple";
-    let built: Built;
+    let built: Built<CitusCluster>;
     before(async () => {
         built = await cluster({
             backupPassphrase: PASSPHRASE,
@@ -707,7 +692,7 @@ describe("with a passphrase", () => {
 });
 
 describe("restored from a repository", () => {
-    let built: Built;
+    let built: Built<CitusCluster>;
     const nodes = nodesOf(2);
     before(async () => {
         built = await cluster({
@@ -908,7 +893,7 @@ describe("the node image", () => {
         const same = copy("same");
         utimesSync(join(same, "start.sh"), 1, 1);
         assert.equal(imageHash(BASE, same), imageHash(BASE));
-        const name = (built: Built) => built.one(IMAGE).inputs.name;
+        const name = (built: Built<CitusCluster>) => built.one(IMAGE).inputs.name;
         assert.equal(
             name(await cluster({ workers: 4, settings: { all: { work_mem: "8MB" } } })),
             name(await cluster()),

@@ -194,3 +194,33 @@ export function resolved<T>(output: pulumi.Output<T>): Promise<T> {
         output.apply(resolve);
     });
 }
+
+/** What was registered, to be asked by type and name. */
+export interface Indexed {
+    readonly all: readonly Registered[];
+    of(type: string): Registered[];
+    /** The only one of a type, or of that name. */
+    one(type: string, name?: string): Registered;
+}
+
+/** A component with what it registered. */
+export type Built<T> = Indexed & { readonly cluster: T };
+
+export function indexed(all: readonly Registered[]): Indexed {
+    const of = (type: string) => all.filter((resource) => resource.type === type);
+    return {
+        all,
+        of,
+        one: (type, name) => {
+            const found = of(type).filter((resource) => name === undefined || resource.name === name);
+            assert.equal(found.length, 1, `${type} ${name ?? ""}: ${found.length}`);
+            return found[0] as Registered;
+        },
+    };
+}
+
+/** A cluster's nodes by name, the coordinator first. */
+export const nodesOf = (workers: number) => [
+    "coordinator",
+    ...Array.from({ length: workers }, (_, i) => `worker-${i + 1}`),
+];

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Session, withSession } from "../../components/citus/session.ts";
-import { docker, fingerprint, type Ran, requireEngine, run, SCHEMA, seed } from "../lib.ts";
+import { docker, fingerprint, requireEngine, run, SCHEMA, seed } from "../lib.ts";
 import { AwsProject, type Step } from "../rehearsal/project.ts";
 import { Surroundings } from "../rehearsal/surroundings.ts";
 import { assertNoSecret } from "../secrets.ts";
@@ -45,12 +45,7 @@ before(async () => {
             settings: { all: { shared_buffers: "128MB" } },
         },
     });
-    const secret = await run("pulumi", ["config", "set", "--stack", "prod", "--secret", "citus:backupPassphrase"], {
-        cwd: project.dir,
-        env: project.env,
-        input: PASSPHRASE,
-    });
-    assert.equal(secret.code, 0, secret.output);
+    await project.secret("backupPassphrase", PASSPHRASE);
     Object.assign(process.env, surroundings.env);
 });
 
@@ -67,10 +62,6 @@ function part(n: number): string {
 
 const of = (steps: readonly Step[], type: string) => steps.filter((step) => step.type === type);
 const named = (steps: readonly Step[]) => steps.map(({ op, name }) => `${op} ${name}`).sort();
-
-function npm(...args: string[]): Promise<Ran> {
-    return run("npm", ["run", "-s", ...args], { cwd: project.dir, env: project.env });
-}
 
 /** SQL on a node as the hooks send it: by commands. */
 async function on<T>(node: string, use: (session: Session) => Promise<T>, clusterId?: string): Promise<T> {
@@ -138,17 +129,17 @@ test("up: a cluster that works, by commands only; a second up and a refresh chan
         assert.equal(row?.bad, 0);
     });
     books = await look();
-    await project.up(["--expect-no-changes"]);
+    await project.up({}, ["--expect-no-changes"]);
     await project.refresh(["--expect-no-changes"]);
 });
 
 test("status and psql through SSM", { timeout: 120_000 }, async () => {
-    const status = await npm("status");
+    const status = await project.npm("status");
     assert.equal(status.code, 0, status.output);
     assert.match(status.stdout, /worker-2 +ready .* \d+ days/);
-    const psql = await npm("psql", "--", "-XAtc", "SELECT count(*) FROM users");
+    const psql = await project.npm("psql", "-XAtc", "SELECT count(*) FROM users");
     assert.equal(psql.stdout.trim(), "2000", psql.output);
-    const wrong = await npm("psql", "--", "-XAtc", "SELECT nonsense");
+    const wrong = await project.npm("psql", "-XAtc", "SELECT nonsense");
     assert.equal(wrong.code, 1);
     assert.match(wrong.stderr, /column "nonsense" does not exist/);
     const piped = await run("npm", ["run", "-s", "psql", "--", "-XAt"], {
@@ -232,7 +223,7 @@ test("another instance type: machines replaced one at a time, data and registrat
     for (const n of [1, 2, 3]) assert.notEqual(instanceRow(`worker-${n}`).id, machines.get(`worker-${n}`));
     assert.deepEqual(await nodeTable(), before);
     assert.deepEqual(await look(), books);
-    await project.up(["--expect-no-changes"]);
+    await project.up({}, ["--expect-no-changes"]);
 });
 
 test("a volume grows online and never shrinks", { timeout: 300_000 }, async () => {
@@ -282,9 +273,9 @@ test("a machine that is gone comes back with its data", { timeout: 300_000 }, as
 test("backups and a restore point go to the bucket, and a copy is restored from it whole", {
     timeout: 900_000,
 }, async () => {
-    const backup = await npm("backup", "--", "full");
+    const backup = await project.npm("backup", "full");
     assert.equal(backup.code, 0, backup.output);
-    const listed = await npm("backups");
+    const listed = await project.npm("backups");
     assert.match(listed.stdout, /citus-prod_\S+ .* yes$/m, listed.output);
     const held = surroundings.cloud;
     assert.ok(held);
@@ -346,7 +337,7 @@ test("shrinking empties the worker before its machine goes, and a direct connect
     await project.up();
     assert.equal(project.rows(INSTANCE).length, workers + 1);
     const sent = surroundings.commands().length;
-    const status = await npm("status");
+    const status = await project.npm("status");
     assert.equal(status.code, 0, status.output);
     assert.equal(surroundings.commands().length, sent, "status went through SSM");
     assert.deepEqual(await look(), books);
@@ -373,15 +364,15 @@ test("destroy refuses protected data and says how to lift that; lifted, nothing 
     assert.notEqual(refused.code, 0);
     assert.match(refused.output, /protect/);
     assert.equal(Object.keys(project.world().rows).length, before);
-    const down = await npm("down", "--", "--yes");
+    const down = await project.npm("down", "--yes");
     assert.notEqual(down.code, 0);
     assert.match(down.output, /citus:protect false/);
     await project.config({ protect: false });
-    const early = await npm("down", "--", "--yes");
+    const early = await project.npm("down", "--yes");
     assert.notEqual(early.code, 0);
     assert.match(early.output, /still marked to be kept: .* Nothing was changed/);
     await project.up();
-    const gone = await npm("down", "--", "--yes");
+    const gone = await project.npm("down", "--yes");
     assert.equal(gone.code, 0, gone.output);
     const kept = Object.values(project.world().rows).map(({ type, props }) => `${type} ${JSON.stringify(props.tags)}`);
     // what left while volumes were to be kept

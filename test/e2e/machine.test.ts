@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, before, beforeEach, describe, test } from "node:test";
 import { bundleKey, CURRENT_BUNDLE } from "../../components/aws/bundle.ts";
 import { renderLauncher, renderUserData } from "../../components/aws/userData.ts";
-import { archive } from "../../components/docker/engine.ts";
+import { packFiles } from "../../components/tar.ts";
 import { AwsNode, bundleOf, CLUSTER, MACHINE, type Ran, ROOT } from "../awsNode.ts";
 
 before(() => {
@@ -226,7 +226,7 @@ describe("remote.sh", () => {
     });
 
     test("adds the files of a version of the node's secret to the tar, and leaves nothing of them", async () => {
-        await send("a5", await archive({ "nodes.json": "[]" }));
+        await send("a5", await packFiles({ "nodes.json": "[]" }));
         const { out, code, err } = parse(await remote("run", "a5", `configuration:${VERSION}`, "names.sh"));
         assert.equal(code, 0, err);
         assert.deepEqual(out.split("\n").slice(0, 4), [

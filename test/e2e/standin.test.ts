@@ -114,8 +114,8 @@ test("up makes it; a second up and a refresh change nothing", async () => {
     await project.up();
     const [machine] = project.rows(INSTANCE);
     assert.equal(machine?.props.privateIp, "10.64.1.4");
-    assert.equal((await project.outputs()).address, "10.64.1.4");
-    await project.up(["--expect-no-changes"]);
+    assert.equal((await project.outputs<{ address: string }>()).address, "10.64.1.4");
+    await project.up({}, ["--expect-no-changes"]);
     await project.refresh(["--expect-no-changes"]);
     assert.deepEqual(await project.preview(), []);
 });

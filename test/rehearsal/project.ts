@@ -1,9 +1,9 @@
 /** A Pulumi project whose aws plugin is the stand-in: its own state, its own world, no way to a network. */
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
-import { copyProject, type Ran, ROOT, run } from "../lib.ts";
+import { join } from "node:path";
+import { copyProject, OwnStack, type Ran, ROOT } from "../lib.ts";
 import type { Props } from "./provider/values.ts";
 import { type Row, readWorld, rowKey, type WorldData, writeWorld } from "./provider/world.ts";
 
@@ -56,46 +56,38 @@ const PLUGIN = join(import.meta.dirname, "bin");
 const PLUGINS = `plugins:\n  providers:\n    - name: aws\n      path: ${PLUGIN}\n`;
 
 /** One stack in its own copy of a project. */
-export class AwsProject {
-    readonly dir: string;
-    readonly stack: string;
+export class AwsProject extends OwnStack {
     readonly region: string;
-    readonly env: NodeJS.ProcessEnv;
     readonly worldFile: string;
 
     private constructor(options: AwsProjectOptions) {
-        this.dir = options.program === undefined ? copyProject() : sample();
-        this.stack = options.stack ?? `t-${randomBytes(3).toString("hex")}`;
-        this.region = options.region ?? "eu-central-1";
-        this.worldFile =
-            options.env?.STANDIN_WORLD ?? options.beside?.worldFile ?? join(this.dir, ".state", "world.json");
-        const state = join(this.dir, ".state", "pulumi");
-        mkdirSync(state, { recursive: true });
-        const { AWS_PROFILE: _profile, AWS_SESSION_TOKEN: _token, ...inherited } = process.env;
-        this.env = {
-            ...inherited,
-            PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter),
-            PULUMI_BACKEND_URL: `file://${state}`,
+        const dir = options.program === undefined ? copyProject() : sample();
+        const region = options.region ?? "eu-central-1";
+        const worldFile = options.env?.STANDIN_WORLD ?? options.beside?.worldFile ?? join(dir, ".state", "world.json");
+        super(dir, options.stack ?? `t-${randomBytes(3).toString("hex")}`, {
             PULUMI_CONFIG_PASSPHRASE: "test",
-            PULUMI_SKIP_UPDATE_CHECK: "true",
-            AWS_REGION: this.region,
+            // nothing of the person's own reaches in
+            AWS_PROFILE: undefined,
+            AWS_SESSION_TOKEN: undefined,
+            AWS_REGION: region,
             AWS_ACCESS_KEY_ID: "AKIASTANDIN",
             AWS_SECRET_ACCESS_KEY: "standin",
             AWS_EC2_METADATA_DISABLED: "true",
-            STANDIN_WORLD: this.worldFile,
-            STANDIN_LOG: join(this.dir, ".state", "calls.jsonl"),
+            STANDIN_WORLD: worldFile,
+            STANDIN_LOG: join(dir, ".state", "calls.jsonl"),
             STANDIN_MACHINES: options.machines ?? "paper",
             ...options.env,
-        };
+        });
+        this.region = region;
+        this.worldFile = worldFile;
         if (options.program !== undefined) this.program(options.program);
-        const manifest = join(this.dir, "Pulumi.yaml");
+        const manifest = join(dir, "Pulumi.yaml");
         writeFileSync(manifest, `${readFileSync(manifest, "utf8")}${PLUGINS}`);
     }
 
     static async make(options: AwsProjectOptions = {}): Promise<AwsProject> {
         const project = new AwsProject(options);
-        await project.must(["stack", "init", project.stack]);
-        await project.config(options.config ?? {});
+        await project.init(options.config ?? {});
         return project;
     }
 
@@ -104,42 +96,10 @@ export class AwsProject {
         writeFileSync(join(this.dir, "index.ts"), text);
     }
 
-    /** Sets `citus:` keys, or others by their whole name; undefined removes one. */
-    async config(config: Record<string, unknown>): Promise<void> {
-        for (const [name, value] of Object.entries(config)) {
-            const key = name.includes(":") ? name : `citus:${name}`;
-            if (value === undefined) await this.must(["config", "rm", key]);
-            else
-                await this.must([
-                    "config",
-                    "set",
-                    key,
-                    "--",
-                    typeof value === "string" ? value : JSON.stringify(value),
-                ]);
-        }
-    }
-
-    /** Runs the CLI on this stack, whatever comes of it. */
-    pulumi(args: readonly string[]): Promise<Ran> {
-        const [command = "", ...rest] = args;
-        const selects = command === "stack" && rest[0] === "init" ? [] : ["--stack", this.stack];
-        return run("pulumi", [command, ...selects, ...rest], { cwd: this.dir, env: this.env });
-    }
-
     private async must(args: readonly string[]): Promise<Ran> {
         const ran = await this.pulumi(args);
         if (ran.code !== 0) throw new Error(`pulumi ${args.join(" ")} failed:\n${ran.output}`);
         return ran;
-    }
-
-    tryUp(args: readonly string[] = []): Promise<Ran> {
-        return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
-    }
-
-    /** `pulumi up`, which must succeed. */
-    async up(args: readonly string[] = []): Promise<Ran> {
-        return this.must(["up", "--yes", "--skip-preview", ...args]);
     }
 
     /** The steps of a preview that do something, in order. */
@@ -160,10 +120,6 @@ export class AwsProject {
 
     destroy(args: readonly string[] = []): Promise<Ran> {
         return this.must(["destroy", "--yes", "--skip-preview", ...args]);
-    }
-
-    async outputs<T = Props>(): Promise<T> {
-        return JSON.parse((await this.must(["stack", "output", "--json", "--show-secrets"])).stdout) as T;
     }
 
     /** The state as Pulumi stores it, secrets encrypted. */

@@ -10,6 +10,8 @@ import { alive, note, progress } from "./engine.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
     systemIdentifier?: string;
+    /** Seen by a refresh: the machine answers and its service is stopped, which is a difference to be mended. */
+    stopped?: boolean;
 }
 
 /** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
@@ -137,8 +139,7 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
     const ignore = ["systemIdentifier"];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
     refuseShrinking(olds, news);
-    const stopped = `${news.machine} (stopped)` === olds.machine;
-    if (olds.machine !== undefined && olds.machine !== news.machine && !stopped)
+    if (olds.machine !== undefined && olds.machine !== news.machine)
         note(news.self, `${news.name}: machine replaced, data kept (database ${olds.systemIdentifier ?? "?"})`);
     if (!unknown(news.settings)) {
         const changed = changedSettings(olds.settings, news.settings);
@@ -172,7 +173,7 @@ function changedSettings(before: Settings, after: Settings): string[] {
 export async function read(id: string, props: ConfigurationState) {
     // what is not there says so by itself; what is there and stopped is started by the next update
     const stopped = props.shell?.kind === "ssm" && (await isStopped(props.shell));
-    return { id, props: stopped ? { ...props, machine: `${props.machine} (stopped)` } : props };
+    return { id, props: stopped ? { ...props, stopped } : props };
 }
 
 /** The configuration goes with the volume. */
