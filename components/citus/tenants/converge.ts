@@ -1,0 +1,133 @@
+/** A group of tenants from what the database has to what is wanted. */
+import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
+import type { GroupSpec } from "../../tenants/spec.ts";
+import type { Session } from "../session.ts";
+import { makeLedger, qualified } from "./ledger.ts";
+
+export type Found = Readonly<Record<string, unknown>>;
+
+/** What there is of a group, by facet: two questions, however many tenants. */
+export async function look(session: Session, group: GroupSpec, facets: readonly Facet[], mark: string): Promise<Found> {
+    const [probed] = await session.query<Probe>(
+        `SELECT to_regclass('citus_as_code.measured') IS NOT NULL AS ledger,
+                ARRAY(SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL) AS tables`,
+        [Object.keys(group.tables), Object.keys(group.tables).map(qualified)],
+    );
+    const probe = probed ?? { ledger: false, tables: [] };
+    const asked = facets.flatMap((facet) => {
+        const sql = facet.sql(group, probe);
+        return sql === undefined ? [] : [{ facet, sql }];
+    });
+    const columns = asked.map(({ sql }, i) => `(${sql}) AS f${i}`);
+    const [row] =
+        asked.length === 0
+            ? [{}]
+            : await session.query<Record<string, unknown>>(
+                  `SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text) AS given`,
+                  [group.name, JSON.stringify(group), mark],
+              );
+    const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
+    return Object.fromEntries(facets.map((facet) => [facet.name, answers.get(facet.name) ?? facet.none]));
+}
+
+/** Everything there is to do, in order. Pure. */
+export function planAll(group: GroupSpec, facets: readonly Facet[], found: Found): Required<Planned> {
+    const planned = facets.map((facet) => facet.plan(group, found[facet.name], found));
+    return {
+        steps: planned.flatMap(({ steps }) => steps),
+        refusals: planned.flatMap(({ refusals }) => refusals ?? []),
+        notes: planned.flatMap(({ notes }) => notes ?? []),
+    };
+}
+
+/** The error that lists every reason. */
+export function explainRefusals(group: GroupSpec, refusals: readonly string[]): string {
+    return [
+        `tenant group ${group.name}: ${refusals.length === 1 ? "1 thing stands in the way" : `${refusals.length} things stand in the way`}:`,
+        ...refusals.map((refusal) => `  ${refusal.replaceAll("\n", "\n    ")}`),
+        "Nothing of the group was changed.",
+    ].join("\n");
+}
+
+/** Steps of one kind that follow each other. */
+function batches(steps: readonly Step[]): Step[][] {
+    const result: Step[][] = [];
+    for (const step of steps) {
+        const last = result.at(-1);
+        if (last?.[0]?.kind === step.kind) last.push(step);
+        else result.push([step]);
+    }
+    return result;
+}
+
+/** Any number; one run that changes tenants at a time. It is another lock than that of placing shards. */
+const LOCK = 20_261_126;
+
+async function takeLock(context: Context): Promise<void> {
+    for (let waited = 0; ; waited++) {
+        const [row] = await context.session.query<{ ok: boolean }>("SELECT pg_try_advisory_lock($1) AS ok", [LOCK]);
+        if (row?.ok) return;
+        if (waited > 600)
+            throw new Error(
+                "coordinator: another run has been changing tenants for 10 minutes.\nNothing was changed. Wait for it, or end its connection, then run pulumi up again.",
+            );
+        context.progress("waiting for another run that changes tenants");
+        context.alive();
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+}
+
+export const unlock = (session: Session) => session.query("SELECT pg_advisory_unlock($1)", [LOCK]);
+
+/**
+ * Does what there is to do, facet after facet, each on what the ones before it left. Safe to repeat, and goes on where a
+ * killed run stopped.
+ * @returns the steps that were done
+ * @throws Error with every refusal before anything is changed, or naming what a step met
+ */
+export async function converge(context: Context, facets: readonly Facet[], mark: string): Promise<Step[]> {
+    const { group, session } = context;
+    await takeLock(context);
+    try {
+        const first = planAll(group, facets, await look(session, group, facets, mark));
+        if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
+        await makeLedger(session);
+        const done: Step[] = [];
+        for (const facet of facets) {
+            const found = await look(session, group, facets, mark);
+            const { steps, refusals } = facet.plan(group, found[facet.name], found);
+            if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals));
+            for (const batch of batches(steps)) {
+                const [step] = batch;
+                const run = step && facet.run[step.kind.slice(facet.name.length + 1)];
+                if (!run) throw new Error(`${facet.name} does not know how to ${step?.kind}`);
+                context.alive();
+                if (batch.length === 1) context.progress(step.text);
+                else context.progress(`${step.text} and ${batch.length - 1} more`);
+                await run(context, batch);
+                done.push(...batch);
+            }
+        }
+        const left = planAll(group, facets, await look(session, group, facets, mark));
+        if (left.steps.length > 0)
+            throw new Error(
+                `tenant group ${group.name}: everything was done, and still there is\n${left.steps
+                    .slice(0, 10)
+                    .map((step) => `  ${step.text}`)
+                    .join("\n")}\nThis is safe to repeat: run pulumi up again.`,
+            );
+        return done;
+    } finally {
+        await unlock(session).catch(() => undefined);
+    }
+}
+
+/** Steps as lines for a person: single ones as they are, many of one kind counted. */
+export function describeSteps(steps: readonly Step[], most = 12): string[] {
+    const lines: string[] = [];
+    for (const batch of batches(steps)) {
+        if (batch.length <= 3) lines.push(...batch.map((step) => step.text));
+        else lines.push(...batch.slice(0, 2).map((step) => step.text), `… and ${batch.length - 2} more like these`);
+    }
+    return lines.length > most ? [...lines.slice(0, most), `… and ${lines.length - most} more`] : lines;
+}

@@ -1,0 +1,61 @@
+/** What this project writes down about tenants, in the coordinator's database: nothing of it is only in Pulumi's state. */
+import type { Session } from "../session.ts";
+
+/**
+ * Local tables of the coordinator. `tenant.state`: creating, active, frozen, superseded (its data went to another group and
+ * the old copy is kept, fenced), deleting. Deleted tenants are in `tenant_tombstone`.
+ */
+const LEDGER = `
+SET client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS citus_as_code;
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant (
+    grp text NOT NULL, tenant text NOT NULL, model text NOT NULL,
+    state text NOT NULL DEFAULT 'creating' CHECK (state IN ('creating', 'active', 'frozen', 'superseded', 'deleting')),
+    node text, detail jsonb NOT NULL DEFAULT '{}', since timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, tenant));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_migration (
+    grp text NOT NULL, tenant text NOT NULL, path text NOT NULL, sha256 text NOT NULL,
+    run_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, tenant, path));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_change (
+    grp text NOT NULL, tenant text NOT NULL, from_grp text NOT NULL, from_tenant text NOT NULL, phase text NOT NULL,
+    detail jsonb NOT NULL DEFAULT '{}', began timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, tenant));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_pin (
+    grp text NOT NULL, tenant text NOT NULL, anchor text NOT NULL, key text, node text NOT NULL, PRIMARY KEY (grp, tenant));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_tombstone (
+    grp text NOT NULL, tenant text NOT NULL, model text NOT NULL, ended timestamptz NOT NULL DEFAULT now(), moved_to text,
+    PRIMARY KEY (grp, tenant));
+CREATE TABLE IF NOT EXISTS citus_as_code.node_address (
+    node text PRIMARY KEY, host text NOT NULL, port int NOT NULL, pool_port int);
+CREATE TABLE IF NOT EXISTS citus_as_code.measured (
+    what text PRIMARY KEY, bytes bigint NOT NULL, seconds double precision NOT NULL, at timestamptz NOT NULL DEFAULT now());
+RESET client_min_messages;
+`;
+
+/** Safe to repeat. */
+export async function makeLedger(session: Session): Promise<void> {
+    await session.query(LEDGER);
+}
+
+/** Writes down how fast something was, for the next estimate. Short runs say more about start-up than about copying. */
+export async function recordRate(session: Session, what: string, bytes: number, seconds: number): Promise<void> {
+    if (bytes < 1_000_000 || seconds <= 0) return;
+    await session.query(
+        `INSERT INTO citus_as_code.measured (what, bytes, seconds) VALUES ($1, $2, $3)
+         ON CONFLICT (what) DO UPDATE SET bytes = excluded.bytes, seconds = excluded.seconds, at = now()`,
+        [what, Math.round(bytes), seconds],
+    );
+}
+
+/** Text as an SQL literal. */
+export const literal = (text: string) =>
+    text.includes("\\")
+        ? `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`
+        : `'${text.replaceAll("'", "''")}'`;
+
+/** A name as an SQL identifier, always quoted. */
+export const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+/** `public.users` or `users` as a quoted name with its schema. */
+export function qualified(table: string): string {
+    const [schema, name] = table.includes(".") ? table.split(".", 2) : ["public", table];
+    return `${identifier(schema ?? "public")}.${identifier(name ?? "")}`;
+}

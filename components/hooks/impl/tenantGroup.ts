@@ -1,0 +1,133 @@
+/** A group of tenants, in Pulumi's words. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
+import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
+import type { Context } from "../../tenants/facet.ts";
+import { FACETS } from "../../tenants/models.ts";
+import { markOf, verifierOf } from "../../tenants/passwords.ts";
+import type { TenantGroupInputs, TenantGroupNode } from "../tenantGroup.ts";
+import { comparable, unknown } from "./coordinator.ts";
+import { alive, note, progress, warn } from "./engine.ts";
+
+interface TenantGroupState extends TenantGroupInputs {
+    summary?: string;
+}
+
+/** What does not need a change of the group by itself: how nodes are reached, and what was found. */
+const IGNORED = ["summary", "nodes", "exports"];
+
+function nodeOf(inputs: TenantGroupInputs, name: string): TenantGroupNode {
+    const found = inputs.nodes.find((node) => node.name === name);
+    if (!found)
+        throw new Error(`there is no node ${name}: the cluster has ${inputs.nodes.map((n) => n.name).join(", ")}`);
+    return found;
+}
+
+const coordinatorOf = (inputs: TenantGroupInputs) => nodeOf(inputs, "coordinator");
+
+async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
+    const open = new Map<string, Promise<Session>>();
+    const { group, seed, self } = inputs;
+    try {
+        return await withSession(
+            coordinatorOf(inputs).access,
+            "coordinator",
+            (session) =>
+                use({
+                    group,
+                    session,
+                    nodes: inputs.nodes,
+                    open: (name, database) => {
+                        const { access } = nodeOf(inputs, name);
+                        const key = `${name} ${database ?? ""}`;
+                        const opened = open.get(key) ?? connect(database ? { ...access, database } : access, name);
+                        open.set(key, opened);
+                        return opened;
+                    },
+                    shell: (name) => nodeOf(inputs, name).shell,
+                    read: (path) => {
+                        const content = readFileSync(path, "utf8");
+                        const sha256 = createHash("sha256").update(content).digest("hex");
+                        if (group.template.find((file) => file.path === path)?.sha256 !== sha256)
+                            throw new Error(`${path} changed while pulumi up was running; run it again`);
+                        return content;
+                    },
+                    verifier: (role) => ({ verifier: verifierOf(seed, role), mark: markOf(seed) }),
+                    exports: inputs.exports,
+                    progress: progress(self),
+                    note: (text) => note(self, text),
+                    warn: (text) => warn(self, text),
+                    alive,
+                }),
+            { patience: 60_000 },
+        );
+    } finally {
+        for (const session of open.values())
+            await (await session.catch(() => undefined))?.close().catch(() => undefined);
+    }
+}
+
+const counted = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
+function summaryOf({ group }: TenantGroupInputs): string {
+    return `${group.model}: ${counted(Object.keys(group.tenants).length, "tenant")}`;
+}
+
+async function settle(inputs: TenantGroupInputs): Promise<TenantGroupState> {
+    await withContext(inputs, async (context) => {
+        const done = await converge(context, FACETS[inputs.group.model], markOf(inputs.seed));
+        if (done.length > 0) note(inputs.self, describeSteps(done).join("\n"));
+    });
+    return { ...inputs, summary: summaryOf(inputs) };
+}
+
+export async function create(inputs: TenantGroupInputs) {
+    return { id: inputs.group.name, outs: await settle(inputs) };
+}
+
+export async function update(_id: string, _olds: TenantGroupState, news: TenantGroupInputs) {
+    return { outs: await settle(news) };
+}
+
+/** Runs in preview too: says what will happen to which tenant, and what stands in the way. */
+export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
+    if (unknown(news.nodes) || unknown(news.seed)) return { changes: true };
+    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED);
+    let session: Session;
+    try {
+        session = await connect(coordinatorOf(news).access, "coordinator", { timeout: 3000 });
+    } catch (error) {
+        if (changed)
+            warn(
+                news.self,
+                `the coordinator can't be reached, so what will happen to which tenant is not known\n${(error as Error).message}`,
+            );
+        return { changes: changed };
+    }
+    const facets = FACETS[news.group.model];
+    try {
+        const found = await look(session, news.group, facets, markOf(news.seed)).catch((error: unknown) => {
+            if (error instanceof DatabaseError) return error;
+            throw error;
+        });
+        if (found instanceof DatabaseError) {
+            warn(news.self, `what will happen to which tenant is not known\n${found.message}`);
+            return { changes: changed };
+        }
+        const planned = planAll(news.group, facets, found);
+        if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
+        const lines = [...describeSteps(planned.steps), ...planned.notes];
+        if (lines.length > 0) note(news.self, lines.join("\n"));
+        return { changes: changed || planned.steps.length > 0 };
+    } finally {
+        await session.close().catch(() => undefined);
+    }
+}
+
+export async function read(id: string, props: TenantGroupState) {
+    return { id, props };
+}
+
+/** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
+export async function remove() {}

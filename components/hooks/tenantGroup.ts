@@ -1,0 +1,38 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "../citus/session.ts";
+import type { Shell } from "../shell.ts";
+import type { NodeTarget } from "../tenants/facet.ts";
+import type { GroupSpec } from "../tenants/spec.ts";
+import { thinProvider } from "./provider.ts";
+
+export interface TenantGroupNode extends NodeTarget {
+    readonly access: Access;
+    readonly shell: Shell;
+}
+
+export interface TenantGroupInputs {
+    /** Name of the cluster. */
+    cluster: string;
+    group: GroupSpec;
+    /** The coordinator first. */
+    nodes: TenantGroupNode[];
+    /** What the passwords of the group's roles are made from; a secret. */
+    seed: string;
+    /** Folder for exports, relative to the project. */
+    exports: string;
+    self?: string;
+}
+
+export type TenantGroupInputArgs = { [K in keyof TenantGroupInputs]: pulumi.Input<TenantGroupInputs[K]> };
+
+const provider = thinProvider("components/hooks/impl/tenantGroup.ts");
+
+/** One group of tenants, all of them: its diff asks the database once. */
+export class TenantGroupHook extends pulumi.dynamic.Resource {
+    /** One line about the group as of the last change. */
+    declare readonly summary: pulumi.Output<string>;
+
+    constructor(name: string, args: TenantGroupInputArgs, opts?: pulumi.CustomResourceOptions) {
+        super(provider, name, { summary: undefined, ...args }, opts, "citus", "TenantGroup");
+    }
+}

@@ -1,0 +1,85 @@
+/**
+ * One concern of a group of tenants, such as its tables or its roles: what it asks of the catalogs, what it finds to do,
+ * and how that is done. What there is to do comes from the database alone, so a killed run goes on by running again, and
+ * nothing to do is no change.
+ */
+import type { Session } from "../citus/session.ts";
+import type { Shell } from "../shell.ts";
+import type { GroupSpec } from "./spec.ts";
+
+export interface NodeTarget {
+    /** `coordinator` or `worker-<n>`. */
+    readonly name: string;
+    /** Host and port in pg_dist_node. */
+    readonly host: string;
+    readonly port: number;
+    /** Where clients reach it. */
+    readonly address: { readonly host: string; readonly port: number };
+}
+
+/** One thing to do. */
+export interface Step {
+    /** `<facet>.<what>`; steps of one kind that follow each other are run together. */
+    readonly kind: string;
+    readonly tenant?: string;
+    readonly table?: string;
+    /** What preview shows: `globex: move from worker-1 to worker-2 while it is served`. */
+    readonly text: string;
+    /** Whatever the runner needs beside the group's specification. */
+    readonly detail?: unknown;
+}
+
+export interface Planned {
+    readonly steps: readonly Step[];
+    /** Why nothing of the group can be done; each says what to do. Nothing is run while there is one. */
+    readonly refusals?: readonly string[];
+    /** What a user should know although nothing is done: tenants that are there and not in the program, say. */
+    readonly notes?: readonly string[];
+}
+
+/** What must be known before the catalogs can be asked: which tables of ours and of the group are there. */
+export interface Probe {
+    /** Whether the ledger (schema citus_as_code) is there. */
+    readonly ledger: boolean;
+    /** Those of the group's tables that exist. */
+    readonly tables: readonly string[];
+}
+
+export interface Context {
+    readonly group: GroupSpec;
+    /** The coordinator, as the superuser, in the cluster's database. */
+    readonly session: Session;
+    readonly nodes: readonly NodeTarget[];
+    /** A connection to a node by its name; kept and closed for you. @param database @default the cluster's */
+    open(node: string, database?: string): Promise<Session>;
+    /** How scripts run on a node. */
+    shell(node: string): Shell;
+    /** Content of a file of the group's template. @throws Error when it changed since it was read */
+    read(path: string): string;
+    /** SCRAM verifier of a role's password, and a mark that changes when the password does. */
+    verifier(role: string): { readonly verifier: string; readonly mark: string };
+    /** Folder on this machine for exports of deleted tenants. */
+    readonly exports: string;
+    /** Shown while it lasts. */
+    progress(text: string): void;
+    /** Kept under Diagnostics. */
+    note(text: string): void;
+    warn(text: string): void;
+    /** Throws when nobody waits for this any more; call it between tenants. */
+    alive(): void;
+}
+
+export interface Facet<Found = unknown> {
+    readonly name: string;
+    /**
+     * SQL expression of type jsonb for what is there, part of the one query that a diff makes; $1 is the group's name,
+     * $2 its specification as jsonb, $3 a mark of the passwords' seed. Undefined when there is nothing to ask yet:
+     * `plan` is given `none` then.
+     */
+    sql(group: GroupSpec, probe: Probe): string | undefined;
+    readonly none: Found;
+    /** Pure. In a preview what earlier facets would do has not been done yet. */
+    plan(group: GroupSpec, found: Found, all: Readonly<Record<string, unknown>>): Planned;
+    /** By kind without the facet's name; each is safe to repeat. */
+    readonly run: Readonly<Record<string, (context: Context, steps: readonly Step[]) => Promise<void>>>;
+}

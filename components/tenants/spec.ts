@@ -1,0 +1,62 @@
+/** A group of tenants after validation: plain data, as it lies in the state and is handed to the database. */
+import type { Model } from "./args.ts";
+
+export interface FileSpec {
+    /** Path inside the project. */
+    readonly path: string;
+    readonly sha256: string;
+}
+
+export interface TableSpec {
+    readonly kind: "distributed" | "reference" | "local";
+    /** Distribution column; in model rls the tenant column. */
+    readonly column?: string;
+    readonly shardCount?: number;
+}
+
+export interface LimitsSpec {
+    readonly connections?: number;
+    /** Milliseconds. */
+    readonly statementTimeout?: number;
+    /** Milliseconds. */
+    readonly idleInTransactionTimeout?: number;
+}
+
+export interface TenantSpec {
+    readonly node?: string;
+    readonly isolate?: boolean;
+    readonly limits?: LimitsSpec;
+    readonly frozen?: boolean;
+    /** Whether it has a login role of its own. */
+    readonly role?: boolean;
+    readonly values?: Readonly<Record<string, string | number | boolean | null>>;
+    readonly from?: { readonly group: string; readonly tenant: string };
+    readonly host?: string;
+    readonly port?: number;
+    readonly database?: string;
+}
+
+export interface GroupSpec {
+    readonly name: string;
+    readonly model: Model;
+    readonly anchor?: string;
+    /** By name, with the schema where it is not public. */
+    readonly tables: Readonly<Record<string, TableSpec>>;
+    readonly template: readonly FileSpec[];
+    readonly tenants: Readonly<Record<string, TenantSpec>>;
+    readonly delete: readonly string[];
+    readonly allow: readonly string[];
+    readonly rowSecurity: boolean;
+    readonly rollout: { readonly canary: number; readonly part: number };
+    /** Milliseconds. */
+    readonly lockTimeout: number;
+}
+
+/** The role that an application of the group uses for all its tenants (row and rls). */
+export const appRole = (group: string) => `${group}_app`;
+
+/** The role that every tenant's own role of a group is a member of; nobody logs in as it. */
+export const tenantsRole = (group: string) => `${group}_tenants`;
+
+/** A tenant's own role. */
+export const tenantRole = (group: string, tenant: string) => `${group}_${tenant}`;

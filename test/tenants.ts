@@ -1,0 +1,116 @@
+/** Groups of tenants on a test stack's cluster, without Pulumi: the same facets, the same order. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, type Session } from "../components/citus/session.ts";
+import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
+import type { Context, Facet, Step } from "../components/tenants/facet.ts";
+import { FACETS } from "../components/tenants/models.ts";
+import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
+import type { GroupSpec } from "../components/tenants/spec.ts";
+import type { TestStack } from "./lib.ts";
+
+export const SEED = "a seed that only tests know";
+
+export const EMPTY: Omit<GroupSpec, "name" | "model"> = {
+    tables: {},
+    template: [],
+    tenants: {},
+    delete: [],
+    allow: [],
+    rowSecurity: true,
+    rollout: { canary: 1, part: 0.1 },
+    lockTimeout: 5000,
+};
+
+export interface Ran {
+    readonly steps: readonly Step[];
+    /** What was noted and warned of. */
+    readonly said: readonly string[];
+}
+
+/** @param files contents of the group's template by path */
+async function withContext<T>(
+    stack: TestStack,
+    group: GroupSpec,
+    files: Readonly<Record<string, string>>,
+    use: (context: Context) => Promise<T>,
+): Promise<{ result: T; said: string[] }> {
+    const outputs = await stack.outputs();
+    const names = ["coordinator", ...outputs.workers.map(({ name }) => name)];
+    const session = await connect(await stack.access(), "coordinator");
+    const open = new Map<string, Promise<Session>>();
+    const said: string[] = [];
+    const nodes = names.map((name) => ({
+        name,
+        host: `${name}.citus-${stack.name}.node`,
+        port: 5432,
+        address: {
+            host: "localhost",
+            port:
+                name === "coordinator"
+                    ? outputs.coordinator.port
+                    : (outputs.workers.find((w) => w.name === name)?.port ?? 0),
+        },
+    }));
+    try {
+        const result = await use({
+            group,
+            session,
+            nodes,
+            open: (name, database) => {
+                const key = `${name} ${database ?? ""}`;
+                const opened =
+                    open.get(key) ??
+                    stack.access(name).then((access) => connect(database ? { ...access, database } : access, name));
+                open.set(key, opened);
+                return opened;
+            },
+            shell: (name) => ({ kind: "docker", engine: "", container: stack.container(name) }),
+            read: (path) => files[path] ?? readFileSync(path, "utf8"),
+            verifier: (role) => ({ verifier: verifierOf(SEED, role), mark: markOf(SEED) }),
+            exports: mkdtempSync(join(tmpdir(), "citus-exports-")),
+            progress: () => undefined,
+            note: (text) => said.push(text),
+            warn: (text) => said.push(text),
+            alive: () => undefined,
+        });
+        return { result, said };
+    } finally {
+        for (const opened of open.values()) await (await opened.catch(() => undefined))?.close();
+        await session.close();
+    }
+}
+
+export const fileSpec = (path: string, content: string) => ({
+    path,
+    sha256: createHash("sha256").update(content).digest("hex"),
+});
+
+/** What `pulumi up` does with a group. */
+export async function settle(
+    stack: TestStack,
+    group: GroupSpec,
+    files: Readonly<Record<string, string>> = {},
+    facets: readonly Facet[] = FACETS[group.model],
+): Promise<Ran> {
+    const { result, said } = await withContext(stack, group, files, (context) =>
+        converge(context, facets, markOf(SEED)),
+    );
+    return { steps: result, said };
+}
+
+/** What `pulumi preview` finds. */
+export async function plan(stack: TestStack, group: GroupSpec, facets: readonly Facet[] = FACETS[group.model]) {
+    return planAll(group, facets, await look(await stack.session(), group, facets, markOf(SEED)));
+}
+
+/** A connection as a role of a group, with the password that it has. */
+export async function as(stack: TestStack, role: string, node = "coordinator", database?: string): Promise<Session> {
+    const access = await stack.access(node);
+    return connect(
+        { ...access, user: role, password: passwordOf(SEED, role), ...(database ? { database } : {}) },
+        `${role} on ${node}`,
+    );
+}
