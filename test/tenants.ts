@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import { connect, type Session } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
 import type { Context, Facet, Step } from "../components/tenants/facet.ts";
@@ -106,11 +107,27 @@ export async function plan(stack: TestStack, group: GroupSpec, facets: readonly 
     return planAll(group, facets, await look(await stack.session(), group, facets, markOf(SEED)));
 }
 
-/** A connection as a role of a group, with the password that it has. */
-export async function as(stack: TestStack, role: string, node = "coordinator", database?: string): Promise<Session> {
+export interface Client {
+    query<T extends object = Record<string, unknown>>(sql: string, parameters?: readonly unknown[]): Promise<T[]>;
+    close(): Promise<void>;
+}
+
+/** A client of the application: as a role of a group, with the password that it has and no settings of its own. */
+export async function as(stack: TestStack, role: string, node = "coordinator", database?: string): Promise<Client> {
     const access = await stack.access(node);
-    return connect(
-        { ...access, user: role, password: passwordOf(SEED, role), ...(database ? { database } : {}) },
-        `${role} on ${node}`,
-    );
+    const client = new pg.Client({
+        host: access.host,
+        port: access.port,
+        user: role,
+        password: passwordOf(SEED, role),
+        database: database ?? access.database,
+        ssl: { ca: access.ca, servername: access.serverName },
+    });
+    client.on("error", () => undefined);
+    await client.connect();
+    return {
+        query: async <T extends object>(sql: string, parameters?: readonly unknown[]) =>
+            (await client.query<T>(sql, parameters ? [...parameters] : undefined)).rows,
+        close: () => client.end(),
+    };
 }
