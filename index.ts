@@ -4,13 +4,18 @@ import * as pulumi from "@pulumi/pulumi";
 import { CitusCluster } from "./components/cluster.ts";
 import { readConfig } from "./components/config.ts";
 import { caFile } from "./components/names.ts";
+import { TenantGroup } from "./components/tenantGroup.ts";
 
 // a stack is made for every promise, which is half of the time a large cluster takes to preview
 if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;
 
 // Pulumi runs a function that the program exports; what it returns are the stack's outputs
 module.exports = async () => {
-    const cluster = new CitusCluster("citus", await readConfig());
+    const args = await readConfig();
+    const cluster = new CitusCluster("citus", args);
+    const groups = Object.entries(args.tenantGroups).map(
+        ([name, settings]) => new TenantGroup(name, { cluster, ...settings }),
+    );
 
     // psql takes the CA from a file; the certificate is no secret
     cluster.caCertificate.apply((certificate) => {
@@ -29,6 +34,9 @@ module.exports = async () => {
         backups: cluster.backups,
         connect: cluster.connect,
         ...(cluster.network ? { network: cluster.network } : {}),
+        ...(groups.length > 0
+            ? { tenants: Object.fromEntries(groups.map((group) => [group.name, group.summary])) }
+            : {}),
         status: cluster.status,
     };
 };

@@ -14,6 +14,7 @@ import { PostDeploy } from "./hooks/postDeploy.ts";
 import { Recovered } from "./hooks/recovered.ts";
 import type { Restore } from "./hooks/restore.ts";
 import { selfUrn } from "./hooks/self.ts";
+import type { TenantGroupNode } from "./hooks/tenantGroup.ts";
 import { caFile, SUPERUSER } from "./names.ts";
 import type { BackupsOutput, Machine, NetworkOutput, Platform } from "./platform.ts";
 import { Security } from "./security.ts";
@@ -50,6 +51,14 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly connect: pulumi.Output<string>;
     /** One line about the cluster as of the last `up`. */
     readonly status: pulumi.Output<string>;
+    /** Its name, part of its nodes' names. */
+    readonly clusterName: string;
+    /** The database that is distributed. */
+    readonly database: string;
+    /** Each node and how it is reached, the coordinator first; secret. */
+    readonly nodes: pulumi.Output<TenantGroupNode[]>;
+    /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
+    readonly settled: readonly pulumi.Resource[];
 
     constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("citus:index:Cluster", name, {}, opts);
@@ -89,7 +98,8 @@ export class CitusCluster extends pulumi.ComponentResource {
             this,
         );
         const placement = placeShards(name, args, { coordinator, workers, members }, this);
-        if (args.postDeploy.length > 0) runPostDeploy(name, args, { coordinator, placement }, this);
+        const postDeploy =
+            args.postDeploy.length > 0 ? [runPostDeploy(name, args, { coordinator, placement }, this)] : [];
 
         if (args.backup.enabled) watchBackups(name, args, { coordinator, placement }, this);
 
@@ -110,6 +120,25 @@ export class CitusCluster extends pulumi.ComponentResource {
             pulumi.interpolate`postgresql://${SUPERUSER}:${security.password}@${coordinator.host}:${coordinator.port}/${args.database}?sslmode=verify-full&sslrootcert=${caFile(pulumi.getStack())}`,
         );
         this.status = placement.status;
+        this.clusterName = args.name;
+        this.database = args.database;
+        this.nodes = pulumi.secret(
+            pulumi.all(
+                machines.map(({ spec, host, port, access, shell }) =>
+                    pulumi.all([port, access, shell]).apply(
+                        ([clientPort, reached, commands]): TenantGroupNode => ({
+                            name: spec.name,
+                            host: spec.host,
+                            port: POSTGRES_PORT,
+                            address: { host, port: clientPort },
+                            access: reached,
+                            shell: commands,
+                        }),
+                    ),
+                ),
+            ),
+        );
+        this.settled = [placement, ...postDeploy];
         this.registerOutputs({
             coordinator: this.coordinator,
             workers: this.workers,

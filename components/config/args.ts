@@ -1,6 +1,7 @@
 /** What a cluster is made from, after validation. Types, with each default. */
 import type { BackupArgs } from "../archive.ts";
 import type { Overrides } from "../settings.ts";
+import type { TenantGroupSettings } from "../tenants/args.ts";
 
 export const MAX_WORKERS = 200;
 /** The highest worker number there may be: so many ports are kept free for a cluster. */
@@ -117,6 +118,8 @@ export interface ClusterArgs {
     readonly restoreFrom?: RestoreFromArgs;
     /** The passphrase of the repository that is restored from; a secret. @default backupPassphrase */
     readonly restorePassphrase?: string;
+    /** Groups of tenants by name. @default {} */
+    readonly tenantGroups: Readonly<Record<string, TenantGroupSettings>>;
     /** Docker engine, as DOCKER_HOST has it. @default the environment's */
     readonly dockerHost?: string;
     /** There exactly when platform is aws. */

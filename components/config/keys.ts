@@ -22,6 +22,7 @@ export const KEYS = {
     restoreFrom: "json",
     restorePassphrase: "text",
     dockerHost: "text",
+    tenantGroups: "json",
     network: "json",
     azs: "text",
     connection: "text",

@@ -1,6 +1,7 @@
 /** This stack's configuration as Pulumi has it. */
 import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
+import { projectFiles } from "../tenants/project.ts";
 import type { ClusterArgs } from "./args.ts";
 import { askAws } from "./ask.ts";
 import { parse } from "./keys.ts";
@@ -28,7 +29,8 @@ function missingFiles(files: readonly string[]): Mistake[] {
 export async function readConfig(): Promise<ClusterArgs> {
     // the language host is told which keys are stored encrypted, and the SDK has no question for it
     const encrypted = JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]") as string[];
-    const asked = await askAws(sourceOf(pulumi.getStack(), pulumi.runtime.allConfig(), encrypted));
+    const source = { ...sourceOf(pulumi.getStack(), pulumi.runtime.allConfig(), encrypted), files: projectFiles };
+    const asked = await askAws(source);
     const result = validate(asked.source);
     const files = parse("json", asked.source.values.postDeploy);
     const found = "mistakes" in result ? result.mistakes : [];

@@ -186,6 +186,8 @@ const schema = (repository: z.ZodType<string>) =>
         ).optional(),
         restorePassphrase: passphrase,
         protect: flag,
+        // components/tenants/validate.ts says what a group may hold
+        tenantGroups: z.any(),
         dockerHost: text(
             /^(unix|tcp|ssh|npipe):\/\/\S+$/,
             "a Docker engine's address such as unix:///var/run/docker.sock",

@@ -1,4 +1,6 @@
 /** What a configuration is read from. */
+
+import type { ProjectFiles } from "../tenants/project.ts";
 import type { InstanceType } from "./instanceTypes.ts";
 
 export interface ConfigSource {
@@ -11,6 +13,8 @@ export interface ConfigSource {
     readonly aws?: Readonly<Record<string, unknown>>;
     /** Environment variables: `AWS_REGION` and so on. @default {} */
     readonly environment?: Readonly<Record<string, string | undefined>>;
+    /** The project's files. @default not looked at */
+    readonly files?: ProjectFiles;
     /** What AWS says of the instance types, or why it says nothing. @default not asked: memory and cores are 0 */
     readonly instanceTypes?: ReadonlyMap<string, InstanceType | { readonly problem: string }>;
 }

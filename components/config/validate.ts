@@ -1,6 +1,8 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
 import type { z } from "zod";
-import type { AwsArgs, ClusterArgs, MachineArgs } from "./args.ts";
+import { validateGroups } from "../tenants/validate.ts";
+import { topology } from "../topology.ts";
+import { type AwsArgs, type ClusterArgs, MAX_WORKERS, type MachineArgs } from "./args.ts";
 import { DEFAULT_INSTANCE_TYPE, VOLUME } from "./aws.ts";
 import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
@@ -60,6 +62,14 @@ function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: Confi
             );
         return [];
     });
+}
+
+/** Names of the nodes that there shall be; undefined while their number is a mistake. */
+function wantedNodes(raw: Record<Key, unknown>): readonly string[] | undefined {
+    const { workers, retire } = raw;
+    if (!Number.isInteger(workers) || (workers as number) < 0 || (workers as number) > MAX_WORKERS) return undefined;
+    const retired = Array.isArray(retire) ? retire.filter((name) => typeof name === "string") : [];
+    return topology("", workers as number, retired).map(({ name }) => name);
 }
 
 type Parsed = z.output<(typeof SCHEMAS)[PlatformName]>;
@@ -149,6 +159,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         protect: value("protect", source.stack !== "dev"),
         backup: value("backup", {}),
         restoreFrom: given(kept.restoreFrom),
+        tenantGroups: value("tenantGroups", {}),
         network: value("network", {}),
         tags: value("tags", {}),
     };
@@ -168,8 +179,14 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
             message: `is stored in the clear - take it away (pulumi config rm citus:${key}), choose another, and set it with --secret`,
         });
     }
+    const nodes = wantedNodes(raw);
     const rules = [
         ...crossChecks(raw, source.stack),
+        ...validateGroups(raw.tenantGroups, {
+            database: String(raw.database),
+            ...(nodes ? { nodes } : {}),
+            ...(source.files ? { files: source.files } : {}),
+        }).mistakes,
         ...(raw.platform === "aws" ? [...awsChecks(raw, source), ...instanceTypeChecks(kept, source)] : []),
     ];
     mistakes.push(...rules.filter((found) => !mistakes.some((known) => known.path === found.path)));

@@ -593,6 +593,7 @@ describe("good configurations", () => {
         rebalance: { enabled: true, strategy: "by_disk_size", transferMode: "auto" },
         postDeploy: [],
         protect: false,
+        tenantGroups: {},
         backup: { enabled: true, full: 604_800, diff: 86_400, incr: 0, restorePoint: 300, retention: 2 },
     };
     /** Without keys that are there but undefined. */

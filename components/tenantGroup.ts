@@ -1,0 +1,78 @@
+/** A group of tenants of a cluster. */
+import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import type { CitusCluster } from "./cluster.ts";
+import { explain } from "./config/mistakes.ts";
+import { selfUrn } from "./hooks/self.ts";
+import { TenantGroupHook } from "./hooks/tenantGroup.ts";
+import type { TenantGroupSettings } from "./tenants/args.ts";
+import { passwordOf } from "./tenants/passwords.ts";
+import { projectFiles } from "./tenants/project.ts";
+import { appRole, type GroupSpec, tenantRole } from "./tenants/spec.ts";
+import { validateGroups } from "./tenants/validate.ts";
+
+export interface TenantGroupArgs extends TenantGroupSettings {
+    readonly cluster: CitusCluster;
+}
+
+/** Groups of each cluster of this program: no two may make the same schema or database. */
+const groupsOf = new WeakMap<CitusCluster, Record<string, TenantGroupSettings>>();
+
+function specOf(name: string, { cluster, ...settings }: TenantGroupArgs): GroupSpec {
+    const groups = { ...groupsOf.get(cluster), [name]: settings };
+    groupsOf.set(cluster, groups);
+    const { groups: specs, mistakes } = validateGroups(groups, { database: cluster.database, files: projectFiles });
+    if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
+    return specs.find((spec) => spec.name === name) as GroupSpec;
+}
+
+/**
+ * Tenants that are kept in one way, all of them in one resource: `pulumi preview` says what will happen to which tenant,
+ * `pulumi up` does it. What is removed from the program stays in the database until `delete` names it.
+ *
+ * @throws pulumi.RunError naming every mistake in the arguments
+ */
+export class TenantGroup extends pulumi.ComponentResource {
+    /** The group's name. */
+    readonly name: string;
+    /** One line about the group as of the last `up`. */
+    readonly summary: pulumi.Output<string>;
+    private readonly seed: pulumi.Output<string>;
+
+    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
+    constructor(name: string, args: TenantGroupArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("citus:index:TenantGroup", name, {}, opts);
+        this.name = name;
+        const spec = specOf(name, args);
+        const { cluster } = args;
+        this.seed = new random.RandomPassword(
+            `${name}-tenants`,
+            { length: 48, special: false },
+            { parent: this },
+        ).result;
+        const hook = new TenantGroupHook(
+            `${name}-tenants`,
+            {
+                cluster: cluster.clusterName,
+                group: spec,
+                nodes: cluster.nodes,
+                seed: pulumi.secret(this.seed),
+                exports: `.state/${pulumi.getStack()}/exports`,
+                self: selfUrn("TenantGroup", `${name}-tenants`, this),
+            },
+            { parent: this, dependsOn: [...cluster.settled] },
+        );
+        this.summary = hook.summary;
+        this.registerOutputs({ summary: this.summary });
+    }
+
+    /** The password of a tenant's own role, `<group>_<tenant>`; secret. */
+    tenantPassword(tenant: string): pulumi.Output<string> {
+        return pulumi.secret(this.seed.apply((seed) => passwordOf(seed, tenantRole(this.name, tenant))));
+    }
+
+    /** Models `row` and `rls`: the password of the role that an application uses for all tenants, `<group>_app`; secret. */
+    get appPassword(): pulumi.Output<string> {
+        return pulumi.secret(this.seed.apply((seed) => passwordOf(seed, appRole(this.name))));
+    }
+}

@@ -1,0 +1,130 @@
+/** What each key of a group of tenants may hold. */
+import { z } from "zod";
+import { flag, listOf, oneOf, shown, strictObject, text, whole } from "../config/fields.ts";
+import { workerIndex } from "../topology.ts";
+import { MODELS } from "./args.ts";
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A time as milliseconds. */
+const duration = (example: string) =>
+    z.any().transform((value, context) => {
+        const match = /^([0-9]{1,7})(ms|s|m|h)$/.exec(String(value));
+        const found = match ? Number(match[1]) * (UNITS[match[2] ?? ""] ?? Number.NaN) : Number.NaN;
+        if (found >= 1 && found <= 86_400_000) return found;
+        context.issues.push({
+            code: "custom",
+            input: value,
+            message: `must be a time from 1ms to 24h, got ${shown(value)} - for example ${example}`,
+        });
+        return z.NEVER;
+    });
+
+const node = z
+    .any()
+    .refine((value) => value === "coordinator" || (typeof value === "string" && workerIndex(value) !== undefined), {
+        error: (issue) => `must be a node's name such as worker-2, got ${shown(issue.input)}`,
+    })
+    .transform(String);
+
+const table = z
+    .strictObject(
+        {
+            distributeBy: text(/^[^\0"]{1,63}$/, "a column's name").optional(),
+            reference: flag.optional(),
+            local: flag.optional(),
+            shardCount: whole(1, 64_000, 32).optional(),
+        },
+        {
+            error: (issue) =>
+                issue.code === "unrecognized_keys"
+                    ? `has no ${issue.keys.map((key: string) => `"${key}"`).join(", ")}; it has distributeBy, reference, local, shardCount`
+                    : `must be an object such as {"distributeBy": "company_id"}, got ${shown(issue.input)}`,
+        },
+    )
+    .refine(
+        (t) => [t.distributeBy !== undefined, t.reference === true, t.local === true].filter(Boolean).length === 1,
+        {
+            error: (issue) =>
+                `must have exactly one of distributeBy, reference: true and local: true, got ${shown(issue.input)}`,
+        },
+    );
+
+const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()], {
+    error: (issue) => `must be a text, a number, true, false or null, got ${shown(issue.input)}`,
+});
+
+const tenant = strictObject(
+    {
+        node: node.optional(),
+        isolate: flag.optional(),
+        limits: strictObject(
+            {
+                connections: whole(0, 10_000, 20).optional(),
+                statementTimeout: duration("5s").optional(),
+                idleInTransactionTimeout: duration("1m").optional(),
+            },
+            'an object such as {"connections": 20}',
+        ).optional(),
+        state: oneOf(["active", "frozen"]).optional(),
+        role: flag.optional(),
+        values: z
+            .record(z.string(), scalar, {
+                error: (issue) => `must be a map of columns, got ${shown(issue.input)} - for example {"name": "Acme"}`,
+            })
+            .optional(),
+        from: text(/^[a-z][a-z0-9_]{0,30}\/[^\0\n]{1,63}$/, 'a tenant of another group as "group/tenant"').optional(),
+        host: text(/^[A-Za-z0-9.:_-]{1,253}$/, "a server's name or address").optional(),
+        port: whole(1, 65_535, 5432).optional(),
+        database: text(/^[^\0"]{1,63}$/, "a database's name").optional(),
+    },
+    "an object, {} when there is nothing to say",
+);
+
+/** A pattern of files inside the project. */
+export const insideProject = (value: unknown) =>
+    typeof value === "string" && value !== "" && !value.startsWith("/") && !value.split(/[\\/]/).includes("..");
+
+const names = (what: string, example: readonly string[]) =>
+    listOf(what, example, (value) =>
+        typeof value === "string" && value !== "" ? undefined : "must be a text that is not empty",
+    );
+
+const part = z
+    .number({ error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)} - for example 0.1` })
+    .refine((n) => n >= 0 && n <= 1, {
+        error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)} - for example 0.1`,
+    });
+
+/** A group's settings, each by itself; what they mean together is looked at in validate.ts. */
+export const groupShape = strictObject(
+    {
+        model: oneOf(MODELS),
+        anchor: text(/^[^\0"]{1,127}$/, "a table's name").optional(),
+        tables: z
+            .record(z.string(), table, {
+                error: (issue) =>
+                    `must be a map of tables, got ${shown(issue.input)} - for example {"users": {"distributeBy": "company_id"}}`,
+            })
+            .default({}),
+        template: z.array(z.string()).default([]),
+        tenants: z
+            .record(z.string(), tenant, {
+                error: (issue) =>
+                    `must be a map of tenants, a list of their names or the path of a JSON file of either, got ${shown(issue.input)} - for example {"acme": {}}`,
+            })
+            .default({}),
+        delete: names("tenants", ["acme"]).default([]),
+        allow: names("tables", ["users"]).default([]),
+        rowSecurity: flag.default(true),
+        rollout: strictObject(
+            { canary: whole(0, 1000, 1).default(1), part: part.default(0.1) },
+            'an object such as {"canary": 1, "part": 0.1}',
+        ).default({ canary: 1, part: 0.1 }),
+        lockTimeout: duration("5s").default(5000),
+    },
+    'an object such as {"model": "schema", "template": "sql/clinic/*.sql", "tenants": {"acme": {}}}',
+);
+
+export type GroupShape = z.output<typeof groupShape>;
+export type TenantShape = z.output<typeof tenant>;

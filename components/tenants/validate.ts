@@ -1,0 +1,268 @@
+/** Groups of tenants as they were written, to specifications or every mistake. Pure but for the files that they name. */
+import { record, shown } from "../config/fields.ts";
+import { type Mistake, pathOf } from "../config/mistakes.ts";
+import type { Model } from "./args.ts";
+import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
+import { fileSpec, type ProjectFiles } from "./project.ts";
+import { type FileSpec, type GroupSpec, type TableSpec, type TenantSpec, tenantRole } from "./spec.ts";
+
+const GROUP_NAME = /^[a-z][a-z0-9_]{0,30}$/;
+/** Schemas and databases: names that need no quotes. */
+const PLAIN_NAME = /^[a-z_][a-z0-9_]{0,47}$/;
+const RESERVED = /^(pg_.*|citus.*|columnar.*|information_schema|public|postgres|template[01])$/;
+const ROWS: readonly Model[] = ["rls", "row"];
+const OWN_PLACE: readonly Model[] = ["schema", "database"];
+
+/** Which models a tenant's key means something in, and why not in others. */
+const TENANT_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; readonly why: string }>> = {
+    node: {
+        models: ["row", "schema", "database"],
+        why: "rls keeps all rows on the coordinator, and routed tenants name a host",
+    },
+    isolate: { models: ["row"], why: "only rows share a shard" },
+    values: { models: ROWS, why: "only they have an anchor table" },
+    host: { models: ["routed"], why: "the others are in this cluster" },
+    port: { models: ["routed"], why: "the others are in this cluster" },
+    database: { models: ["routed"], why: "the others are in this cluster" },
+    limits: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
+    role: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
+    from: { models: ["row", "schema", "database"], why: "data is only taken into row, schema and database" },
+    state: { models: ["rls", "row", "schema", "database"], why: "their server is not this cluster's" },
+};
+
+const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; readonly why: string }>> = {
+    anchor: { models: ROWS, why: "only rows have a table of tenants" },
+    tables: { models: ROWS, why: "tables of a schema or database come from its template" },
+    template: { models: ["rls", "row", "schema", "database"], why: "nothing is run on servers of others" },
+    allow: { models: ROWS, why: "it is for changes of tables" },
+};
+
+interface Known {
+    readonly files?: ProjectFiles;
+    /** The cluster's own database. */
+    readonly database: string;
+    /** Names of its nodes. @default not known: any is taken */
+    readonly nodes?: readonly string[];
+}
+
+const isEmpty = (value: unknown) => ["[]", "{}"].includes(JSON.stringify(value) ?? "[]");
+
+/** What files say, put in the place of their paths. */
+function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
+    const mistakes: Mistake[] = [];
+    const { files } = known;
+    let { tenants } = raw;
+    if (typeof tenants === "string") {
+        const file = tenants;
+        tenants = {};
+        if (!insideProject(file)) {
+            mistakes.push({
+                path: `${path}.tenants`,
+                message: `must be a path inside the project, got ${shown(file)}`,
+            });
+        } else if (files) {
+            try {
+                tenants = JSON.parse(files.read(file));
+            } catch (error) {
+                mistakes.push({
+                    path: `${path}.tenants`,
+                    message: `must be a JSON file of tenants, got ${shown(file)}: ${(error as Error).message}`,
+                });
+            }
+        }
+    }
+    if (Array.isArray(tenants) && tenants.every((name) => typeof name === "string" || typeof name === "number")) {
+        const list = tenants.map(String);
+        const twice = list.find((name, i) => list.indexOf(name) !== i);
+        if (list.length < 1000 && twice !== undefined)
+            mistakes.push({ path: `${path}.tenants`, message: `names ${twice} twice - remove one` });
+        tenants = Object.fromEntries(list.map((name) => [name, {}]));
+    }
+    const patterns = raw.template === undefined ? [] : Array.isArray(raw.template) ? raw.template : [raw.template];
+    const template: FileSpec[] = [];
+    patterns.forEach((pattern, i) => {
+        const at = Array.isArray(raw.template) ? `${path}.template[${i}]` : `${path}.template`;
+        if (!insideProject(pattern) || !/\.sql$/.test(pattern as string)) {
+            mistakes.push({
+                path: at,
+                message: `must be a .sql file inside the project or a pattern of them, got ${shown(pattern)} - for example sql/clinic/*.sql`,
+            });
+            return;
+        }
+        if (!files) return;
+        const found = files.find(pattern as string);
+        if (found.length === 0)
+            mistakes.push({ path: at, message: `means no file of this project, got ${shown(pattern)}` });
+        for (const file of found) if (!template.some((t) => t.path === file)) template.push(fileSpec(file, files));
+    });
+    return { raw: { ...raw, tenants, template: [] }, template, mistakes };
+}
+
+function tableSpec(table: GroupShape["tables"][string]): TableSpec {
+    if (table.reference) return { kind: "reference" };
+    if (table.local) return { kind: "local" };
+    return {
+        kind: "distributed",
+        ...(table.distributeBy === undefined ? {} : { column: table.distributeBy }),
+        ...(table.shardCount === undefined ? {} : { shardCount: table.shardCount }),
+    };
+}
+
+function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec {
+    const { state, role, from, node, isolate, database, ...rest } = tenant;
+    const own = role ?? (OWN_PLACE.includes(model) || (ROWS.includes(model) && tenant.limits !== undefined));
+    const [group = "", ...other] = (from ?? "").split("/");
+    const given: TenantSpec = {
+        ...rest,
+        ...(node === undefined ? {} : { node }),
+        ...(model === "row" && (isolate ?? node !== undefined) ? { isolate: true } : {}),
+        ...(state === "frozen" ? { frozen: true } : {}),
+        ...(own ? { role: true } : {}),
+        ...(from === undefined ? {} : { from: { group, tenant: other.join("/") } }),
+        ...(model === "routed" ? { port: tenant.port ?? 5432, database: database ?? name } : {}),
+    };
+    return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TenantSpec;
+}
+
+/** What a group's settings mean together. */
+function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupShape, known: Known): Mistake[] {
+    const path = `tenantGroups.${name}`;
+    const { model } = shape;
+    const mistakes: Mistake[] = [];
+    const wrong = (at: string, message: string) => mistakes.push({ path: `${path}.${at}`, message });
+    for (const [key, { models, why }] of Object.entries(GROUP_KEYS))
+        if (raw[key] !== undefined && !isEmpty(raw[key]) && !models.includes(model))
+            wrong(key, `means nothing in model ${model}: ${why} - take it away`);
+    if (ROWS.includes(model)) {
+        const anchor = shape.anchor === undefined ? undefined : shape.tables[shape.anchor];
+        if (shape.anchor === undefined)
+            wrong("anchor", "must name the table with one row for each tenant, got nothing - for example companies");
+        else if (anchor?.distributeBy === undefined)
+            wrong(
+                "anchor",
+                `must be one of tables with distributeBy, got ${shown(shape.anchor)} - for example tables: {"${shape.anchor}": {"distributeBy": "id"}}`,
+            );
+    }
+    for (const [table, settings] of Object.entries(shape.tables)) {
+        if (!/^[^\0".]{1,63}(\.[^\0".]{1,63})?$/.test(table))
+            wrong(`tables.${table}`, "must be a table's name, with its schema where that is not public");
+        if (settings.shardCount !== undefined && (table !== shape.anchor || model !== "row"))
+            wrong(
+                `tables.${table}.shardCount`,
+                `is the whole group's, got ${settings.shardCount} - set it on the anchor${model === "row" ? "" : " of a group of model row"}`,
+            );
+        if (model === "rls" && settings.reference)
+            wrong(
+                `tables.${table}.reference`,
+                "means nothing in model rls: its tables are the coordinator's own - say local: true",
+            );
+    }
+    const tenants = Object.entries(shape.tenants);
+    for (const [tenant, settings] of tenants) {
+        const at = `tenants.${tenant}`;
+        for (const [key, { models, why }] of Object.entries(TENANT_KEYS))
+            if ((settings as Record<string, unknown>)[key] !== undefined && !models.includes(model))
+                wrong(`${at}.${key}`, `means nothing in model ${model}: ${why} - take it away`);
+        if (OWN_PLACE.includes(model)) {
+            if (
+                !PLAIN_NAME.test(tenant) ||
+                RESERVED.test(tenant) ||
+                (model === "database" && tenant === known.database)
+            )
+                wrong(
+                    at,
+                    `must be a ${model}'s name: lower-case letters, digits and underscores, 48 at most, and none of PostgreSQL's, Citus' or this cluster's own`,
+                );
+        } else if (tenant === "" || tenant.length > 63 || /[\0\n]/.test(tenant)) {
+            wrong(at, "must be a key of 1 to 63 characters");
+        }
+        if (model === "routed" && settings.host === undefined)
+            wrong(`${at}.host`, "must name the tenant's server, got nothing - for example eu-1.example.com");
+        if (settings.node !== undefined && known.nodes && !known.nodes.includes(settings.node))
+            wrong(`${at}.node`, `must be one of ${known.nodes.join(", ")}, got ${shown(settings.node)}`);
+        if (model === "row" && settings.isolate === false && settings.node !== undefined)
+            wrong(
+                `${at}.isolate`,
+                `must be true with node, got false: a tenant can only be on ${settings.node} in a shard of its own`,
+            );
+        if (Buffer.byteLength(tenantRole(name, tenant)) > 63 && tenantSpec(model, tenant, settings).role)
+            wrong(
+                at,
+                `makes a role ${tenantRole(name, tenant)}, longer than PostgreSQL's 63 bytes - choose a shorter name`,
+            );
+        if (shape.delete.includes(tenant))
+            wrong("delete", `names ${tenant}, which tenants names too - take it out of one of them`);
+    }
+    return mistakes;
+}
+
+export interface Validated {
+    readonly groups: readonly GroupSpec[];
+    readonly mistakes: readonly Mistake[];
+}
+
+/**
+ * Checks all groups at once.
+ * @param given groups by name, as they were written
+ */
+export function validateGroups(given: unknown, known: Known): Validated {
+    if (given === undefined || isEmpty(given)) return { groups: [], mistakes: [] };
+    if (Object.keys(record(given)).length === 0)
+        return {
+            groups: [],
+            mistakes: [
+                {
+                    path: "tenantGroups",
+                    message: `must be a map of groups, got ${shown(given)} - for example {"clinics": {"model": "schema", "template": "sql/clinic/*.sql", "tenants": {"acme": {}}}}`,
+                },
+            ],
+        };
+    const mistakes: Mistake[] = [];
+    const groups: GroupSpec[] = [];
+    const places = new Map<string, string>();
+    for (const [name, value] of Object.entries(record(given))) {
+        const path = `tenantGroups.${name}`;
+        if (!GROUP_NAME.test(name))
+            mistakes.push({
+                path,
+                message:
+                    "must be named by lower-case letters, digits and underscores, beginning with a letter, 31 at most",
+            });
+        const read = readFiles(record(value), known, path);
+        mistakes.push(...read.mistakes);
+        const parsed = groupShape.safeParse(Object.keys(record(value)).length === 0 ? value : read.raw);
+        if (!parsed.success) {
+            for (const issue of parsed.error.issues)
+                mistakes.push({ path: pathOf(["tenantGroups", name, ...issue.path]), message: issue.message });
+            continue;
+        }
+        const shape = parsed.data;
+        mistakes.push(...groupMistakes(name, record(value), shape, known));
+        for (const tenant of OWN_PLACE.includes(shape.model) ? Object.keys(shape.tenants) : []) {
+            const place = `${shape.model} ${tenant}`;
+            const other = places.get(place);
+            if (other !== undefined)
+                mistakes.push({
+                    path: `${path}.tenants.${tenant}`,
+                    message: `is a tenant of group ${other} too, and both would be ${place} - rename one`,
+                });
+            places.set(place, name);
+        }
+        groups.push({
+            name,
+            model: shape.model,
+            ...(shape.anchor === undefined ? {} : { anchor: shape.anchor }),
+            tables: Object.fromEntries(Object.entries(shape.tables).map(([table, t]) => [table, tableSpec(t)])),
+            template: read.template,
+            tenants: Object.fromEntries(
+                Object.entries(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
+            ),
+            delete: shape.delete,
+            allow: shape.allow,
+            rowSecurity: shape.model === "rls" || shape.rowSecurity,
+            rollout: shape.rollout,
+            lockTimeout: shape.lockTimeout,
+        });
+    }
+    return { groups, mistakes };
+}

@@ -1,0 +1,90 @@
+/** What a group of tenants consists of: what it is given, what it waits for, and what is secret. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { before, describe, test } from "node:test";
+import { validate } from "../../components/config.ts";
+import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import type { TenantGroup } from "../../components/tenantGroup.ts";
+import type { TenantGroupSettings } from "../../components/tenants/args.ts";
+import { passwordOf } from "../../components/tenants/passwords.ts";
+import { build, type Indexed, indexed, mock, PASSWORD, resolved } from "./mocks.ts";
+
+process.chdir(join(import.meta.dirname, "..", ".."));
+await mock();
+const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
+const { TenantGroup: Group } = await import("../../components/tenantGroup.ts");
+
+const HOOK = "pulumi-nodejs:dynamic/citus:TenantGroup";
+
+async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
+    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
+    assert.ok("args" in result);
+    const { made, resources } = await build(() => {
+        const cluster = new Cluster("citus", result.args);
+        return Object.entries(groups).map(([name, settings]) => new Group(name, { cluster, ...settings }));
+    });
+    return { groups: made, ...indexed(resources) };
+}
+
+describe("one group", () => {
+    let built: Indexed & { groups: TenantGroup[] };
+    let given: TenantGroupInputs;
+    before(async () => {
+        built = await make({ clinics: { model: "schema", tenants: { acme: {}, globex: { node: "worker-2" } } } });
+        given = built.one(HOOK).inputs as unknown as TenantGroupInputs;
+    });
+
+    test("is one resource for all its tenants, one secret for all their passwords", () => {
+        const own = built.all.filter(({ parent }) => parent.endsWith("citus:index:TenantGroup::clinics"));
+        assert.deepEqual(own.map(({ type, name }) => `${type} ${name}`).sort(), [
+            `${HOOK} clinics-tenants`,
+            "random:index/randomPassword:RandomPassword clinics-tenants",
+        ]);
+    });
+
+    test("is given its specification and every node, the coordinator first", () => {
+        assert.deepEqual(given.group.tenants, { acme: { role: true }, globex: { node: "worker-2", role: true } });
+        assert.deepEqual(
+            given.nodes.map(({ name, host, port, address }) => [name, host, port, address.host]),
+            [
+                ["coordinator", "coordinator.citus-dev.node", 5432, "localhost"],
+                ["worker-1", "worker-1.citus-dev.node", 5432, "localhost"],
+                ["worker-2", "worker-2.citus-dev.node", 5432, "localhost"],
+            ],
+        );
+        assert.equal(given.exports, ".state/dev/exports");
+    });
+
+    test("what holds a password is secret", () => {
+        assert.deepEqual([...built.one(HOOK).secrets].sort(), ["nodes", "seed"]);
+    });
+
+    test("waits until the shards are in their place", () => {
+        const [placement] = built.of("pulumi-nodejs:dynamic/citus:Placement");
+        assert.ok(
+            built
+                .one(HOOK)
+                .request.getDependenciesList()
+                .includes(placement?.urn ?? ""),
+        );
+    });
+
+    test("tells a tenant's password, which is its role's own", async () => {
+        const [group] = built.groups;
+        assert.ok(group);
+        assert.equal(await resolved(group.tenantPassword("acme")), passwordOf(PASSWORD, "clinics_acme"));
+        assert.notEqual(await resolved(group.tenantPassword("acme")), await resolved(group.appPassword));
+    });
+});
+
+test("mistakes are said at once, also between groups", async () => {
+    const failed = await make({
+        one: { model: "schema", tenants: { acme: {} } },
+        two: { model: "schema", tenants: { acme: {}, public: {} } },
+    }).then(
+        () => undefined,
+        (error: Error) => error,
+    );
+    assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.public/);
+    assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.acme is a tenant of group one too/);
+});

@@ -1,0 +1,185 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { ProjectFiles } from "../../components/tenants/project.ts";
+import { validateGroups } from "../../components/tenants/validate.ts";
+
+const FILES: Readonly<Record<string, string>> = {
+    "sql/clinic/2.sql": "ALTER TABLE patients ADD COLUMN born date;",
+    "sql/clinic/10.sql": "CREATE INDEX ON patients (born);",
+    "tenants.json": '{"acme": {"node": "worker-1"}}',
+    "names.json": '["acme", "globex"]',
+    "broken.json": "{",
+};
+const files: ProjectFiles = {
+    find: (pattern) =>
+        pattern === "sql/clinic/*.sql"
+            ? ["sql/clinic/2.sql", "sql/clinic/10.sql"]
+            : Object.keys(FILES).filter((f) => f === pattern),
+    read: (path) => {
+        const content = FILES[path];
+        if (content === undefined) throw new Error(`no such file: ${path}`);
+        return content;
+    },
+};
+const nodes = ["coordinator", "worker-1", "worker-2"];
+const check = (groups: unknown) => validateGroups(groups, { database: "app", files, nodes });
+const specOf = (group: unknown) => {
+    const { groups, mistakes } = check({ g: group });
+    assert.deepEqual(mistakes, []);
+    const [spec] = groups;
+    assert.ok(spec);
+    return spec;
+};
+/** Paths of the mistakes, without the group's. */
+const wrongIn = (group: unknown) => check({ g: group }).mistakes.map(({ path }) => path.replace("tenantGroups.g.", ""));
+
+const ROW = {
+    model: "row",
+    anchor: "companies",
+    tables: { companies: { distributeBy: "id" }, users: { distributeBy: "company_id" }, plans: { reference: true } },
+};
+
+describe("groups that are right", () => {
+    test("none are given", () => {
+        for (const nothing of [undefined, {}, "{}"])
+            assert.deepEqual(nothing === "{}" ? check({}).groups : check(nothing).groups, []);
+    });
+
+    test("a row group: tables, and what node and limits bring with them", () => {
+        const spec = specOf({
+            ...ROW,
+            tenants: { 1: {}, 2: { node: "worker-2" }, 3: { limits: { connections: 5, statementTimeout: "2s" } } },
+        });
+        assert.deepEqual(spec.tables, {
+            companies: { kind: "distributed", column: "id" },
+            users: { kind: "distributed", column: "company_id" },
+            plans: { kind: "reference" },
+        });
+        assert.deepEqual(spec.tenants, {
+            1: {},
+            2: { node: "worker-2", isolate: true },
+            3: { limits: { connections: 5, statementTimeout: 2000 }, role: true },
+        });
+        assert.equal(spec.rowSecurity, true);
+    });
+
+    test("a schema group: files in the order of their numbers, a role for each tenant", () => {
+        const spec = specOf({ model: "schema", template: "sql/clinic/*.sql", tenants: ["acme", "globex"] });
+        assert.deepEqual(
+            spec.template.map(({ path }) => path),
+            ["sql/clinic/2.sql", "sql/clinic/10.sql"],
+        );
+        assert.match(spec.template[0]?.sha256 ?? "", /^[0-9a-f]{64}$/);
+        assert.deepEqual(spec.tenants, { acme: { role: true }, globex: { role: true } });
+        assert.deepEqual([spec.lockTimeout, spec.rollout], [5000, { canary: 1, part: 0.1 }]);
+    });
+
+    test("tenants from a JSON file, as a map or a list", () => {
+        assert.deepEqual(specOf({ model: "schema", tenants: "tenants.json" }).tenants, {
+            acme: { node: "worker-1", role: true },
+        });
+        assert.deepEqual(Object.keys(specOf({ model: "schema", tenants: "names.json" }).tenants), ["acme", "globex"]);
+    });
+
+    test("routed tenants, and data that is taken from another group", () => {
+        assert.deepEqual(specOf({ model: "routed", tenants: { eu: { host: "eu.example.com" } } }).tenants.eu, {
+            host: "eu.example.com",
+            port: 5432,
+            database: "eu",
+        });
+        assert.deepEqual(specOf({ model: "schema", tenants: { acme: { from: "billing/a/b" } } }).tenants.acme?.from, {
+            group: "billing",
+            tenant: "a/b",
+        });
+    });
+});
+
+describe("mistakes, each with its path", () => {
+    const cases: readonly [what: string, group: unknown, paths: readonly string[]][] = [
+        ["no model", { tenants: {} }, ["model"]],
+        ["an unknown model", { model: "silo" }, ["model"]],
+        ["an unknown key", { model: "schema", tenant: {} }, ["tenantGroups.g"]],
+        ["a row group without an anchor", { model: "row", tables: ROW.tables }, ["anchor"]],
+        ["an anchor that is no table of the group", { ...ROW, anchor: "firms" }, ["anchor"]],
+        [
+            "a table that is two things",
+            { ...ROW, tables: { ...ROW.tables, x: { local: true, reference: true } } },
+            ["tables.x"],
+        ],
+        ["a table that is nothing", { ...ROW, tables: { ...ROW.tables, x: {} } }, ["tables.x"]],
+        [
+            "shards of a table that is not the anchor",
+            { ...ROW, tables: { ...ROW.tables, users: { distributeBy: "c", shardCount: 4 } } },
+            ["tables.users.shardCount"],
+        ],
+        ["tables of schemas", { model: "schema", tables: ROW.tables }, ["tables"]],
+        ["a node that is not there", { model: "schema", tenants: { a: { node: "worker-7" } } }, ["tenants.a.node"]],
+        ["a node that is no node", { model: "schema", tenants: { a: { node: "node1" } } }, ["tenants.a.node"]],
+        ["isolated schemas", { model: "schema", tenants: { a: { isolate: true } } }, ["tenants.a.isolate"]],
+        [
+            "a node for rows that are not isolated",
+            { ...ROW, tenants: { 1: { node: "worker-1", isolate: false } } },
+            ["tenants.1.isolate"],
+        ],
+        [
+            "schemas of PostgreSQL's own",
+            { model: "schema", tenants: { public: {}, pg_x: {}, "Ac-me": {} } },
+            ["tenants.public", "tenants.pg_x", "tenants.Ac-me"],
+        ],
+        ["the cluster's own database", { model: "database", tenants: { app: {} } }, ["tenants.app"]],
+        ["a routed tenant without a host", { model: "routed", tenants: { a: {} } }, ["tenants.a.host"]],
+        ["a host for a schema", { model: "schema", tenants: { a: { host: "x" } } }, ["tenants.a.host"]],
+        [
+            "limits that are none",
+            { model: "schema", tenants: { a: { limits: { connections: -1, statementTimeout: "soon" } } } },
+            ["tenants.a.limits.connections", "tenants.a.limits.statementTimeout"],
+        ],
+        ["kept and deleted", { model: "schema", tenants: { a: {} }, delete: ["a"] }, ["delete"]],
+        [
+            "files outside the project",
+            { model: "schema", template: ["/etc/x.sql", "../x.sql"] },
+            ["template[0]", "template[1]"],
+        ],
+        ["a pattern that means nothing", { model: "schema", template: "sql/none/*.sql" }, ["template"]],
+        ["a file that is no JSON", { model: "schema", tenants: "broken.json" }, ["tenants"]],
+        ["a file that is not there", { model: "schema", tenants: "none.json" }, ["tenants"]],
+        ["a tenant twice", { model: "schema", tenants: ["a", "a"] }, ["tenants"]],
+        [
+            "a role's name that is too long",
+            {
+                model: "row",
+                anchor: "c",
+                tables: { c: { distributeBy: "id" } },
+                tenants: { ["x".repeat(62)]: { role: true } },
+            },
+            [`tenants.${"x".repeat(62)}`],
+        ],
+        ["a rollout that is no part", { model: "schema", rollout: { part: 3 } }, ["rollout.part"]],
+    ];
+    for (const [what, group, paths] of cases)
+        test(what, () => {
+            const found = wrongIn(group);
+            assert.deepEqual(found, paths);
+            assert.ok(check({ g: group }).mistakes.every(({ message }) => message.length > 15));
+        });
+
+    test("all of them at once, in all groups", () => {
+        const { mistakes } = check({
+            "Not a name": { model: "schema" },
+            one: { model: "schema", tenants: { acme: {} } },
+            two: { model: "schema", tenants: { acme: {}, "B!": {} } },
+        });
+        assert.deepEqual(
+            mistakes.map(({ path }) => path),
+            ["tenantGroups.Not a name", "tenantGroups.two.tenants.B!", "tenantGroups.two.tenants.acme"],
+        );
+    });
+
+    test("groups that are no map", () => {
+        for (const given of ["billing", 3, ["x"]])
+            assert.deepEqual(
+                check(given).mistakes.map(({ path }) => path),
+                ["tenantGroups"],
+            );
+    });
+});
