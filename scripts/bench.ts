@@ -2,7 +2,7 @@
  * Measures this project against floors of the same run on the same machine; prints a table and writes JSON.
  * A target that is missed is said plainly and is no failure.
  *
- *   npm run bench -- [--only a,b,c,d,e,f] [--quick]
+ *   npm run bench -- [--only a,b,c,d,e,f,g] [--quick]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, loadavg, platform, totalmem } from "node:os";
@@ -18,6 +18,7 @@ import { restoreAndArchive } from "./bench/restore.ts";
 import { scaleOut } from "./bench/scaleOut.ts";
 import { median, type Row, round, type Section, say, seconds } from "./bench/section.ts";
 import { BenchStack } from "./bench/stack.ts";
+import { tenants } from "./bench/tenants.ts";
 import { fail, ROOT } from "./lib/project.ts";
 
 /** `pulumi up` from nothing may take this many times the floor, on top of the engine's own start. */
@@ -162,8 +163,8 @@ async function restores(quick: boolean): Promise<Section> {
 
 function parseParts(text: string): ReadonlySet<string> {
     const parts = text.split(",").map((part) => part.trim());
-    const strange = parts.find((part) => !["a", "b", "c", "d", "e", "f"].includes(part));
-    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, f, got ${strange}`);
+    const strange = parts.find((part) => !["a", "b", "c", "d", "e", "f", "g"].includes(part));
+    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, f, g, got ${strange}`);
     return new Set(parts);
 }
 
@@ -180,8 +181,8 @@ async function bench(): Promise<void> {
         .description("Measures this project against floors of the same run; writes bench-results/<time>.json.")
         .option(
             "--only <parts>",
-            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed)",
-            "a,b,c,d,e,f",
+            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed), g tenants",
+            "a,b,c,d,e,f,g",
         )
         .option("--quick", "small data and one run of each, for trying", false)
         .parse()
@@ -204,6 +205,8 @@ async function bench(): Promise<void> {
     await take("restore", parts.has("e"), () => restores(options.quick));
     await take("preview", parts.has("d"), () => previewOnDocker(options.quick));
     await take("previewOnAws", parts.has("f"), () => previewOnAws(options.quick));
+
+    await take("tenants", parts.has("g"), () => tenants(options.quick));
 
     const missed = rows.filter((row) => row.met === false).length;
     mkdirSync(join(ROOT, "bench-results"), { recursive: true });
