@@ -56,7 +56,7 @@ export class CitusCluster extends pulumi.ComponentResource {
     /** The database that is distributed. */
     readonly database: string;
     /** Each node and how it is reached, the coordinator first; secret. */
-    readonly nodes: pulumi.Output<TenantGroupNode[]>;
+    readonly nodes: readonly pulumi.Output<TenantGroupNode>[];
     /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
     readonly settled: readonly pulumi.Resource[];
 
@@ -122,19 +122,17 @@ export class CitusCluster extends pulumi.ComponentResource {
         this.status = placement.status;
         this.clusterName = args.name;
         this.database = args.database;
-        this.nodes = pulumi.secret(
-            pulumi.all(
-                machines.map(({ spec, host, port, access, shell }) =>
-                    pulumi.all([port, access, shell]).apply(
-                        ([clientPort, reached, commands]): TenantGroupNode => ({
-                            name: spec.name,
-                            host: spec.host,
-                            port: POSTGRES_PORT,
-                            address: { host, port: clientPort },
-                            access: reached,
-                            shell: commands,
-                        }),
-                    ),
+        this.nodes = machines.map(({ spec, host, port, access, shell }) =>
+            pulumi.secret(
+                pulumi.all([port, access, shell]).apply(
+                    ([clientPort, reached, commands]): TenantGroupNode => ({
+                        name: spec.name,
+                        host: spec.host,
+                        port: POSTGRES_PORT,
+                        address: { host, port: clientPort },
+                        access: reached,
+                        shell: commands,
+                    }),
                 ),
             ),
         );

@@ -23,7 +23,12 @@ export interface TenantGroupInputs {
     self?: string;
 }
 
-export type TenantGroupInputArgs = { [K in keyof TenantGroupInputs]: pulumi.Input<TenantGroupInputs[K]> };
+export type TenantGroupInputArgs = {
+    [K in keyof Omit<TenantGroupInputs, "nodes">]: pulumi.Input<TenantGroupInputs[K]>;
+} & {
+    // each for itself: while a new worker is not known yet, the coordinator is
+    nodes: readonly pulumi.Input<TenantGroupNode>[];
+};
 
 const provider = thinProvider("components/hooks/impl/tenantGroup.ts");
 

@@ -90,10 +90,14 @@ export async function update(_id: string, _olds: TenantGroupState, news: TenantG
     return { outs: await settle(news) };
 }
 
+/** Also where its name is not known yet. */
+const coordinatorIn = (inputs: TenantGroupInputs) => inputs.nodes[0];
+
 /** Runs in preview too: says what will happen to which tenant, and what stands in the way. */
 export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
-    if (unknown(news.nodes) || unknown(news.seed)) return { changes: true };
-    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED);
+    if (unknown(coordinatorIn(news)) || unknown(news.seed)) return { changes: true };
+    // a node that is still to come has an address to be written down
+    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
     let session: Session;
     try {
         session = await connect(coordinatorOf(news).access, "coordinator", { timeout: 3000 });
