@@ -74,20 +74,21 @@ export interface Blocker {
     readonly reference: boolean;
 }
 
-/**
- * Tables that logical replication can't move: no primary key or replica identity, or UNLOGGED.
- * The fix names the distribution column, which a primary key must contain.
- */
-export async function readBlockers(session: Session): Promise<Blocker[]> {
-    const rows = await session.query<{
-        table: string;
-        unlogged: boolean;
-        column: string | null;
-        candidates: string[];
-        reference: boolean;
-        shards: number;
-    }>(
-        `SELECT c.oid::regclass::text AS table, c.relpersistence = 'u' AS unlogged,
+/** A row of {@link BLOCKERS}. */
+export interface BlockerRow {
+    readonly table: string;
+    readonly schema: string;
+    readonly colocationId: number;
+    readonly unlogged: boolean;
+    readonly column: string | null;
+    readonly candidates: readonly string[];
+    readonly reference: boolean;
+    readonly shards: number;
+}
+
+/** Tables that logical replication can't move: no primary key or replica identity, or UNLOGGED. */
+export const BLOCKERS = `SELECT c.oid::regclass::text AS table, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS schema, t.colocationid AS "colocationId",
+                c.relpersistence = 'u' AS unlogged,
                 CASE WHEN t.partmethod <> 'n' THEN column_to_column_name(t.logicalrelid, t.partkey) END AS column,
                 t.partmethod = 'n' AND t.repmodel = 't' AS reference,
                 (SELECT count(*)::int FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards,
@@ -101,36 +102,35 @@ export async function readBlockers(session: Session): Promise<Blocker[]> {
                        SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid))
                  OR (c.relreplident = 'i' AND NOT EXISTS (
                        SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)))
-          ORDER BY 1`,
-    );
-    return rows.map((row) => {
-        if (row.unlogged) {
-            return {
-                table: row.table,
-                shards: row.shards,
-                reference: row.reference,
-                reason: "UNLOGGED tables can't be moved",
-                fix: `ALTER TABLE ${row.table} SET LOGGED;`,
-            };
-        }
-        const key = [
-            ...new Set([
-                ...(row.column ? [`"${row.column}"`.replace(/^"([a-z_][a-z0-9_]*)"$/, "$1")] : []),
-                ...row.candidates,
-            ]),
-        ];
-        const fix =
-            row.candidates.length > 0
-                ? `ALTER TABLE ${row.table} ADD PRIMARY KEY (${key.join(", ")});`
-                : `ALTER TABLE ${row.table} REPLICA IDENTITY FULL;   -- or better, add a primary key that contains ${row.column ?? "its key"}`;
+          ORDER BY 1`;
+
+export async function readBlockers(session: Session): Promise<Blocker[]> {
+    return (await session.query<BlockerRow>(BLOCKERS)).map(blockerOf);
+}
+
+/** Why the table can't be moved and what to run; the fix names the distribution column, which a primary key must contain. */
+export function blockerOf(row: BlockerRow): Blocker {
+    const { table, shards, reference } = row;
+    if (row.unlogged) {
         return {
-            table: row.table,
-            shards: row.shards,
-            reference: row.reference,
-            reason: "no primary key or replica identity",
-            fix,
+            table,
+            shards,
+            reference,
+            reason: "UNLOGGED tables can't be moved",
+            fix: `ALTER TABLE ${table} SET LOGGED;`,
         };
-    });
+    }
+    const key = [
+        ...new Set([
+            ...(row.column ? [`"${row.column}"`.replace(/^"([a-z_][a-z0-9_]*)"$/, "$1")] : []),
+            ...row.candidates,
+        ]),
+    ];
+    const fix =
+        row.candidates.length > 0
+            ? `ALTER TABLE ${table} ADD PRIMARY KEY (${key.join(", ")});`
+            : `ALTER TABLE ${table} REPLICA IDENTITY FULL;   -- or better, add a primary key that contains ${row.column ?? "its key"}`;
+    return { table, shards, reference, reason: "no primary key or replica identity", fix };
 }
 
 /** The error that a user sees, with everything that has to be done. */

@@ -15,20 +15,12 @@ import {
     readShardGroups,
     type ShardGroup,
 } from "./catalog.ts";
-import { compareCopy, readColocatedShards } from "./counts.ts";
-import {
-    describeBytes,
-    describeProgress,
-    followJob,
-    JobError,
-    type MovingTable,
-    runningJob,
-    stopJob,
-    type Task,
-} from "./job.ts";
+import { Held } from "./held.ts";
+import { describeBytes, describeProgress, followJob, JobError, type MovingTable, runningJob, stopJob } from "./job.ts";
 import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
+import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
-import { DatabaseError, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
 
 export interface WantedWorker {
     readonly name: string;
@@ -56,6 +48,8 @@ export interface Assessment {
     readonly blockers: readonly Blocker[];
     /** Nodes whose shouldhaveshards is not what it should be. */
     readonly misflagged: readonly NodeRow[];
+    /** Tenants that are pinned to a node that shall hold no shards. */
+    readonly stranded: readonly { readonly node: string; readonly tenants: readonly PinnedTenant[] }[];
     readonly running: string | undefined;
     readonly name: (groupId: number) => string;
 }
@@ -82,7 +76,21 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
     // negative numbers stand for nodes that are still to come
     const future = new Map(missing.map((w, i) => [-1 - i, w]));
     const holding = [...nodes.filter((n) => shallHoldShards(n, wanted)).map((n) => n.groupId), ...future.keys()];
-    const moves = await findMoves(session, wanted, { nodes, groups, holding, missing: missing.length });
+    const pinned = await readPinned(session);
+    const groupOf = (node: string) =>
+        [...future].find(([, w]) => label(w) === node)?.[0] ?? nodes.find((n) => label(n) === node)?.groupId;
+    const moves = await findMoves(session, wanted, {
+        nodes,
+        groups,
+        holding,
+        missing: missing.length,
+        pins: new Map(
+            pinned.flatMap(({ shardId, node }) => {
+                const groupId = groupOf(node);
+                return shardId === null || groupId === undefined ? [] : [[shardId, groupId] as const];
+            }),
+        ),
+    });
     const stuck = (await readBlockers(session)).filter((b) =>
         b.reference ? missing.length > 0 : moves.some((move) => move.tables.includes(b.table)),
     );
@@ -97,6 +105,10 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
         moves,
         blockers: wanted.transferMode === "auto" ? stuck : [],
         misflagged: nodes.filter((n) => n.holdsShards !== shallHoldShards(n, wanted)),
+        stranded: nodes
+            .filter((n) => !shallHoldShards(n, wanted))
+            .map((n) => ({ node: label(n), tenants: pinned.filter(({ node }) => node === label(n)) }))
+            .filter(({ tenants }) => tenants.length > 0),
         running: await runningJob(session),
         name,
     };
@@ -105,19 +117,30 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
 async function findMoves(
     session: Session,
     wanted: Wanted,
-    found: { nodes: readonly NodeRow[]; groups: readonly ShardGroup[]; holding: readonly number[]; missing: number },
+    found: {
+        nodes: readonly NodeRow[];
+        groups: readonly ShardGroup[];
+        holding: readonly number[];
+        missing: number;
+        /** Where shard groups are pinned, by their first shards. */
+        pins: ReadonlyMap<string, number>;
+    },
 ): Promise<PlannedMove[]> {
     const settled = found.missing === 0 && found.nodes.every((n) => n.holdsShards === shallHoldShards(n, wanted));
-    if (!settled || !wanted.rebalance) {
+    const pinned = found.pins.size > 0;
+    // the copy that honours pins is made when shards are placed
+    const known = !pinned || (await hasStrategy(session, pinnedStrategy(strategyName(wanted))));
+    if (!settled || !wanted.rebalance || !known) {
         return planMoves(found.groups, {
             strategy: wanted.strategy,
             wanted: found.holding,
             drainOnly: !wanted.rebalance,
+            pins: found.pins,
             ...(wanted.threshold === undefined ? {} : { threshold: wanted.threshold }),
         });
     }
     const rows = await session.query<{ shardId: string; from: string; to: string }>(
-        `SELECT shardid::text AS "shardId", sourcename AS from, targetname AS to FROM ${rebalancePlan(wanted)}`,
+        `SELECT shardid::text AS "shardId", sourcename AS from, targetname AS to FROM ${rebalancePlan(wanted, pinned)}`,
     );
     const byHost = new Map(found.nodes.map((n) => [n.host, n.groupId]));
     const planned = new Map(rows.map((row) => [row.shardId, row]));
@@ -136,12 +159,13 @@ export function strategyName(wanted: Pick<Wanted, "strategy" | "threshold">): st
         : "by_disk_size_configured";
 }
 
-function rebalancePlan(wanted: Wanted): string {
+function rebalancePlan(wanted: Wanted, pinned: boolean): string {
+    const strategy = pinned ? pinnedStrategy(strategyName(wanted)) : wanted.strategy;
     const threshold = wanted.threshold === undefined ? "" : `, threshold := ${Number(wanted.threshold)}`;
-    return `get_rebalance_table_shards_plan(rebalance_strategy := '${wanted.strategy}'${threshold})`;
+    return `get_rebalance_table_shards_plan(rebalance_strategy := '${strategy}'${threshold})`;
 }
 
-/** Makes the wanted strategy the default, so that Citus' own functions agree with the configuration. */
+/** Makes the wanted strategy, or its copy that honours pins, the default: Citus' own functions agree with the configuration. */
 async function setStrategy(session: Session, wanted: Wanted): Promise<string> {
     const name = strategyName(wanted);
     const [row] = await session.query<{ name: string; threshold: number; isDefault: boolean }>(
@@ -167,8 +191,7 @@ async function setStrategy(session: Session, wanted: Wanted): Promise<string> {
             );
         }
     }
-    if (!row?.isDefault) await session.query("SELECT citus_set_default_rebalance_strategy($1)", [name]);
-    return name;
+    return honourPins(session, name);
 }
 
 /** Whether anything has to be done at all. */
@@ -232,7 +255,11 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
     const leavingNodes = await refuseImpossible(session, wanted, first, options);
     const strategy = await setStrategy(session, wanted);
     const marked: NodeRow[] = [];
-    const held = new Held();
+    const held = new Held({
+        hold: options.openFresh,
+        release: (copy) => copy.close().catch(() => undefined),
+        open: options.open,
+    });
     try {
         for (const node of first.nodes) {
             const shall = shallHoldShards(node, wanted);
@@ -251,9 +278,17 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                 nodes,
                 groups,
                 progress: (p) => options.progress(describeProgress(p)),
-                started: (task) => held.hold(session, task, nodes, options),
+                started: async (task) => {
+                    const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
+                    if (task.shardId !== null && source)
+                        await held.hold(session, task.taskId, task.shardId, source.host);
+                },
                 moved: async (task) => {
-                    counted += await compareMoved(session, jobId, task, nodes, held, options);
+                    const target = nodes.find((n) => n.nodeId === task.targetNodeId);
+                    counted += await held.compare(task.taskId, target?.host, async () => {
+                        await stopJob(session, jobId).catch(() => undefined);
+                        return "The rebalance was stopped";
+                    });
                 },
                 silent: () => silentNodes(nodes, options),
                 alive: options.alive,
@@ -348,6 +383,7 @@ async function refuseImpossible(
         );
     }
     if (found.blockers.length > 0) throw new Error(explainBlockers(found.blockers));
+    refuseStranded(found);
     if (found.moves.length > 0 || leaving.length > 0) {
         const unreachable: string[] = [];
         for (const node of found.nodes) {
@@ -380,6 +416,12 @@ async function refuseImpossible(
         if (only.length > 0) throw new Error(`${explainOnlyCopies(label(node), only)}\nNothing was moved.`);
     }
     return leaving;
+}
+
+/** @throws Error naming each tenant that is pinned to a node that shall hold no shards */
+export function refuseStranded({ stranded, nodes }: Pick<Assessment, "stranded" | "nodes">): void {
+    if (stranded.length > 0)
+        throw new Error(stranded.map(({ node, tenants }) => explainPinned(node, tenants, nodes)).join("\n\n"));
 }
 
 /** Which parameters this Citus' function takes; parallel transfer came with 13.2. */
@@ -429,92 +471,6 @@ async function silentNodes(nodes: readonly NodeRow[], options: PlaceOptions): Pr
         }),
     );
     return nodes.filter((_, i) => answers[i] === false).map(label);
-}
-
-/**
- * Holds the old copies of shards while they move, so that nobody drops them before they are counted. An ACCESS SHARE
- * lock hinders neither the move nor clients; only the drop waits for it.
- */
-class Held {
-    private readonly sessions = new Map<string, Session>();
-
-    async hold(coordinator: Session, task: Task, nodes: readonly NodeRow[], options: PlaceOptions): Promise<void> {
-        if (task.shardId === null || this.sessions.has(task.taskId)) return;
-        const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
-        const session = source && (await options.openFresh(source.host));
-        if (!session) return;
-        this.sessions.set(task.taskId, session);
-        try {
-            const names = await readColocatedShards(coordinator, task.shardId);
-            await session.query("BEGIN");
-            await session.query("SET LOCAL lock_timeout = '500ms'");
-            await session.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
-            await session.query(`LOCK TABLE ${names.join(", ")} IN ACCESS SHARE MODE`);
-        } catch {
-            // gone already, or somebody changes it: then there is nothing to compare with
-            await this.release(task.taskId);
-        }
-    }
-
-    of(taskId: string): Session | undefined {
-        return this.sessions.get(taskId);
-    }
-
-    async release(taskId: string): Promise<void> {
-        const session = this.sessions.get(taskId);
-        this.sessions.delete(taskId);
-        await session?.close().catch(() => undefined);
-    }
-
-    async releaseAll(): Promise<void> {
-        for (const taskId of [...this.sessions.keys()]) await this.release(taskId);
-    }
-}
-
-/** Compares what just moved with its old copy; keeps the old copy under a name of its own and stops when rows are missing. */
-async function compareMoved(
-    session: Session,
-    jobId: string,
-    task: Task,
-    nodes: readonly NodeRow[],
-    held: Held,
-    options: PlaceOptions,
-): Promise<number> {
-    const from = held.of(task.taskId);
-    const target = nodes.find((n) => n.nodeId === task.targetNodeId);
-    try {
-        const to = target && (await options.open(target.host));
-        if (!from || !to || task.shardId === null) return 0;
-        let counted = 0;
-        for (const name of await readColocatedShards(session, task.shardId)) {
-            const result = await compareCopy(from, to, name).catch((error: unknown) => {
-                // the node went away: not counted, and not said to be
-                if (error instanceof DatabaseError) return "not counted" as const;
-                throw error;
-            });
-            if (result === "same") counted++;
-            if (result === "same" || result === "not counted") continue;
-            const kept = await keepCopy(from, name, task.shardId);
-            await stopJob(session, jobId).catch(() => undefined);
-            throw new Error(
-                `Rows are missing after a move: ${result.missing}.\n` +
-                    `The rebalance was stopped, and the old copy is kept as ${kept} on ${from.node}. Compare the two before anything else.`,
-            );
-        }
-        return counted;
-    } finally {
-        await held.release(task.taskId);
-    }
-}
-
-/** Renames a table whose cleanup record names it, so that nothing drops it and its worker can't leave with it. */
-async function keepCopy(source: Session, name: string, shardId: string): Promise<string> {
-    const kept = `citus_as_code_kept_${shardId}_${Date.now().toString(36)}`;
-    await source.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
-    await source.query("SET LOCAL lock_timeout = '30s'");
-    await source.query(`ALTER TABLE ${name} RENAME TO ${kept}`);
-    await source.query("COMMIT");
-    return kept;
 }
 
 async function proveEmpty(session: Session, node: NodeRow): Promise<void> {

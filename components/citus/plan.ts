@@ -23,6 +23,8 @@ export interface PlanOptions {
     readonly wanted: readonly number[];
     /** Only empty the others. */
     readonly drainOnly?: boolean;
+    /** Node groups that shard groups are pinned to, by the groups' first shards; one that is not wanted binds nothing. */
+    readonly pins?: ReadonlyMap<string, number>;
     /** @default 0.1 by disk size, 0 by shard count */
     readonly threshold?: number;
 }
@@ -57,9 +59,17 @@ function planColocated(groups: readonly ShardGroup[], options: PlanOptions): Pla
         load.set(to, (load.get(to) ?? 0) + cost(g));
         place.set(g, to);
     };
+    const pinOf = (g: ShardGroup) => {
+        const pin = options.pins?.get(g.shardId);
+        return pin !== undefined && load.has(pin) ? pin : undefined;
+    };
     const bySize = [...groups].sort((a, b) => cost(b) - cost(a));
     for (const g of bySize) {
-        if (!load.has(g.groupId)) put(g, lightest()[0]);
+        const pin = pinOf(g);
+        if (pin !== undefined && pin !== place.get(g)) put(g, pin);
+    }
+    for (const g of bySize) {
+        if (!load.has(place.get(g) as number)) put(g, lightest()[0]);
     }
     if (!options.drainOnly) {
         const total = groups.reduce((sum, g) => sum + cost(g), 0);
@@ -72,7 +82,8 @@ function planColocated(groups: readonly ShardGroup[], options: PlanOptions): Pla
             const [from, most] = [...load.entries()].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0] as [number, number];
             if (from === to || (most <= high && least >= low)) break;
             const candidate = bySize.find(
-                (g) => place.get(g) === from && Math.max(most - cost(g), least + cost(g)) < most,
+                (g) =>
+                    place.get(g) === from && pinOf(g) === undefined && Math.max(most - cost(g), least + cost(g)) < most,
             );
             if (!candidate) break;
             put(candidate, to);

@@ -1,4 +1,5 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { pinsFacet } from "../citus/tenants/pins.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -7,8 +8,8 @@ type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
     rls: [],
-    row: [],
-    schema: [],
+    row: [pinsFacet],
+    schema: [pinsFacet],
     database: [],
     routed: [],
 };

@@ -114,6 +114,9 @@ class FakeCitus implements Session {
 
     private answer(sql: string, parameters: readonly unknown[]): object[] {
         if (/pg_try_advisory_lock/.test(sql)) return [{ ok: true }];
+        if (/to_regclass\('citus_as_code\.tenant_pin'\)/.test(sql)) return [{ pins: false }];
+        if (/AS ours FROM pg_dist_rebalance_strategy/.test(sql))
+            return [{ name: "by_disk_size", isDefault: true, ours: false }];
         if (/FROM pg_dist_rebalance_strategy/.test(sql))
             return [{ name: parameters[0], threshold: 0.1, isDefault: true }];
         if (/FROM pg_dist_node WHERE noderole/.test(sql)) return this.nodes;

@@ -1,7 +1,7 @@
 /** Shards where they belong. */
 import { explainBlockers } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
-import { assess, describeAssessment, isSettled, place, type Wanted } from "../../citus/place.ts";
+import { assess, describeAssessment, isSettled, place, refuseStranded, type Wanted } from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, unknown } from "./coordinator.ts";
@@ -181,6 +181,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         }
         if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
             throw new Error(explainBlockers(found.blockers));
+        refuseStranded(found);
         const settled = isSettled(found);
         if (changed || !settled) note(news.self, describeAssessment(found, olds.bytesPerSecond));
         return { changes: changed || !settled };

@@ -1,0 +1,192 @@
+/** Which tenants get shards of their own, move and are pinned. Pure. */
+import { type BlockerRow, blockerOf } from "../citus/catalog.ts";
+import type { Planned, Step } from "./facet.ts";
+import type { GroupSpec } from "./spec.ts";
+
+export interface PinNode {
+    readonly name: string;
+    readonly host: string;
+    readonly port: number;
+    readonly groupId: number;
+    readonly holdsShards: boolean;
+}
+
+/** Where a tenant that shall be isolated or on a node is now. */
+export interface TenantPlace {
+    /** Whether its schema is distributed, or its group's anchor is; its place is not known otherwise. */
+    readonly distributed: boolean;
+    /** First shard of the tenant; null when it has none. */
+    readonly shardId: string | null;
+    /** Whether the shard is its alone. */
+    readonly own: boolean;
+    readonly groupId: number | null;
+    /** Type of its key's column, when the key is none of it. */
+    readonly notOfType: string | null;
+}
+
+export interface PinsFound {
+    readonly nodes: readonly PinNode[];
+    /** Name of the default rebalance strategy, and whether it leaves pinned tenants alone. */
+    readonly strategy: { readonly name: string; readonly honours: boolean };
+    /** Pins of all groups. */
+    readonly allPins: number;
+    readonly pins: Readonly<
+        Record<string, { readonly anchor: string; readonly key: string | null; readonly node: string }>
+    >;
+    /** Shards of the anchor table; null when it is not distributed yet. */
+    readonly shards: number | null;
+    readonly tenants: Readonly<Record<string, TenantPlace>>;
+    /** Tables of these tenants that can't be moved while they are written to. */
+    readonly blockers: readonly BlockerRow[];
+}
+
+export const NO_PINS: PinsFound = {
+    nodes: [],
+    strategy: { name: "by_disk_size", honours: false },
+    allPins: 0,
+    pins: {},
+    shards: null,
+    tenants: {},
+    blockers: [],
+};
+
+/** What the steps of moving and pinning carry. */
+export interface PinDetail {
+    readonly node: string;
+}
+
+const UNKNOWN: TenantPlace = { distributed: false, shardId: null, own: false, groupId: null, notOfType: null };
+
+const listed = (names: readonly string[], most = 5) =>
+    names.length > most ? `${names.slice(0, most).join(", ")} and ${names.length - most} more` : names.join(", ");
+
+/** Model row: by name, whether it shall have a shard of its own. */
+const shallBeIsolated = (group: GroupSpec, tenant: string) => {
+    const spec = group.tenants[tenant];
+    return group.model === "row" && (spec?.isolate ?? spec?.node !== undefined);
+};
+
+/** What a tenant's pin says, besides its node. */
+export function pinOf(group: GroupSpec, tenant: string): { anchor: string; key: string | null } {
+    return group.model === "row" ? { anchor: group.anchor ?? "", key: tenant } : { anchor: tenant, key: null };
+}
+
+export function planPins(group: GroupSpec, found: PinsFound): Planned {
+    const isolate: Step[] = [];
+    const move: Step[] = [];
+    const pin: Step[] = [];
+    const unpin: Step[] = [];
+    const notes: string[] = [];
+    const copied = new Set<string>();
+    const wrongKeys: string[] = [];
+    const byNode = new Map<string, string[]>();
+    const nameOf = (groupId: number) => found.nodes.find((n) => n.groupId === groupId)?.name ?? `group ${groupId}`;
+    let shards = found.shards;
+    for (const [tenant, { node }] of Object.entries(group.tenants)) {
+        const isolated = shallBeIsolated(group, tenant);
+        if (!isolated && node === undefined) continue;
+        const place = found.tenants[tenant] ?? UNKNOWN;
+        if (place.notOfType !== null) {
+            wrongKeys.push(`tenant ${tenant} can't be isolated: its key is no ${place.notOfType}. Write it as one.`);
+            continue;
+        }
+        if (isolated && !place.own) {
+            const grows = shards === null ? "group gets 2 shards more" : `group ${shards} → ${shards + 2} shards`;
+            if (shards !== null) shards += 2;
+            isolate.push({
+                kind: "pins.isolate",
+                tenant,
+                text: `${tenant}: a shard of its own, made while it is served: irreversible, ${grows}`,
+            });
+            copied.add(tenant);
+        }
+        if (node === undefined) continue;
+        byNode.set(node, [...(byNode.get(node) ?? []), tenant]);
+        const detail: PinDetail = { node };
+        if (!place.distributed) {
+            // in a preview, before it is made
+            move.push({ kind: "pins.move", tenant, text: `${tenant}: place on ${node}`, detail });
+        } else if (place.groupId !== null && nameOf(place.groupId) !== node) {
+            const from = nameOf(place.groupId);
+            move.push({
+                kind: "pins.move",
+                tenant,
+                text: `${tenant}: move from ${from} to ${node} while it is served`,
+                detail,
+            });
+            copied.add(tenant);
+        }
+        const wanted = pinOf(group, tenant);
+        const has = found.pins[tenant];
+        if (has?.node !== node || has.anchor !== wanted.anchor || has.key !== wanted.key) {
+            const empty = place.distributed && place.shardId === null ? " (it has no table yet)" : "";
+            pin.push({
+                kind: "pins.pin",
+                tenant,
+                text: `${tenant}: pin to ${node}${empty}; rebalances leave it there`,
+                detail,
+            });
+        }
+    }
+    for (const [tenant, { node }] of Object.entries(found.pins)) {
+        if (group.tenants[tenant]?.node !== undefined) continue;
+        if (tenant in group.tenants || group.delete.includes(tenant)) {
+            unpin.push({
+                kind: "pins.unpin",
+                tenant,
+                text: `${tenant}: no longer pinned to ${node}; rebalances may move it`,
+            });
+        } else {
+            notes.push(
+                `${tenant} is pinned to ${node} and not in the program: it stays there. To unpin it, list it without a node.`,
+            );
+        }
+    }
+    const change = pin.length + unpin.length > 0;
+    const strategy: Step[] =
+        !change && found.allPins > 0 !== found.strategy.honours
+            ? [
+                  {
+                      kind: "pins.strategy",
+                      text:
+                          found.allPins > 0
+                              ? `rebalance strategy ${found.strategy.name}: from now on one that leaves pinned tenants where they are`
+                              : `rebalance strategy ${found.strategy.name}: no tenant is pinned any more, so the one it was copied from`,
+                  },
+              ]
+            : [];
+    return {
+        steps: [...isolate, ...move, ...pin, ...unpin, ...strategy],
+        refusals: [...refuseNodes(byNode, found), ...wrongKeys, ...refuseBlockers(group, copied, found)],
+        notes,
+    };
+}
+
+function refuseNodes(byNode: ReadonlyMap<string, readonly string[]>, { nodes }: PinsFound): string[] {
+    if (nodes.length === 0) return [];
+    const takes = nodes.filter((n) => n.holdsShards).map((n) => n.name);
+    const where = takes.length > 0 ? `Nodes that do: ${takes.join(", ")}.` : "No node does.";
+    return [...byNode].flatMap(([name, tenants]) => {
+        const node = nodes.find((n) => n.name === name);
+        const whose = `${tenants.length === 1 ? "tenant" : "tenants"} ${listed(tenants)}`;
+        if (!node) return [`${name}: there is no such node that takes shards, and ${whose} shall be on it. ${where}`];
+        if (node.holdsShards) return [];
+        return node.groupId === 0
+            ? [
+                  `${name}: it takes no shards, and ${whose} shall be on it. ${where}\n` +
+                      "To let it: pulumi config set --path citus:coordinator.shards true",
+              ]
+            : [`${name}: it is leaving and takes no shards any more, and ${whose} shall be on it. ${where}`];
+    });
+}
+
+function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, { blockers }: PinsFound): string[] {
+    if (copied.size === 0) return [];
+    return blockers
+        .filter((row) => group.model === "row" || copied.has(row.schema))
+        .map((row) => {
+            const { table, reason, fix } = blockerOf(row);
+            const whose = group.model === "row" ? `tenants ${listed([...copied])}` : `tenant ${row.schema}`;
+            return `${table}: ${reason}, so ${whose} can't be moved while ${group.model === "row" ? "they are" : "it is"} served\n${fix}`;
+        });
+}
