@@ -33,16 +33,25 @@ export interface PlanOptions {
 export function planMoves(groups: readonly ShardGroup[], options: PlanOptions): PlannedMove[] {
     if (options.wanted.length === 0) return [];
     const moves: PlannedMove[] = [];
-    // each colocation group is levelled by itself
-    for (const colocationId of [...new Set(groups.map((g) => g.colocationId))]) {
-        moves.push(
-            ...planColocated(
-                groups.filter((g) => g.colocationId === colocationId),
-                options,
-            ),
-        );
-    }
+    for (const together of levelledTogether(groups, options.wanted.length))
+        moves.push(...planColocated(together, options));
     return moves;
+}
+
+/**
+ * Each colocation group is levelled by itself; those with fewer shard groups than there are nodes, such as tenants' schemas,
+ * are levelled as one.
+ */
+function levelledTogether(groups: readonly ShardGroup[], nodes: number): ShardGroup[][] {
+    const byColocation = new Map<number, ShardGroup[]>();
+    for (const group of groups) {
+        const found = byColocation.get(group.colocationId);
+        if (found) found.push(group);
+        else byColocation.set(group.colocationId, [group]);
+    }
+    const all = [...byColocation.values()];
+    const few = all.filter((together) => together.length < nodes).flat();
+    return [...all.filter((together) => together.length >= nodes), ...(few.length > 0 ? [few] : [])];
 }
 
 function planColocated(groups: readonly ShardGroup[], options: PlanOptions): PlannedMove[] {
