@@ -1,4 +1,8 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { migrations } from "../citus/tenants/migrations.ts";
+import { roles } from "../citus/tenants/roles.ts";
+import { schemas } from "../citus/tenants/schemas.ts";
+import { state } from "../citus/tenants/state.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -6,9 +10,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [],
-    row: [],
-    schema: [],
-    database: [],
+    rls: [migrations, roles],
+    row: [migrations, roles],
+    schema: [roles, schemas, migrations, state],
+    database: [roles, migrations, state],
     routed: [],
 };
