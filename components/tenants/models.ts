@@ -1,5 +1,9 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
+import { roles } from "../citus/tenants/roles.ts";
+import { schemas } from "../citus/tenants/schemas.ts";
+import { state } from "../citus/tenants/state.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -7,9 +11,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [],
-    row: [pinsFacet],
-    schema: [pinsFacet],
-    database: [],
+    rls: [migrations, roles],
+    row: [migrations, roles, pinsFacet],
+    schema: [roles, schemas, migrations, state, pinsFacet],
+    database: [roles, migrations, state],
     routed: [],
 };

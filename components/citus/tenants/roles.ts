@@ -1,0 +1,241 @@
+/** Roles of a group: its application's, its tenants', and what limits them. On every node, as Citus hands them on. */
+import { createHash } from "node:crypto";
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { inBatches, said, transaction } from "./batch.ts";
+import { ensureGroupRoles } from "./groupRoles.ts";
+import { identifier, literal } from "./ledger.ts";
+
+interface FoundRole {
+    readonly login: boolean;
+    readonly connections: number;
+    readonly settings: Readonly<Record<string, string>>;
+    /** Of the group's role of all tenants. */
+    readonly member: boolean;
+    /** Superuser, or another right that passes policies by. */
+    readonly elevated: boolean;
+    readonly comment: string | null;
+    /** Of its password. */
+    readonly secret: string | null;
+}
+
+export interface FoundRoles {
+    readonly mark: string;
+    readonly roles: Readonly<Record<string, FoundRole>>;
+    /** Roles that are otherwise on a node than on the coordinator, by the node's host. */
+    readonly differing: Readonly<Record<string, readonly string[]>>;
+}
+
+/** What a role should be. */
+interface Wanted {
+    readonly name: string;
+    readonly tenant?: string;
+    readonly login: boolean;
+    readonly connections: number;
+    /** Undefined: as PostgreSQL has it. */
+    readonly settings: Readonly<Record<string, string | undefined>>;
+    readonly member: boolean;
+}
+
+const BATCH = 50;
+
+const MILLISECONDS = ["statement_timeout", "idle_in_transaction_session_timeout"];
+
+function groupRoles(group: GroupSpec): Wanted[] {
+    const tenants: Wanted = {
+        name: tenantsRole(group.name),
+        login: false,
+        connections: -1,
+        settings: {},
+        member: false,
+    };
+    if (group.model !== "row" && group.model !== "rls") return [tenants];
+    const app: Wanted = {
+        ...tenants,
+        name: appRole(group.name),
+        login: true,
+        settings: { "citus.propagate_set_commands": "local" },
+    };
+    return [tenants, app];
+}
+
+function wantedRoles(group: GroupSpec): Wanted[] {
+    const tenants = Object.entries(group.tenants).filter(([, tenant]) => tenant.role);
+    return [
+        ...groupRoles(group),
+        ...tenants.map(([name, { limits = {} }]) => ({
+            name: tenantRole(group.name, name),
+            tenant: name,
+            login: true,
+            connections: limits.connections ?? -1,
+            settings: {
+                statement_timeout: limits.statementTimeout?.toString(),
+                idle_in_transaction_session_timeout: limits.idleInTransactionTimeout?.toString(),
+                ...(group.model === "schema" ? { search_path: `${identifier(name)}, public` } : {}),
+            },
+            member: true,
+        })),
+    ];
+}
+
+/** Kept at the role itself: that it is ours, and which password it has. Tells nothing about the password. */
+const commentOf = (group: string, mark: string, secret: string) => `citus_as_code ${group} ${mark} ${secret}`;
+
+const secretOf = (verifier: string) => createHash("md5").update(verifier).digest("hex").slice(0, 8);
+
+/** One line for each role of the group, the same on every node. */
+const linesOf = (group: string) => `
+    SELECT a.rolname::text AS name, concat_ws('|', a.rolcanlogin, a.rolconnlimit, a.rolsuper, a.rolbypassrls, a.rolcreaterole,
+               md5(a.rolpassword), shobj_description(a.oid, 'pg_authid'),
+               (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0),
+               (SELECT string_agg(g.rolname, ',' ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = a.oid)) AS line
+      FROM pg_authid a WHERE starts_with(a.rolname, ${literal(`${group}_`)})`;
+
+const sameSetting = (name: string, wanted: string | undefined, found: string | undefined) =>
+    name === "search_path" ? found?.replaceAll('"', "") === wanted?.replaceAll('"', "") : found === wanted;
+
+/** What of a role is not as it should be, for a person. */
+function differences(wanted: Wanted, found: FoundRole, group: string, mark: string): string[] {
+    const number = (n: number) => (n < 0 ? "no limit" : String(n));
+    const value = (name: string, text: string | undefined) =>
+        text === undefined ? "none" : MILLISECONDS.includes(name) && /^\d+$/.test(text) ? `${text} ms` : text;
+    return [
+        ...(wanted.login === found.login ? [] : [wanted.login ? "login" : "no login"]),
+        ...(wanted.connections === found.connections
+            ? []
+            : [`connections ${number(found.connections)} → ${number(wanted.connections)}`]),
+        ...Object.entries(wanted.settings).flatMap(([name, text]) =>
+            sameSetting(name, text, found.settings[name])
+                ? []
+                : [`${name} ${value(name, found.settings[name])} → ${value(name, text)}`],
+        ),
+        ...(wanted.member && !found.member ? [`member of ${tenantsRole(group)}`] : []),
+        ...(found.elevated ? ["rights that pass policies by taken away"] : []),
+        ...(wanted.login && found.comment !== commentOf(group, mark, found.secret ?? "") ? ["password"] : []),
+    ];
+}
+
+interface Detail {
+    readonly wanted: Wanted;
+    readonly there: boolean;
+}
+
+function planRoles(group: GroupSpec, found: FoundRoles): Planned {
+    const steps: Step[] = [];
+    const refusals: string[] = [];
+    const elsewhere = new Map<string, string[]>();
+    for (const [host, names] of Object.entries(found.differing))
+        for (const name of names) elsewhere.set(name, [...(elsewhere.get(name) ?? []), host]);
+    for (const wanted of wantedRoles(group)) {
+        const { name, tenant } = wanted;
+        const role = found.roles[name];
+        const of = tenant === undefined ? `group ${group.name}` : tenant;
+        const kind = tenant === undefined ? "roles.group" : "roles.tenant";
+        const step = (text: string) =>
+            steps.push({
+                kind,
+                ...(tenant === undefined ? {} : { tenant }),
+                text: `${of}: ${text}`,
+                detail: { wanted, there: role !== undefined } satisfies Detail,
+            });
+        if (Buffer.byteLength(name) > 63) {
+            refusals.push(
+                `${of}: its role ${name} would be longer than PostgreSQL's 63 bytes; choose a shorter name, or role: false`,
+            );
+        } else if (role === undefined) {
+            step(`make role ${name}`);
+        } else if (tenant !== undefined && !role.comment?.startsWith(`citus_as_code ${group.name} `)) {
+            refusals.push(
+                `${of}: there is a role ${name} that this group did not make${role.comment ? ` (its comment is: ${role.comment})` : ""}.\n` +
+                    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …) or say role: false for ${tenant}. If it is this group's after all, ` +
+                    `COMMENT ON ROLE ${identifier(name)} IS 'citus_as_code ${group.name} '; its password is then set.`,
+            );
+        } else {
+            const differing = [
+                ...differences(wanted, role, group.name, found.mark),
+                ...(elsewhere.get(name) ?? []).map((host) => `not the same on ${host}`),
+            ];
+            if (differing.length > 0) step(`mend role ${name} (${differing.join(", ")})`);
+        }
+    }
+    return { steps, refusals };
+}
+
+/** Everything of a role, whether it was so before or not: what a node lacks comes with it. */
+function statementsFor(context: Context, { wanted, there }: Detail): string {
+    const { group } = context;
+    const name = identifier(wanted.name);
+    const { verifier, mark } = context.verifier(wanted.name);
+    return [
+        `${there ? "ALTER" : "CREATE"} ROLE ${name} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION CONNECTION LIMIT ${wanted.connections}` +
+            (wanted.login ? ` LOGIN PASSWORD ${literal(verifier)}` : " NOLOGIN"),
+        ...Object.entries(wanted.settings).map(([setting, value]) =>
+            value === undefined
+                ? `ALTER ROLE ${name} RESET ${setting}`
+                : `ALTER ROLE ${name} SET ${setting} = ${setting === "search_path" ? value : literal(value)}`,
+        ),
+        ...(wanted.member ? [`GRANT ${identifier(tenantsRole(group.name))} TO ${name}`] : []),
+        `COMMENT ON ROLE ${name} IS ${literal(commentOf(group.name, mark, secretOf(verifier)))}`,
+    ]
+        .map((statement) => `${statement};`)
+        .join("\n");
+}
+
+const detailOf = (step: Step) => step.detail as Detail;
+
+async function setTenants(context: Context, steps: readonly Step[]): Promise<void> {
+    await ensureGroupRoles(context.session, context.group);
+    const set = (batch: readonly Step[]) =>
+        transaction(context.session, batch.map((step) => statementsFor(context, detailOf(step))).join("\n"));
+    await inBatches(
+        steps,
+        BATCH,
+        set,
+        async (step, done) => {
+            try {
+                await set([step]);
+            } catch (error) {
+                throw new Error(
+                    `${step.tenant}: role ${detailOf(step).wanted.name} could not be set\n${said(error)}\n` +
+                        `Nothing of it was changed; ${done} of ${steps.length} roles were set before. Safe to repeat: run pulumi up again.`,
+                );
+            }
+        },
+        (done) => {
+            context.alive();
+            if (done > 0) context.progress(`set ${done} of ${steps.length} roles`);
+        },
+    );
+}
+
+async function setGroup(context: Context, steps: readonly Step[]): Promise<void> {
+    await ensureGroupRoles(context.session, context.group);
+    const sql = steps.map((step) => statementsFor(context, { ...detailOf(step), there: true }));
+    await transaction(context.session, sql.join("\n"));
+}
+
+/** Roles with what limits them; drift is mended. */
+export const roles: Facet<FoundRoles> = {
+    name: "roles",
+    none: { mark: "", roles: {}, differing: {} },
+    sql: (group) => {
+        const lines = linesOf(group.name);
+        const command = `SELECT coalesce(jsonb_object_agg(name, md5(line)), '{}') FROM (${lines}) l`;
+        return `SELECT jsonb_build_object('mark', $3::text,
+            'roles', coalesce((SELECT jsonb_object_agg(a.rolname, jsonb_build_object(
+                'login', a.rolcanlogin, 'connections', a.rolconnlimit,
+                'elevated', a.rolsuper OR a.rolbypassrls OR a.rolcreaterole OR a.rolcreatedb OR a.rolreplication,
+                'comment', shobj_description(a.oid, 'pg_authid'), 'secret', left(md5(a.rolpassword), 8),
+                'member', EXISTS (SELECT FROM pg_auth_members m WHERE m.member = a.oid AND m.roleid = to_regrole(quote_ident($1 || '_tenants'))),
+                'settings', coalesce((SELECT jsonb_object_agg(split_part(s, '=', 1), substr(s, strpos(s, '=') + 1))
+                                        FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0), '{}')))
+              FROM pg_authid a WHERE starts_with(a.rolname, $1 || '_')), '{}'),
+            'differing', coalesce((SELECT jsonb_object_agg(host, names) FROM (
+                SELECT n.nodename AS host, jsonb_agg(l.name ORDER BY l.name) AS names
+                  FROM run_command_on_all_nodes(${literal(command)}) r JOIN pg_dist_node n USING (nodeid), (${lines}) l
+                 WHERE r.success AND (CASE WHEN r.success THEN r.result::jsonb END) ->> l.name IS DISTINCT FROM md5(l.line)
+                 GROUP BY 1) x), '{}'))`;
+    },
+    plan: planRoles,
+    run: { group: setGroup, tenant: setTenants },
+};

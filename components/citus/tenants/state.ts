@@ -1,0 +1,137 @@
+/** Whether a tenant writes, only reads, or is fenced because its data went elsewhere; for tenants with a schema or database. */
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import type { Session } from "../session.ts";
+import { inBatches, said, transaction } from "./batch.ts";
+import { literal } from "./ledger.ts";
+import { type Access, accessOf, privileges } from "./privileges.ts";
+
+interface FoundTenant {
+    readonly state: string;
+    /** What its role may do in its schema; null where there is none to ask of. */
+    readonly access: string | null;
+}
+
+export type FoundStates = Readonly<Record<string, FoundTenant>>;
+
+const BATCH = 20;
+
+const TEXT: Readonly<Record<Access, string>> = {
+    active: "write again",
+    frozen: "freeze: read and not write",
+    fenced: "fence: its data is in another group now",
+};
+
+interface Detail {
+    readonly access: Access;
+}
+
+function planStates(group: GroupSpec, found: FoundStates): Planned {
+    const steps = Object.entries(found).flatMap(([tenant, { state, access }]): Step[] => {
+        const spec = group.tenants[tenant];
+        if (state === "superseded") {
+            if (access === null || access === "fenced") return [];
+            return [{ kind: "state.set", tenant, text: `${tenant}: ${TEXT.fenced}`, detail: { access: "fenced" } }];
+        }
+        if (!spec || (state !== "active" && state !== "frozen")) return [];
+        const wanted: Access = spec.frozen ? "frozen" : "active";
+        const same = access === null || access === "any" || access === wanted || !spec.role;
+        if (state === wanted && same) return [];
+        const text = state === wanted ? `mend what its role may do (${wanted})` : TEXT[wanted];
+        return [{ kind: "state.set", tenant, text: `${tenant}: ${text}`, detail: { access: wanted } satisfies Detail }];
+    });
+    return { steps };
+}
+
+/** Schemas of a tenant's database that its role uses. */
+const OWN_SCHEMAS = `SELECT nspname::text AS name FROM pg_namespace
+     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'citus_as_code', 'citus', 'citus_internal', 'columnar', 'columnar_internal') ORDER BY 1`;
+
+/** Gives a tenant's role exactly these rights in its database. Safe to repeat. @param session a connection to it */
+export async function setDatabaseAccess(session: Session, role: string, access: Access): Promise<void> {
+    const own = await session.query<{ name: string }>(OWN_SCHEMAS);
+    await transaction(session, own.map(({ name }) => privileges(name, role, access)).join("\n"));
+}
+
+const ledgerRow = (group: string, tenant: string, access: Access) =>
+    access === "fenced"
+        ? ""
+        : `UPDATE citus_as_code.tenant SET state = ${literal(access)}, since = now()
+            WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)} AND state IN ('active', 'frozen') AND state <> ${literal(access)};`;
+
+async function hasRole(session: Session, role: string): Promise<boolean> {
+    const [row] = await session.query<{ ok: boolean }>("SELECT to_regrole(quote_ident($1)) IS NOT NULL AS ok", [role]);
+    return row?.ok === true;
+}
+
+async function setDatabase(context: Context, tenant: string, access: Access): Promise<void> {
+    const { group, session } = context;
+    const role = tenantRole(group.name, tenant);
+    if (await hasRole(session, role)) {
+        const [row] = await session.query<{ node: string | null }>(
+            "SELECT node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+            [group.name, tenant],
+        );
+        const database = await context.open(row?.node ?? "coordinator", tenant);
+        await setDatabaseAccess(database, role, access);
+    }
+    await session.query(ledgerRow(group.name, tenant, access) || "SELECT");
+}
+
+async function set(context: Context, steps: readonly Step[]): Promise<void> {
+    const { group, session } = context;
+    const roles = await session.query<{ name: string }>(
+        "SELECT rolname::text AS name FROM pg_roles WHERE starts_with(rolname, $1)",
+        [`${group.name}_`],
+    );
+    const known = new Set(roles.map(({ name }) => name));
+    const accessFor = (step: Step) => (step.detail as Detail).access;
+    const together = async (batch: readonly Step[]) => {
+        if (group.model === "database") {
+            for (const step of batch) await setDatabase(context, step.tenant ?? "", accessFor(step));
+            return;
+        }
+        const sql = batch.map((step) => {
+            const tenant = step.tenant ?? "";
+            const role = tenantRole(group.name, tenant);
+            const rights = known.has(role) ? privileges(tenant, role, accessFor(step)) : "";
+            return `${rights}\n${ledgerRow(group.name, tenant, accessFor(step))}`;
+        });
+        await transaction(session, sql.join("\n"));
+    };
+    await inBatches(
+        steps,
+        BATCH,
+        together,
+        async (step, done) => {
+            try {
+                await together([step]);
+            } catch (error) {
+                throw new Error(
+                    `${step.text}: failed\n${said(error)}\n${step.tenant} is as it was; ${done} of ${steps.length} tenants are done. Safe to repeat: run pulumi up again.`,
+                );
+            }
+        },
+        () => context.alive(),
+    );
+}
+
+/** Frozen, active and fenced tenants of models schema and database. */
+export const state: Facet<FoundStates> = {
+    name: "state",
+    none: {},
+    sql: ({ model }, { ledger }) =>
+        ledger
+            ? `SELECT coalesce(jsonb_object_agg(l.tenant, jsonb_build_object('state', l.state, 'access', a.access)), '{}')
+                 FROM citus_as_code.tenant l LEFT JOIN (${
+                     model === "schema"
+                         ? accessOf(
+                               "SELECT tenant, $1 || '_' || tenant AS role FROM citus_as_code.tenant WHERE grp = $1",
+                           )
+                         : "SELECT NULL::text AS tenant, NULL::text AS access WHERE false"
+                 }) a USING (tenant)
+                WHERE l.grp = $1`
+            : undefined,
+    plan: planStates,
+    run: { set },
+};

@@ -1,0 +1,48 @@
+/** A group's template: its files' SQL, and how it is run in a place. */
+import type { Context } from "../../tenants/facet.ts";
+import { templateMistakes } from "../../tenants/statements.ts";
+import { FRESH } from "./batch.ts";
+import { identifier, literal } from "./ledger.ts";
+
+export interface TemplateFile {
+    readonly path: string;
+    readonly sha256: string;
+    readonly sql: string;
+}
+
+/**
+ * The template's files with their content.
+ * @throws Error naming every statement that can't be in one, before anything is run
+ */
+export function readTemplate(context: Context, paths?: readonly string[]): TemplateFile[] {
+    const { name, template } = context.group;
+    const files = template
+        .filter(({ path }) => paths === undefined || paths.includes(path))
+        .map((file) => ({ ...file, sql: context.read(file.path) }));
+    const mistakes = files.flatMap(({ path, sql }) => templateMistakes(path, sql));
+    if (mistakes.length > 0)
+        throw new Error(
+            [`tenant group ${name}: its template can't be run:`, ...mistakes, "Nothing of it was run."].join("\n  "),
+        );
+    return files;
+}
+
+/**
+ * Settings for a file's statements, and none that an earlier file left. The lock timeout is handed to workers too: without
+ * that, a client on a worker holds the change up for ever while the coordinator's locks are taken. That is in a DO because
+ * Citus hands on the whole text that a SET came in, and here that is every statement of the file.
+ * @param schema where names without one are made
+ */
+export function settingsFor(schema: string, lockTimeout: number): string {
+    return `${FRESH}
+SET LOCAL search_path = ${schema === "public" ? "public" : `${identifier(schema)}, public`};
+DO $settings$ BEGIN
+    PERFORM set_config('citus.propagate_set_commands', 'local', true);
+    EXECUTE 'SET LOCAL lock_timeout = ${lockTimeout}';
+    PERFORM set_config('citus.propagate_set_commands', 'none', true);
+END $settings$;`;
+}
+
+/** The ledger's row that says that a tenant ran a file; fails when there is one. @param tenant '' for the whole group */
+export const ranRow = (group: string, tenant: string, { path, sha256 }: { path: string; sha256: string }) =>
+    `INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256) VALUES (${[group, tenant, path, sha256].map(literal).join(", ")});`;

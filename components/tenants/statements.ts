@@ -1,0 +1,113 @@
+/** SQL files as their statements, without a parser: enough to see what may not be in a template. Pure. */
+
+export interface Statement {
+    readonly text: string;
+    /** Line of its first word. */
+    readonly line: number;
+}
+
+/** End of what begins at `i` and hides semicolons: a comment, a quoted text or name, a dollar-quoted text; or `i`. */
+function skip(sql: string, i: number): number {
+    const end = (found: number, length: number) => (found < 0 ? sql.length : found + length);
+    const two = sql.slice(i, i + 2);
+    if (two === "--") return end(sql.indexOf("\n", i), 1);
+    if (two === "/*") {
+        let depth = 1;
+        let at = i + 2;
+        for (; at < sql.length && depth > 0; at++) {
+            if (sql.startsWith("/*", at)) {
+                depth++;
+                at++;
+            } else if (sql.startsWith("*/", at)) {
+                depth--;
+                at++;
+            }
+        }
+        return at;
+    }
+    const quote = sql[i];
+    if (quote === "'" || quote === '"') {
+        const escapes = quote === "'" && /(^|[^\w$])[eE]$/.test(sql.slice(Math.max(0, i - 2), i));
+        let at = i + 1;
+        while (at < sql.length) {
+            if (escapes && sql[at] === "\\") at += 2;
+            else if (sql[at] !== quote) at++;
+            else if (sql[at + 1] === quote) at += 2;
+            else return at + 1;
+        }
+        return at;
+    }
+    if (quote === "$" && !/[\w$]/.test(sql[i - 1] ?? "")) {
+        const tag = /^\$(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/.exec(sql.slice(i, i + 66))?.[0];
+        if (tag) return end(sql.indexOf(tag, i + tag.length), tag.length);
+    }
+    return i;
+}
+
+/** Statements of a file, without comments. A function's body between BEGIN ATOMIC and its END is one with it. */
+export function statements(sql: string): Statement[] {
+    const result: Statement[] = [];
+    let text = "";
+    let start = -1;
+    let line = 1;
+    let depth = 0;
+    const finish = () => {
+        if (text.trim() !== "") result.push({ text: text.trim(), line: start });
+        text = "";
+        start = -1;
+        depth = 0;
+    };
+    for (let i = 0; i < sql.length; ) {
+        const to = skip(sql, i);
+        const comment = to > i && /^(--|\/\*)/.test(sql.slice(i, i + 2));
+        const word = to > i ? undefined : /^[A-Za-z_]\w*/.exec(sql.slice(i, i + 64))?.[0];
+        const piece = to > i ? sql.slice(i, to) : (word ?? sql[i] ?? "");
+        if (piece === ";" && depth === 0) {
+            finish();
+        } else {
+            if (start < 0 && !comment && piece.trim() !== "") start = line;
+            if (word !== undefined && /^ATOMIC$/i.test(word) && /\bBEGIN\s+$/i.test(text)) depth = 1;
+            else if (depth > 0 && word !== undefined && /^CASE$/i.test(word)) depth++;
+            else if (depth > 0 && word !== undefined && /^END$/i.test(word)) depth--;
+            text += comment ? " " : piece;
+        }
+        line += piece.split("\n").length - 1;
+        i += piece.length;
+    }
+    finish();
+    return result;
+}
+
+const TRANSACTION = /^(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION)\b/i;
+
+/** What PostgreSQL and Citus run outside of transactions only. */
+const ALONE =
+    /^(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|REINDEX\b.*\bCONCURRENTLY|VACUUM|(CREATE|DROP)\s+(DATABASE|TABLESPACE)|ALTER\s+SYSTEM|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY|CALL\s+(pg_catalog\.)?citus_cleanup_orphaned_resources)\b|\bcreate_distributed_table_concurrently\s*\(/is;
+
+/** Why a file can't be a template's: its statements are run in one transaction with the note that they were. */
+export function templateMistakes(path: string, sql: string): string[] {
+    return statements(sql).flatMap(({ text, line }) => {
+        const shown = text.replace(/\s+/g, " ").slice(0, 60);
+        if (text.startsWith("\\"))
+            return [`${path}:${line} has psql's command ${shown.split(" ")[0]}, which no server knows; take it out`];
+        if (TRANSACTION.test(text))
+            return [
+                `${path}:${line} has ${shown}: each file is run in a transaction together with the note that it was run; take it out`,
+            ];
+        if (ALONE.test(text))
+            return [
+                `${path}:${line} has ${shown}, which can't be in a transaction, and each file is run in one; put it in citus:postDeploy`,
+            ];
+        if (/^COPY\b.*\bFROM\s+STDIN\b/is.test(text))
+            return [`${path}:${line} has ${shown}, whose rows only psql can send; write INSERT`];
+        return [];
+    });
+}
+
+/** Tables that a file alters, as it writes them. */
+export function alteredTables(sql: string): string[] {
+    return statements(sql).flatMap(({ text }) => {
+        const name = /^ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?([\w".$]+)/i.exec(text)?.[1];
+        return name === undefined ? [] : [name.replaceAll('"', "").replace(/^public\./, "")];
+    });
+}
