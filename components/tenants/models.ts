@@ -1,4 +1,5 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { databases } from "../citus/tenants/databases.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -9,6 +10,6 @@ export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
     rls: [],
     row: [],
     schema: [],
-    database: [],
+    database: [databases],
     routed: [],
 };
