@@ -25,6 +25,8 @@ export interface Machine {
     /** Where clients reach it. */
     readonly host: string;
     readonly port: pulumi.Output<number>;
+    /** Where they reach its connection pool; undefined where the platform has none. */
+    readonly poolPort?: pulumi.Output<number>;
     /** How scripts are run on it. */
     readonly shell: pulumi.Output<Shell>;
     /** How SQL reaches it from where Pulumi runs; a secret where it holds a password. */

@@ -4,6 +4,10 @@
 
 export const COORDINATOR = "coordinator";
 export const POSTGRES_PORT = 5432;
+/** Where a node's PgBouncer listens, when there is one. */
+export const POOL_PORT = 6432;
+/** From the published port of a node to its pool's, where the ports are set by hand. */
+export const POOL_OFFSET = POOL_PORT - POSTGRES_PORT;
 
 export type Role = "coordinator" | "worker";
 

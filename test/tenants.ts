@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { connect, type Session } from "../components/citus/session.ts";
+import { connect, forgotten, type Session } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
 import type { Context, Facet, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
@@ -64,7 +64,10 @@ async function withContext<T>(
                 const key = `${name} ${database ?? ""}`;
                 const opened =
                     open.get(key) ??
-                    stack.access(name).then((access) => connect(database ? { ...access, database } : access, name));
+                    forgotten(
+                        stack.access(name).then((access) => connect(database ? { ...access, database } : access, name)),
+                        () => open.delete(key),
+                    );
                 open.set(key, opened);
                 return opened;
             },

@@ -198,6 +198,21 @@ export async function withSession<T>(
     }
 }
 
+/** A connection that is no longer kept by who keeps it once it is closed, or could not be opened. */
+export async function forgotten(opening: Promise<Session>, forget: () => void): Promise<Session> {
+    const session = await opening.catch((error: unknown) => {
+        forget();
+        throw error;
+    });
+    return {
+        ...session,
+        close: () => {
+            forget();
+            return session.close();
+        },
+    };
+}
+
 /** The first words of a statement: enough to find it, without values. */
 function summary(sql: string): string {
     const flat = sql.replace(/\s+/g, " ").trim();

@@ -1,5 +1,5 @@
 /** Rules that need more than one key. */
-import { nodeHost, workerIndex, workerIndexes } from "../topology.ts";
+import { nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../topology.ts";
 import { HIGHEST_INDEX, MAX_WORKERS } from "./args.ts";
 import { record, shown } from "./fields.ts";
 import type { Key } from "./keys.ts";
@@ -28,10 +28,10 @@ export function crossChecks(raw: Record<Key, unknown>, stack: string): Mistake[]
             });
         }
     }
-    if (Number.isInteger(raw.port) && (raw.port as number) + highest > 65_535) {
+    if (Number.isInteger(raw.port) && (raw.port as number) + POOL_OFFSET + highest > 65_535) {
         mistakes.push({
             path: "port",
-            message: `must leave room for worker-${highest} below 65536, got ${raw.port} - at most ${65_535 - highest}`,
+            message: `must leave room for the pool of worker-${highest} (${POOL_OFFSET} above its own port) below 65536, got ${raw.port} - at most ${65_535 - POOL_OFFSET - highest}`,
         });
     }
     mistakes.push(...restoreChecks(raw, stack));

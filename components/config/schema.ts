@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { refusedTarget } from "../restore/request.ts";
 import { OWNED } from "../settings.ts";
-import { workerIndex } from "../topology.ts";
+import { POOL_OFFSET, workerIndex } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
 import { awsKeys, awsMachine } from "./aws.ts";
 import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
@@ -82,7 +82,7 @@ const schema = (repository: z.ZodType<string>) =>
             error: (issue) =>
                 `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
         }),
-        port: whole(1024, 65_535 - MAX_WORKERS, 5432).optional(),
+        port: whole(1024, 65_535 - POOL_OFFSET - MAX_WORKERS, 5432).optional(),
         coordinator: strictObject({ ...machine, shards: flag.default(false), ...awsMachine }, "an object"),
         worker: strictObject({ ...machine, ...awsMachine }, "an object"),
         settings: strictObject(

@@ -13,7 +13,7 @@ import { restoreCluster } from "../restore/resource.ts";
 import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { Shell } from "../shell.ts";
-import { type NodeSpec, POSTGRES_PORT } from "../topology.ts";
+import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
 import { clearLeftover, engineAnswers } from "./engine.ts";
 import { CONTEXT, imageHash, nodeImage } from "./image.ts";
 
@@ -47,6 +47,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly nodeNetwork: docker.Network;
     private readonly clientNetwork: docker.Network;
     private readonly firstPort: pulumi.Output<number>;
+    private readonly firstPoolPort: pulumi.Output<number>;
     private readonly base: pulumi.Output<string>;
     private readonly clearContainer: pulumi.ResourceHook;
     private readonly provider: docker.Provider;
@@ -106,6 +107,11 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             args.port !== undefined
                 ? pulumi.output(args.port)
                 : new PortRange(`${name}-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
+        // published from the start: a port that comes later means another container
+        this.firstPoolPort =
+            args.port !== undefined
+                ? pulumi.output(args.port + POOL_OFFSET)
+                : new PortRange(`${name}-pool-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
         this.connect = pulumi.output("npm run psql");
         this.registerOutputs({});
     }
@@ -193,6 +199,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         const name = `${this.prefix}-${spec.name}`;
         const child = { parent: node, provider: this.provider };
         const port = this.firstPort.apply((first) => first + spec.index);
+        const poolPort = this.firstPoolPort.apply((first) => first + spec.index);
         const fullName = this.fullName(spec);
         const container = new docker.Container(
             name,
@@ -225,7 +232,10 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                     { name: this.nodeNetwork.name, aliases: [spec.host] },
                     { name: this.clientNetwork.name },
                 ],
-                ports: [{ internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" }],
+                ports: [
+                    { internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" },
+                    { internal: POOL_PORT, external: poolPort, ip: "127.0.0.1" },
+                ],
                 healthcheck: {
                     tests: ["CMD", `${NODE_SCRIPTS}/health.sh`],
                     interval: "15s",
@@ -275,7 +285,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             { parent: node },
         );
         const access = directAccess({ spec, host: "localhost", port }, this.security, this.args.database);
-        return { spec, host: "localhost", port, shell, access, ready: configuration, volume };
+        return { spec, host: "localhost", port, poolPort, shell, access, ready: configuration, volume };
     }
 }
 

@@ -14,7 +14,7 @@ export interface NodeTarget {
     readonly host: string;
     readonly port: number;
     /** Where clients reach it. */
-    readonly address: { readonly host: string; readonly port: number };
+    readonly address: { readonly host: string; readonly port: number; readonly poolPort?: number };
 }
 
 /** One thing to do. */
@@ -50,7 +50,10 @@ export interface Context {
     /** The coordinator, as the superuser, in the cluster's database. */
     readonly session: Session;
     readonly nodes: readonly NodeTarget[];
-    /** A connection to a node by its name; kept and closed for you. @param database @default the cluster's */
+    /**
+     * A connection to a node by its name; kept and closed for you. Where there are many, close each yourself when you are
+     * done: the next who asks gets a new one. @param database @default the cluster's
+     */
     open(node: string, database?: string): Promise<Session>;
     /** How scripts run on a node. */
     shell(node: string): Shell;

@@ -1,4 +1,5 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { databases } from "../citus/tenants/databases.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
 import { roles } from "../citus/tenants/roles.ts";
@@ -14,6 +15,6 @@ export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
     rls: [migrations, roles],
     row: [migrations, roles, pinsFacet],
     schema: [roles, schemas, migrations, state, pinsFacet],
-    database: [roles, migrations, state],
+    database: [roles, databases, migrations, state],
     routed: [],
 };

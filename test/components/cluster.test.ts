@@ -83,6 +83,7 @@ for (const workers of [2, 3]) {
                 `${NETWORK} citus-nodes`,
                 `${NETWORK} citus-clients`,
                 `${PORTS} citus-ports`,
+                `${PORTS} citus-pool-ports`,
                 `${VOLUME} citus-backups`,
                 `${PLACEMENT} citus-shards`,
                 `${BACKUPS} citus-backups-watch`,
@@ -118,10 +119,11 @@ for (const workers of [2, 3]) {
             assert.equal(new Set(built.all.map((resource) => resource.urn)).size, built.all.length);
         });
 
-        test("a node listens on 127.0.0.1 only, at the port that its number gives", () => {
+        test("a node and its pool listen on 127.0.0.1 only, at the ports that the node's number gives", () => {
             for (const [i, node] of nodes.entries()) {
                 assert.deepEqual(built.one(CONTAINER, `citus-${node}`).inputs.ports, [
                     { internal: 5432, external: 24_000 + i, ip: "127.0.0.1" },
+                    { internal: 6432, external: 25_000 + i, ip: "127.0.0.1" },
                 ]);
             }
         });
@@ -454,9 +456,13 @@ describe("a change of the configuration", () => {
         assert.deepEqual(
             built
                 .of(CONTAINER)
-                .map(({ inputs }) => inputs.ports[0].external)
+                .map(({ inputs }) => inputs.ports.map(({ external }: { external: number }) => external))
                 .sort(),
-            [5500, 5501, 5502],
+            [
+                [5500, 6500],
+                [5501, 6501],
+                [5502, 6502],
+            ],
         );
     });
 
@@ -466,7 +472,10 @@ describe("a change of the configuration", () => {
         const built = await cluster({ workers: 2, retire });
         const used = built.of(CONTAINER).map(({ inputs }) => inputs.ports[0].external as number);
         assert.equal(Math.max(...used), 24_065);
-        assert.ok(24_065 < 24_000 + built.one(PORTS).inputs.size, `${built.one(PORTS).inputs.size} ports are kept`);
+        for (const name of ["citus-ports", "citus-pool-ports"]) {
+            const { size } = built.one(PORTS, name).inputs;
+            assert.ok(24_065 < 24_000 + size, `${size} ports are kept`);
+        }
     });
 
     test("a coordinator bigger than its workers does not open more connections to one than it accepts", async () => {

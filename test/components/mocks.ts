@@ -88,7 +88,7 @@ function outputs(type: string, name: string): Record<string, unknown> {
         case "docker:index/network:Network":
             return { ipamConfigs: [{ subnet: name.endsWith("-nodes") ? NODE_SUBNET : "172.31.0.0/16" }] };
         case "pulumi-nodejs:dynamic/citus:PortRange":
-            return { first: 24_000 };
+            return { first: name.endsWith("-pool-ports") ? 25_000 : 24_000 };
         case "pulumi-nodejs:dynamic/citus:Member":
             return { groupId: name.endsWith("coordinator") ? 0 : ++groups, nodeId: groups + 1 };
         case "pulumi-nodejs:dynamic/citus:Placement":

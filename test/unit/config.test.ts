@@ -88,8 +88,8 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
         ["image", "must name a fixed tag or digest", 'got "citusdata/citus:latest"', "by itself"],
     ],
     [{ image: "localhost:5000/citus" }, ["image", "fixed tag or digest", 'got "localhost:5000/citus"']],
-    [{ port: "80" }, ["port", "a whole number from 1024 to 65335", "got 80", "for example 5432"]],
-    [{ port: 65_535 }, ["port", "from 1024 to 65335", "got 65535"]],
+    [{ port: "80" }, ["port", "a whole number from 1024 to 64335", "got 80", "for example 5432"]],
+    [{ port: 65_535 }, ["port", "from 1024 to 64335", "got 65535"]],
     [{ port: "http" }, ["port", "a whole number", 'got "http"']],
     [{ coordinator: "big" }, ["coordinator", "must be an object", 'got "big"']],
     [{ coordinator: "4" }, ["coordinator", "must be an object", "got 4"]],
@@ -494,7 +494,7 @@ describe("bad configurations", () => {
     });
 
     test("the last worker's published port is a port", () => {
-        const values = { port: 65_335, workers: 200, retire: ["worker-1"] };
+        const values = { port: 64_335, workers: 200, retire: ["worker-1"] };
         const [mistake] = mistakesOf(values);
         assert.match(mistake?.path ?? "", /^(port|retire|workers)/);
     });

@@ -1,7 +1,7 @@
 /** A group of tenants, in Pulumi's words. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
+import { connect, DatabaseError, forgotten, type Session, withSession } from "../../citus/session.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
@@ -41,7 +41,11 @@ async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context)
                     open: (name, database) => {
                         const { access } = nodeOf(inputs, name);
                         const key = `${name} ${database ?? ""}`;
-                        const opened = open.get(key) ?? connect(database ? { ...access, database } : access, name);
+                        const opened =
+                            open.get(key) ??
+                            forgotten(connect(database ? { ...access, database } : access, name), () =>
+                                open.delete(key),
+                            );
                         open.set(key, opened);
                         return opened;
                     },

@@ -1,0 +1,465 @@
+/**
+ * A database for each tenant, on one node, without Citus in it: made from the template, closed to everybody but the
+ * tenant's role, moved when the program names another node. The ledger says where it is; what is there, one question to
+ * all nodes tells.
+ */
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
+import type { Session } from "../session.ts";
+import { identifier, literal } from "./ledger.ts";
+import { describeMove, type Move, type MoveNode, moveDatabase } from "./moveDatabase.ts";
+
+/** One database as its node's catalog has it. */
+export interface DatabaseFound {
+    readonly name: string;
+    /** Connections that anybody but a superuser may have; -1 for any number. */
+    readonly limit: number;
+    /** Whether PUBLIC may connect. */
+    readonly open: boolean;
+    /** Roles that may connect by a grant of their own. */
+    readonly roles: readonly string[] | null;
+    /** Whose it is; see {@link identity}. */
+    readonly comment: string | null;
+    readonly bytes: number;
+}
+
+export interface LedgerRow {
+    readonly tenant: string;
+    readonly state: string;
+    readonly node: string | null;
+    readonly detail: { readonly epoch?: number; readonly move?: Move };
+}
+
+export interface DatabasesFound {
+    /** The coordinator first. */
+    readonly nodes: readonly { readonly name: string; readonly databases: readonly DatabaseFound[] }[];
+    readonly ledger: readonly LedgerRow[];
+    /** Databases of other groups, by name. */
+    readonly others: Readonly<Record<string, string>>;
+    /** The cluster's own database. */
+    readonly own: string;
+    /** Bytes a second of the last copy. */
+    readonly rate: number | null;
+}
+
+/** The database of a tenant. */
+export const databaseOf = (tenant: string): string => tenant;
+
+/** The comment on a tenant's database: a database that was dropped and made again by hand does not have it. */
+export const identity = (group: string, tenant: string, epoch: number): string =>
+    `citus_as_code: ${group}/${tenant}, epoch ${epoch}`;
+
+const DATABASES = `
+SELECT jsonb_agg(jsonb_build_object('name', d.datname, 'limit', d.datconnlimit, 'bytes', pg_database_size(d.oid),
+    'comment', shobj_description(d.oid, 'pg_database'),
+    'open', d.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT'),
+    'roles', (SELECT jsonb_agg(r.rolname ORDER BY r.rolname) FROM aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
+               WHERE a.privilege_type = 'CONNECT' AND NOT r.rolsuper))) FROM pg_database d WHERE NOT d.datistemplate`;
+
+/** SQL expression: what a query that returns jsonb finds on each node, the coordinator first. */
+export const onAllNodes = (query: string, key: string): string => `
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('name', split_part(n.nodename, '.', 1), '${key}', r.result::jsonb) ORDER BY n.groupid), '[]')
+       FROM run_command_on_all_nodes($q$${query}$q$) r JOIN pg_dist_node n USING (nodeid))`;
+
+function sql(_group: GroupSpec, { ledger }: { ledger: boolean }): string {
+    const rows = ledger
+        ? `(SELECT coalesce(jsonb_agg(jsonb_build_object('tenant', tenant, 'state', state, 'node', node, 'detail', detail)), '[]')
+              FROM citus_as_code.tenant WHERE grp = $1 AND model = 'database')`
+        : "'[]'::jsonb";
+    const others = ledger
+        ? `(SELECT coalesce(jsonb_object_agg(tenant, grp), '{}') FROM citus_as_code.tenant WHERE grp <> $1 AND model = 'database')`
+        : "'{}'::jsonb";
+    const rate = ledger
+        ? "(SELECT bytes / seconds FROM citus_as_code.measured WHERE what = 'database copy')"
+        : "NULL::double precision";
+    return `jsonb_build_object('nodes', ${onAllNodes(DATABASES, "databases")}, 'ledger', ${rows}, 'others', ${others},
+        'own', current_database(), 'rate', ${rate})`;
+}
+
+const RESERVED = new Set(["postgres", "template0", "template1"]);
+
+/** Databases of tenants, of any group, by node: where the next one goes. */
+class Load {
+    private readonly counts: Map<string, number>;
+
+    constructor(found: DatabasesFound) {
+        this.counts = new Map(
+            found.nodes.map(({ name, databases }) => [
+                name,
+                databases.filter((d) => d.name !== "postgres" && d.name !== found.own).length,
+            ]),
+        );
+    }
+
+    add(node: string): void {
+        this.counts.set(node, (this.counts.get(node) ?? 0) + 1);
+    }
+
+    /** The worker with the fewest; the coordinator where there is none. */
+    least(): string {
+        const workers = [...this.counts].filter(([name]) => name !== "coordinator");
+        // a sort keeps the order of equals
+        return workers.sort((a, b) => a[1] - b[1])[0]?.[0] ?? "coordinator";
+    }
+}
+
+/** The role that a tenant connects as, when it has one. */
+const roleOf = (group: GroupSpec, tenant: string): string | undefined =>
+    group.tenants[tenant]?.role === false ? undefined : tenantRole(group.name, tenant);
+
+const limitOf = (tenant: TenantSpec | undefined): number => tenant?.limits?.connections ?? -1;
+
+function refuseName(group: GroupSpec, tenant: string, found: DatabasesFound): string | undefined {
+    const name = databaseOf(tenant);
+    if (RESERVED.has(name) || name === found.own || name.startsWith("citus_as_code"))
+        return `${tenant}: a database ${name} can't be a tenant's: the name is PostgreSQL's or the cluster's own. Choose another name.`;
+    if (Buffer.byteLength(name) > 63)
+        return `${tenant}: the name is longer than the 63 bytes of a database's name. Choose a shorter one.`;
+    const other = found.others[name];
+    if (other !== undefined)
+        return `${tenant}: group ${other} has a tenant of this name, and each database of a cluster has its own name. Choose another name in ${group.name}.`;
+    return undefined;
+}
+
+const have = (found: DatabasesFound, node: string | null | undefined, name: string): DatabaseFound | undefined =>
+    found.nodes.find((n) => n.name === node)?.databases.find((d) => d.name === name);
+
+const places = (found: DatabasesFound, name: string): string[] =>
+    found.nodes.filter(({ databases }) => databases.some((d) => d.name === name)).map((n) => n.name);
+
+interface CreateDetail {
+    readonly node: string;
+}
+
+interface MoveDetail {
+    readonly to: string;
+}
+
+/** What one tenant that is in the ledger needs, once nothing of it is in the way. */
+function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { steps: Step[]; refusal?: string } {
+    const { tenant, detail } = row;
+    const name = databaseOf(tenant);
+    const wanted = group.tenants[tenant];
+    const target = wanted?.node ?? detail.move?.to ?? row.node ?? "";
+    const there = have(found, row.node, name);
+    const moving: Step[] = [];
+    if (detail.move !== undefined || target !== row.node) {
+        moving.push({
+            kind: "databases.move",
+            tenant,
+            text: describeMove(tenant, row.node ?? "", target, { ...detail, bytes: there?.bytes, rate: found.rate }),
+            detail: { to: target } satisfies MoveDetail,
+        });
+    }
+    if (row.state === "creating") {
+        const making: Step = {
+            kind: "databases.create",
+            tenant,
+            text: `${tenant}: go on making its database on ${row.node}`,
+            detail: { node: row.node ?? "" } satisfies CreateDetail,
+        };
+        return { steps: [making, ...moving] };
+    }
+    if (detail.move !== undefined) {
+        const after = there && wanted ? planAccess(group, tenant, { ...there, limit: detail.move.limit }) : [];
+        return { steps: [...moving, ...after] };
+    }
+    if (!there) {
+        const elsewhere = places(found, name);
+        return {
+            steps: [],
+            refusal:
+                elsewhere.length > 0
+                    ? `${tenant}: its database should be on ${row.node} and is on ${elsewhere.join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere[0] ?? "")} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`
+                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back under its name from an export or a backup, or write it under delete.`,
+        };
+    }
+    const own = identity(group.name, tenant, detail.epoch ?? 0);
+    if (there.comment !== own) {
+        return {
+            steps: [],
+            refusal: `${tenant}: the database ${name} on ${row.node} is not the one that was made for it: ${there.comment === null ? "it has no comment" : `its comment is "${there.comment}"`}, so somebody dropped it and made another of its name.\nIf it is the tenant's all the same: COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)}.`,
+        };
+    }
+    return { steps: [...moving, ...planAccess(group, tenant, there)] };
+}
+
+/** Who may connect, and how often, when that is not as it should be. */
+function planAccess(group: GroupSpec, tenant: string, there: DatabaseFound): Step[] {
+    const said: string[] = [];
+    const role = roleOf(group, tenant);
+    const limit = limitOf(group.tenants[tenant]);
+    if (there.open) said.push("close its database to everybody else");
+    if (role !== undefined && !there.roles?.includes(role)) said.push(`let ${role} in`);
+    if (there.limit !== limit)
+        said.push(`connection limit ${there.limit < 0 ? "none" : there.limit} → ${limit < 0 ? "none" : limit}`);
+    return said.length === 0 ? [] : [{ kind: "databases.access", tenant, text: `${tenant}: ${said.join(", ")}` }];
+}
+
+function plan(group: GroupSpec, found: DatabasesFound): Planned {
+    const steps: Step[] = [];
+    const refusals: string[] = [];
+    const ledger = new Map(found.ledger.map((row) => [row.tenant, row]));
+    const load = new Load(found);
+    const names = found.nodes.map((node) => node.name);
+    for (const [tenant, wanted] of Object.entries(group.tenants)) {
+        if (group.delete.includes(tenant)) continue;
+        const row = ledger.get(tenant);
+        if (row && row.state !== "creating" && row.state !== "active" && row.state !== "frozen") continue;
+        if (wanted.node !== undefined && found.nodes.length > 0 && !names.includes(wanted.node)) {
+            refusals.push(
+                `${tenant}: there is no node ${wanted.node}: the cluster has ${names.join(", ")}. Name one of them.`,
+            );
+            continue;
+        }
+        if (row) {
+            const { steps: own, refusal } = planKnown(group, row, found);
+            steps.push(...own);
+            if (refusal !== undefined) refusals.push(refusal);
+            continue;
+        }
+        const refused = refuseName(group, tenant, found);
+        const taken = places(found, databaseOf(tenant));
+        if (refused !== undefined) {
+            refusals.push(refused);
+        } else if (taken.length > 0) {
+            refusals.push(
+                `${tenant}: ${taken.join(", ")} has a database ${databaseOf(tenant)} that was not made for it. It is left as it is.\nRename that database, or choose another name for the tenant.`,
+            );
+        } else {
+            const node = wanted.node ?? load.least();
+            load.add(node);
+            steps.push({
+                kind: "databases.create",
+                tenant,
+                text: `${tenant}: make its database on ${node}`,
+                detail: { node } satisfies CreateDetail,
+            });
+        }
+    }
+    // who left the program stays, and is not left half-way
+    for (const row of found.ledger) {
+        if (row.detail.move && !group.tenants[row.tenant]) steps.push(...planKnown(group, row, found).steps);
+    }
+    return { steps: steps.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)), refusals };
+}
+
+/** Steps of one kind are run together. */
+const ORDER = ["databases.create", "databases.move", "databases.access"];
+
+/** Lets a role in, to use what is there and what will be; nothing of ours. Run inside the tenant's database. */
+export function grants(name: string, role: string | undefined): string {
+    const database = identifier(name);
+    const closed = `REVOKE ALL ON DATABASE ${database} FROM PUBLIC;`;
+    if (role === undefined) return closed;
+    const who = identifier(role);
+    return `${closed}
+GRANT CONNECT, TEMPORARY ON DATABASE ${database} TO ${who};
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO ${who};
+ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO ${who};
+ALTER DEFAULT PRIVILEGES GRANT SELECT, USAGE, UPDATE ON SEQUENCES TO ${who};
+DO $grants$ DECLARE s name; BEGIN
+    FOR s IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'citus_as_code') LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, ${literal(role)});
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', s, ${literal(role)});
+        EXECUTE format('GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA %I TO %I', s, ${literal(role)});
+    END LOOP;
+END $grants$;
+GRANT USAGE ON SCHEMA citus_as_code TO ${who};
+GRANT SELECT ON citus_as_code.tenant_identity TO ${who};`;
+}
+
+/** Tables of ours in each tenant's database: what was run there, and whose it is. */
+const OWN_TABLES = `
+CREATE SCHEMA citus_as_code;
+CREATE TABLE citus_as_code.migration (path text PRIMARY KEY, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE citus_as_code.tenant_identity (grp text NOT NULL, tenant text NOT NULL, epoch bigint NOT NULL);`;
+
+/** How many tenants one note in the ledger is about: a killed run looks at no more than these again. */
+const CHUNK = 20;
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+    return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+const detailOf = <T>(step: Step): T => step.detail as T;
+const tenantOf = (step: Step): string => step.tenant ?? "";
+
+/** Writes tenants down before anything of them is made, each with an epoch that no other of its name had. */
+async function enter(context: Context, steps: readonly Step[]): Promise<Map<string, number>> {
+    const { session, group } = context;
+    const rows = await session.query<{ tenant: string; epoch: number }>(
+        `WITH new AS (INSERT INTO citus_as_code.tenant (grp, tenant, model, node, detail)
+            SELECT $1, t.tenant, 'database', t.node, jsonb_build_object('epoch', floor(extract(epoch FROM clock_timestamp()))::bigint)
+              FROM unnest($2::text[], $3::text[]) AS t (tenant, node)
+            ON CONFLICT (grp, tenant) DO UPDATE SET node = excluded.node RETURNING tenant, detail)
+         SELECT tenant, (detail->>'epoch')::float8 AS epoch FROM new`,
+        [group.name, steps.map(tenantOf), steps.map((step) => detailOf<CreateDetail>(step).node)],
+    );
+    return new Map(rows.map(({ tenant, epoch }) => [tenant, epoch]));
+}
+
+async function create(context: Context, steps: readonly Step[]): Promise<void> {
+    for (const chunk of chunks(steps, CHUNK)) {
+        context.alive();
+        const epochs = await enter(context, chunk);
+        const nodes = [...new Set(chunk.map((step) => detailOf<CreateDetail>(step).node))];
+        const made: string[] = [];
+        // nodes beside each other, tenants of a node one after the other
+        const results = await Promise.allSettled(
+            nodes.map(async (node) => {
+                for (const step of chunk.filter((s) => detailOf<CreateDetail>(s).node === node)) {
+                    await make(context, node, tenantOf(step), epochs.get(tenantOf(step)) ?? 0);
+                    made.push(tenantOf(step));
+                }
+            }),
+        );
+        await settled(context, made);
+        const failed = results.find((result) => result.status === "rejected");
+        if (failed) throw failed.reason;
+    }
+}
+
+/** The ledger, and what it says was run, for tenants whose databases are whole. */
+async function settled(context: Context, tenants: readonly string[]): Promise<void> {
+    const { session, group } = context;
+    await session.query(
+        `WITH ran AS (INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256)
+            SELECT $1, t.tenant, f.path, f.sha256 FROM unnest($2::text[]) AS t (tenant), unnest($3::text[], $4::text[]) AS f (path, sha256)
+            ON CONFLICT DO NOTHING)
+         UPDATE citus_as_code.tenant SET state = 'active', since = now() WHERE grp = $1 AND tenant = ANY($2) AND state = 'creating'`,
+        [group.name, tenants, group.template.map((file) => file.path), group.template.map((file) => file.sha256)],
+    );
+}
+
+/** One database, whole or closed: everything in it comes with the transaction that opens it. */
+async function make(context: Context, node: string, tenant: string, epoch: number): Promise<void> {
+    const { group } = context;
+    const name = databaseOf(tenant);
+    // there is no Citus in that database, so nothing is handed on to other nodes
+    const server = await context.open(node, "postgres");
+    const [there] = await server.query<{ comment: string | null }>(
+        "SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = $1",
+        [name],
+    );
+    const own = identity(group.name, tenant, epoch);
+    if (there?.comment === own) return;
+    // nobody but a superuser gets in before it is whole
+    if (!there) await server.query(`CREATE DATABASE ${identifier(name)} TEMPLATE template0 CONNECTION LIMIT 0`);
+    const session = await context.open(node, name);
+    try {
+        if (there) await refuseForeign(session, group, tenant);
+        await fill(context, session, { tenant, epoch, own });
+    } finally {
+        await session.close();
+    }
+}
+
+/** A database that a killed run made is empty; another is somebody's. */
+async function refuseForeign(session: Session, group: GroupSpec, tenant: string): Promise<void> {
+    const [row] = await session.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'`,
+    );
+    if (row?.n === 0) return;
+    throw new Error(
+        `${group.name}/${tenant}: ${session.node} has a database ${databaseOf(tenant)} with tables in it that was not made for it.\n` +
+            "It is left as it is. Rename that database, then run pulumi up again.",
+    );
+}
+
+async function fill(
+    context: Context,
+    session: Session,
+    { tenant, epoch, own }: { tenant: string; epoch: number; own: string },
+): Promise<void> {
+    const { group } = context;
+    const name = databaseOf(tenant);
+    await session.query(`BEGIN; SET LOCAL client_min_messages = warning; ${OWN_TABLES}`);
+    try {
+        await session.query(
+            `INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});
+             ${grants(name, roleOf(group, tenant))}`,
+        );
+        for (const file of group.template) await runFile(context, session, file.path);
+        await session.query(
+            `${group.template
+                .map(
+                    (file) =>
+                        `INSERT INTO citus_as_code.migration (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});`,
+                )
+                .join("\n")}
+             COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)};
+             ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])};
+             COMMIT`,
+        );
+    } catch (error) {
+        await session.query("ROLLBACK").catch(() => undefined);
+        throw new Error(
+            `${group.name}/${tenant}: its database on ${session.node} could not be filled\n  ${(error as Error).message}\n` +
+                "It is empty and closed, and tenants before it stay. Remove the cause, then run pulumi up again.",
+        );
+    }
+}
+
+async function runFile(context: Context, session: Session, path: string): Promise<void> {
+    try {
+        await session.query(context.read(path));
+    } catch (error) {
+        throw new Error(`${path}: ${(error as Error).message}`);
+    }
+}
+
+async function access(context: Context, steps: readonly Step[]): Promise<void> {
+    const { group, session } = context;
+    const rows = await session.query<{ tenant: string; node: string }>(
+        "SELECT tenant, node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY($2)",
+        [group.name, steps.map(tenantOf)],
+    );
+    for (const { tenant, node } of rows) {
+        context.alive();
+        const name = databaseOf(tenant);
+        const own = await context.open(node, name);
+        try {
+            await own.query(
+                `${grants(name, roleOf(group, tenant))}
+                 ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])}`,
+            );
+        } finally {
+            await own.close();
+        }
+    }
+}
+
+async function move(context: Context, steps: readonly Step[]): Promise<void> {
+    const { group, session } = context;
+    const node = (name: string): MoveNode => {
+        const found = context.nodes.find((n) => n.name === name);
+        if (!found) throw new Error(`there is no node ${name}`);
+        return {
+            name,
+            host: found.host,
+            port: found.port,
+            server: () => context.open(name, "postgres"),
+            shell: context.shell(name),
+        };
+    };
+    for (const step of steps) {
+        context.alive();
+        const { to } = detailOf<MoveDetail>(step);
+        context.note(
+            await moveDatabase(session, { group: group.name, tenant: tenantOf(step) }, to, {
+                node,
+                progress: context.progress,
+            }),
+        );
+    }
+}
+
+export const databases: Facet<DatabasesFound> = {
+    name: "databases",
+    sql,
+    none: { nodes: [], ledger: [], others: {}, own: "", rate: null },
+    plan,
+    run: { create, access, move },
+};
