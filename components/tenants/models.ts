@@ -1,4 +1,5 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { change } from "../citus/tenants/change.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -7,8 +8,8 @@ type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
     rls: [],
-    row: [],
-    schema: [],
-    database: [],
+    row: [change],
+    schema: [change],
+    database: [change],
     routed: [],
 };
