@@ -32,7 +32,7 @@ export interface Ran {
 }
 
 /** @param files contents of the group's template by path */
-async function withContext<T>(
+export async function withContext<T>(
     stack: TestStack,
     group: GroupSpec,
     files: Readonly<Record<string, string>>,

@@ -2,7 +2,7 @@
 import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
-import { makeLedger, qualified } from "./ledger.ts";
+import { makeLedger, qualified, recordGroup } from "./ledger.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
 
@@ -92,6 +92,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
         const first = planAll(group, facets, await look(session, group, facets, mark));
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);
+        await recordGroup(session, group);
         const done: Step[] = [];
         for (const facet of facets) {
             const found = await look(session, group, facets, mark);

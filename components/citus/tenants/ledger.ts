@@ -1,4 +1,5 @@
 /** What this project writes down about tenants, in the coordinator's database: nothing of it is only in Pulumi's state. */
+import type { GroupSpec } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 
 /**
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS citus_as_code.tenant_pin (
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_tombstone (
     grp text NOT NULL, tenant text NOT NULL, model text NOT NULL, ended timestamptz NOT NULL DEFAULT now(), moved_to text,
     PRIMARY KEY (grp, tenant));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_group (grp text PRIMARY KEY, spec jsonb NOT NULL);
 CREATE TABLE IF NOT EXISTS citus_as_code.node_address (
     node text PRIMARY KEY, host text NOT NULL, port int NOT NULL, pool_port int);
 CREATE TABLE IF NOT EXISTS citus_as_code.measured (
@@ -33,6 +35,15 @@ RESET client_min_messages;
 /** Safe to repeat. */
 export async function makeLedger(session: Session): Promise<void> {
     await session.query(LEDGER);
+}
+
+/** Writes down what a group is made from, for other groups that take tenants of it. */
+export async function recordGroup(session: Session, group: GroupSpec): Promise<void> {
+    await session.query(
+        `INSERT INTO citus_as_code.tenant_group (grp, spec) VALUES ($1, $2)
+         ON CONFLICT (grp) DO UPDATE SET spec = excluded.spec WHERE tenant_group.spec IS DISTINCT FROM excluded.spec`,
+        [group.name, JSON.stringify(group)],
+    );
 }
 
 /** Writes down how fast something was, for the next estimate. Short runs say more about start-up than about copying. */

@@ -1,0 +1,493 @@
+/** A living tenant goes to a group of another model: fence, copy, verify, switch. The old copy stays. */
+import { runScript } from "../../shell.ts";
+import {
+    type ChangeFound,
+    countOf,
+    type LedgerTenant,
+    NOTHING_FOUND,
+    type Phase,
+    planChange,
+} from "../../tenants/changePlan.ts";
+import type { Context, Facet, Step } from "../../tenants/facet.ts";
+import { type Pair, pairUp } from "../../tenants/shape.ts";
+import { appRole, type GroupSpec } from "../../tenants/spec.ts";
+import {
+    inTransaction,
+    nameOf,
+    type Print,
+    type Prints,
+    printSlices,
+    printTenant,
+    rowsOf,
+    SAME_TEXT,
+    samePrint,
+    shapesSql,
+    storedColumns,
+    whereOf,
+} from "./checksum.ts";
+import { look, planAll } from "./converge.ts";
+import { identifier, literal, qualified, recordRate } from "./ledger.ts";
+import { type Place, placeOf } from "./place.ts";
+import { advanceSequences, readSequences } from "./sequences.ts";
+
+/** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
+const FOUND = `(
+WITH wanted AS MATERIALIZED (
+    SELECT w.key AS tenant, w.value #>> '{from,group}' AS from_grp, w.value #>> '{from,tenant}' AS from_tenant, to_jsonb(ch) AS change
+      FROM jsonb_each($2::jsonb -> 'tenants') AS w
+      LEFT JOIN citus_as_code.tenant_change ch ON ch.grp = $1 AND ch.tenant = w.key
+     WHERE w.value ? 'from'
+       AND NOT (ch.phase IS NOT DISTINCT FROM 'done' AND ch.from_grp = w.value #>> '{from,group}' AND ch.from_tenant = w.value #>> '{from,tenant}')),
+places AS MATERIALIZED (
+    SELECT w.tenant, $2::jsonb ->> 'model' AS model, $2::jsonb -> 'tables' AS tables FROM wanted w
+     UNION SELECT w.from_tenant, g.spec ->> 'model', g.spec -> 'tables' FROM wanted w JOIN citus_as_code.tenant_group g ON g.grp = w.from_grp),
+slices AS MATERIALIZED (
+    SELECT p.tenant AS key, t.value ->> 'column' AS col, to_regclass(format('%I.%I', split_part(f.name, '.', 1), split_part(f.name, '.', 2))) AS rel
+      FROM places p, jsonb_each(p.tables) AS t, LATERAL (SELECT CASE WHEN position('.' IN t.key) > 0 THEN t.key ELSE 'public.' || t.key END AS name) AS f
+     WHERE p.model IN ('rls', 'row') AND t.value ? 'column'
+     UNION SELECT '', NULL, c.oid::regclass FROM places p JOIN pg_namespace n ON n.nspname = p.tenant JOIN pg_class c ON c.relnamespace = n.oid
+     WHERE p.model = 'schema' AND c.relkind IN ('r', 'p') AND NOT c.relispartition)
+SELECT jsonb_build_object(
+    'models', (SELECT coalesce(jsonb_object_agg(m.model, m.n), '{}') FROM (SELECT model, count(*) AS n FROM citus_as_code.tenant WHERE grp = $1 AND state <> 'superseded' GROUP BY model) AS m),
+    'gone', (SELECT coalesce(jsonb_object_agg(tenant, detail ->> 'moved_to'), '{}') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded'),
+    'pending', (SELECT coalesce(jsonb_object_agg(w.tenant, jsonb_build_object('change', w.change,
+                    'group', (SELECT g.spec - 'tenants' || '{"tenants": {}}' FROM citus_as_code.tenant_group g WHERE g.grp = w.from_grp),
+                    'source', (SELECT to_jsonb(t) FROM citus_as_code.tenant t WHERE t.grp = w.from_grp AND t.tenant = w.from_tenant),
+                    'target', (SELECT to_jsonb(t) FROM citus_as_code.tenant t WHERE t.grp = $1 AND t.tenant = w.tenant))), '{}') FROM wanted w),
+    'shapes', ${shapesSql("c.oid IN (SELECT rel FROM slices)")},
+    'counted', (SELECT coalesce(jsonb_agg(jsonb_build_object('schema', n.nspname, 'name', c.relname, 'key', s.key,
+                    'rows', ((xpath('//n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', s.rel)
+                        || CASE WHEN s.col IS NULL THEN '' ELSE format(' WHERE %I = %L', s.col, s.key) END, true, false, '')))[1]::text)::bigint)), '[]')
+                  FROM slices s JOIN pg_class c ON c.oid = s.rel JOIN pg_namespace n ON n.oid = c.relnamespace),
+    'rate', (SELECT bytes / seconds FROM citus_as_code.measured WHERE what = 'rows of a change of model')))`;
+
+const RATE = "rows of a change of model";
+
+interface Change {
+    readonly context: Context;
+    readonly tenant: string;
+    /** `group/tenant` that it comes from. */
+    readonly from: string;
+    readonly source: Place;
+    readonly target: Place;
+    readonly pairs: readonly Pair[];
+    readonly detail: Detail;
+}
+
+/** What a change must know again after it was killed. */
+interface Detail {
+    /** State of the old tenant before; null when nothing was written down about it. */
+    readonly was: string | null;
+    /** GRANTs that undo the fence. */
+    readonly grants: readonly string[];
+    readonly fenced?: string;
+}
+
+async function groupSpec(context: Context, name: string): Promise<GroupSpec> {
+    const [row] = await context.session.query<{ spec: GroupSpec }>(
+        "SELECT spec FROM citus_as_code.tenant_group WHERE grp = $1",
+        [name],
+    );
+    if (!row) throw new Error(`nothing is known here of a group ${name}. Run pulumi up with that group first.`);
+    return row.spec;
+}
+
+/** One phase after the other; the ledger says which one has begun. */
+async function reach(change: Change, phase: Phase, detail: Partial<Detail> = {}): Promise<void> {
+    await change.context.session.query(
+        "UPDATE citus_as_code.tenant_change SET phase = $3, detail = detail || $4::jsonb WHERE grp = $1 AND tenant = $2",
+        [change.context.group.name, change.tenant, phase, JSON.stringify(detail)],
+    );
+}
+
+const DETAIL = "SELECT phase, detail FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2";
+
+async function move(context: Context, step: Step): Promise<void> {
+    const { group, session } = context;
+    const tenant = step.tenant ?? "";
+    const from = group.tenants[tenant]?.from;
+    if (!from) throw new Error(`${tenant}: the program does not say where it comes from`);
+    const old = await groupSpec(context, from.group);
+    const source = await placeOf(context, old, from.tenant);
+    const target = await placeOf(context, group, tenant);
+    const paired = pairUp(source.slices, target.slices, Object.keys(group.tenants[tenant]?.values ?? {}));
+    if (paired.pairs.length === 0) paired.refusals.push("no table is in both places");
+    const name = `${from.group}/${from.tenant}`;
+    if (paired.refusals.length > 0)
+        throw new Error(
+            `${tenant}: from ${name}: the tables do not fit:\n${paired.refusals.map((r) => `  ${r}`).join("\n")}\nNothing was moved, and ${name} is as it was. Mend the template, then run pulumi up again.`,
+        );
+    await session.query(
+        `INSERT INTO citus_as_code.tenant_change (grp, tenant, from_grp, from_tenant, phase, detail)
+         SELECT $1, $2, $3, $4, 'plan', jsonb_build_object('grants', '[]'::jsonb,
+                'was', (SELECT state FROM citus_as_code.tenant WHERE grp = $3 AND tenant = $4))
+             ON CONFLICT DO NOTHING`,
+        [group.name, tenant, from.group, from.tenant],
+    );
+    const [row] = await session.query<{ phase: Phase; detail: Detail }>(DETAIL, [group.name, tenant]);
+    if (!row) throw new Error(`${tenant}: its change of model vanished from the ledger; run pulumi up again`);
+    const change: Change = { context, tenant, from: name, source, target, pairs: paired.pairs, detail: row.detail };
+    try {
+        const began = Date.now();
+        const closed = await fence(change);
+        const moved =
+            source.session === target.session
+                ? await moveWithin(change, closed)
+                : await moveBetween(change, row.phase === "copy" || row.phase === "verify");
+        const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
+        await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
+        const [ended] = await session.query<{ seconds: number }>(
+            "SELECT extract(epoch FROM clock_timestamp() - (detail ->> 'fenced')::timestamptz)::float8 AS seconds FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2",
+            [group.name, tenant],
+        );
+        context.note(
+            `${tenant}: ${old.model} → ${group.model}: ${countOf(change.pairs.length, "table")}, ${countOf(rows, "row")} from ${name}, the same count and checksum; its writes were blocked for ${(ended?.seconds ?? 0).toFixed(1)} s; the old copy stays`,
+        );
+        for (const note of paired.notes) context.note(`${tenant}: from ${name}: ${note}`);
+        if (!closed)
+            context.warn(
+                `${tenant}: ${from.group} has no policies, so nothing keeps an application from writing to its old rows there. Point it at ${group.name}/${tenant} now; the old copy is not deleted when it has changed.`,
+            );
+    } catch (error) {
+        const message = (error as Error).message;
+        const state = await giveUp(change).then(
+            () => `${name} takes writes again, and is as it was.`,
+            (e: Error) => `${name} may still refuse writes: ${e.message}`,
+        );
+        throw new Error(
+            `${tenant}: ${old.model} → ${group.model} from ${name} was given up\n  ${message.replaceAll("\n", "\n  ")}\n${state} Nothing was switched. Mend that, then run pulumi up again.`,
+        );
+    }
+}
+
+/**
+ * The old place refuses the tenant's writes from here on, those of the superuser aside.
+ * @returns whether it does by itself; else only a lock held meanwhile does
+ */
+async function fence(change: Change): Promise<boolean> {
+    const { context, source } = change;
+    const { group: old, tenant } = source;
+    await inTransaction(context.session, async () => {
+        await context.session.query(
+            `UPDATE citus_as_code.tenant_change SET phase = CASE phase WHEN 'plan' THEN 'fence' ELSE phase END,
+                    detail = jsonb_build_object('fenced', clock_timestamp()) || detail WHERE grp = $1 AND tenant = $2`,
+            [context.group.name, change.tenant],
+        );
+        await context.session.query(
+            `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES ($1, $2, $3, 'frozen')
+                 ON CONFLICT (grp, tenant) DO UPDATE SET state = 'frozen'`,
+            [old.name, tenant, old.model],
+        );
+    });
+    if (old.model === "rls" || old.model === "row") return refreshPolicies(context, old);
+    const found = await source.session.query<{ revoke: string; grant: string }>(
+        `SELECT format('REVOKE %s ON TABLE %I.%I FROM %s', x.privileges, n.nspname, c.relname, x.role) AS revoke,
+                format('GRANT %s ON TABLE %I.%I TO %s', x.privileges, n.nspname, c.relname, x.role) AS grant
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+                LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role,
+                                string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) AS privileges
+                           FROM aclexplode(c.relacl) AS a
+                          WHERE a.grantee <> c.relowner AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+                          GROUP BY a.grantee) AS x
+          WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest($1::text[], $2::text[]))`,
+        [source.slices.map(({ table }) => table.schema), source.slices.map(({ table }) => table.name)],
+    );
+    if (found.length === 0) return true;
+    // written down first: who is killed in between knows what to give back
+    await reach(change, "fence", { grants: [...change.detail.grants, ...found.map(({ grant }) => grant)] });
+    await inTransaction(source.session, async () => {
+        for (const { revoke } of found) await source.session.query(revoke);
+    });
+    return true;
+}
+
+/** Policies of the old group follow what the ledger says of its tenants. */
+async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolean> {
+    // the list of facets has this one in it
+    const { FACETS } = await import("../../tenants/models.ts");
+    const facets = FACETS[old.model].filter(({ name }) => name === "policies");
+    if (facets.length === 0 || !(old.rowSecurity || old.model === "rls")) return false;
+    const theirs = { ...context, group: old };
+    const found = await look(context.session, old, facets, context.verifier(appRole(old.name)).mark);
+    for (const facet of facets)
+        for (const step of planAll(old, facets, found).steps)
+            await facet.run[step.kind.slice(facet.name.length + 1)]?.(theirs, [step]);
+    return true;
+}
+
+/** The old place takes writes again. */
+async function giveUp(change: Change): Promise<void> {
+    const { context, source } = change;
+    const { session, group } = context;
+    const [row] = await session.query<{ phase: Phase; detail: Detail }>(DETAIL, [group.name, change.tenant]);
+    if (!row || row.phase === "done") return;
+    if (source.session !== change.target.session && (row.phase === "copy" || row.phase === "verify"))
+        await change.target.session.query(
+            `TRUNCATE ${change.pairs.map(({ target }) => nameOf(target.table)).join(", ")}`,
+        );
+    const { was, grants } = row.detail;
+    if (was === null)
+        await session.query("DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2", [
+            source.group.name,
+            source.tenant,
+        ]);
+    else
+        await session.query("UPDATE citus_as_code.tenant SET state = $3 WHERE grp = $1 AND tenant = $2", [
+            source.group.name,
+            source.tenant,
+            was,
+        ]);
+    if (source.group.model === "rls" || source.group.model === "row") await refreshPolicies(context, source.group);
+    for (const grant of grants) await source.session.query(grant);
+    await session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [
+        group.name,
+        change.tenant,
+    ]);
+}
+
+const lockRows = (places: readonly Pair[], side: "source" | "target") =>
+    `LOCK TABLE ${places.map((pair) => nameOf(pair[side].table)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`;
+
+/** The sides of all pairs, over the columns that both have. */
+const side = (pairs: readonly Pair[], which: "source" | "target") =>
+    pairs.map((pair) => ({ name: pair.name, slice: pair[which], columns: pair.compared }));
+
+/** @throws Error naming the first table that differs */
+function compare(pairs: readonly Pair[], before: Prints, after: Prints): void {
+    const told = (print: Print | undefined) => `${print?.count ?? 0} rows, checksum ${print?.sum ?? 0}`;
+    for (const { name, source, target } of pairs)
+        if (!samePrint(before[name], after[name]))
+            throw new Error(
+                `the copy differs: ${nameOf(source.table)} has ${told(before[name])}, and ${nameOf(target.table)} has ${told(after[name])}`,
+            );
+}
+
+/** Checksums of all that the old place has, over all its columns; what was summed up already is not read again. */
+async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prints> {
+    const kept: Record<string, Print> = {};
+    const asked = source.slices.flatMap((slice) => {
+        const columns = storedColumns(slice.table);
+        const print = known[slice.name];
+        const compared = pairs.find(({ name }) => name === slice.name)?.compared;
+        if (print && compared?.join("\n") === columns.join("\n")) {
+            kept[slice.name] = print;
+            return [];
+        }
+        return [{ name: slice.name, slice, columns }];
+    });
+    return { ...kept, ...(await printSlices(source.session, asked)) };
+}
+
+/** The new tenant serves, the old one is a copy that is kept; with the copy's checksum as of now. */
+async function switchOver(change: Change, checksum: Prints): Promise<void> {
+    const { context, source, target } = change;
+    await context.session.query(
+        `UPDATE citus_as_code.tenant SET state = 'superseded', since = now(), detail = detail || $3::jsonb WHERE grp = $1 AND tenant = $2`,
+        [
+            source.group.name,
+            source.tenant,
+            JSON.stringify({ moved_to: `${target.group.name}/${target.tenant}`, checksum }),
+        ],
+    );
+    await context.session.query(
+        `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES ($1, $2, $3, 'active')
+             ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE tenant.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END`,
+        [target.group.name, target.tenant, target.group.model],
+    );
+    await reach(change, "done");
+}
+
+/** Both places are in one database, so copy, verification and switch are one transaction. */
+async function moveWithin(change: Change, closed: boolean): Promise<Prints> {
+    const { context, pairs, target } = change;
+    const { session, group } = context;
+    const prints = await inTransaction(session, async () => {
+        await session.query(SAME_TEXT);
+        await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
+        // rows of others are not held up where policies keep this tenant's writes out
+        if (!(closed && pairs.some(({ source }) => source.key))) await session.query(lockRows(pairs, "source"));
+        if (!pairs.some(({ target }) => target.key)) await session.query(lockRows(pairs, "target"));
+        for (const pair of pairs) await refuseRows(session, pair);
+        for (const pair of pairs) await copyRows(session, pair, target.group.tenants[target.tenant]?.values ?? {});
+        const before = await printSlices(session, side(pairs, "source"));
+        compare(pairs, before, await printSlices(session, side(pairs, "target")));
+        await advanceSequences(context, target, pairs, await readSequences(session, pairs));
+        await switchOver(change, await oldPrints(change, before));
+        return before;
+    });
+    return prints;
+}
+
+async function refuseRows(session: Context["session"], { target }: Pair): Promise<void> {
+    if (target.anchor) return;
+    const [row] = await session.query<{ n: string }>(
+        `SELECT count(*)::text AS n FROM ${nameOf(target.table)}${whereOf(target)}`,
+    );
+    if (row?.n !== "0") throw new Error(`${nameOf(target.table)} has ${row?.n} rows of the tenant already`);
+}
+
+const typeOf = ({ table }: Pair["target"], column: string) =>
+    table.columns.find(({ name }) => name === column)?.type ?? "text";
+
+async function copyRows(
+    session: Context["session"],
+    { source, target, columns }: Pair,
+    values: Readonly<Record<string, unknown>>,
+): Promise<void> {
+    const into = columns.map(identifier);
+    const selected = columns.map((column) => {
+        const [before, after] = [typeOf(source, column), typeOf(target, column)];
+        // types of the tables' own schemas have the same name and are not the same
+        return before === after ? identifier(column) : `${identifier(column)}::text::${after}`;
+    });
+    if (target.key) {
+        into.push(identifier(target.key.column));
+        selected.push(`${literal(target.key.value)}::${typeOf(target, target.key.column)}`);
+    }
+    // its row was made with the tenant; the program's own values stay
+    if (target.anchor) await session.query(`DELETE FROM ${nameOf(target.table)}${whereOf(target)}`);
+    await session.query(
+        `INSERT INTO ${nameOf(target.table)} (${into.join(", ")}) OVERRIDING SYSTEM VALUE
+         SELECT ${selected.join(", ")} FROM ${nameOf(source.table)}${whereOf(source)}`,
+    );
+    const own = target.anchor ? Object.entries(values).filter(([name]) => columns.includes(name)) : [];
+    if (own.length > 0)
+        await session.query(
+            `UPDATE ${nameOf(target.table)} SET ${own.map(([name, value]) => `${identifier(name)} = ${value === null ? "NULL" : literal(String(value))}`).join(", ")}${whereOf(target)}`,
+        );
+}
+
+/** The places are in different databases: a program on the coordinator pipes one into the other, in one transaction there. */
+async function moveBetween(change: Change, again: boolean): Promise<Prints> {
+    const { context, pairs, source, target } = change;
+    const { session, group } = context;
+    let ours = again;
+    if (!again) for (const pair of pairs) await refuseRows(target.session, pair);
+    await reach(change, "copy");
+    await source.session.query("BEGIN");
+    try {
+        await source.session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
+        await source.session.query(lockRows(pairs, "source"));
+        await pipe(change, again);
+        ours = true;
+        await reach(change, "verify");
+        const before = await printSlices(source.session, side(pairs, "source"));
+        const print = () => printSlices(target.session, side(pairs, "target"));
+        compare(pairs, before, await inTransaction(target.session, print));
+        await advanceSequences(context, target, pairs, await readSequences(source.session, pairs));
+        const checksum = await oldPrints(change, before);
+        if (source.session === session) await switchOver(change, checksum);
+        else await inTransaction(session, () => switchOver(change, checksum));
+        await source.session.query("COMMIT");
+        return before;
+    } catch (error) {
+        await source.session.query("ROLLBACK").catch(() => undefined);
+        // what a program that failed had written is rolled back; rows of others are not ours to drop
+        if (ours) await target.session.query(`TRUNCATE ${targetNames(pairs)}`);
+        throw error;
+    }
+}
+
+const targetNames = (pairs: readonly Pair[]) => pairs.map(({ target }) => nameOf(target.table)).join(", ");
+
+/** A text as psql's \\qecho takes it. */
+const echoed = (text: string) => `\\qecho '${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
+
+async function pipe({ context, pairs, source, target, tenant }: Change, again: boolean): Promise<void> {
+    const names = targetNames(pairs);
+    const filled = pairs.map(({ target }) => `EXISTS (SELECT FROM ${nameOf(target.table)})`).join(" OR ");
+    const before = [
+        "BEGIN;",
+        `LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE;`,
+        // what a killed run's program may have written after that run was gone
+        again
+            ? `TRUNCATE ${names};`
+            : `DO $check$ BEGIN IF ${filled} THEN RAISE EXCEPTION 'the tables have rows already'; END IF; END $check$;`,
+    ];
+    const read = pairs.flatMap(({ source, target, columns }) => [
+        echoed(`COPY ${nameOf(target.table)} (${columns.map(identifier).join(", ")}) FROM stdin;`),
+        `COPY (${rowsOf(source, columns)}) TO STDOUT;`,
+        echoed("\\."),
+    ]);
+    const host = ({ node }: Place) =>
+        node === "coordinator" ? "-" : (context.nodes.find(({ name }) => name === node)?.host ?? node);
+    const database = async (place: Place) => {
+        if (place.database !== undefined) return place.database;
+        const [row] = await context.session.query<{ name: string }>("SELECT current_database() AS name");
+        return row?.name ?? "";
+    };
+    const ran = await runScript(
+        context.shell("coordinator"),
+        ["copy-schema.sh", host(source), await database(source), host(target), await database(target)],
+        {
+            files: {
+                "before.sql": `${before.join("\n")}\n`,
+                "read.sql": `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n${read.join("\n")}\nCOMMIT;\n`,
+                "after.sql": "COMMIT;\n",
+            },
+        },
+    );
+    if (ran.code !== 0) throw new Error(`coordinator: copying ${tenant} failed\n  ${ran.stderr.trim().slice(-1500)}`);
+}
+
+/** Tenants of a group of model rls whose tables are distributed now. */
+async function follow(context: Context): Promise<void> {
+    const { group, session } = context;
+    const names = Object.entries(group.tables).flatMap(([name, { column }]) => (column ? [name] : []));
+    const local = await session.query<{ name: string }>(
+        `SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted)
+          WHERE NOT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = to_regclass(t.quoted) AND p.partmethod = 'h')`,
+        [names, names.map(qualified)],
+    );
+    if (local.length > 0)
+        throw new Error(
+            `${group.name}: rls → row: ${local.map(({ name }) => name).join(", ")} ${local.length === 1 ? "is" : "are"} not distributed yet. Its tenants are as they were; run pulumi up again.`,
+        );
+    await session.query("UPDATE citus_as_code.tenant SET model = 'row' WHERE grp = $1 AND model = 'rls'", [group.name]);
+}
+
+/**
+ * Whether a tenant's old copy is as it was when its data went to another group; called before it is deleted.
+ * @returns what changed, for a refusal; undefined when nothing did
+ */
+export async function changedSince(context: Context, group: GroupSpec, tenant: string): Promise<string | undefined> {
+    const [row] = await context.session.query<LedgerTenant>(
+        "SELECT model, state, node, detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+        [group.name, tenant],
+    );
+    if (row?.state !== "superseded") return undefined;
+    const then = (row.detail.checksum ?? {}) as Prints;
+    const place = await placeOf(context, group, tenant);
+    const now = await printTenant(place.session, place.slices);
+    const changed = Object.keys({ ...then, ...now }).filter((name) => !samePrint(then[name], now[name]));
+    if (changed.length === 0) return undefined;
+    return `${tenant}: its data went to ${String(row.detail.moved_to)}, and the old copy in ${group.name} has changed since: ${changed
+        .map((name) => `${name} had ${then[name]?.count ?? 0} rows and has ${now[name]?.count ?? 0}`)
+        .join(", ")}${changed.every((name) => then[name]?.count === now[name]?.count) ? ", with other contents" : ""}`;
+}
+
+export const change: Facet<ChangeFound> = {
+    name: "change",
+    sql: (_group, probe) => (probe.ledger ? FOUND : undefined),
+    none: NOTHING_FOUND,
+    plan: (group, found) => planChange(group, { ...found, pending: pendingOf(group, found) }),
+    run: {
+        model: follow,
+        move: async (context, steps) => {
+            for (const step of steps) {
+                context.alive();
+                context.progress(step.text);
+                await move(context, step);
+            }
+        },
+    },
+};
+
+/** Where there is no ledger yet nothing is known of any other group. */
+function pendingOf(group: GroupSpec, found: ChangeFound): ChangeFound["pending"] {
+    if (found !== NOTHING_FOUND) return found.pending;
+    const wanted = Object.entries(group.tenants).filter(([, { from }]) => from);
+    return Object.fromEntries(
+        wanted.map(([tenant]) => [tenant, { change: null, group: null, source: null, target: null }]),
+    );
+}
