@@ -1,0 +1,26 @@
+/** What a check of tables finds. */
+import type { Place, Schema } from "./model.ts";
+
+export interface Finding {
+    /** `L1` to `L16`; `SQL` for a file that can't be read. */
+    readonly rule: string;
+    readonly severity: "error" | "warning";
+    /** The file, or the table in a living database. */
+    readonly where: string;
+    readonly line?: number;
+    readonly says: string;
+    /** What the database will say, word for word; `no error: ...` where it will say nothing. */
+    readonly later: string;
+    /** The SQL that mends it. */
+    readonly fix: string;
+}
+
+/** One sort of mistake. Pure: what is wrong is in the schema. */
+export type Rule = (schema: Schema) => Finding[];
+
+export const finding = (
+    rule: string,
+    severity: Finding["severity"],
+    place: Place,
+    told: { readonly says: string; readonly later: string; readonly fix: string },
+): Finding => ({ rule, severity, ...place, ...told });

@@ -1,0 +1,26 @@
+/** Every rule, in the order in which findings are shown when they stand in one line. */
+import type { Rule } from "./finding.ts";
+import { computedColumn, loseKey, narrowSequences, noTenant, poorTypes, typesApart } from "./rules/columns.ts";
+import { foreignKeyActions, foreignKeysApart } from "./rules/foreignKeys.ts";
+import { keysWithoutColumn, noIdentity } from "./rules/keys.ts";
+import { copiesApart, rowSecurity } from "./rules/silent.ts";
+import { refusedChanges, rewriteRules, triggers, unlogged } from "./rules/tables.ts";
+
+export const RULES: readonly Rule[] = [
+    keysWithoutColumn,
+    foreignKeysApart,
+    foreignKeyActions,
+    noIdentity,
+    unlogged,
+    typesApart,
+    computedColumn,
+    triggers,
+    narrowSequences,
+    refusedChanges,
+    copiesApart,
+    rowSecurity,
+    loseKey,
+    rewriteRules,
+    poorTypes,
+    noTenant,
+];

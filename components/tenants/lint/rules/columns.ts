@@ -1,0 +1,167 @@
+/** L6, L7, L9, L13, L15, L16: columns. */
+import { type Finding, finding, type Rule } from "../finding.ts";
+import { isCitus, name, nameOf, type Schema, type Table } from "../model.ts";
+
+/** Tables with the column that they are distributed by. */
+function* distributed(schema: Schema) {
+    for (const table of schema.tables.values()) {
+        const column = table.kind === "distributed" ? table.columns.get(table.column ?? "") : undefined;
+        if (column) yield { table, column };
+    }
+}
+
+/** L6: tables of one group by columns of different types. */
+export const typesApart: Rule = (schema) => {
+    const found: Finding[] = [];
+    for (const { table, column } of distributed(schema)) {
+        const key = table.with ?? (table.group === "declared" ? schema.anchor : undefined);
+        const other = key === undefined ? undefined : schema.tables.get(key);
+        const type = other?.columns.get(other.column ?? "")?.type;
+        if (!other || other === table || type === undefined || type === column.type) continue;
+        found.push(
+            finding("L6", "error", column.place, {
+                says: `${nameOf(table)} is distributed by ${column.name} of type ${column.type}, and ${nameOf(other)} by ${type}: one group has one type`,
+                later: `Distribution column types don't match for ${other.name} and ${table.name}.`,
+                fix: `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} TYPE ${type};`,
+            }),
+        );
+    }
+    return found;
+};
+
+/** L7: a distribution column that is computed. */
+export const computedColumn: Rule = (schema) =>
+    [...distributed(schema)]
+        .filter(({ column }) => column.generated)
+        .map(({ table, column }) =>
+            finding("L7", "error", column.place, {
+                says: `${column.name}, by which ${nameOf(table)} is distributed, is computed from other columns`,
+                later: "Distribution column must not use GENERATED ALWAYS AS (...) STORED.",
+                fix: `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} DROP EXPRESSION;`,
+            }),
+        );
+
+/** Out of Citus, a wider column and sequence, and in again. */
+function widened(table: Table, column: string, identity: boolean): string {
+    const to = nameOf(table);
+    const sequence = name(`${table.name}_${column}_bigseq`);
+    const own = table.schema === "public" ? sequence : `${name(table.schema)}.${sequence}`;
+    const wide = identity
+        ? `ALTER TABLE ${to} ALTER COLUMN ${name(column)} DROP IDENTITY; ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE bigint, ALTER COLUMN ${name(column)} SET DEFAULT nextval('${own}');`
+        : `ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE bigint, ALTER COLUMN ${name(column)} SET DEFAULT nextval('${own}');`;
+    const [out, back] =
+        table.kind === "single"
+            ? [
+                  `SELECT citus_schema_undistribute('${table.schema}');`,
+                  `SELECT citus_schema_distribute('${table.schema}');`,
+              ]
+            : table.kind === "reference"
+              ? [`SELECT undistribute_table('${to}');`, `SELECT create_reference_table('${to}');`]
+              : [`SELECT undistribute_table('${to}');`, `SELECT create_distributed_table('${to}', '${table.column}');`];
+    return `${out} CREATE SEQUENCE ${own}; SELECT setval('${own}', max(${name(column)})) FROM ${to}; ${wide} ${back}`;
+}
+
+/** L9: sequences that only the coordinator can count on. */
+export const narrowSequences: Rule = (schema) => {
+    const found: Finding[] = [];
+    for (const table of schema.tables.values()) {
+        if (!isCitus(table) || table.partition !== undefined) continue;
+        for (const column of table.columns.values()) {
+            if (!column.sequence || !["integer", "smallint"].includes(column.type)) continue;
+            found.push(
+                finding("L9", "warning", column.place, {
+                    says: `${nameOf(table)}.${column.name} counts in ${column.type}: rows can be inserted through the coordinator, not through a worker, where each node needs a range of its own`,
+                    later: "nextval(sequence) calls in worker nodes are not supported for column defaults of type int or smallint",
+                    fix:
+                        schema.living && table.made
+                            ? widened(table, column.name, column.identity)
+                            : `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} TYPE bigint;`,
+                }),
+            );
+        }
+    }
+    return found;
+};
+
+/** L13: rows of no tenant, and rows that change tenants. */
+export const loseKey: Rule = (schema) => {
+    const found: Finding[] = [];
+    for (const { table, column } of distributed(schema)) {
+        if (column.notNull || table.partition !== undefined) continue;
+        found.push(
+            finding("L13", "warning", column.place, {
+                says: `${column.name}, by which ${nameOf(table)} is distributed, may be NULL, and such a row has no shard`,
+                later: table.made
+                    ? "cannot perform an INSERT with NULL in the partition column"
+                    : `the partition column of table ${table.schema}.${table.name} cannot be NULL`,
+                fix: `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} SET NOT NULL;`,
+            }),
+        );
+    }
+    for (const change of schema.changes) {
+        const table = schema.tables.get(change.table);
+        if (change.what !== "update" || !table || table.kind !== "distributed") continue;
+        const key = change.column ?? "";
+        const others = [...table.columns.keys()].filter((column) => column !== key).map(name);
+        found.push(
+            finding("L13", "error", change.place, {
+                says: `UPDATE of ${nameOf(table)}.${key} would take a row to another shard`,
+                later: "modifying the partition value of rows is not allowed",
+                fix: `BEGIN; INSERT INTO ${nameOf(table)} (${[name(key), ...others].join(", ")}) SELECT ${["/* new key */", ...others].join(", ")} FROM ${nameOf(table)} WHERE /* the same */; DELETE FROM ${nameOf(table)} WHERE /* the same */; COMMIT;`,
+            }),
+        );
+    }
+    return found;
+};
+
+const UNLIKE_KEYS = new Set(["json", "jsonb", "numeric", "real", "double precision", "money"]);
+
+/** L15: types that make poor keys. */
+export const poorTypes: Rule = (schema) =>
+    [...distributed(schema)]
+        .filter(({ column }) => UNLIKE_KEYS.has(column.type))
+        .map(({ table, column }) =>
+            finding("L15", column.type === "json" ? "error" : "warning", column.place, {
+                says: `${nameOf(table)} is distributed by ${column.name} of type ${column.type}, which is accepted and hardly a key: no table by bigint, uuid or text can join its group`,
+                later:
+                    column.type === "json"
+                        ? "data type json has no default operator class for specified partition method"
+                        : "Distribution column types don't match",
+                fix: `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} TYPE ${
+                    column.type.startsWith("json")
+                        ? `text USING ${name(column.name)} #>> '{}'`
+                        : `bigint USING ${name(column.name)}::bigint`
+                };`,
+            }),
+        );
+
+/** L16: a table of tenants' rows that does not say whose they are. */
+export const noTenant: Rule = (schema) => {
+    const { tables, model, anchor } = schema;
+    if (model !== "row" && model !== "rls") return [];
+    const first = tables.get(anchor ?? "");
+    const others = [...tables.values()].filter(
+        (table) => table !== first && table.column !== undefined && table.columns.has(table.column),
+    );
+    const counts = new Map<string, number>();
+    for (const { column = "" } of others) counts.set(column, (counts.get(column) ?? 0) + 1);
+    const usual = [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
+    const type = first?.columns.get(first.column ?? "")?.type ?? "bigint";
+    const found: Finding[] = [];
+    for (const table of tables.values()) {
+        if (table.columns.size === 0 || table.partition !== undefined || table.kind === "unknown") continue;
+        const declared = table.column;
+        const missing = declared ?? (table.kind === "local" && !table.declared ? usual : undefined);
+        if (missing === undefined || table.columns.has(missing)) continue;
+        found.push(
+            finding("L16", declared === undefined ? "warning" : "error", table.place, {
+                says: `${nameOf(table)} has no column ${missing}, so nobody knows whose its rows are${
+                    declared === undefined ? "; if they are everybody's, declare it reference: true" : ""
+                }`,
+                later: `column "${missing}" of relation "${table.name}" does not exist`,
+                fix: `ALTER TABLE ${nameOf(table)} ADD COLUMN ${name(missing)} ${type} NOT NULL;`,
+            }),
+        );
+    }
+    return found;
+};
