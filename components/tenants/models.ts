@@ -1,4 +1,5 @@
 /** Which facets each model has, in the order in which they are planned and run. */
+import { change } from "../citus/tenants/change.ts";
 import { databases } from "../citus/tenants/databases.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
@@ -13,8 +14,8 @@ type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
     rls: [migrations, roles],
-    row: [migrations, roles, pinsFacet],
-    schema: [roles, schemas, migrations, state, pinsFacet],
-    database: [roles, databases, migrations, state],
+    row: [migrations, roles, pinsFacet, change],
+    schema: [roles, schemas, migrations, state, pinsFacet, change],
+    database: [roles, databases, migrations, state, change],
     routed: [],
 };
