@@ -6,6 +6,7 @@ import { pinsFacet } from "../citus/tenants/pins.ts";
 import { roles } from "../citus/tenants/roles.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
 import { state } from "../citus/tenants/state.ts";
+import { tables } from "../citus/tenants/tables.ts";
 import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
 
@@ -13,8 +14,8 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, roles],
-    row: [migrations, roles, pinsFacet, change],
+    rls: [migrations, tables, roles],
+    row: [migrations, tables, roles, pinsFacet, change],
     schema: [roles, schemas, migrations, state, pinsFacet, change],
     database: [roles, databases, migrations, state, change],
     routed: [],

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS citus_as_code.tenant_tombstone (
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_group (grp text PRIMARY KEY, spec jsonb NOT NULL);
 CREATE TABLE IF NOT EXISTS citus_as_code.node_address (
     node text PRIMARY KEY, host text NOT NULL, port int NOT NULL, pool_port int);
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_foreign_key (
+    grp text NOT NULL, tbl text NOT NULL, name text NOT NULL, definition text NOT NULL, PRIMARY KEY (grp, tbl, name));
 CREATE TABLE IF NOT EXISTS citus_as_code.measured (
     what text PRIMARY KEY, bytes bigint NOT NULL, seconds double precision NOT NULL, at timestamptz NOT NULL DEFAULT now());
 RESET client_min_messages;
