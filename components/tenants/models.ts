@@ -4,6 +4,7 @@ import { databases } from "../citus/tenants/databases.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
 import { roles } from "../citus/tenants/roles.ts";
+import { rows } from "../citus/tenants/rows.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
 import { state } from "../citus/tenants/state.ts";
 import { tables } from "../citus/tenants/tables.ts";
@@ -14,8 +15,8 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, roles],
-    row: [migrations, tables, roles, pinsFacet, change],
+    rls: [migrations, tables, roles, rows],
+    row: [migrations, tables, roles, rows, pinsFacet, change],
     schema: [roles, schemas, migrations, state, pinsFacet, change],
     database: [roles, databases, migrations, state, change],
     routed: [],

@@ -1,0 +1,270 @@
+/** Tenants of models row and rls: the row of each in the anchor table, and what the ledger says of it. */
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import type { GroupSpec, TenantSpec } from "../../tenants/spec.ts";
+import { inBatches, said, transaction } from "./batch.ts";
+import { identifier, literal, qualified } from "./ledger.ts";
+
+interface AnchorColumn {
+    readonly name: string;
+    /** NOT NULL without a default. */
+    readonly required: boolean;
+}
+
+export interface FoundRows {
+    /** In the ledger, by tenant. */
+    readonly states: Readonly<Record<string, string>>;
+    /** Tenants of the program whose row is there; undefined when there is no anchor table yet. */
+    readonly present?: readonly string[];
+    /** Tenants of the program that are no value of the anchor's key. */
+    readonly invalid: readonly string[];
+    readonly type?: string | null;
+    readonly columns: readonly AnchorColumn[];
+    /** Tenants whose data is still to come from another group. */
+    readonly coming: readonly string[];
+    /** Tenants whose data is being taken to another group. */
+    readonly leaving: readonly string[];
+}
+
+const NOTHING: FoundRows = { states: {}, invalid: [], columns: [], coming: [], leaving: [] };
+
+const BATCH = 500;
+
+/** How many are named before the rest is counted. */
+const NAMED = 10;
+
+const named = (names: readonly string[]) =>
+    names.length > NAMED ? `${names.slice(0, NAMED).join(", ")} and ${names.length - NAMED} more` : names.join(", ");
+
+/** A key as the database would write it, where there are two ways to write one. */
+function canonical(key: string, type: string | null | undefined): string {
+    if (/^(bigint|integer|smallint)$/.test(type ?? "") && /^\s*[+-]?[0-9]+\s*$/.test(key))
+        return String(BigInt(key.trim().replace(/^\+/, "")));
+    if (type === "uuid") {
+        const hex = key.replace(/[{}-]/g, "").toLowerCase();
+        return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+    }
+    return key;
+}
+
+const keyColumn = (group: GroupSpec) => group.tables[group.anchor ?? ""]?.column ?? "";
+
+/** Pure. */
+export function planRows(group: GroupSpec, found: FoundRows): Planned {
+    const steps: Step[] = [];
+    const refusals: string[] = [];
+    const notes: string[] = [];
+    const anchor = group.anchor ?? "";
+    const present = new Set(found.present ?? []);
+    const coming = new Set(found.coming);
+    const leaving = new Set(found.leaving);
+    const columns = new Set(found.columns.map(({ name }) => name));
+    const required = found.columns.filter((c) => c.required && c.name !== keyColumn(group)).map(({ name }) => name);
+    const lacking = new Map<string, string[]>();
+    const unknown = new Map<string, string[]>();
+    const add = (map: Map<string, string[]>, key: string, tenant: string) =>
+        map.set(key, [...(map.get(key) ?? []), tenant]);
+    const wrong = new Set(found.invalid);
+
+    for (const [tenant, spec] of Object.entries(group.tenants)) {
+        if (wrong.has(tenant)) continue;
+        const wanted = spec.frozen ? "frozen" : "active";
+        const state = found.states[tenant];
+        if (canonical(tenant, found.type) !== tenant) {
+            refusals.push(
+                `${tenant}: the database writes this key as ${canonical(tenant, found.type)}: write it so, too`,
+            );
+            continue;
+        }
+        if (state === "superseded" || state === "deleting") {
+            notes.push(
+                state === "superseded"
+                    ? `${tenant}: its data went to another group; the old rows stay and nobody sees them. Take it out of tenants here`
+                    : `${tenant}: a deletion of it has begun; put it into delete to end that`,
+            );
+            continue;
+        }
+        if (coming.has(tenant)) {
+            if (spec.frozen && state === undefined)
+                steps.push({
+                    kind: "rows.state",
+                    tenant,
+                    text: `${tenant}: is frozen when its data has come`,
+                    detail: wanted,
+                });
+            continue;
+        }
+        const there = present.has(tenant);
+        if (!there) {
+            for (const column of required) if ((spec.values?.[column] ?? null) === null) add(lacking, column, tenant);
+            if (columns.size > 0)
+                for (const column of Object.keys(spec.values ?? {}))
+                    if (!columns.has(column)) add(unknown, column, tenant);
+            const gone = found.present !== undefined && (state === "active" || state === "frozen");
+            steps.push({
+                kind: "rows.create",
+                tenant,
+                text: gone
+                    ? `${tenant}: its row in ${anchor} was deleted by hand and is put back; what else was deleted is not`
+                    : `${tenant}: a row in ${anchor}`,
+                detail: { gone },
+            });
+        } else if (state === undefined || state === "creating") {
+            steps.push({
+                kind: "rows.create",
+                tenant,
+                text: `${tenant}: is in ${anchor} already, and is taken into this group`,
+                detail: { gone: false },
+            });
+        } else if (state !== wanted && !leaving.has(tenant)) {
+            steps.push({
+                kind: "rows.state",
+                tenant,
+                text:
+                    wanted === "frozen"
+                        ? `${tenant}: is frozen: it reads and does not write`
+                        : `${tenant}: writes again`,
+                detail: wanted,
+            });
+        }
+    }
+    if (wrong.size > 0)
+        refusals.push(
+            `${named([...wrong])}: no ${found.type ?? "value"}, which ${anchor}.${keyColumn(group)} is: correct the keys of tenants`,
+        );
+    for (const [column, tenants] of lacking)
+        refusals.push(
+            `${anchor}.${column} must have a value, and ${named(tenants)} ${tenants.length === 1 ? "gives" : "give"} none: say values: {"${column}": ...}, or give the column a default in a file of template`,
+        );
+    for (const [column, tenants] of unknown)
+        refusals.push(
+            `${anchor} has no column ${column}, which values of ${named(tenants)} ${tenants.length === 1 ? "names" : "name"}: correct it, or add the column in a file of template`,
+        );
+    const others = Object.entries(found.states)
+        .filter(
+            ([name, state]) =>
+                ["active", "frozen"].includes(state) &&
+                !Object.hasOwn(group.tenants, name) &&
+                !group.delete.includes(name),
+        )
+        .map(([name]) => name);
+    if (others.length > 0)
+        notes.push(
+            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}; name ${others.length === 1 ? "it" : "them"} in delete to delete`,
+        );
+    return { steps, refusals, notes };
+}
+
+const sqlValue = (value: string | number | boolean | null) => (value === null ? "NULL" : literal(String(value)));
+
+/** The rows of tenants with the same columns, in one statement each. */
+function insertRows(group: GroupSpec, tenants: readonly string[]): string[] {
+    const bySet = new Map<string, { columns: string[]; rows: string[] }>();
+    for (const tenant of tenants) {
+        const values: NonNullable<TenantSpec["values"]> = {
+            ...group.tenants[tenant]?.values,
+            [keyColumn(group)]: tenant,
+        };
+        const columns = Object.keys(values).sort();
+        const key = columns.join("\0");
+        const set = bySet.get(key) ?? { columns, rows: [] };
+        set.rows.push(`(${columns.map((column) => sqlValue(values[column] ?? null)).join(", ")})`);
+        bySet.set(key, set);
+    }
+    return [...bySet.values()].map(
+        ({ columns, rows }) =>
+            `INSERT INTO ${qualified(group.anchor ?? "")} (${columns.map(identifier).join(", ")}) VALUES ${rows.join(", ")} ON CONFLICT DO NOTHING;`,
+    );
+}
+
+const stateRows = (group: GroupSpec, states: readonly (readonly [string, string])[]) => {
+    const given = states.map(
+        ([tenant, state]) => `(${[group.name, tenant, group.model, state].map(literal).join(", ")})`,
+    );
+    return `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ${given.join(", ")}
+        ON CONFLICT (grp, tenant) DO UPDATE SET state = excluded.state, model = excluded.model, since = now()
+        WHERE (t.state, t.model) IS DISTINCT FROM (excluded.state, excluded.model);
+        DELETE FROM citus_as_code.tenant_tombstone WHERE grp = ${literal(group.name)}
+           AND tenant IN (${states.map(([tenant]) => literal(tenant)).join(", ")});`;
+};
+
+async function create(context: Context, steps: readonly Step[]): Promise<void> {
+    const { group, session } = context;
+    const stateOf = (tenant: string): [string, string] => [tenant, group.tenants[tenant]?.frozen ? "frozen" : "active"];
+    const names = steps.map(({ tenant }) => tenant ?? "");
+    const together = (tenants: readonly string[]) =>
+        transaction(session, [...insertRows(group, tenants), stateRows(group, tenants.map(stateOf))].join("\n"));
+    await inBatches(
+        names,
+        BATCH,
+        together,
+        async (tenant, done) => {
+            await together([tenant]).catch((error: unknown) => {
+                throw new Error(
+                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed; ${done} of ${names.length} tenants were made before. Correct its values, then run pulumi up again.`,
+                );
+            });
+        },
+        (done) => {
+            context.alive();
+            if (names.length > BATCH) context.progress(`${done} of ${names.length} tenants have their row`);
+        },
+    );
+    for (const { tenant, detail } of steps)
+        if ((detail as { gone: boolean }).gone)
+            context.warn(
+                `${tenant}: its row in ${group.anchor} was deleted by hand and was put back. Its other rows may be gone too: compare with a backup.`,
+            );
+}
+
+export const rows: Facet<FoundRows> = {
+    name: "rows",
+    none: NOTHING,
+
+    sql(group, probe) {
+        const { anchor } = group;
+        const ledger = probe.ledger
+            ? `'states', (SELECT coalesce(jsonb_object_agg(tenant, state), '{}') FROM citus_as_code.tenant WHERE grp = $1),
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from' AND NOT EXISTS (
+                            SELECT 1 FROM citus_as_code.tenant_change c WHERE c.grp = $1 AND c.tenant = w.key AND c.phase = 'done')),
+               'leaving', (SELECT coalesce(jsonb_agg(c.from_tenant), '[]') FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.phase <> 'done')`
+            : `'states', '{}'::jsonb, 'leaving', '[]'::jsonb,
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from')`;
+        if (anchor === undefined || !probe.tables.includes(anchor))
+            return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
+        const relation = literal(qualified(anchor));
+        const column = literal(keyColumn(group));
+        // in a query of its own, so that Citus plans it alone, and in hex, which XML leaves as it is
+        return `WITH key AS MATERIALIZED (SELECT format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+                WHERE a.attrelid = ${relation}::regclass AND a.attname = ${column} AND NOT a.attisdropped),
+            wanted AS MATERIALIZED (SELECT k.tenant, pg_input_is_valid(k.tenant, key.type) AS ok
+                FROM jsonb_object_keys($2::jsonb -> 'tenants') AS k (tenant), key),
+            there AS MATERIALIZED (SELECT convert_from(decode((xpath('//x/text()', query_to_xml(format(
+                'SELECT encode(convert_to(coalesce(jsonb_agg(%1$I::text), ''[]'')::text, ''UTF8''), ''hex'') AS x FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])',
+                ${column}, ${relation}, (SELECT coalesce(array_agg(tenant), '{}') FROM wanted WHERE ok), key.type), true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb AS present FROM key)
+            SELECT jsonb_build_object('type', (SELECT type FROM key), 'present', coalesce((SELECT present FROM there), '[]'),
+                'invalid', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM wanted WHERE NOT ok),
+                'columns', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname,
+                        'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '')), '[]')
+                    FROM pg_attribute a WHERE a.attrelid = ${relation}::regclass AND a.attnum > 0 AND NOT a.attisdropped), ${ledger})`;
+    },
+
+    plan: planRows,
+
+    run: {
+        create,
+
+        state: async (context, steps) => {
+            for (let done = 0; done < steps.length; done += BATCH) {
+                context.alive();
+                const batch = steps.slice(done, done + BATCH);
+                await transaction(
+                    context.session,
+                    stateRows(
+                        context.group,
+                        batch.map((step) => [step.tenant ?? "", step.detail as string]),
+                    ),
+                );
+            }
+        },
+    },
+};
