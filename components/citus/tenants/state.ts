@@ -130,7 +130,8 @@ export const state: Facet<FoundStates> = {
                            )
                          : "SELECT NULL::text AS tenant, NULL::text AS access WHERE false"
                  }) a USING (tenant)
-                WHERE l.grp = $1`
+                WHERE l.grp = $1 AND NOT EXISTS (SELECT FROM citus_as_code.tenant_change c
+                                                  WHERE c.from_grp = $1 AND c.from_tenant = l.tenant AND c.phase <> 'done')`
             : undefined,
     plan: planStates,
     run: { set },
