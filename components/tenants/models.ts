@@ -3,6 +3,7 @@ import { change } from "../citus/tenants/change.ts";
 import { databases } from "../citus/tenants/databases.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
+import { pool } from "../citus/tenants/pool.ts";
 import { roles } from "../citus/tenants/roles.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
 import { state } from "../citus/tenants/state.ts";
@@ -13,9 +14,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, roles],
-    row: [migrations, roles, pinsFacet, change],
-    schema: [roles, schemas, migrations, state, pinsFacet, change],
-    database: [roles, databases, migrations, state, change],
+    rls: [migrations, roles, pool],
+    row: [migrations, roles, pinsFacet, change, pool],
+    schema: [roles, schemas, migrations, state, pinsFacet, change, pool],
+    database: [roles, databases, migrations, state, change, pool],
     routed: [],
 };
