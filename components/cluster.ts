@@ -263,11 +263,13 @@ function placeShards(
             cluster: args.name,
             coordinator: cluster.coordinator.access,
             coordinatorHost: cluster.coordinator.spec.host,
+            shell: cluster.coordinator.shell,
             workers: cluster.workers.map((machine) => ({
                 name: machine.spec.name,
                 host: machine.spec.host,
                 port: POSTGRES_PORT,
                 access: machine.access,
+                shell: machine.shell,
             })),
             // without workers everything is on the coordinator
             coordinatorShards: args.coordinator.shards || args.workers === 0,

@@ -1,17 +1,22 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Wanted, WantedWorker } from "../citus/place.ts";
 import type { Access } from "../citus/session.ts";
+import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface PlacementWorker extends WantedWorker {
     /** How to reach the worker itself from here. */
     access: Access;
+    /** How scripts run on it; undefined in a state of before there were tenants' databases. */
+    shell?: Shell;
 }
 
 /** What the placement is told, as plain values. */
 export interface PlacementInputs extends Omit<Wanted, "workers"> {
     workers: PlacementWorker[];
     coordinator: Access;
+    /** How scripts run on the coordinator. */
+    shell?: Shell;
     /** The coordinator's host in pg_dist_node. */
     coordinatorHost: string;
     cluster: string;
@@ -19,7 +24,7 @@ export interface PlacementInputs extends Omit<Wanted, "workers"> {
 }
 
 export type PlacementArgs = { [K in keyof Omit<PlacementInputs, "workers">]: pulumi.Input<PlacementInputs[K]> } & {
-    workers: (WantedWorker & { access: pulumi.Input<Access> })[];
+    workers: (WantedWorker & { access: pulumi.Input<Access>; shell: pulumi.Input<Shell> })[];
 };
 
 const provider = thinProvider("components/hooks/impl/placement.ts");

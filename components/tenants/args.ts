@@ -74,6 +74,8 @@ export interface TenantGroupSettings {
     readonly allow?: readonly string[];
     /** Models `row` and `rls`: policies that show each tenant its rows. Always on in rls. @default true */
     readonly rowSecurity?: boolean;
+    /** A PgBouncer on each node, in front of all its databases; Docker only. @default true in model `database`, where there can be one */
+    readonly pool?: boolean;
     /** How template changes reach tenants: `canary` tenants first, then a `part` of the rest, then all. @default {canary: 1, part: 0.1} */
     readonly rollout?: { readonly canary?: number; readonly part?: number };
     /** How long a migration waits for a lock, such as "5s". @default "5s" */

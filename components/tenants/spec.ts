@@ -47,6 +47,8 @@ export interface GroupSpec {
     readonly delete: readonly string[];
     readonly allow: readonly string[];
     readonly rowSecurity: boolean;
+    /** Whether its nodes have a connection pool; the model says so when it is left out. */
+    readonly pool?: boolean;
     readonly rollout: { readonly canary: number; readonly part: number };
     /** Milliseconds. */
     readonly lockTimeout: number;

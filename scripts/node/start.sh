@@ -102,6 +102,8 @@ else
     # the WAL has a gap from here on: what is in the repository is of no use for what comes after it
     rm -f "$backup_home/checked"
 fi
+# a machine may have none
+if command -v pgbouncer > /dev/null; then ( "$here/pool.sh" run 9>&- & ); fi
 # what was restored serves from now on, and is not put aside in silence any more
 rm -f "$home/restored"
 trap - INT TERM

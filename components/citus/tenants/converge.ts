@@ -63,7 +63,7 @@ function batches(steps: readonly Step[]): Step[][] {
 /** Any number; one run that changes tenants at a time. It is another lock than that of placing shards. */
 const LOCK = 20_261_126;
 
-async function takeLock(context: Context): Promise<void> {
+export async function takeLock(context: Pick<Context, "session" | "progress" | "alive">): Promise<void> {
     for (let waited = 0; ; waited++) {
         const [row] = await context.session.query<{ ok: boolean }>("SELECT pg_try_advisory_lock($1) AS ok", [LOCK]);
         if (row?.ok) return;

@@ -4,10 +4,14 @@
  * all nodes tells.
  */
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { databaseOf } from "../../tenants/shape.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
+import { FRESH, transaction } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
 import { describeMove, type Move, type MoveNode, moveDatabase } from "./moveDatabase.ts";
+import { databasePrivileges } from "./state.ts";
+import { readTemplate, type TemplateFile } from "./template.ts";
 
 /** One database as its node's catalog has it. */
 export interface DatabaseFound {
@@ -41,9 +45,6 @@ export interface DatabasesFound {
     /** Bytes a second of the last copy. */
     readonly rate: number | null;
 }
-
-/** The database of a tenant. */
-export const databaseOf = (tenant: string): string => tenant;
 
 /** The comment on a tenant's database: a database that was dropped and made again by hand does not have it. */
 export const identity = (group: string, tenant: string, epoch: number): string =>
@@ -105,7 +106,7 @@ class Load {
 
 /** The role that a tenant connects as, when it has one. */
 const roleOf = (group: GroupSpec, tenant: string): string | undefined =>
-    group.tenants[tenant]?.role === false ? undefined : tenantRole(group.name, tenant);
+    group.tenants[tenant]?.role ? tenantRole(group.name, tenant) : undefined;
 
 const limitOf = (tenant: TenantSpec | undefined): number => tenant?.limits?.connections ?? -1;
 
@@ -247,24 +248,14 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
 /** Steps of one kind are run together. */
 const ORDER = ["databases.create", "databases.move", "databases.access"];
 
-/** Lets a role in, to use what is there and what will be; nothing of ours. Run inside the tenant's database. */
-export function grants(name: string, role: string | undefined): string {
+/** Who may connect, and read whose the database is. What they may do in it is the state's. Run inside the database. */
+function entry(name: string, role: string | undefined): string {
     const database = identifier(name);
     const closed = `REVOKE ALL ON DATABASE ${database} FROM PUBLIC;`;
     if (role === undefined) return closed;
     const who = identifier(role);
     return `${closed}
 GRANT CONNECT, TEMPORARY ON DATABASE ${database} TO ${who};
-ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO ${who};
-ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO ${who};
-ALTER DEFAULT PRIVILEGES GRANT SELECT, USAGE, UPDATE ON SEQUENCES TO ${who};
-DO $grants$ DECLARE s name; BEGIN
-    FOR s IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'citus_as_code') LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, ${literal(role)});
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', s, ${literal(role)});
-        EXECUTE format('GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA %I TO %I', s, ${literal(role)});
-    END LOOP;
-END $grants$;
 GRANT USAGE ON SCHEMA citus_as_code TO ${who};
 GRANT SELECT ON citus_as_code.tenant_identity TO ${who};`;
 }
@@ -375,20 +366,24 @@ async function fill(
 ): Promise<void> {
     const { group } = context;
     const name = databaseOf(tenant);
+    const role = roleOf(group, tenant);
+    const files = readTemplate(context);
     await session.query(`BEGIN; SET LOCAL client_min_messages = warning; ${OWN_TABLES}`);
     try {
         await session.query(
             `INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});
-             ${grants(name, roleOf(group, tenant))}`,
+             ${entry(name, role)}`,
         );
-        for (const file of group.template) await runFile(context, session, file.path);
+        for (const file of files) await runFile(session, file, group.lockTimeout);
         await session.query(
-            `${group.template
-                .map(
-                    (file) =>
-                        `INSERT INTO citus_as_code.migration (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});`,
-                )
-                .join("\n")}
+            `${FRESH}
+             ${role === undefined ? "" : await databasePrivileges(session, role, "active")}
+             ${group.template
+                 .map(
+                     (file) =>
+                         `INSERT INTO citus_as_code.migration (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});`,
+                 )
+                 .join("\n")}
              COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)};
              ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])};
              COMMIT`,
@@ -402,9 +397,9 @@ async function fill(
     }
 }
 
-async function runFile(context: Context, session: Session, path: string): Promise<void> {
+async function runFile(session: Session, { path, sql }: TemplateFile, lockTimeout: number): Promise<void> {
     try {
-        await session.query(context.read(path));
+        await session.query(`${FRESH}\nSET LOCAL lock_timeout = ${lockTimeout};\n${sql}\n;`);
     } catch (error) {
         throw new Error(`${path}: ${(error as Error).message}`);
     }
@@ -412,17 +407,20 @@ async function runFile(context: Context, session: Session, path: string): Promis
 
 async function access(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
-    const rows = await session.query<{ tenant: string; node: string }>(
-        "SELECT tenant, node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY($2)",
+    const rows = await session.query<{ tenant: string; node: string; state: "active" | "frozen" }>(
+        "SELECT tenant, node, state FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY($2)",
         [group.name, steps.map(tenantOf)],
     );
-    for (const { tenant, node } of rows) {
+    for (const { tenant, node, state } of rows) {
         context.alive();
         const name = databaseOf(tenant);
+        const role = roleOf(group, tenant);
         const own = await context.open(node, name);
         try {
-            await own.query(
-                `${grants(name, roleOf(group, tenant))}
+            await transaction(
+                own,
+                `${entry(name, role)}
+                 ${role === undefined ? "" : await databasePrivileges(own, role, state)}
                  ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])}`,
             );
         } finally {
@@ -441,7 +439,7 @@ async function move(context: Context, steps: readonly Step[]): Promise<void> {
             host: found.host,
             port: found.port,
             server: () => context.open(name, "postgres"),
-            shell: context.shell(name),
+            shell: () => context.shell(name),
         };
     };
     for (const step of steps) {

@@ -28,7 +28,8 @@ export interface MoveNode {
     readonly port: number;
     /** A connection to its database `postgres`; kept and closed by who gives it. */
     server(): Promise<Session>;
-    readonly shell: Shell;
+    /** How scripts run on it. */
+    shell(): Shell;
 }
 
 export interface MoveOptions {
@@ -198,7 +199,7 @@ async function copy(ledger: Ledger, move: Move, name: TenantName, options: MoveO
         options.progress(`${tenant}: copying its database from ${move.from} to ${move.to}`);
         await fence(await source.server(), tenant);
         const began = Date.now();
-        const result = await runScript(target.shell, [
+        const result = await runScript(target.shell(), [
             "copy-database.sh",
             source.host,
             String(source.port),

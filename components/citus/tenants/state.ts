@@ -47,10 +47,15 @@ function planStates(group: GroupSpec, found: FoundStates): Planned {
 const OWN_SCHEMAS = `SELECT nspname::text AS name FROM pg_namespace
      WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'citus_as_code', 'citus', 'citus_internal', 'columnar', 'columnar_internal') ORDER BY 1`;
 
+/** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
+export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {
+    const own = await session.query<{ name: string }>(OWN_SCHEMAS);
+    return own.map(({ name }) => privileges(name, role, access)).join("\n");
+}
+
 /** Gives a tenant's role exactly these rights in its database. Safe to repeat. @param session a connection to it */
 export async function setDatabaseAccess(session: Session, role: string, access: Access): Promise<void> {
-    const own = await session.query<{ name: string }>(OWN_SCHEMAS);
-    await transaction(session, own.map(({ name }) => privileges(name, role, access)).join("\n"));
+    await transaction(session, await databasePrivileges(session, role, access));
 }
 
 const ledgerRow = (group: string, tenant: string, access: Access) =>

@@ -3,6 +3,9 @@ import { explainBlockers } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
 import { assess, describeAssessment, isSettled, place, refuseStranded, type Wanted } from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
+import { describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
+import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
+import type { Shell } from "../../shell.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -23,12 +26,37 @@ const wantedOf = (inputs: PlacementInputs): Wanted => ({
 
 /** Connections to the nodes themselves, opened when first asked for. */
 function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
-    const known = new Map<string, { name: string; access: Access }>([
-        [inputs.coordinatorHost, { name: "coordinator", access: inputs.coordinator }],
+    const known = new Map<string, { name: string; access: Access; shell?: Shell }>([
+        [
+            inputs.coordinatorHost,
+            { name: "coordinator", access: inputs.coordinator, ...(inputs.shell ? { shell: inputs.shell } : {}) },
+        ],
     ]);
     for (const worker of [...(olds?.workers ?? []), ...inputs.workers]) known.set(worker.host, worker);
     const open = new Map<string, Promise<Session | undefined>>();
+    const servers = new Map<string, Promise<Session>>();
     return {
+        moveNode: ({ name, host, port }: { name: string; host: string; port: number }): MoveNode => {
+            const node = known.get(host);
+            if (!node)
+                throw new Error(
+                    `${name} can't be reached from here, and tenants' databases have to be moved off it or to it.\nNothing was moved.`,
+                );
+            return {
+                name,
+                host,
+                port,
+                server: () => {
+                    const server = servers.get(host) ?? connect({ ...node.access, database: "postgres" }, name);
+                    servers.set(host, server);
+                    return server;
+                },
+                shell: () => {
+                    if (!node.shell) throw new Error(`how scripts run on ${name} is not known`);
+                    return node.shell;
+                },
+            };
+        },
         open: (host: string) => {
             const node = known.get(host);
             if (!node) return Promise.resolve(undefined);
@@ -55,6 +83,8 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
         },
         close: async () => {
             for (const session of open.values()) await (await session)?.close().catch(() => undefined);
+            for (const server of servers.values())
+                await (await server.catch(() => undefined))?.close().catch(() => undefined);
         },
     };
 }
@@ -103,6 +133,13 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
         async (session) => {
             const nodes = opener(inputs, olds);
             try {
+                const moved = await evacuate(session, {
+                    wanted: inputs.workers,
+                    node: nodes.moveNode,
+                    progress: report,
+                    alive,
+                });
+                if (moved.length > 0) note(inputs.self, moved.join("\n"));
                 const placed = await place(session, wantedOf(inputs), {
                     open: nodes.open,
                     probe: nodes.probe,
@@ -183,7 +220,9 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
             throw new Error(explainBlockers(found.blockers));
         refuseStranded(found);
         const settled = isSettled(found);
-        if (changed || !settled) note(news.self, describeAssessment(found, olds.bytesPerSecond));
+        const { leaving } = await findLeaving(session, news.workers);
+        if (changed || !settled)
+            note(news.self, [describeAssessment(found, olds.bytesPerSecond), ...describeLeaving(leaving)].join("\n"));
         return { changes: changed || !settled };
     } finally {
         await session.close().catch(() => undefined);

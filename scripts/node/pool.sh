@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The node's connection pool, PgBouncer. It runs beside the server while it is configured.
+#
+#   pool.sh run   for as long as the node runs: starts it, starts it again, and tells it when certificates change
+#   pool.sh on    takes pgbouncer.ini as a tar stream on standard input, and ends when it is in force
+#   pool.sh off
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+pool=$home/pool
+conf=$pool/pgbouncer.ini
+
+# On its own socket the user of the operating system that it runs as may give it orders.
+order() { "$pgbin/psql" -h "$pool" -p 6432 -U pgbouncer -d pgbouncer -XAtq -v ON_ERROR_STOP=1 -c "$1" 2>&1; }
+
+watch_over() { # process
+    local certificates tick
+    certificates=$(readlink "$current")
+    for ((tick = 1; ; tick++)); do
+        kill -0 "$1" 2> /dev/null || return 0
+        if [ ! -f "$conf" ]; then
+            kill -TERM "$1" 2> /dev/null || true
+        elif [ "$(readlink "$current")" != "$certificates" ]; then
+            certificates=$(readlink "$current")
+            kill -HUP "$1"
+        fi
+        sleep 0.5
+    done
+}
+
+run() {
+    umask 077
+    mkdir -p "$pool"
+    while true; do
+        if [ -f "$conf" ]; then
+            # of a node that was killed
+            rm -f "$pool/pgbouncer.pid" "$pool"/.s.PGSQL.*
+            pgbouncer "$conf" &
+            watch_over $!
+            wait $! || true
+        fi
+        sleep 0.5
+    done
+}
+
+# Ends when the pool that runs has this configuration.
+in_force() {
+    local tries said=""
+    for ((tries = 0; tries < 100; tries++)); do
+        said=$(order RELOAD) && return 0
+        sleep 0.1
+    done
+    die 5 "PgBouncer does not take it: $(printf '%s\n' "$said" | one_line)"
+}
+
+case ${1:-} in
+    run) run ;;
+    on)
+        command -v pgbouncer > /dev/null || die 4 "there is no PgBouncer on this machine"
+        umask 077
+        mkdir -p "$pool"
+        exec 6> "$pool/lock"
+        flock -w 60 6 || die 5 "somebody else has been configuring it for a minute"
+        incoming=$(mktemp -d "$pool/.incoming.XXXXXX")
+        trap 'rm -rf "$incoming"' EXIT
+        tar -xf - -C "$incoming" --no-same-owner
+        [ -s "$incoming/pgbouncer.ini" ] || die 6 "the configuration did not arrive whole"
+        mv "$incoming/pgbouncer.ini" "$conf"
+        in_force
+        ;;
+    off) rm -f "$conf" ;;
+    *) die 2 "pool.sh on, off or run" ;;
+esac
