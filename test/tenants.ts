@@ -6,7 +6,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { connect, forgotten, type Session } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
-import type { Context, Facet, Step } from "../components/tenants/facet.ts";
+import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
 import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
 import type { GroupSpec } from "../components/tenants/spec.ts";
@@ -31,6 +31,16 @@ export interface Ran {
     readonly said: readonly string[];
 }
 
+async function nodesOf(stack: TestStack): Promise<NodeTarget[]> {
+    const { coordinator, workers } = await stack.outputs();
+    return [{ name: "coordinator", ...coordinator }, ...workers].map(({ name, host, port }) => ({
+        name,
+        host: `${name}.citus-${stack.name}.node`,
+        port: 5432,
+        address: { host, port },
+    }));
+}
+
 /** @param files contents of the group's template by path */
 export async function withContext<T>(
     stack: TestStack,
@@ -38,23 +48,10 @@ export async function withContext<T>(
     files: Readonly<Record<string, string>>,
     use: (context: Context) => Promise<T>,
 ): Promise<{ result: T; said: string[] }> {
-    const outputs = await stack.outputs();
-    const names = ["coordinator", ...outputs.workers.map(({ name }) => name)];
     const session = await connect(await stack.access(), "coordinator");
     const open = new Map<string, Promise<Session>>();
     const said: string[] = [];
-    const nodes = names.map((name) => ({
-        name,
-        host: `${name}.citus-${stack.name}.node`,
-        port: 5432,
-        address: {
-            host: "localhost",
-            port:
-                name === "coordinator"
-                    ? outputs.coordinator.port
-                    : (outputs.workers.find((w) => w.name === name)?.port ?? 0),
-        },
-    }));
+    const nodes = await nodesOf(stack);
     try {
         const result = await use({
             group,
@@ -107,7 +104,7 @@ export async function settle(
 
 /** What `pulumi preview` finds. */
 export async function plan(stack: TestStack, group: GroupSpec, facets: readonly Facet[] = FACETS[group.model]) {
-    return planAll(group, facets, await look(await stack.session(), group, facets, markOf(SEED)));
+    return planAll(group, facets, await look(await stack.session(), group, facets, markOf(SEED), await nodesOf(stack)));
 }
 
 export interface Client {

@@ -76,7 +76,7 @@ export interface Facet<Found = unknown> {
     readonly name: string;
     /**
      * SQL expression of type jsonb for what is there, part of the one query that a diff makes; $1 is the group's name,
-     * $2 its specification as jsonb, $3 a mark of the passwords' seed. Undefined when there is nothing to ask yet:
+     * $2 its specification as jsonb, $3 a mark of the passwords' seed, $4 the nodes as jsonb. Undefined when there is nothing to ask yet:
      * `plan` is given `none` then.
      */
     sql(group: GroupSpec, probe: Probe): string | undefined;

@@ -1,19 +1,30 @@
 /** A group of tenants from what the database has to what is wanted. */
-import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
+import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 import { makeLedger, qualified, recordGroup } from "./ledger.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
 
-/** What there is of a group, by facet: two questions, however many tenants. */
-export async function look(session: Session, group: GroupSpec, facets: readonly Facet[], mark: string): Promise<Found> {
+/**
+ * What there is of a group, by facet: two questions, however many tenants.
+ * @param nodes the cluster's; empty when they are not known
+ */
+export async function look(
+    session: Session,
+    group: GroupSpec,
+    facets: readonly Facet[],
+    mark: string,
+    nodes: readonly NodeTarget[] = [],
+): Promise<Found> {
     const [probed] = await session.query<Probe>(
-        `SELECT to_regclass('citus_as_code.measured') IS NOT NULL AS ledger,
+        `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
                 ARRAY(SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL) AS tables`,
         [Object.keys(group.tables), Object.keys(group.tables).map(qualified)],
     );
     const probe = probed ?? { ledger: false, tables: [] };
+    // nodes come with how they are reached, which is secret
+    const places = nodes.map(({ name, host, port, address }) => ({ name, host, port, address }));
     const asked = facets.flatMap((facet) => {
         const sql = facet.sql(group, probe);
         return sql === undefined ? [] : [{ facet, sql }];
@@ -23,8 +34,8 @@ export async function look(session: Session, group: GroupSpec, facets: readonly 
         asked.length === 0
             ? [{}]
             : await session.query<Record<string, unknown>>(
-                  `SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text) AS given`,
-                  [group.name, JSON.stringify(group), mark],
+                  `SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
+                  [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
     return Object.fromEntries(facets.map((facet) => [facet.name, answers.get(facet.name) ?? facet.none]));
@@ -86,16 +97,16 @@ export const unlock = (session: Session) => session.query("SELECT pg_advisory_un
  * @throws Error with every refusal before anything is changed, or naming what a step met
  */
 export async function converge(context: Context, facets: readonly Facet[], mark: string): Promise<Step[]> {
-    const { group, session } = context;
+    const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const first = planAll(group, facets, await look(session, group, facets, mark));
+        const first = planAll(group, facets, await look(session, group, facets, mark, nodes));
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);
         await recordGroup(session, group);
         const done: Step[] = [];
         for (const facet of facets) {
-            const found = await look(session, group, facets, mark);
+            const found = await look(session, group, facets, mark, nodes);
             const { steps, refusals } = facet.plan(group, found[facet.name], found);
             if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals));
             for (const batch of batches(steps)) {
@@ -109,7 +120,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
                 done.push(...batch);
             }
         }
-        const left = planAll(group, facets, await look(session, group, facets, mark));
+        const left = planAll(group, facets, await look(session, group, facets, mark, nodes));
         if (left.steps.length > 0)
             throw new Error(
                 `tenant group ${group.name}: everything was done, and still there is\n${left.steps

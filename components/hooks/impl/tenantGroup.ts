@@ -115,7 +115,7 @@ export async function diff(_id: string, olds: TenantGroupState, news: TenantGrou
     }
     const facets = FACETS[news.group.model];
     try {
-        const found = await look(session, news.group, facets, markOf(news.seed)).catch((error: unknown) => {
+        const found = await look(session, news.group, facets, markOf(news.seed), news.nodes).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });

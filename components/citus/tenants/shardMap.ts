@@ -1,0 +1,95 @@
+/** The map of tenants for applications, computed in the database whenever it is asked for. */
+import { createHash } from "node:crypto";
+
+/**
+ * Catalogs and ledger as the JSON that client/shardMap.ts reads. Nothing in it is secret, and it asks no worker. Text is
+ * only hashed as the client does where its collation is deterministic and the database's encoding is UTF-8.
+ */
+const BODY = `
+WITH tenant_group AS (
+    SELECT g.grp, g.spec ->> 'model' AS model, g.spec ->> 'anchor' AS anchor FROM citus_as_code.tenant_group g),
+node AS (
+    SELECT n.groupid, split_part(n.nodename, '.', 1) AS name FROM pg_dist_node n WHERE n.noderole = 'primary'),
+tenant AS (
+    SELECT t.grp, t.tenant, t.node, t.detail FROM citus_as_code.tenant t WHERE t.state IN ('active', 'frozen')),
+schema_node AS (
+    SELECT DISTINCT ON (d.schemaid) ns.nspname AS schema, node.name
+      FROM pg_dist_schema d JOIN pg_namespace ns ON ns.oid = d.schemaid JOIN pg_dist_partition p USING (colocationid)
+      JOIN pg_dist_shard s ON s.logicalrelid = p.logicalrelid JOIN pg_dist_placement pl ON pl.shardid = s.shardid
+      JOIN node ON node.groupid = pl.groupid
+     WHERE pl.shardstate = 1 ORDER BY d.schemaid, s.shardid),
+anchored AS (
+    SELECT g.grp, g.anchor, p.logicalrelid, t.oid AS type, format_type(t.oid, NULL) AS key_type,
+           CASE WHEN a.attcollation <> 0 AND (getdatabaseencoding() <> 'UTF8'
+                       OR NOT (SELECT c.collisdeterministic FROM pg_collation c WHERE c.oid = a.attcollation))
+                THEN 'unknown' ELSE coalesce(pr.proname, 'unknown') END AS hash
+      FROM tenant_group g
+      JOIN pg_dist_partition p ON p.partmethod = 'h' AND p.logicalrelid = to_regclass(
+           CASE WHEN strpos(g.anchor, '.') > 0 THEN format('%I.%I', split_part(g.anchor, '.', 1), split_part(g.anchor, '.', 2))
+                ELSE format('public.%I', g.anchor) END)
+      JOIN pg_attribute a ON a.attrelid = p.logicalrelid AND a.attname = column_to_column_name(p.logicalrelid, p.partkey)
+      JOIN pg_type given ON given.oid = a.atttypid
+      JOIN pg_type t ON t.oid = CASE WHEN given.typtype = 'd' THEN given.typbasetype ELSE given.oid END
+      LEFT JOIN pg_opclass o ON o.opcdefault AND o.opcmethod = (SELECT m.oid FROM pg_am m WHERE m.amname = 'hash')
+           AND o.opcintype = CASE WHEN t.oid = 'varchar'::regtype THEN 'text'::regtype ELSE t.oid END
+      LEFT JOIN pg_amproc ap ON ap.amprocfamily = o.opcfamily AND ap.amproclefttype = o.opcintype
+           AND ap.amprocrighttype = o.opcintype AND ap.amprocnum = 1
+      LEFT JOIN pg_proc pr ON pr.oid = ap.amproc
+     WHERE g.model = 'row'),
+grp AS (
+    SELECT a.grp, jsonb_build_object('model', 'row', 'anchor', a.anchor, 'keyType', a.key_type, 'hash', a.hash, 'ranges', (
+               SELECT coalesce(jsonb_agg(jsonb_build_array(s.shardminvalue::int, s.shardmaxvalue::int, node.name)
+                                         ORDER BY s.shardminvalue::int), '[]')
+                 FROM pg_dist_shard s JOIN pg_dist_placement pl ON pl.shardid = s.shardid AND pl.shardstate = 1
+                 JOIN node ON node.groupid = pl.groupid WHERE s.logicalrelid = a.logicalrelid)) AS content
+      FROM anchored a
+    UNION ALL
+    SELECT g.grp, jsonb_build_object('model', g.model, 'schemas', coalesce(
+               jsonb_object_agg(t.tenant, n.name) FILTER (WHERE n.name IS NOT NULL), '{}'))
+      FROM tenant_group g LEFT JOIN tenant t USING (grp) LEFT JOIN schema_node n ON n.schema = t.tenant
+     WHERE g.model = 'schema' GROUP BY g.grp, g.model
+    UNION ALL
+    SELECT g.grp, jsonb_build_object('model', g.model, 'databases', coalesce(jsonb_object_agg(t.tenant, jsonb_build_object(
+               'node', t.node, 'database', coalesce(t.detail->>'database', t.tenant))) FILTER (WHERE t.node IS NOT NULL), '{}'))
+      FROM tenant_group g LEFT JOIN tenant t USING (grp)
+     WHERE g.model = 'database' GROUP BY g.grp, g.model
+    UNION ALL
+    SELECT g.grp, jsonb_build_object('model', g.model, 'routed', coalesce(jsonb_object_agg(t.tenant, jsonb_build_object(
+               'host', t.detail->>'host', 'port', (t.detail->>'port')::int, 'database', t.detail->>'database'))
+               FILTER (WHERE t.detail ? 'host'), '{}'))
+      FROM tenant_group g LEFT JOIN tenant t USING (grp)
+     WHERE g.model = 'routed' GROUP BY g.grp, g.model
+    UNION ALL
+    SELECT g.grp, jsonb_build_object('model', g.model) FROM tenant_group g WHERE g.model = 'rls'),
+gone AS (
+    SELECT t.grp, t.tenant, t.moved_to FROM citus_as_code.tenant_tombstone t
+     WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = t.grp AND l.tenant = t.tenant)
+    UNION ALL
+    SELECT t.grp, t.tenant, t.detail ->> 'moved_to'
+      FROM citus_as_code.tenant t WHERE t.state IN ('superseded', 'deleting')),
+content AS (
+    SELECT jsonb_build_object(
+        'database', current_database(), 'default', 'coordinator',
+        'nodes', (SELECT coalesce(jsonb_object_agg(a.node, jsonb_strip_nulls(
+                      jsonb_build_object('host', a.host, 'port', a.port, 'poolPort', a.pool_port))), '{}')
+                    FROM citus_as_code.node_address a),
+        'groups', (SELECT coalesce(jsonb_object_agg(g.grp, g.content), '{}') FROM grp g),
+        'tombstones', (SELECT coalesce(jsonb_object_agg(g.grp, g.tenants), '{}')
+                         FROM (SELECT gone.grp, jsonb_object_agg(gone.tenant, jsonb_strip_nulls(
+                                          jsonb_build_object('movedTo', gone.moved_to))) AS tenants
+                                 FROM gone GROUP BY gone.grp) g)) AS map)
+SELECT jsonb_build_object('format', 1, 'version', md5(map::text), 'generatedAt', now()) || map FROM content
+`;
+
+/** Changes when the function does. */
+export const SHARD_MAP_HASH = createHash("md5").update(BODY).digest("hex");
+
+/**
+ * Makes citus_as_code.shard_map(). Only the coordinator has what it reads, so it is not made elsewhere. It runs as its
+ * owner: roles of applications see nothing of the ledger but this.
+ */
+export const SHARD_MAP = `
+CREATE OR REPLACE FUNCTION citus_as_code.shard_map() RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $map$${BODY}$map$;
+REVOKE ALL ON FUNCTION citus_as_code.shard_map() FROM PUBLIC;
+`;

@@ -1,0 +1,398 @@
+/** The client of the shard map, PostgreSQL's hash functions, and what the facets of the map find to do. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { hashint4, hashint8, hashOf, hashtext, uuidHash } from "../../client/hash.ts";
+import { isStale, ShardMap, ShardMapClient, type ShardMapJson } from "../../client/shardMap.ts";
+import { map } from "../../components/citus/tenants/map.ts";
+import { routed } from "../../components/citus/tenants/routed.ts";
+import { SHARD_MAP_HASH } from "../../components/citus/tenants/shardMap.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+
+/** As PostgreSQL 17.11 gave them. */
+const INT4 = [
+    [0, -272711505],
+    [1, -1905060026],
+    [-1, 385747274],
+    [42, 1509752520],
+    [32767, 1289782602],
+    [-32768, 193646934],
+    [1_000_000, -723906379],
+    [2147483647, -96758253],
+    [-2147483648, -1524351049],
+] as const;
+const INT8 = [
+    [0n, -272711505],
+    [1n, -1905060026],
+    [-1n, 385747274],
+    [42n, 1509752520],
+    [2147483648n, -1524351049],
+    [-2147483649n, -96758253],
+    [4294967296n, -1905060026],
+    [1234567890123n, 952082253],
+    [9223372036854775807n, -1524351049],
+    [-9223372036854775808n, -96758253],
+] as const;
+const TEXT = [
+    ["", -1477818771],
+    ["a", 1075015857],
+    ["ab", 1718550461],
+    ["abc", -785388649],
+    ["abcd", -393934804],
+    ["acme", -1850687378],
+    ["globex", -166328368],
+    ["exactly12byt", 804910449],
+    ["exactly 13 by", -2083395759],
+    ["twentyfour bytes exactly", -140591507],
+    ["the quick brown fox jumps over the lazy dog", 146440145],
+    ["Läser ü 漢字 🎉", 499925212],
+] as const;
+const UUID = [
+    ["00000000-0000-0000-0000-000000000000", 1353656403],
+    ["123e4567-e89b-12d3-a456-426614174000", 1944658063],
+    ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", 1154666245],
+    ["ffffffff-ffff-ffff-ffff-ffffffffffff", -682383255],
+] as const;
+
+describe("hash functions are PostgreSQL's", () => {
+    for (const [value, hash] of INT4) test(`hashint4(${value})`, () => assert.equal(hashint4(value), hash));
+    for (const [value, hash] of INT8) test(`hashint8(${value})`, () => assert.equal(hashint8(value), hash));
+    for (const [value, hash] of TEXT) test(`hashtext('${value}')`, () => assert.equal(hashtext(value), hash));
+    for (const [value, hash] of UUID) test(`uuid_hash('${value}')`, () => assert.equal(uuidHash(value), hash));
+
+    test("a key is read as its type reads it, or not at all", () => {
+        assert.equal(hashOf("hashint8", " 42 "), 1509752520);
+        assert.equal(hashOf("hashint8", "+42"), 1509752520);
+        assert.equal(hashOf("hashint8", 42n), 1509752520);
+        assert.equal(hashOf("hashint4", "2147483648"), undefined);
+        assert.equal(hashOf("hashint2", 32768), undefined);
+        assert.equal(hashOf("hashint8", "9223372036854775808"), undefined);
+        assert.equal(hashOf("hashint8", 2 ** 60), undefined);
+        assert.equal(hashOf("hashint8", "acme"), undefined);
+        assert.equal(hashOf("hashtext", 42), hashtext("42"));
+        assert.equal(hashOf("hashbpchar", "abc   "), -785388649);
+        assert.equal(hashOf("uuid_hash", "{123e4567e89b12d3a456426614174000}"), 1944658063);
+        assert.equal(hashOf("uuid_hash", "123e4567"), undefined);
+        assert.equal(hashOf("hash_numeric", "42"), undefined);
+    });
+});
+
+const JSON_MAP: ShardMapJson = {
+    format: 1,
+    version: "a",
+    generatedAt: "2026-01-01T00:00:00Z",
+    database: "app",
+    default: "coordinator",
+    nodes: {
+        coordinator: { host: "c", port: 5432 },
+        "worker-1": { host: "w1", port: 5433, poolPort: 6433 },
+        "worker-2": { host: "w2", port: 5434 },
+    },
+    groups: {
+        billing: {
+            model: "row",
+            anchor: "companies",
+            keyType: "bigint",
+            hash: "hashint8",
+            ranges: [
+                [-2147483648, -1073741825, "worker-1"],
+                [-1073741824, -1, "worker-2"],
+                [0, 1509752519, "worker-1"],
+                [1509752520, 1509752520, "worker-3"],
+                [1509752521, 2147483647, "worker-2"],
+            ],
+        },
+        clinics: { model: "schema", schemas: { acme: "worker-2", twice: "worker-1" } },
+        big: {
+            model: "database",
+            databases: {
+                acme_db: { node: "worker-1", database: "acme_db" },
+                twice: { node: "worker-2", database: "t" },
+            },
+        },
+        far: { model: "routed", routed: { eu: { host: "eu.example", port: 5439, database: "eu" } } },
+        small: { model: "rls" },
+    },
+    tombstones: {
+        clinics: { old: { movedTo: "big/acme_db" }, gone: {}, round: { movedTo: "clinics/round" } },
+        billing: { 7: { movedTo: "clinics/acme" } },
+    },
+};
+
+describe("lookup", () => {
+    const shardMap = ShardMap.from(JSON_MAP);
+    const coordinator = { node: "coordinator", host: "c", port: 5432, database: "app", exact: false };
+
+    test("a row tenant is where its hash is", () => {
+        // hash -1905060026
+        assert.equal(shardMap.lookup(1, "billing").node, "worker-1");
+        // hash 385747274
+        assert.equal(shardMap.lookup("-1").node, "worker-1");
+        // hash -272711505
+        assert.deepEqual(shardMap.lookup(0n), {
+            node: "worker-2",
+            host: "w2",
+            port: 5434,
+            database: "app",
+            exact: true,
+        });
+    });
+
+    test("a node without an address is reached through the coordinator", () => {
+        assert.deepEqual(shardMap.lookup(42), coordinator);
+    });
+
+    test("what is no key of the type is the coordinator's to refuse", () =>
+        assert.deepEqual(shardMap.lookup("forty-two", "billing"), coordinator));
+
+    test("a schema, a database, a server, a policy", () => {
+        assert.deepEqual(shardMap.lookup("acme"), {
+            node: "worker-2",
+            host: "w2",
+            port: 5434,
+            database: "app",
+            schema: "acme",
+            exact: true,
+        });
+        assert.deepEqual(shardMap.lookup("acme_db"), {
+            node: "worker-1",
+            host: "w1",
+            port: 5433,
+            poolPort: 6433,
+            database: "acme_db",
+            exact: true,
+        });
+        assert.deepEqual(shardMap.lookup("eu"), {
+            node: "eu.example",
+            host: "eu.example",
+            port: 5439,
+            database: "eu",
+            exact: true,
+        });
+        assert.deepEqual(shardMap.lookup("anyone", "small"), { ...coordinator, exact: true });
+    });
+
+    test("what it does not know is on the coordinator", () => {
+        assert.deepEqual(shardMap.lookup("nobody", "clinics"), coordinator);
+        assert.deepEqual(shardMap.lookup("nobody", "no group"), coordinator);
+        assert.deepEqual(shardMap.lookup("constructor", "clinics"), coordinator);
+        assert.deepEqual(shardMap.lookup("__proto__"), coordinator);
+    });
+
+    test("a name of two groups needs the group", () => {
+        assert.deepEqual(shardMap.lookup("twice"), coordinator);
+        assert.equal(shardMap.lookup("twice", "big").database, "t");
+        assert.equal(shardMap.lookup("twice", "clinics").schema, "twice");
+    });
+
+    test("a tenant that moved is followed, one that was deleted is said to be", () => {
+        assert.equal(shardMap.lookup("old", "clinics").database, "acme_db");
+        assert.equal(shardMap.lookup(7).schema, "acme");
+        assert.deepEqual(shardMap.lookup("gone"), { ...coordinator, deleted: true });
+        assert.deepEqual(shardMap.lookup("round", "clinics"), { ...coordinator, deleted: true });
+    });
+
+    test("another format is refused", () => {
+        assert.throws(() => ShardMap.from({ ...JSON_MAP, format: 2 }), /no shard map of format 1, but 2/);
+        assert.throws(() => ShardMap.from(null), /no shard map/);
+        assert.equal(ShardMap.from(JSON.stringify(JSON_MAP)).version, "a");
+    });
+});
+
+describe("a client that keeps the map", () => {
+    const moved: ShardMapJson = {
+        ...JSON_MAP,
+        version: "b",
+        groups: {
+            ...JSON_MAP.groups,
+            big: { model: "database", databases: { x: { node: "worker-2", database: "x" } } },
+        },
+    };
+    const before: ShardMapJson = {
+        ...JSON_MAP,
+        groups: {
+            ...JSON_MAP.groups,
+            big: { model: "database", databases: { x: { node: "worker-1", database: "x" } } },
+        },
+    };
+    const failing = (code: string) => Object.assign(new Error(code), { code });
+
+    test("goes where the tenant is now when its old place says no", async () => {
+        let json = before;
+        let asked = 0;
+        const client = await new ShardMapClient({
+            fetch: async () => {
+                asked++;
+                return json;
+            },
+        }).start();
+        try {
+            json = moved;
+            const tried: string[] = [];
+            const result = await client.at("x", "big", async ({ node }) => {
+                tried.push(node);
+                if (node === "worker-1") throw failing("3D000");
+                return node;
+            });
+            assert.equal(result, "worker-2");
+            assert.deepEqual(tried, ["worker-1", "worker-2"]);
+            assert.equal(asked, 2);
+        } finally {
+            client.close();
+        }
+    });
+
+    test("does nothing twice where the tenant stayed, or for another error", async () => {
+        let asked = 0;
+        const client = await new ShardMapClient({
+            fetch: async () => {
+                asked++;
+                return before;
+            },
+        }).start();
+        try {
+            let tried = 0;
+            const at = (code: string) =>
+                client.at("x", "big", async () => {
+                    tried++;
+                    throw failing(code);
+                });
+            await assert.rejects(at("53300"), { code: "53300" });
+            assert.deepEqual([tried, asked], [1, 2]);
+            await assert.rejects(at("23505"), { code: "23505" });
+            assert.deepEqual([tried, asked], [2, 2]);
+        } finally {
+            client.close();
+        }
+    });
+
+    test("asks once for all who ask at a time, and again by itself", async () => {
+        let asked = 0;
+        const client = new ShardMapClient({
+            fetch: async () => {
+                asked++;
+                await new Promise((resolve) => setTimeout(resolve, 5));
+                return before;
+            },
+            refreshEvery: 20,
+        });
+        assert.throws(() => client.lookup("x"), /no shard map yet/);
+        assert.deepEqual(await Promise.all([client.refresh(), client.refresh(), client.refresh()]), [true, true, true]);
+        assert.equal(asked, 1);
+        assert.equal(await client.refresh(), false);
+        await client.start();
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        client.close();
+        assert.ok(asked >= 5, `${asked}`);
+    });
+
+    test("keeps the last map while there is no other", async () => {
+        const errors: unknown[] = [];
+        let broken = false;
+        const client = await new ShardMapClient({
+            fetch: async () => {
+                if (broken) throw new Error("no answer");
+                return before;
+            },
+            onError: (error) => errors.push(error),
+        }).start();
+        broken = true;
+        try {
+            await assert.rejects(
+                client.at("x", "big", async () => {
+                    throw failing("42501");
+                }),
+                { code: "42501" },
+            );
+            assert.equal(errors.length, 1);
+            assert.equal(client.lookup("x").node, "worker-1");
+        } finally {
+            client.close();
+        }
+    });
+
+    test("knows the errors of a place that a tenant left", () => {
+        for (const code of ["3D000", "55000", "53300", "42501", "25006"]) assert.ok(isStale({ code }), code);
+        for (const error of [{ code: "23505" }, new Error(), null, undefined, "3D000"]) assert.ok(!isStale(error));
+    });
+});
+
+const group: GroupSpec = {
+    name: "far",
+    model: "routed",
+    tables: {},
+    template: [],
+    tenants: { eu: { host: "eu.example", port: 5432, database: "eu" } },
+    delete: [],
+    allow: [],
+    rowSecurity: true,
+    rollout: { canary: 1, part: 0.1 },
+    lockTimeout: 5000,
+};
+
+describe("routed tenants", () => {
+    const eu = { host: "eu.example", port: 5432, database: "eu" };
+
+    test("what is there is left alone", () =>
+        assert.deepEqual(routed.plan(group, { eu }, {}), { steps: [], notes: [] }));
+
+    test("a new one and a changed one are set", () => {
+        assert.deepEqual(
+            routed.plan(group, {}, {}).steps.map(({ text }) => text),
+            ["eu: routed to eu.example:5432/eu"],
+        );
+        assert.deepEqual(
+            routed.plan(group, { eu: { ...eu, port: 6432 } }, {}).steps.map(({ text }) => text),
+            ["eu: routed to eu.example:5432/eu instead of eu.example:6432/eu; no data is moved"],
+        );
+    });
+
+    test("one that left the program stays, one that delete names goes and its data does not", () => {
+        const left = routed.plan(group, { eu, us: eu }, {});
+        assert.deepEqual(left.steps, []);
+        assert.match(left.notes?.[0] ?? "", /us is not in the program/);
+        const gone = routed.plan({ ...group, delete: ["us", "never was"] }, { eu, us: eu }, {});
+        assert.deepEqual(
+            gone.steps.map(({ kind, tenant }) => [kind, tenant]),
+            [["routed.remove", "us"]],
+        );
+        assert.match(gone.steps[0]?.text ?? "", /its data at eu.example:5432\/eu is not touched/);
+        assert.deepEqual(gone.notes, []);
+    });
+});
+
+describe("facet map", () => {
+    const node = (name: string, port: number) => ({
+        name,
+        host: `${name}.citus-dev.node`,
+        port: 5432,
+        address: { host: "localhost", port },
+    });
+    const settled = {
+        body: SHARD_MAP_HASH,
+        addresses: [
+            { node: "coordinator", host: "localhost", port: 1 },
+            { node: "worker-1", host: "localhost", port: 2 },
+        ],
+        nodes: [node("coordinator", 1), node("worker-1", 2)],
+        shut: [],
+    };
+    const texts = (found: object) => map.plan(group, { ...settled, ...found }, {}).steps.map(({ text }) => text);
+
+    test("nothing to do", () => assert.deepEqual(texts({}), []));
+    test("nodes that are not known are no change", () => assert.deepEqual(texts({ nodes: [] }), []));
+    test("each thing that differs", () => {
+        assert.deepEqual(
+            texts({
+                body: "older",
+                nodes: [node("coordinator", 1), node("worker-2", 3)],
+                shut: ["far_app"],
+            }),
+            [
+                "shard map: renew citus_as_code.shard_map()",
+                "shard map: worker-2 is reached at localhost:3",
+                "shard map: worker-1 is gone",
+                "shard map: far_app may read it",
+            ],
+        );
+    });
+});
