@@ -149,6 +149,7 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
     return {
         schema: row.schema,
         name: row.name,
+        qualified: false,
         kind,
         ...(column === undefined ? {} : { column }),
         ...(group === undefined ? {} : { group }),

@@ -73,6 +73,8 @@ export interface Named {
 export interface Table {
     schema: string;
     name: string;
+    /** Whether its schema must be said also when it is public: a template runs in a schema of a tenant. */
+    readonly qualified: boolean;
     kind: Kind;
     /** Distribution column; of a local table in model rls its tenant column. */
     column?: string;
@@ -143,9 +145,11 @@ export interface Schema {
 /** A name as people write it: quoted only where it must be. */
 export const name = (text: string) => (/^[a-z_][a-z0-9_]*$/.test(text) ? text : identifier(text));
 
-/** A table in SQL, without `public`, which need not be said. */
-export const nameOf = (table: Pick<Table, "schema" | "name">) =>
-    table.schema === "public" || table.schema === "" ? name(table.name) : `${name(table.schema)}.${name(table.name)}`;
+/** A table in SQL, without `public` where that need not be said. */
+export const nameOf = (table: Pick<Table, "schema" | "name" | "qualified">) =>
+    table.schema === "" || (table.schema === "public" && !table.qualified)
+        ? name(table.name)
+        : `${name(table.schema)}.${name(table.name)}`;
 
 export const names = (columns: readonly string[]) => columns.map(name).join(", ");
 

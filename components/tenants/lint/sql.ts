@@ -198,6 +198,7 @@ class Builder {
         return {
             schema,
             name,
+            qualified: model === "schema",
             kind: single ? "single" : model === "database" ? "unknown" : rls || !spec ? "local" : spec.kind,
             ...(spec?.column === undefined ? {} : { column: spec.column }),
             ...(single ? { group: `schema ${schema}` } : spec?.kind === "distributed" ? { group: "declared" } : {}),
@@ -256,12 +257,14 @@ class Builder {
                 for (const [column, value] of of.columns) table.columns.set(column, { ...value });
                 table.keys.push(...of.keys);
                 if (of.made) this.same(table, of);
-            } else
-                table.parents.push({
-                    name: keyOf(of.schema, of.name),
-                    late: false,
-                    place: this.at(parent.RangeVar.location),
-                });
+                continue;
+            }
+            for (const [column, value] of of.columns) table.columns.set(column, { ...value, place: table.place });
+            table.parents.push({
+                name: keyOf(of.schema, of.name),
+                late: false,
+                place: this.at(parent.RangeVar.location),
+            });
         }
         for (const element of stmt.tableElts ?? []) {
             if ("ColumnDef" in element) this.column(table, element.ColumnDef);

@@ -121,7 +121,10 @@ export const refusedChanges: Rule = ({ tables, changes }) => {
                             : isCitus(table)
                               ? `${table.name} is not a regular, foreign or partitioned table`
                               : "non-distributed tables cannot inherit distributed tables",
-                    fix: `ALTER TABLE ${nameOf(table)} NO INHERIT ${of};`,
+                    fix:
+                        table.kind === "single"
+                            ? `CREATE TABLE ${nameOf(table)} (LIKE ${of} INCLUDING ALL);`
+                            : `ALTER TABLE ${nameOf(table)} NO INHERIT ${of};`,
                 }),
             );
         }

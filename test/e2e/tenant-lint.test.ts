@@ -1,0 +1,78 @@
+/** Each broken case of the check, built on a real cluster: Citus says what the check foretold, and the fix mends it. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { type Finding, lintDatabase, lintSql } from "../../components/tenants/lint/lint.ts";
+import { requireEngine, TestStack } from "../lib.ts";
+import { type Cluster, declaredOf, fileOf, LINT_CASES, type LintCase, lineOf } from "../lintCases.ts";
+
+const FILE = "sql/001.sql";
+let stack: TestStack;
+
+before(async () => {
+    requireEngine();
+    stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
+    await stack.up();
+    await stack.sql(
+        "CREATE ROLE lint_reader LOGIN; CREATE ROLE lint_owner LOGIN; GRANT CREATE ON DATABASE app TO lint_owner",
+    );
+});
+
+after(() => stack?.destroy());
+
+const shown = (findings: readonly Finding[]) => findings.map(({ rule, where, says }) => `${rule} ${where}: ${says}`);
+
+/** What the check says of the case's own tables. */
+const online = async (one: LintCase, { coordinator, schema }: Cluster) =>
+    (await lintDatabase(coordinator, declaredOf(one, schema))).filter(
+        ({ rule, where }) => rule === one.rule && where.startsWith(`${schema}.`),
+    );
+
+/** What the database says when one goes on; undefined when it goes well. */
+const said = async (one: LintCase, cluster: Cluster) => {
+    try {
+        return one.silent && (await one.goOn(cluster)) === true
+            ? "harm"
+            : await one.goOn(cluster).then(() => undefined);
+    } catch (error) {
+        return (error as Error).message;
+    } finally {
+        await cluster.coordinator.query("ROLLBACK");
+    }
+};
+
+describe("each broken case", () => {
+    LINT_CASES.forEach((one, i) => {
+        test(`${one.rule}: ${one.title}`, async () => {
+            const schema = `lint_${i}`;
+            const cluster: Cluster = {
+                coordinator: await stack.session(),
+                worker: await stack.session("worker-1"),
+                schema,
+            };
+            const sql = fileOf(one, schema);
+            const declared = declaredOf(one, schema);
+            const [found] = (await lintSql([{ path: FILE, sql }], declared)).filter(({ rule }) => rule === one.rule);
+            assert.ok(found);
+            assert.equal(found.line, lineOf(sql));
+
+            if (one.model === "schema") await stack.sql("SET citus.enable_schema_based_sharding = on");
+            await stack.sql(`CREATE SCHEMA ${schema}`);
+            await stack.sql(`RESET citus.enable_schema_based_sharding; SET search_path = ${schema}`);
+            for (const statement of (sql.split("-- refused\n")[0] ?? "").split(/;\n|; -- here\n/))
+                await stack.sql(statement);
+            const living = await online(one, cluster);
+            if (one.online) assert.equal(living.length, 1, shown(living).join("\n"));
+
+            const error = await said(one, cluster);
+            if (one.silent) assert.equal(error, "harm");
+            else assert.ok(error?.includes(found.later), `foretold: ${found.later}\nsaid: ${error}`);
+
+            const fix = one.fixOnline ? living[0]?.fix : found.fix;
+            assert.ok(fix);
+            if (fix.includes("/* ") || (one.advice && fix.startsWith("--"))) return;
+            await stack.sql(fix);
+            if (!one.onlyOnce) assert.equal(await said(one, cluster), undefined);
+            assert.deepEqual(shown(await online(one, cluster)), []);
+        });
+    });
+});
