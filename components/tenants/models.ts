@@ -1,9 +1,13 @@
 /** Which facets each model has, in the order in which they are planned and run. */
 import { change } from "../citus/tenants/change.ts";
 import { databases } from "../citus/tenants/databases.ts";
+import { map } from "../citus/tenants/map.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
+import { pool } from "../citus/tenants/pool.ts";
+import { removal } from "../citus/tenants/removal.ts";
 import { roles } from "../citus/tenants/roles.ts";
+import { routed } from "../citus/tenants/routed.ts";
 import { rows } from "../citus/tenants/rows.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
 import { state } from "../citus/tenants/state.ts";
@@ -15,9 +19,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, roles, rows],
-    row: [migrations, tables, roles, rows, pinsFacet, change],
-    schema: [roles, schemas, migrations, state, pinsFacet, change],
-    database: [roles, databases, migrations, state, change],
-    routed: [],
+    rls: [migrations, tables, roles, rows, removal, pool, map],
+    row: [migrations, tables, roles, rows, pinsFacet, change, removal, pool, map],
+    schema: [roles, schemas, migrations, state, pinsFacet, change, removal, pool, map],
+    database: [roles, databases, migrations, state, change, removal, pool, map],
+    routed: [routed, map],
 };
