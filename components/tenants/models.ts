@@ -3,6 +3,7 @@ import { change } from "../citus/tenants/change.ts";
 import { databases } from "../citus/tenants/databases.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
+import { policies } from "../citus/tenants/policies.ts";
 import { roles } from "../citus/tenants/roles.ts";
 import { rows } from "../citus/tenants/rows.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
@@ -15,8 +16,8 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, roles, rows],
-    row: [migrations, tables, roles, rows, pinsFacet, change],
+    rls: [migrations, tables, policies, roles, rows],
+    row: [migrations, tables, policies, roles, rows, pinsFacet, change],
     schema: [roles, schemas, migrations, state, pinsFacet, change],
     database: [roles, databases, migrations, state, change],
     routed: [],
