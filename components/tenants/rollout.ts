@@ -1,4 +1,5 @@
 /** In which order a change of a group's template reaches its tenants. Pure. */
+import { own } from "./own.ts";
 
 export const WAVES = ["canary", "part", "rest"] as const;
 export type Wave = (typeof WAVES)[number];
@@ -24,7 +25,7 @@ export function rollout(
     const waves = wavesOf(tenants, settings);
     return WAVES.flatMap((wave) =>
         tenants.flatMap((tenant) => {
-            const files = pending[tenant] ?? [];
+            const files = own(pending, tenant) ?? [];
             return waves.get(tenant) === wave && files.length > 0 ? [{ tenant, wave, files }] : [];
         }),
     );

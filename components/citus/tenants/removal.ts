@@ -1,5 +1,7 @@
 /** Tenants under `delete`: fenced, exported, deleted, and shown to be gone on every node. */
+
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
@@ -37,7 +39,7 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned
     const refusals: string[] = [];
     const notes: string[] = [];
     for (const tenant of group.delete) {
-        const found = tenants[tenant];
+        const found = own(tenants, tenant);
         const state = found?.state ?? null;
         const tables = Object.keys(rows).filter((table) => rows[table]?.includes(tenant));
         if (state === null && group.model === "schema" && found?.schema) {

@@ -1,5 +1,7 @@
 /** Tenants that are schemas: each is made whole from the template, or not at all. */
+
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
@@ -22,8 +24,8 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
     const refusals: string[] = [];
     const files = group.template.length;
     for (const tenant of Object.keys(group.tenants)) {
-        const distributed = schemas[tenant];
-        const state = ledger[tenant];
+        const distributed = own(schemas, tenant);
+        const state = own(ledger, tenant);
         if (state === "deleting") {
             refusals.push(
                 `${tenant}: is being deleted, which was begun and not ended. Put it in delete again until it is gone; after that it can be made anew.`,
@@ -36,10 +38,10 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
             });
         } else if (state === undefined) {
             refusals.push(
-                others[tenant] === undefined
+                own(others, tenant) === undefined
                     ? `${tenant}: there is a schema ${tenant} that no group made. Choose another name for the tenant, or rename the schema ` +
                           `(ALTER SCHEMA ${identifier(tenant)} RENAME TO …); it is untouched, and is never taken over.`
-                    : `${tenant}: the schema ${tenant} is a tenant of group ${others[tenant]}. Choose another name for one of them.`,
+                    : `${tenant}: the schema ${tenant} is a tenant of group ${own(others, tenant)}. Choose another name for one of them.`,
             );
         } else if (state === "active" || state === "frozen") {
             if (distributed === undefined)
@@ -54,7 +56,10 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         }
     }
     const left = Object.entries(ledger)
-        .filter(([tenant, state]) => !group.tenants[tenant] && !group.delete.includes(tenant) && state !== "superseded")
+        .filter(
+            ([tenant, state]) =>
+                !own(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
+        )
         .map(([tenant]) => tenant);
     return { steps, refusals, notes: left.length === 0 ? [] : [notNamed(left)] };
 }
@@ -73,7 +78,7 @@ CREATE SCHEMA ${identifier(tenant)};`;
 /** After the template: who may use it, and the ledger's rows. */
 function end(group: GroupSpec, tenant: string, template: readonly TemplateFile[]): string {
     const key = [group.name, tenant].map(literal).join(", ");
-    const role = group.tenants[tenant]?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
+    const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
     return [
         FRESH,
         ...role,

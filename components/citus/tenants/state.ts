@@ -1,5 +1,7 @@
 /** Whether a tenant writes, only reads, or is fenced because its data went elsewhere; for tenants with a schema or database. */
+
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 import { inBatches, said, transaction } from "./batch.ts";
@@ -28,7 +30,7 @@ interface Detail {
 
 function planStates(group: GroupSpec, found: FoundStates): Planned {
     const steps = Object.entries(found).flatMap(([tenant, { state, access }]): Step[] => {
-        const spec = group.tenants[tenant];
+        const spec = own(group.tenants, tenant);
         if (state === "superseded") {
             if (access === null || access === "fenced") return [];
             return [{ kind: "state.set", tenant, text: `${tenant}: ${TEXT.fenced}`, detail: { access: "fenced" } }];

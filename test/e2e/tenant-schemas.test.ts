@@ -1,0 +1,322 @@
+/** Tenants with a schema each, on a real cluster: made, limited, frozen, migrated in waves, deleted; and roles of rows. */
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { removalWith } from "../../components/citus/tenants/removal.ts";
+import type { Context, Facet } from "../../components/tenants/facet.ts";
+import { FACETS } from "../../components/tenants/models.ts";
+import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import { requireEngine, TestStack } from "../lib.ts";
+import { settleApart } from "../settleTenants.ts";
+import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
+
+requireEngine();
+
+const NODES = ["coordinator", "worker-1", "worker-2"];
+const TENANTS = 40;
+
+type Files = Record<string, string>;
+
+const BASE: Files = {
+    "sql/clinic/01.sql": `CREATE TABLE patients (id bigserial PRIMARY KEY, name text NOT NULL);
+CREATE TABLE visits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, patient bigint NOT NULL REFERENCES patients (id));`,
+    "sql/clinic/02.sql": "INSERT INTO patients (name) VALUES ('first'); -- 'begin;'",
+};
+
+const nameOf = (i: number) => `clinic_${String(i).padStart(2, "0")}`;
+
+function clinics(files: Files, tenants: Record<string, Partial<TenantSpec>> = {}, more: Partial<GroupSpec> = {}) {
+    const all = Array.from({ length: TENANTS }, (_, i) => nameOf(i + 1)).filter((name) => !more.delete?.includes(name));
+    return {
+        ...EMPTY,
+        name: "clinics",
+        model: "schema",
+        template: Object.entries(files).map(([path, sql]) => fileSpec(path, sql)),
+        tenants: Object.fromEntries(all.map((name) => [name, { role: true, ...tenants[name] }])),
+        ...more,
+    } satisfies GroupSpec;
+}
+
+describe("tenants that are schemas", () => {
+    let stack: TestStack;
+    const exports = mkdtempSync(join(tmpdir(), "citus-exports-"));
+    /** An export of rows as JSON: what is looked at here is when it is made, and of what. */
+    const toFile = async ({ group, session }: Context, tenant: string) => {
+        const from = group.model === "schema" ? `"${tenant}".patients` : "accounts";
+        const rows = await session.query(
+            `SELECT * FROM ${from} t ${group.model === "schema" ? "" : `WHERE id = '${tenant}'`}`,
+        );
+        const path = join(exports, `${group.name}-${tenant}.json`);
+        writeFileSync(path, JSON.stringify(rows));
+        return path;
+    };
+    const facets: Facet[] = FACETS.schema.map((facet) => (facet.name === "removal" ? removalWith(toFile) : facet));
+
+    before(async () => {
+        stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
+        await stack.up();
+    });
+    after(() => stack?.destroy());
+
+    const everywhere = async (sql: string) =>
+        (
+            await stack.sql<{ result: string }>("SELECT result FROM run_command_on_all_nodes($1) ORDER BY nodeid", [
+                sql,
+            ])
+        ).map(({ result }) => result);
+    const count = async (sql: string) => Number((await stack.sql<{ n: string }>(`SELECT count(*) AS n ${sql}`))[0]?.n);
+    const ran = (path: string) =>
+        count(`FROM citus_as_code.tenant_migration WHERE grp = 'clinics' AND path = '${path}'`);
+
+    it("makes 40 whole, each for itself, and a second plan is empty", async () => {
+        const { steps } = await settle(stack, clinics(BASE), BASE, facets);
+        equal(steps.filter(({ kind }) => kind === "schemas.create").length, TENANTS);
+        equal(await count("FROM pg_dist_schema"), TENANTS);
+        deepEqual((await plan(stack, clinics(BASE), facets)).steps, []);
+    });
+
+    it("shows a tenant its own rows on every node, and nobody else's", async () => {
+        for (const node of NODES) {
+            const client = await as(stack, "clinics_clinic_01", node);
+            try {
+                deepEqual(await client.query("SELECT name FROM patients WHERE name = 'first'"), [{ name: "first" }]);
+                await client.query(`INSERT INTO visits (patient) SELECT id FROM patients WHERE name = 'first'`);
+                await rejects(
+                    client.query("SELECT * FROM clinic_02.patients"),
+                    /permission denied for schema clinic_02/,
+                );
+                await rejects(client.query("CREATE TABLE clinic_01.mine (i int)"), /permission denied/);
+                await rejects(client.query("SELECT * FROM citus_as_code.tenant"), /permission denied/);
+            } finally {
+                await client.close();
+            }
+        }
+        equal(await count("FROM clinic_01.visits"), NODES.length);
+    });
+
+    it("limits a tenant on every node, and mends what was changed by hand", async () => {
+        const limits = { connections: 2, statementTimeout: 700, idleInTransactionTimeout: 60_000 };
+        const group = clinics(BASE, { clinic_02: { limits } });
+        await settle(stack, group, BASE, facets);
+        const asked = `SELECT rolconnlimit || ' ' || array_to_string(rolconfig, ';') FROM pg_roles WHERE rolname = 'clinics_clinic_02'`;
+        const wanted =
+            "2 search_path=clinic_02, public;statement_timeout=700;idle_in_transaction_session_timeout=60000";
+        const sorted = (text: string) => text.split(/[ ;](?=\w+=)/).sort();
+        for (const found of await everywhere(asked)) deepEqual(sorted(found), sorted(wanted));
+        const client = await as(stack, "clinics_clinic_02", "worker-1");
+        await rejects(client.query("SELECT pg_sleep(5)"), /statement timeout/);
+        await client.close();
+
+        await stack.sql("ALTER ROLE clinics_clinic_02 CONNECTION LIMIT 50");
+        await stack.sql("ALTER ROLE clinics_clinic_03 PASSWORD 'another'");
+        await stack.sql("DROP OWNED BY clinics_clinic_04; DROP ROLE clinics_clinic_04");
+        const worker = await stack.session("worker-1");
+        await worker.query(
+            "BEGIN; SET LOCAL citus.enable_alter_role_propagation = off; ALTER ROLE clinics_clinic_05 CONNECTION LIMIT 1; COMMIT",
+        );
+        const drift = (await plan(stack, group, facets)).steps;
+        deepEqual(
+            [...new Set(drift.map(({ tenant }) => tenant))],
+            ["clinic_02", "clinic_03", "clinic_04", "clinic_05"],
+        );
+        await settle(stack, group, BASE, facets);
+        deepEqual((await plan(stack, group, facets)).steps, []);
+        for (const found of await everywhere(asked)) deepEqual(sorted(found), sorted(wanted));
+        for (const role of ["clinics_clinic_03", "clinics_clinic_04", "clinics_clinic_05"]) {
+            const again = await as(stack, role, "worker-1");
+            equal((await again.query("SELECT * FROM patients")).length, 1);
+            await again.close();
+        }
+        await settle(stack, clinics(BASE), BASE, facets);
+        for (const found of await everywhere(asked))
+            equal(found, '-1 {"search_path=clinic_02, public"}'.replace(/[{}"]/g, ""));
+    });
+
+    it("freezes: reads on every node and writes on none, and back", async () => {
+        await settle(stack, clinics(BASE, { clinic_01: { frozen: true } }), BASE, facets);
+        for (const node of NODES) {
+            const client = await as(stack, "clinics_clinic_01", node);
+            equal((await client.query("SELECT * FROM patients")).length, 1);
+            for (const sql of [
+                "INSERT INTO patients (name) VALUES ('x')",
+                "UPDATE patients SET name = 'x'",
+                "DELETE FROM visits",
+                "TRUNCATE visits",
+            ])
+                await rejects(client.query(sql), /permission denied/);
+            await client.close();
+        }
+        await settle(stack, clinics(BASE), BASE, facets);
+        const client = await as(stack, "clinics_clinic_01", "worker-2");
+        await client.query("INSERT INTO patients (name) VALUES ('second')");
+        await client.close();
+        equal(await count("FROM clinic_01.patients"), 2);
+    });
+
+    const path = "sql/clinic/03.sql";
+    const THIRD: Files = {
+        ...BASE,
+        [path]: "ALTER TABLE patients ADD COLUMN born date; INSERT INTO patients (name) VALUES ('third'); SELECT pg_sleep(0.1);",
+    };
+
+    it("stops a rollout at a canary that fails, and touches no other tenant", async () => {
+        const bad = { ...BASE, [path]: "ALTER TABLE patients ADD COLUMN born date; SELECT 1 / 0;" };
+        await rejects(
+            settle(stack, clinics(bad), bad, facets),
+            /clinic_01: sql\/clinic\/03\.sql failed \(canary.*division by zero.*0 of 40 tenants/s,
+        );
+        equal(await ran(path), 0);
+        equal(
+            await count(
+                "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.relname = 'patients' AND a.attname = 'born'",
+            ),
+            0,
+        );
+    });
+
+    it("waits for locks on workers no longer than told, and blocks nobody meanwhile", async () => {
+        const worker = await stack.session("worker-1");
+        await worker.query("BEGIN");
+        await worker.query("SELECT * FROM clinic_01.patients");
+        try {
+            const began = Date.now();
+            await rejects(
+                settle(stack, clinics(THIRD, {}, { lockTimeout: 300 }), THIRD, facets),
+                /clinic_01: sql\/clinic\/03\.sql failed.*lock timeout.*3 times/s,
+            );
+            ok(Date.now() - began < 20_000);
+        } finally {
+            await worker.query("ROLLBACK");
+        }
+        equal(await ran(path), 0);
+    });
+
+    it("is killed in the middle of a wave and goes on: every tenant has the file once", async () => {
+        const child = await settleApart(stack, clinics(THIRD), THIRD);
+        const ended = new Promise((resolve) => child.on("close", resolve));
+        while ((await ran(path)) < 8 && child.exitCode === null)
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        child.kill("SIGKILL");
+        await ended;
+        const then = await ran(path);
+        ok(then < TENANTS, `${then} tenants had it when it was killed`);
+        await settle(stack, clinics(THIRD), THIRD, facets);
+        equal(await ran(path), TENANTS);
+        for (let i = 1; i <= TENANTS; i++) equal(await count(`FROM ${nameOf(i)}.patients WHERE name = 'third'`), 1);
+        deepEqual((await plan(stack, clinics(THIRD), facets)).steps, []);
+    });
+
+    it("refuses a file that was run and changed, a schema that is not its own, and one that is gone", async () => {
+        await stack.sql("CREATE SCHEMA somebodys; CREATE TABLE somebodys.t (i int)");
+        await stack.sql("CREATE ROLE clinics_taken");
+        const changed = { ...THIRD, "sql/clinic/02.sql": "SELECT 1" };
+        const group = clinics(changed);
+        const { refusals } = await plan(
+            stack,
+            { ...group, tenants: { ...group.tenants, somebodys: {}, taken: { role: true } } },
+            facets,
+        );
+        match(refusals.join("\n"), /role clinics_taken that this group did not make/);
+        match(refusals.join("\n"), /02\.sql was run for 40 tenants and has changed/);
+        match(refusals.join("\n"), /somebodys: there is a schema somebodys that no group made/);
+        await stack.sql("DROP SCHEMA somebodys CASCADE");
+        await stack.sql("DROP ROLE clinics_taken");
+        await stack.sql("DROP SCHEMA clinic_40 CASCADE");
+        match((await plan(stack, clinics(THIRD), facets)).refusals.join("\n"), /clinic_40: its schema is gone/);
+        await rejects(settle(stack, clinics(THIRD), THIRD, facets), /Nothing of the group was changed/);
+        equal(await count("FROM pg_namespace WHERE nspname = 'clinic_40'"), 0);
+    });
+
+    it("makes nothing of a batch's tenant whose template fails, and names the file", async () => {
+        const bad = { ...THIRD, "sql/clinic/04.sql": "SELECT no_such_function()" };
+        const group = clinics(bad, {}, { name: "others" });
+        await rejects(
+            settle(stack, { ...group, tenants: { other_1: { role: true } } }, bad, facets),
+            /other_1: its schema could not be made, at sql\/clinic\/04\.sql.*no_such_function/s,
+        );
+        equal(await count("FROM pg_namespace WHERE nspname = 'other_1'"), 0);
+        const txn = { "a.sql": "SELECT 1;\nCOMMIT;" };
+        await rejects(
+            settle(stack, { ...clinics(txn), name: "others", tenants: { other_1: {} } }, txn, facets),
+            /a\.sql:2 has COMMIT/,
+        );
+    });
+
+    it("deletes with an export and a proof, goes on after a failure, and then plans nothing", async () => {
+        const group = clinics(THIRD, {}, { delete: ["clinic_38", "clinic_39", "clinic_40"] });
+        const failing = facets.map((facet) =>
+            facet.name === "removal"
+                ? removalWith(async () => {
+                      throw new Error("disk full");
+                  })
+                : facet,
+        );
+        const client = await as(stack, "clinics_clinic_38");
+        await rejects(settle(stack, group, THIRD, failing), /clinic_38: could not be deleted.*disk full/s);
+        await rejects(client.query("SELECT 1"), /terminat|connection/i);
+        equal(await count("FROM clinic_38.patients"), 2);
+        await settle(stack, group, THIRD, facets);
+        const gone = ["clinic_38", "clinic_39", "clinic_40"].map((name) => `'${name}', 'clinics_${name}'`).join(", ");
+        for (const found of await everywhere(
+            `SELECT (SELECT count(*) FROM pg_namespace WHERE nspname IN (${gone})) + (SELECT count(*) FROM pg_roles WHERE rolname IN (${gone}))`,
+        ))
+            equal(found, "0");
+        equal(JSON.parse(readFileSync(join(exports, "clinics-clinic_39.json"), "utf8")).length, 2);
+        ok(!existsSync(join(exports, "clinics-clinic_40.json")), "of what was gone before there is no export");
+        equal(await count("FROM citus_as_code.tenant_tombstone WHERE grp = 'clinics'"), 3);
+        const again = await plan(stack, group, facets);
+        deepEqual([again.steps, again.refusals], [[], []]);
+    });
+
+    it("deletes rows as they were exported, children first, and leaves other tenants", async () => {
+        await stack.sql(`CREATE TABLE accounts (id bigint PRIMARY KEY, name text);
+            CREATE TABLE orders (account_id bigint REFERENCES accounts (id) ON DELETE CASCADE, id bigint, PRIMARY KEY (account_id, id))`);
+        await stack.sql("SELECT create_distributed_table('accounts', 'id')");
+        await stack.sql("SELECT create_distributed_table('orders', 'account_id', colocate_with => 'accounts')");
+        await stack.sql("INSERT INTO accounts SELECT i, 'a' || i FROM generate_series(1, 5) i");
+        await stack.sql("INSERT INTO orders SELECT a, o FROM generate_series(1, 5) a, generate_series(1, 10) o");
+        const group: GroupSpec = {
+            ...EMPTY,
+            name: "shop",
+            model: "row",
+            anchor: "accounts",
+            tables: {
+                accounts: { kind: "distributed", column: "id" },
+                orders: { kind: "distributed", column: "account_id" },
+            },
+            delete: ["3", "77"],
+        };
+        let exported = 0;
+        // somebody writes while the first export is made
+        const whileWriting = removalWith(async (context, tenant) => {
+            const path = await toFile(context, tenant);
+            if (exported++ === 0) await stack.sql("INSERT INTO orders VALUES (3, 99)");
+            return path;
+        });
+        const { said } = await settle(stack, group, {}, [whileWriting]);
+        equal(exported, 2);
+        match(said.join("\n"), /rows: orders 11, accounts 1/);
+        equal(await count("FROM accounts"), 4);
+        equal(await count("FROM orders"), 40);
+        const again = await plan(stack, group, [whileWriting]);
+        deepEqual(again.steps, []);
+        deepEqual(again.notes, ["77: is under delete, and there is nothing of it"]);
+    });
+
+    it("has every role, with its limits, on a worker that joins later", async () => {
+        await stack.up({ workers: 3 });
+        const lines = await everywhere(
+            "SELECT md5(string_agg(concat_ws('|', rolname, rolconnlimit, rolconfig, (SELECT rolpassword FROM pg_authid a WHERE a.oid = r.oid)), ',' ORDER BY rolname)) FROM pg_roles r WHERE rolname LIKE 'clinics%'",
+        );
+        equal(lines.length, 4);
+        equal(new Set(lines).size, 1);
+        const group = clinics(THIRD, {}, { delete: ["clinic_38", "clinic_39", "clinic_40"] });
+        deepEqual((await plan(stack, group, facets)).steps, []);
+        const client = await as(stack, "clinics_clinic_01", "worker-3");
+        equal((await client.query("SELECT * FROM patients")).length, 3);
+        await rejects(client.query("SELECT * FROM clinic_02.patients"), /permission denied/);
+        await client.close();
+    });
+});

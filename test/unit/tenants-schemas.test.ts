@@ -1,0 +1,383 @@
+/** Plans of roles, schemas, migrations, states and removals of tenants; statements of template files. */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { migrations } from "../../components/citus/tenants/migrations.ts";
+import { type FoundRemoval, referencingFirst, removal } from "../../components/citus/tenants/removal.ts";
+import { type FoundRoles, roles } from "../../components/citus/tenants/roles.ts";
+import { type FoundSchemas, schemas } from "../../components/citus/tenants/schemas.ts";
+import { state } from "../../components/citus/tenants/state.ts";
+import { rollout, WAVES, wavesOf } from "../../components/tenants/rollout.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { alteredTables, statements, templateMistakes } from "../../components/tenants/statements.ts";
+
+const group = (more: Partial<GroupSpec> = {}): GroupSpec => ({
+    name: "clinics",
+    model: "schema",
+    tables: {},
+    template: [],
+    tenants: { acme: { role: true }, globex: { role: true } },
+    delete: [],
+    allow: [],
+    rowSecurity: true,
+    rollout: { canary: 1, part: 0.1 },
+    lockTimeout: 5000,
+    ...more,
+});
+
+const texts = ({ steps }: { steps: readonly { text: string }[] }) => steps.map(({ text }) => text);
+
+describe("statements of a template file", () => {
+    const of = (sql: string) => statements(sql).map(({ text, line }) => `${line} ${text}`);
+
+    it("end at semicolons that nothing hides", () => {
+        deepEqual(of("SELECT 1;\n\n-- x;\nSELECT ';' /* ; /* ; */ */, \";\"; SELECT $$;$$; SELECT $a$ $$; $a$"), [
+            "1 SELECT 1",
+            "4 SELECT ';'  , \";\"",
+            "4 SELECT $$;$$",
+            "4 SELECT $a$ $$; $a$",
+        ]);
+        deepEqual(of("SELECT E'\\';', 'it''s;' ; SELECT 'a\\'; SELECT 2"), [
+            "1 SELECT E'\\';', 'it''s;'",
+            "1 SELECT 'a\\'",
+            "1 SELECT 2",
+        ]);
+        deepEqual(of("SELECT $1; SELECT a$b$c; SELECT 3"), ["1 SELECT $1", "1 SELECT a$b$c", "1 SELECT 3"]);
+    });
+
+    it("have a function's body in them", () => {
+        const sql =
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END; SELECT 2;";
+        equal(statements(sql).length, 2);
+        deepEqual(templateMistakes("a.sql", sql), []);
+    });
+
+    it("never lose a character that is not a comment", () => {
+        fc.assert(
+            fc.property(fc.array(fc.constantFrom("a", "1", " ", "'b;'", '"c;"', "$$;$$", ";", "\n")), (parts) => {
+                const kept = statements(parts.join(" "))
+                    .map(({ text }) => text)
+                    .join("");
+                equal(
+                    kept.replace(/\s/g, ""),
+                    parts
+                        .filter((p) => p !== ";")
+                        .join("")
+                        .replace(/\s/g, ""),
+                );
+            }),
+        );
+    });
+
+    it("are refused where they can't be in a transaction with others", () => {
+        for (const sql of [
+            "BEGIN",
+            "start transaction",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "SAVEPOINT a",
+            "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)",
+            "VACUUM t",
+            "CREATE DATABASE d",
+            "ALTER SYSTEM SET a = 1",
+            "SELECT create_distributed_table_concurrently('t', 'a')",
+            "COPY t FROM STDIN",
+            "\\i other.sql",
+        ])
+            equal(templateMistakes("a.sql", `SELECT 1;\n${sql};`).length, 1, sql);
+        match(templateMistakes("a.sql", "SELECT 1;\nCOMMIT;")[0] ?? "", /^a\.sql:2 has COMMIT: .* take it out$/);
+        for (const sql of [
+            "CREATE INDEX i ON t (a)",
+            "DO $$ BEGIN PERFORM 1; END $$",
+            "CREATE TABLE begin_ (a int)",
+            "COMMENT ON TABLE t IS 'COMMIT;'",
+            "INSERT INTO t VALUES ('VACUUM')",
+        ])
+            deepEqual(templateMistakes("a.sql", sql), [], sql);
+    });
+
+    it("name the tables that they alter", () => {
+        deepEqual(
+            alteredTables('ALTER TABLE IF EXISTS ONLY public.users ADD a int; ALTER TABLE "x"."y" ADD b int; SELECT 1'),
+            ["users", "x.y"],
+        );
+    });
+});
+
+describe("waves of a rollout", () => {
+    it("have each tenant once, in the same wave whatever was run already", () => {
+        fc.assert(
+            fc.property(
+                fc.uniqueArray(fc.string({ minLength: 1 }), { maxLength: 60 }),
+                fc.nat(5),
+                fc.double({ min: 0, max: 1, noNaN: true }),
+                fc.func(fc.boolean()),
+                (tenants, canary, part, has) => {
+                    const waves = wavesOf(tenants, { canary, part });
+                    equal(waves.size, tenants.length);
+                    const left = tenants.filter((tenant) => !has(tenant));
+                    const planned = rollout(tenants, Object.fromEntries(left.map((tenant) => [tenant, ["a.sql"]])), {
+                        canary,
+                        part,
+                    });
+                    deepEqual(planned.map(({ tenant }) => tenant).sort(), [...left].sort());
+                    const order = planned.map(({ wave }) => WAVES.indexOf(wave));
+                    deepEqual(order, [...order].sort());
+                    for (const { tenant, wave } of planned) equal(wave, waves.get(tenant));
+                },
+            ),
+        );
+    });
+
+    it("are canary, a part of the others, and the rest", () => {
+        const waves = [
+            ...wavesOf(
+                Array.from({ length: 21 }, (_, i) => `t${i}`),
+                { canary: 1, part: 0.1 },
+            ).values(),
+        ];
+        deepEqual(
+            WAVES.map((wave) => waves.filter((w) => w === wave).length),
+            [1, 2, 18],
+        );
+    });
+});
+
+describe("plan of roles", () => {
+    const role = {
+        login: true,
+        connections: -1,
+        settings: { search_path: "acme, public" },
+        member: true,
+        elevated: false,
+        comment: "citus_as_code clinics m1 abcdef01",
+        secret: "abcdef01",
+    };
+    const tenants = { ...role, login: false, settings: {}, member: false, comment: null, secret: null };
+    const found = (more: Partial<FoundRoles> = {}): FoundRoles => ({
+        mark: "m1",
+        differing: {},
+        ...more,
+        roles: { clinics_tenants: tenants, clinics_acme: role, ...more.roles },
+    });
+    const one = (limits = {}) => group({ tenants: { acme: { role: true, limits } } });
+
+    it("is empty when everything is as it should be", () => {
+        deepEqual(roles.plan(one(), found(), {}), { steps: [], refusals: [] });
+    });
+
+    it("says what differs", () => {
+        const changed = { ...role, connections: 5, settings: { statement_timeout: "1s", search_path: "acme, public" } };
+        deepEqual(texts(roles.plan(one({ connections: 9 }), found({ roles: { clinics_acme: changed } }), {})), [
+            "acme: mend role clinics_acme (connections 5 → 9, statement_timeout 1s → none)",
+        ]);
+        deepEqual(texts(roles.plan(one(), found({ mark: "m2" }), {})), ["acme: mend role clinics_acme (password)"]);
+        deepEqual(
+            texts(
+                roles.plan(
+                    one(),
+                    found({ roles: { clinics_acme: { ...role, secret: "00000000", elevated: true } } }),
+                    {},
+                ),
+            ),
+            ["acme: mend role clinics_acme (rights that pass policies by taken away, password)"],
+        );
+        deepEqual(texts(roles.plan(one(), found({ differing: { "w1.node": ["clinics_acme"] } }), {})), [
+            "acme: mend role clinics_acme (not the same on w1.node)",
+        ]);
+        deepEqual(texts(roles.plan(one(), { mark: "m1", roles: {}, differing: {} }, {})), [
+            "group clinics: make role clinics_tenants",
+            "acme: make role clinics_acme",
+        ]);
+    });
+
+    it("has the application's role where there are rows", () => {
+        deepEqual(
+            texts(
+                roles.plan(group({ model: "row", tenants: { "1": {} } }), { mark: "m1", roles: {}, differing: {} }, {}),
+            ),
+            ["group clinics: make role clinics_tenants", "group clinics: make role clinics_app"],
+        );
+    });
+
+    it("refuses a role of somebody else, another group's among them", () => {
+        for (const comment of [null, "mine", "citus_as_code clinics_x m1 abcdef01"]) {
+            const { steps, refusals } = roles.plan(one(), found({ roles: { clinics_acme: { ...role, comment } } }), {});
+            equal(steps.length, 0);
+            match(refusals?.join() ?? "", /there is a role clinics_acme that this group did not make/);
+        }
+    });
+});
+
+describe("plan of schemas", () => {
+    const plan = (found: Partial<FoundSchemas>, more: Partial<GroupSpec> = {}) =>
+        schemas.plan(group(more), { schemas: {}, ledger: {}, others: {}, ...found }, {});
+
+    it("creates what is not there, and leaves what is", () => {
+        deepEqual(texts(plan({ schemas: { acme: true }, ledger: { acme: "active" } })), ["globex: create schema"]);
+        deepEqual(
+            plan({ schemas: { acme: true, globex: true }, ledger: { acme: "active", globex: "frozen" } }).steps,
+            [],
+        );
+        deepEqual(plan({ schemas: { acme: true, globex: true }, ledger: { acme: "superseded", globex: "active" } }), {
+            steps: [],
+            refusals: [],
+            notes: [],
+        });
+    });
+
+    it("lists every refusal at once", () => {
+        const { refusals = [] } = plan({ schemas: { acme: false }, ledger: { globex: "active" } });
+        equal(refusals.length, 2);
+        match(refusals[0] ?? "", /acme: there is a schema acme that no group made/);
+        match(refusals[1] ?? "", /globex: its schema is gone/);
+        match(plan({ ledger: { acme: "deleting" } }).refusals?.[0] ?? "", /is being deleted/);
+        match(
+            plan({ schemas: { acme: false, globex: true }, ledger: { acme: "active", globex: "active" } })
+                .refusals?.[0] ?? "",
+            /citus_schema_distribute/,
+        );
+        match(
+            plan({ schemas: { acme: true }, others: { acme: "labs" } }).refusals?.[0] ?? "",
+            /a tenant of group labs/,
+        );
+    });
+
+    it("notes who is not in the program, but for those under delete", () => {
+        const { steps, notes } = plan(
+            { ledger: { old: "active", gone: "active", moved: "superseded" } },
+            { tenants: {}, delete: ["gone"] },
+        );
+        deepEqual(steps, []);
+        equal(notes?.length, 1);
+        match(notes?.[0] ?? "", /^old: there, and not in the program; left as it is/);
+    });
+});
+
+describe("plan of migrations", () => {
+    const template = ["1.sql", "2.sql"].map((path) => ({ path, sha256: path }));
+    const none = { pending: {}, changed: {}, removed: {}, many: {} };
+
+    it("rolls out in waves", () => {
+        const names = Array.from({ length: 12 }, (_, i) => `t${i}`);
+        const { steps } = migrations.plan(
+            group({ template, tenants: Object.fromEntries(names.map((name) => [name, {}])) }),
+            { ...none, pending: Object.fromEntries(names.map((name) => [name, ["2.sql"]])) },
+            {},
+        );
+        deepEqual(
+            steps.map(({ kind }) => kind),
+            ["migrations.canary", "migrations.part", "migrations.part", ...Array(9).fill("migrations.rest")],
+        );
+    });
+
+    it("has every file once for rows, also before there is a ledger, with a warning where there are many shards", () => {
+        const rows = group({ model: "row", template, tenants: {} });
+        equal(migrations.plan(rows, undefined, {}).steps.length, 2);
+        match(
+            texts(migrations.plan(rows, { ...none, pending: { "": ["2.sql"] }, many: { users: 128 } }, {}))[0] ?? "",
+            /users has 128 shards/,
+        );
+    });
+
+    it("refuses a file that has changed and notes one that is gone", () => {
+        const { refusals, notes } = migrations.plan(
+            group({ template }),
+            { ...none, changed: { "1.sql": 2 }, removed: { "0.sql": 1 } },
+            {},
+        );
+        match(refusals?.[0] ?? "", /1\.sql was run for 2 tenants and has changed/);
+        match(notes?.[0] ?? "", /0\.sql: not in the template any more; 1 tenant ran it/);
+    });
+});
+
+describe("plan of states", () => {
+    it("freezes, gives back, mends and fences", () => {
+        const frozen = group({
+            tenants: { acme: { role: true, frozen: true }, globex: { role: true }, initech: { role: true } },
+        });
+        deepEqual(
+            texts(
+                state.plan(
+                    frozen,
+                    {
+                        acme: { state: "active", access: "active" },
+                        globex: { state: "frozen", access: "frozen" },
+                        initech: { state: "active", access: "mixed" },
+                        moved: { state: "superseded", access: "active" },
+                        left: { state: "active", access: "mixed" },
+                    },
+                    {},
+                ),
+            ),
+            [
+                "acme: freeze: read and not write",
+                "globex: write again",
+                "initech: mend what its role may do (active)",
+                "moved: fence: its data is in another group now",
+            ],
+        );
+        deepEqual(
+            state.plan(
+                group(),
+                { acme: { state: "active", access: "any" }, globex: { state: "active", access: null } },
+                {},
+            ).steps,
+            [],
+        );
+    });
+});
+
+describe("plan of removals", () => {
+    const tenant = { state: null, movedTo: null, tombstone: false, schema: false };
+    const plan = (found: Partial<FoundRemoval>, more: Partial<GroupSpec> = {}) =>
+        removal.plan(
+            group({ tenants: {}, delete: ["acme"], ...more }),
+            { tenants: { acme: tenant }, rows: {}, ...found },
+            {},
+        );
+
+    it("deletes what is there, once", () => {
+        equal(plan({ tenants: { acme: { ...tenant, state: "active" } } }).steps.length, 1);
+        match(texts(plan({ tenants: { acme: { ...tenant, state: "deleting" } } }))[0] ?? "", /go on deleting/);
+        match(
+            texts(plan({ tenants: { acme: { ...tenant, state: "superseded", movedTo: "x/y" } } }))[0] ?? "",
+            /old copy \(its data is in x\/y\)/,
+        );
+        deepEqual(plan({ tenants: { acme: { ...tenant, tombstone: true } } }), { steps: [], refusals: [], notes: [] });
+        equal(plan({}).notes?.length, 1);
+        equal(plan({ rows: { users: ["acme"] } }, { model: "row" }).steps.length, 1);
+    });
+
+    it("refuses a schema that is nobody's", () => {
+        match(
+            plan({ tenants: { acme: { ...tenant, schema: true } } }).refusals?.[0] ?? "",
+            /not made by group clinics/,
+        );
+    });
+
+    it("deletes rows of referencing tables first, and ends on a circle", () => {
+        deepEqual(
+            referencingFirst(
+                ["companies", "users", "notes", "tags"],
+                [
+                    { from: "users", to: "companies" },
+                    { from: "notes", to: "users" },
+                    { from: "companies", to: "companies" },
+                ],
+            ),
+            ["notes", "tags", "users", "companies"],
+        );
+        deepEqual(
+            referencingFirst(
+                ["a", "b"],
+                [
+                    { from: "a", to: "b" },
+                    { from: "b", to: "a" },
+                ],
+            ),
+            ["a", "b"],
+        );
+    });
+});
