@@ -116,9 +116,16 @@ async function pooled(
     return client;
 }
 
+/** `pulumi stack output` takes longer than most of what is tested here. */
+async function rememberOutputs(): Promise<void> {
+    const outputs = await TestStack.prototype.outputs.call(stack);
+    stack.outputs = async <T>() => outputs as T;
+}
+
 before(async () => {
     stack = await TestStack.make({ workers: 3, shardCount: 8, backup: false });
     await stack.up();
+    await rememberOutputs();
     await stack.sql(SCHEMA);
     await stack.sql(seed(20));
 });
@@ -327,19 +334,12 @@ test("a move that can't be done leaves the tenant served where it was", async ()
     const from = await placeOf("c3");
     const to = from === "worker-1" ? "worker-2" : "worker-1";
     const before = await printOf("c3");
-    // an extension's function that the copy could not make: a table that asks for a tablespace which is not there
+    // under the copy's temporary name its rows are not allowed
     await asSuperuser(
         from,
         "c3",
-        "CREATE FUNCTION fails() RETURNS int LANGUAGE c AS '$libdir/pgoutput', '_PG_init'",
-    ).catch(() => undefined);
-    await asSuperuser(
-        from,
-        "c3",
-        "CREATE FUNCTION refuses(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN inet_server_addr() IS NULL OR $1 < 0 OR current_database() = 'c3'; END $$",
-        "CREATE TABLE stubborn (x int CHECK (refuses(x)))",
-        "INSERT INTO stubborn SELECT -1",
-        "ALTER TABLE stubborn DROP CONSTRAINT stubborn_x_check, ADD CHECK (current_database() = 'c3')",
+        "CREATE TABLE stubborn (x int CHECK (current_database() = 'c3'))",
+        "INSERT INTO stubborn VALUES (1)",
     );
     const moved = { ...tenants, c3: { role: true, node: to } };
     await assert.rejects(settle(stack, group(moved), FILES), (error: Error) => {
@@ -349,7 +349,7 @@ test("a move that can't be done leaves the tenant served where it was", async ()
     });
     assert.deepEqual([await placeOf("c3"), await nodesWith("c3")], [from, [from]]);
     assert.equal(await printOf("c3"), before);
-    await asSuperuser(from, "c3", "DROP TABLE stubborn", "DROP FUNCTION refuses(int)");
+    await asSuperuser(from, "c3", "DROP TABLE stubborn");
     assert.deepEqual((await plan(stack, group())).steps, []);
 });
 
@@ -391,8 +391,11 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
     );
     assert.ok(leaving.length >= 2, "worker-3 has none");
     const names = Object.keys(tenants);
-    const prints = async () =>
-        Object.fromEntries(await Promise.all(names.map(async (name) => [name, await printOf(name)])));
+    const prints = async () => {
+        const all: Record<string, string | undefined> = {};
+        for (const name of names) all[name] = await printOf(name);
+        return all;
+    };
     const before = await prints();
     const { acme, ...rest } = tenants;
     tenants = { ...rest, acme: { role: true, ...(acme?.limits ? { limits: acme.limits } : {}) } };
@@ -400,6 +403,7 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
     const preview = await stack.pulumi(["preview"]);
     assert.match(preview.output, new RegExp(`moves ${leaving.length} tenants' databases off worker-3`));
     const ran = await stack.up({ workers: 2 });
+    await rememberOutputs();
     t.diagnostic((ran.output.match(/.*its database moved from worker-3.*/g) ?? []).join("; "));
     const places = await stack.sql<{ node: string }>("SELECT DISTINCT node FROM citus_as_code.tenant ORDER BY 1");
     assert.deepEqual(places, [{ node: "worker-1" }, { node: "worker-2" }]);
