@@ -32,9 +32,9 @@ export async function runSplit(
     let asking = Promise.resolve();
     const timer = setInterval(() => {
         asking = asking.then(async () => {
-            if (over || cancelled || !(await isStuck(watcher))) return;
+            if (over || !(cancelled || (await isStuck(watcher)))) return;
             cancelled = true;
-            // a split that ended meanwhile has no statement to cancel
+            // again each time: between two of its own questions to the nodes the split does not notice
             if (!over) await watcher.query("SELECT pg_cancel_backend($1)", [backend?.pid]);
         });
         // a question that fails is asked again
