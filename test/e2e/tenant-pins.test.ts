@@ -273,7 +273,7 @@ test("a run killed in the middle of a move ends well when it is run again", asyn
         const group = clinics({ acme: { node: to } });
         const rows = await count("SELECT count(*) FROM acme.visits");
         await killInTheMiddle(group, "UPDATE acme.users SET logins = 0 WHERE id = 2", async (pid) => {
-            await stack.sql("SELECT pg_terminate_backend($1, 10000)", [pid]);
+            await stack.sql("SELECT pg_terminate_backend($1::int, 10000)", [pid]);
         });
         assert.notEqual(await nodeOf("acme"), to);
         await settlePins(group);
