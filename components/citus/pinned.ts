@@ -25,7 +25,7 @@ const KEY_SHARD = `CASE WHEN t.partmethod = 'h' AND pg_input_is_valid(p.key, c.d
 /**
  * `tenant_allowed` is asked for each shard and each node, so it leaves at once what no pin can mean: shards of many keys.
  * A pin counts by its tenant's key and its node's name, never by numbers, which splits and restores change; one to a node
- * that is not there binds nothing.
+ * that is not there binds nothing. Names collate like text here, or the index of pins would be no help.
  */
 const FUNCTIONS = `
 SET LOCAL client_min_messages = warning;
@@ -45,13 +45,16 @@ BEGIN
     IF NOT FOUND OR asked.low <> asked.high THEN
         RETURN true;
     ELSIF asked.low IS NULL THEN
-        SELECT p.node INTO pinned FROM citus_as_code.tenant_pin p WHERE p.anchor = asked.nspname AND p.key IS NULL LIMIT 1;
+        SELECT p.node INTO pinned FROM citus_as_code.tenant_pin p WHERE p.anchor = asked.nspname::text COLLATE "default" AND p.key IS NULL LIMIT 1;
     ELSE
         SELECT p.node INTO pinned
-          FROM citus_as_code.tenant_pin p JOIN pg_catalog.pg_dist_partition t ON t.logicalrelid = ${ANCHOR}
-          JOIN pg_catalog.pg_dist_colocation c USING (colocationid)
+          FROM pg_catalog.pg_dist_partition t JOIN pg_catalog.pg_dist_colocation c USING (colocationid)
+          JOIN pg_catalog.pg_class r ON r.oid = t.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+          JOIN citus_as_code.tenant_pin p ON p.key IS NOT NULL
+           AND p.anchor IN ((n.nspname || '.' || r.relname) COLLATE "default",
+                            CASE WHEN n.nspname = 'public' THEN r.relname::text END COLLATE "default")
           JOIN pg_catalog.pg_dist_shard s ON s.shardid = ${KEY_SHARD}
-         WHERE p.key IS NOT NULL AND t.colocationid = asked.colocationid AND s.shardminvalue = asked.low
+         WHERE t.colocationid = asked.colocationid AND s.shardminvalue = asked.low
          LIMIT 1;
     END IF;
     RETURN pinned IS NULL

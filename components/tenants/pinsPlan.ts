@@ -164,7 +164,10 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
 
 function refuseNodes(byNode: ReadonlyMap<string, readonly string[]>, { nodes }: PinsFound): string[] {
     if (nodes.length === 0) return [];
-    const takes = nodes.filter((n) => n.holdsShards).map((n) => n.name);
+    const takes = nodes
+        .filter((n) => n.holdsShards)
+        .map((n) => n.name)
+        .sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const where = takes.length > 0 ? `Nodes that do: ${takes.join(", ")}.` : "No node does.";
     return [...byNode].flatMap(([name, tenants]) => {
         const node = nodes.find((n) => n.name === name);

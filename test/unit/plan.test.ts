@@ -170,6 +170,52 @@ describe("planMoves", () => {
         }
     });
 
+    describe("with pins", () => {
+        const pinned = fc.tuple(groups, options, fc.array(node)).map(([before, o, where]) => ({
+            before,
+            o: { ...o, pins: new Map(where.map((id, i) => [String(102_008 + 3 * i), id])) },
+        }));
+
+        test("what is pinned to a wanted node ends there, and moves nowhere else", () => {
+            fc.assert(
+                fc.property(pinned, ({ before, o }) => {
+                    for (const g of apply(before, planMoves(before, o))) {
+                        const pin = o.pins.get(g.shardId);
+                        if (pin !== undefined && o.wanted.includes(pin)) assert.equal(g.groupId, pin);
+                        else assert.ok(o.wanted.includes(g.groupId));
+                    }
+                }),
+            );
+        });
+
+        test("pins to nodes that are not wanted change nothing", () => {
+            fc.assert(
+                fc.property(groups, options, (before, o) => {
+                    const pins = new Map(before.map((g) => [g.shardId, 99]));
+                    assert.deepEqual(planMoves(before, { ...o, pins }), planMoves(before, o));
+                }),
+            );
+        });
+
+        test("a worker more takes its share of the others", () => {
+            const even: ShardGroup[] = Array.from({ length: 32 }, (_, i) => ({
+                shardId: String(i),
+                tables: ["t"],
+                colocationId: 1,
+                groupId: 1 + (i % 2),
+                bytes: 0,
+            }));
+            const pins = new Map([
+                ["0", 1],
+                ["1", -1],
+            ]);
+            const moves = planMoves(even, { strategy: "by_disk_size", wanted: [1, 2, -1], pins });
+            assert.ok(moves.some((move) => move.shardId === "1" && move.to === -1));
+            assert.ok(!moves.some((move) => move.shardId === "0"));
+            assert.ok(moves.length >= 9 && moves.length <= 11);
+        });
+    });
+
     test("no wanted node and no shard give no move", () => {
         const one: ShardGroup = { shardId: "1", tables: ["t"], colocationId: 1, groupId: 1, bytes: 1 };
         assert.deepEqual(planMoves([one], { strategy: "by_disk_size", wanted: [] }), []);

@@ -4,14 +4,15 @@ import { pause } from "../../pause.ts";
 import type { Context, Facet, Probe, Step } from "../../tenants/facet.ts";
 import { NO_PINS, type PinDetail, type PinsFound, pinOf, planPins } from "../../tenants/pinsPlan.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
-import { nodeOf } from "../../topology.ts";
+import { COORDINATOR, nodeOf } from "../../topology.ts";
 import { BLOCKERS } from "../catalog.ts";
 import { type CopiedShard, readColocatedShards } from "../counts.ts";
 import { Held } from "../held.ts";
-import { runningJob } from "../job.ts";
+import { describeBytes, runningJob } from "../job.ts";
 import { finishCleanup } from "../leave.ts";
 import { honourPins } from "../pinned.ts";
 import type { Session } from "../session.ts";
+import { runSplit } from "../split.ts";
 import { identifier, literal, qualified } from "./ledger.ts";
 
 const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));
@@ -109,7 +110,8 @@ async function hostOf(session: Session, node: string): Promise<{ host: string; p
 const PATIENCE = 600_000;
 
 /** What must be true before shards are copied: as the superuser, nothing else moving, nothing left of earlier moves. */
-async function prepare({ session, group, progress, alive }: Context): Promise<void> {
+async function prepare(context: Context): Promise<void> {
+    const { session, group, progress, alive } = context;
     const [role] = await session.query<{ name: string; superuser: boolean }>(
         "SELECT rolname AS name, rolsuper AS superuser FROM pg_roles WHERE rolname = current_user",
     );
@@ -128,6 +130,10 @@ async function prepare({ session, group, progress, alive }: Context): Promise<vo
         alive();
         await pause(1000);
     }
+    await dropOldCopies(context);
+}
+
+async function dropOldCopies({ session, progress }: Context): Promise<void> {
     const left = await session.query<{ group: number }>("SELECT DISTINCT node_group_id AS group FROM pg_dist_cleanup");
     if (left.length > 0)
         await finishCleanup(
@@ -192,7 +198,7 @@ async function copyTenant(
             `Tenant ${tenant} of group ${group.name} is served on ${after.host && nodeOf(after.host)}, no other was moved`,
         does.now && (await does.now(before)),
     );
-    if (counted > 0) context.note(`${step.text}: done, ${counted} tables counted against their old copies`);
+    if (counted > 0) context.note(`${tenant}: ${counted} tables counted against their old copies`);
 }
 
 async function eachTenant(context: Context, steps: readonly Step[], run: (step: Step) => Promise<void>): Promise<void> {
@@ -209,16 +215,47 @@ async function eachTenant(context: Context, steps: readonly Step[], run: (step: 
 /** `auto` moves by logical replication and refuses, before it begins, tables that it can't move so. */
 const MODE = "auto";
 
+/** Above this, writes are not made to wait for a split: it takes some 10 s. */
+const BLOCKING_LIMIT = 256 * 1024 * 1024;
+
+/** Bytes of the shards that move with a shard. */
+async function sizeOf(session: Session, shardId: string): Promise<number> {
+    const [row] = await session.query<{ bytes: number }>(
+        `SELECT coalesce(sum(z.size), 0)::float8 AS bytes
+           FROM pg_dist_shard a JOIN pg_dist_partition ta ON ta.logicalrelid = a.logicalrelid
+           JOIN pg_dist_partition t ON t.colocationid = ta.colocationid
+           JOIN pg_dist_shard s ON s.logicalrelid = t.logicalrelid AND s.shardminvalue = a.shardminvalue
+           JOIN citus_shard_sizes() z ON z.shard_id = s.shardid
+          WHERE a.shardid = $1`,
+        [shardId],
+    );
+    return row?.bytes ?? 0;
+}
+
 async function isolate(context: Context, steps: readonly Step[]): Promise<void> {
     const { session, group } = context;
     const anchor = qualified(group.anchor ?? "");
     await eachTenant(context, steps, (step) =>
         copyTenant(context, step, {
             settled: ({ own }) => own,
-            copy: async () => {
-                await session.query(
-                    "SELECT isolate_tenant_to_new_shard($1::regclass, $2::text, 'CASCADE', $3::citus.shard_transfer_mode)",
-                    [anchor, step.tenant, MODE],
+            copy: async ({ shardId }) => {
+                const split = (mode: string) =>
+                    session.query(
+                        "SELECT isolate_tenant_to_new_shard($1::regclass, $2::text, 'CASCADE', $3::citus.shard_transfer_mode)",
+                        [anchor, step.tenant, mode],
+                    );
+                if (await runSplit(session, await context.open(COORDINATOR), () => split(MODE))) return;
+                const bytes = await sizeOf(session, shardId ?? "");
+                if (bytes > BLOCKING_LIMIT)
+                    throw new Error(
+                        `Rows of its shard were updated or deleted meanwhile, which Citus can't carry over while it splits a shard, and ` +
+                            `the shard is too large (${describeBytes(bytes)}) to let its writes wait. Run it when there are only inserts.`,
+                    );
+                await dropOldCopies(context);
+                const began = Date.now();
+                await split("block_writes");
+                context.note(
+                    `${step.tenant}: its shard was updated while it was split, so writes to the shard waited for ${((Date.now() - began) / 1000).toFixed(1)} s`,
                 );
             },
             now: async ({ low, high }) => {
