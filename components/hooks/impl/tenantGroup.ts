@@ -26,7 +26,8 @@ function nodeOf(inputs: TenantGroupInputs, name: string): TenantGroupNode {
 
 const coordinatorOf = (inputs: TenantGroupInputs) => nodeOf(inputs, "coordinator");
 
-async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
+/** Everything that work on a group needs, from its resource alone. */
+export async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
     const open = new Map<string, Promise<Session>>();
     const { group, seed, self } = inputs;
     try {

@@ -1,0 +1,106 @@
+/** Tenants of the selected stack's cluster: npm run tenants */
+import { resolve } from "node:path";
+import { Command, Option } from "commander";
+import { QUESTIONS } from "../components/tenants/choose.ts";
+import type { Context } from "../components/tenants/facet.ts";
+import { fail } from "./lib/project.ts";
+import { check } from "./tenants/check.ts";
+import { chooseModel } from "./tenants/choose.ts";
+import { explain } from "./tenants/explain.ts";
+import { list } from "./tenants/list.ts";
+import { password } from "./tenants/password.ts";
+import { findTenant, withStack, withTenant } from "./tenants/stack.ts";
+
+interface Restores {
+    restoreTenant(context: Context, tenant: string, file: string): Promise<void>;
+}
+
+const program = new Command("npm run tenants --").description(
+    "Every tenant with its model, place, size, activity and limits; or one of the commands below.",
+);
+
+/** Read by fail(). */
+const debug = () => new Option("--debug", "where an error comes from").hideHelp();
+
+program
+    .command("list", { isDefault: true })
+    .description("every tenant of every group")
+    .option("--group <name>", "only this group's")
+    .option("--json", "the same as data")
+    .action(list);
+
+const choose = program
+    .command("choose")
+    .description("recommends a model: asks, or takes flags")
+    .option("--json", "the same as data");
+for (const { flag, ask, kind } of QUESTIONS) {
+    const value =
+        kind === "number" ? "<n>" : kind === "part" ? "<percent>" : kind === "yes" ? "[yes]" : `<${kind.join("|")}>`;
+    choose.option(`--${flag} ${value}`, ask);
+}
+choose.action(chooseModel);
+
+program
+    .command("map")
+    .description("the shard map for applications, as JSON")
+    .action(async () => {
+        const [row] = await withStack(({ session }) =>
+            session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map"),
+        );
+        console.log(JSON.stringify(row?.map, null, 2));
+    });
+
+program
+    .command("explain")
+    .description("how many shards a statement asks, why, and how to make it one; nothing is run")
+    .argument("<sql>")
+    .option("--as <tenant>", "as this tenant's role, with its settings")
+    .option("--json", "the same as data")
+    .action(explain);
+
+program
+    .command("check")
+    .description("what will hurt: in SQL files, or without any in the living database. Exit code 1 on errors")
+    .argument("[files...]")
+    .option("--database", "the living database too")
+    .option("--json", "the same as data")
+    .action(async (files: string[], options) => {
+        if (!(await check(files, options))) process.exitCode = 1;
+    });
+
+program
+    .command("export")
+    .description("one tenant's data as a file")
+    .argument("<tenant>", "its name, or group/name")
+    .action(async (name: string) => {
+        const { exportTenant } = await import("../components/citus/tenants/export.ts");
+        const found = await withStack(async ({ groups }) => findTenant(groups, name));
+        console.log(await withTenant(found, exportTenant));
+    });
+
+program
+    .command("restore")
+    .description("brings an exported tenant's data back")
+    .argument("<tenant>", "its name, or group/name")
+    .argument("<file>", "what export wrote")
+    .action(async (name: string, file: string) => {
+        const { restoreTenant } = (await import("../components/citus/tenants/export.ts")) as unknown as Restores;
+        const found = await withStack(async ({ groups }) => findTenant(groups, name));
+        const path = resolve(process.env.INIT_CWD ?? process.cwd(), file);
+        await withTenant(found, (context, tenant) => restoreTenant(context, tenant, path));
+        console.log(`${found.inputs.group.name}/${found.tenant}: restored from ${file}`);
+    });
+
+program
+    .command("password")
+    .description("the login of a tenant, or of a group's application, as a connection string")
+    .argument("<name>", "a tenant, group/tenant, or the group")
+    .action(password);
+
+for (const command of program.commands) command.addOption(debug());
+
+try {
+    await program.parseAsync();
+} catch (error) {
+    fail(error);
+}

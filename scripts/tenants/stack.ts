@@ -1,0 +1,89 @@
+/** The selected stack's groups of tenants, as its state has them. */
+import { connect, type Session } from "../../components/citus/session.ts";
+import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
+import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import type { Context } from "../../components/tenants/facet.ts";
+import { COORDINATOR } from "../../components/topology.ts";
+import { nodesOf } from "../lib/nodes.ts";
+import { readResources, type StateResource } from "../lib/resources.ts";
+
+/** Groups in the order of their names. */
+export function groupsOf(resources: readonly StateResource[]): TenantGroupInputs[] {
+    const nodes = nodesOf(resources);
+    return resources
+        .filter(({ type }) => type === "pulumi-nodejs:dynamic/citus:TenantGroup")
+        .flatMap(({ outputs }) => (outputs?.group === undefined ? [] : [outputs as unknown as TenantGroupInputs]))
+        .map((inputs) => ({
+            ...inputs,
+            // a group that had nothing to do may remember its nodes as they were
+            nodes: inputs.nodes.map((node) => ({
+                ...node,
+                shell: nodes.get(node.name)?.shell ?? node.shell,
+                access: nodes.get(node.name)?.access ?? node.access,
+            })),
+        }))
+        .sort((a, b) => (a.group.name < b.group.name ? -1 : 1));
+}
+
+export interface OpenStack {
+    readonly groups: readonly TenantGroupInputs[];
+    readonly session: Session;
+}
+
+/** @throws Error when there is no cluster */
+export async function openStack(): Promise<OpenStack> {
+    const resources = await readResources(true);
+    const access = nodesOf(resources).get(COORDINATOR)?.access;
+    if (!access) throw new Error("There is no cluster in this stack: run npm start first.");
+    return { groups: groupsOf(resources), session: await connect(access, COORDINATOR) };
+}
+
+/** Opens the stack, hands it on, and closes it whatever happens. */
+export async function withStack<T>(use: (stack: OpenStack) => Promise<T>): Promise<T> {
+    const stack = await openStack();
+    try {
+        return await use(stack);
+    } finally {
+        await stack.session.close().catch(() => undefined);
+    }
+}
+
+export interface NamedTenant {
+    readonly inputs: TenantGroupInputs;
+    readonly tenant: string;
+}
+
+/**
+ * What a person means by `tenant` or `group/tenant`.
+ * @throws Error naming what there is
+ */
+export function findTenant(groups: readonly TenantGroupInputs[], name: string): NamedTenant {
+    const has = ({ group }: TenantGroupInputs, tenant: string) => Object.hasOwn(group.tenants, tenant);
+    const found = groups.flatMap((inputs): NamedTenant[] => {
+        const prefix = `${inputs.group.name}/`;
+        const tenant = name.startsWith(prefix) ? name.slice(prefix.length) : undefined;
+        if (tenant !== undefined && has(inputs, tenant)) return [{ inputs, tenant }];
+        return has(inputs, name) ? [{ inputs, tenant: name }] : [];
+    });
+    const [first, second] = found;
+    if (first && !second) return first;
+    if (found.length > 1)
+        throw new Error(
+            `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: say ${first?.inputs.group.name}/${name}`,
+        );
+    const names = groups.map(({ group }) => group.name);
+    throw new Error(
+        names.length === 0
+            ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`
+            : `There is no tenant ${name} in ${names.join(", ")}: npm run tenants lists them.`,
+    );
+}
+
+/** Work on one tenant's group as `pulumi up` would do it. */
+export function withTenant<T>(
+    { inputs, tenant }: NamedTenant,
+    use: (context: Context, tenant: string) => Promise<T>,
+): Promise<T> {
+    const { self: _, ...rest } = inputs;
+    return withContext(rest, (context) => use(context, tenant));
+}

@@ -1,0 +1,122 @@
+/** EXPLAIN (FORMAT JSON) of Citus 14.0.1 on PostgreSQL 17, as it came, in words. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { advise, adviseError, type KnownTable, parseExplain } from "../../components/citus/tenants/explain.ts";
+
+const PLANS = JSON.parse(readFileSync(new URL("snapshots/explain.json", import.meta.url), "utf8")) as Record<
+    string,
+    unknown
+>;
+
+const users: KnownTable = {
+    name: "users",
+    kind: "distributed",
+    column: "company_id",
+    shards: 32,
+    copies: 1,
+    policies: false,
+};
+const TABLES: Readonly<Record<string, KnownTable>> = {
+    users,
+    companies: { ...users, name: "companies", column: "id" },
+    plans: { name: "plans", kind: "reference", shards: 1, copies: 3, policies: false },
+    t: { name: "acme.t", kind: "single", shards: 1, copies: 1, policies: false },
+};
+
+/** Tables by the shards that a plan names. */
+function known(plan: unknown, tables = TABLES): Map<number, KnownTable> {
+    const found = new Map<number, KnownTable>();
+    for (const [, name = "", shard] of JSON.stringify(plan).matchAll(/"Relation Name":"(\w+)_(\d+)"/g)) {
+        const table = tables[name];
+        if (table) found.set(Number(shard), table);
+    }
+    return found;
+}
+
+const CASES: readonly (readonly [string, string, number, RegExp])[] = [
+    ["router", "one", 1, /^The statement asks 1 of 32 shards of users on worker-2: the condition on company_id/],
+    ["insertRow", "one", 1, /^The statement asks 1 of 32 shards of users on worker-2/],
+    ["several", "several", 3, /3 of 32 shards of users: it is about several values of company_id/],
+    ["fanOut", "all", 32, /32 of 32 shards of users: nothing in it says which company_id/],
+    ["join", "all", 32, /32 of 32 shards of users, companies/],
+    ["deleteAll", "all", 32, /32 of 32 shards of users/],
+    ["insertColocated", "all", 32, /32 of 32 shards of users/],
+    ["subplan", "all", 32, /A part that runs first asks 32 of 32 shards of users/],
+    ["repartition", "moves rows", 12, /32 tasks read, 12 collect; 32 tasks read, 12 collect/],
+    ["insertRepartition", "moves rows", 32, /sends each row to the node where it belongs/],
+    ["insertPull", "moves rows", 32, /collects every row on the coordinator/],
+    [
+        "referenceWrite",
+        "every copy",
+        1,
+        /^The reference table plans: although there is one task, it writes all 3 copies/,
+    ],
+    ["referenceRead", "one", 1, /1 copy of plans on coordinator/],
+    ["schema", "one", 1, /1 shard on worker-1: acme\.t has no others/],
+    ["local", "coordinator", 0, /^The coordinator answers by itself/],
+];
+
+describe("a statement in words", () => {
+    for (const [name, verdict, tasks, says] of CASES) {
+        test(`${name}: ${verdict}`, () => {
+            const explained = parseExplain(PLANS[name]);
+            const advice = advise(explained, known(PLANS[name]), [users]);
+            assert.equal(advice.verdict, verdict);
+            assert.equal(explained.tasks, tasks);
+            assert.match(advice.says.join("\n"), says);
+            assert.equal(advice.fix.length === 0, ["one", "coordinator"].includes(verdict), advice.fix.join());
+        });
+    }
+
+    test("every plan is looked at", () =>
+        assert.deepEqual(Object.keys(PLANS).sort(), CASES.map(([name]) => name).sort()));
+
+    test("text is read like an object", () =>
+        assert.deepEqual(parseExplain(JSON.stringify(PLANS.subplan)), parseExplain(PLANS.subplan)));
+
+    test("the fix names the table's own key", () => {
+        const fix = (name: string) => advise(parseExplain(PLANS[name]), known(PLANS[name]), [users]).fix.join("\n");
+        assert.match(fix("fanOut"), /AND company_id = <the tenant>/);
+        assert.match(fix("join"), /AND users\.company_id = <the tenant>/);
+        assert.match(fix("repartition"), /a\.company_id = b\.company_id/);
+        assert.match(fix("subplan"), /AND id = <the tenant>/);
+    });
+
+    test("policies choose no shard", () => {
+        const advice = advise(
+            parseExplain(PLANS.fanOut),
+            known(PLANS.fanOut, { ...TABLES, users: { ...users, policies: true } }),
+        );
+        assert.match(advice.says.join("\n"), /policies of users hide rows of others, and choose no shard/);
+    });
+
+    test("shards that nobody knows are counted all the same", () => {
+        const advice = advise(parseExplain(PLANS.fanOut), new Map());
+        assert.equal(advice.verdict, "all");
+        assert.match(advice.says[0] ?? "", /asks 32 shards/);
+    });
+
+    test("what a worker could not explain is said", () => {
+        const plan = JSON.parse(
+            JSON.stringify(PLANS.router).replace(/"Remote Plan":.*?\]\]/, '"Error":"Could not get remote plan."'),
+        );
+        const explained = parseExplain(plan);
+        assert.equal(explained.failed, "Could not get remote plan.");
+        assert.match(advise(explained, new Map()).says.join("\n"), /Could not get remote plan/);
+    });
+
+    test("what Citus refuses to plan", () => {
+        assert.equal(
+            adviseError("coordinator: EXPLAIN failed\n  the query contains a join that requires repartitioning")
+                ?.verdict,
+            "moves rows",
+        );
+        assert.match(
+            adviseError("complex joins are only supported when all distributed tables are co-located and joined")
+                ?.fix[0] ?? "",
+            /Join by the tenant's key/,
+        );
+        assert.equal(adviseError('relation "users" does not exist'), undefined);
+    });
+});
