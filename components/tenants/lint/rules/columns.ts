@@ -176,7 +176,7 @@ export const noTenant: Rule = (schema) => {
     const type = first?.columns.get(first.column ?? "")?.type ?? "bigint";
     const found: Finding[] = [];
     for (const table of tables.values()) {
-        if (table.columns.size === 0 || table.partition !== undefined || table.kind === "unknown") continue;
+        if (!table.known || table.partition !== undefined || table.kind === "unknown") continue;
         const declared = table.column;
         const missing = declared ?? (table.kind === "local" && !table.declared ? usual : undefined);
         if (missing === undefined || table.columns.has(missing)) continue;
