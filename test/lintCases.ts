@@ -481,7 +481,8 @@ CREATE POLICY frozen ON t AS RESTRICTIVE USING (c <> 2); -- here
         sql: `CREATE TABLE t (c bigint PRIMARY KEY);
 SELECT create_distributed_table('t', 'c', colocate_with := 'none');
 INSERT INTO t SELECT generate_series(1, 500);
-GRANT ALL ON SCHEMA {schema} TO lint_owner; ALTER TABLE t OWNER TO lint_owner;
+GRANT ALL ON SCHEMA {schema} TO lint_owner;
+ALTER TABLE t OWNER TO lint_owner;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON t USING (c = nullif(current_setting('app.tenant', true), '')::bigint);
 ALTER TABLE t FORCE ROW LEVEL SECURITY; -- here
@@ -656,6 +657,18 @@ CREATE TABLE t (
             online: true,
         }),
     ),
+    {
+        rule: "L15",
+        title: "a distributed table by a numeric",
+        sql: `CREATE TABLE other (c bigint PRIMARY KEY);
+CREATE TABLE t (
+    c numeric PRIMARY KEY); -- here
+SELECT create_distributed_table('t', 'c');
+`,
+        goOn: run("SELECT create_distributed_table('other', 'c', colocate_with := 't')"),
+        online: true,
+        fixOnline: true,
+    },
     {
         rule: "L15",
         title: "a distribution column of type json",

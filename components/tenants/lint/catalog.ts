@@ -154,6 +154,7 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
         ...(column === undefined ? {} : { column }),
         ...(group === undefined ? {} : { group }),
         made,
+        known: true,
         declared: spec !== undefined,
         columns: new Map(
             (row.columns ?? []).map(({ name, type, notNull, generated, identity, value }) => {

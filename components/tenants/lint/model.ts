@@ -84,6 +84,8 @@ export interface Table {
     made: boolean;
     /** The call that distributes it, if it is written. */
     call?: Place;
+    /** Whether its columns and keys are known: a file makes it, or a living database has it. */
+    known: boolean;
     /** Whether a group declares it. */
     declared: boolean;
     /** Columns in which copies of a living reference table differ, with the call of their defaults. */

@@ -203,6 +203,7 @@ class Builder {
             ...(spec?.column === undefined ? {} : { column: spec.column }),
             ...(single ? { group: `schema ${schema}` } : spec?.kind === "distributed" ? { group: "declared" } : {}),
             made: single,
+            known: false,
             declared: spec !== undefined,
             columns: new Map(),
             keys: [],
@@ -221,7 +222,7 @@ class Builder {
     private late(table: Table): Late {
         if (table.made) return "yes";
         if (this.spec(table) === undefined || table.kind === "local") return "no";
-        return table.place.where === this.source.path && table.columns.size > 0 ? "no" : "maybe";
+        return table.place.where === this.source.path && table.known ? "no" : "maybe";
     }
 
     private isLate(table: Table) {
@@ -247,6 +248,7 @@ class Builder {
         const key = keyOf(this.schemaOf(schema), name);
         if (stmt.if_not_exists && this.tables.has(key)) return;
         const table = this.blank(this.schemaOf(schema), name, this.at(relation?.location));
+        table.known = true;
         this.tables.set(key, table);
         if (relation?.relpersistence === "u") table.unlogged = table.place;
         for (const parent of stmt.inhRelations ?? []) {

@@ -1,6 +1,6 @@
 /** L6, L7, L9, L13, L15, L16: columns. */
 import { type Finding, finding, type Rule } from "../finding.ts";
-import { isCitus, name, nameOf, type Schema, type Table } from "../model.ts";
+import { type Column, isCitus, name, nameOf, type Schema, type Table } from "../model.ts";
 
 /** Tables with the column that they are distributed by. */
 function* distributed(schema: Schema) {
@@ -41,24 +41,43 @@ export const computedColumn: Rule = (schema) =>
             }),
         );
 
-/** Out of Citus, a wider column and sequence, and in again. */
-function widened(table: Table, column: string, identity: boolean): string {
+const inSchema = (table: Table, own: string) =>
+    table.schema === "public" ? name(own) : `${name(table.schema)}.${name(own)}`;
+
+/** Out of Citus, a wider column with a sequence of its own, and in again. */
+function widened(table: Table, column: string, keys: string): string {
     const to = nameOf(table);
-    const sequence = name(`${table.name}_${column}_bigseq`);
-    const own = table.schema === "public" ? sequence : `${name(table.schema)}.${sequence}`;
-    const wide = identity
-        ? `ALTER TABLE ${to} ALTER COLUMN ${name(column)} DROP IDENTITY; ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE bigint, ALTER COLUMN ${name(column)} SET DEFAULT nextval('${own}');`
-        : `ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE bigint, ALTER COLUMN ${name(column)} SET DEFAULT nextval('${own}');`;
+    const own = inSchema(table, `${table.name}_${column}_bigseq`);
     const [out, back] =
         table.kind === "single"
             ? [
-                  `SELECT citus_schema_undistribute('${table.schema}');`,
-                  `SELECT citus_schema_distribute('${table.schema}');`,
+                  `SELECT citus_schema_undistribute('${name(table.schema)}');`,
+                  `SELECT citus_schema_distribute('${name(table.schema)}');`,
               ]
-            : table.kind === "reference"
-              ? [`SELECT undistribute_table('${to}');`, `SELECT create_reference_table('${to}');`]
-              : [`SELECT undistribute_table('${to}');`, `SELECT create_distributed_table('${to}', '${table.column}');`];
+            : [`SELECT undistribute_table('${to}');`, `SELECT create_${keys};`];
+    const wide = `ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE bigint, ALTER COLUMN ${name(column)} SET DEFAULT nextval('${own}');`;
     return `${out} CREATE SEQUENCE ${own}; SELECT setval('${own}', max(${name(column)})) FROM ${to}; ${wide} ${back}`;
+}
+
+/** A new table in the place of one whose identity can't be changed. Foreign keys, policies and grants are not copied. */
+function replaced(table: Table, column: string): string {
+    const to = nameOf(table);
+    const wide = inSchema(table, `${table.name}_wide`);
+    const make =
+        table.kind === "reference"
+            ? `create_reference_table('${wide}')`
+            : `create_distributed_table('${wide}', '${table.column}', colocate_with := '${to}')`;
+    return `CREATE TABLE ${wide} (LIKE ${to} INCLUDING ALL); ALTER TABLE ${wide} ALTER COLUMN ${name(column)} TYPE bigint; SELECT ${make}; INSERT INTO ${wide} OVERRIDING SYSTEM VALUE SELECT * FROM ${to}; SELECT setval(pg_get_serial_sequence('${wide}', '${column}'), max(${name(column)})) FROM ${wide}; DROP TABLE ${to}; ALTER TABLE ${wide} RENAME TO ${name(table.name)};`;
+}
+
+function wider(table: Table, column: Column, living: boolean): string {
+    const to = nameOf(table);
+    if (!living || !table.made) return `ALTER TABLE ${to} ALTER COLUMN ${name(column.name)} TYPE bigint;`;
+    const keys =
+        table.kind === "reference" ? `reference_table('${to}')` : `distributed_table('${to}', '${table.column}')`;
+    if (!column.identity) return widened(table, column.name, keys);
+    if (table.kind === "single") return `-- a new table with ${column.name} as bigint in the place of ${to}`;
+    return replaced(table, column.name);
 }
 
 /** L9: sequences that only the coordinator can count on. */
@@ -72,10 +91,7 @@ export const narrowSequences: Rule = (schema) => {
                 finding("L9", "warning", column.place, {
                     says: `${nameOf(table)}.${column.name} counts in ${column.type}: rows can be inserted through the coordinator, not through a worker, where each node needs a range of its own`,
                     later: "nextval(sequence) calls in worker nodes are not supported for column defaults of type int or smallint",
-                    fix:
-                        schema.living && table.made
-                            ? widened(table, column.name, column.identity)
-                            : `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} TYPE bigint;`,
+                    fix: wider(table, column, schema.living),
                 }),
             );
         }
@@ -116,6 +132,14 @@ export const loseKey: Rule = (schema) => {
 
 const UNLIKE_KEYS = new Set(["json", "jsonb", "numeric", "real", "double precision", "money"]);
 
+function retyped(table: Table, column: string, type: string, out: boolean): string {
+    const to = nameOf(table);
+    const change = `ALTER TABLE ${to} ALTER COLUMN ${name(column)} TYPE ${type};`;
+    return out
+        ? `SELECT undistribute_table('${to}'); ${change} SELECT create_distributed_table('${to}', '${column}');`
+        : change;
+}
+
 /** L15: types that make poor keys. */
 export const poorTypes: Rule = (schema) =>
     [...distributed(schema)]
@@ -127,11 +151,14 @@ export const poorTypes: Rule = (schema) =>
                     column.type === "json"
                         ? "data type json has no default operator class for specified partition method"
                         : "Distribution column types don't match",
-                fix: `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column.name)} TYPE ${
+                fix: retyped(
+                    table,
+                    column.name,
                     column.type.startsWith("json")
                         ? `text USING ${name(column.name)} #>> '{}'`
-                        : `bigint USING ${name(column.name)}::bigint`
-                };`,
+                        : `bigint USING ${name(column.name)}::bigint`,
+                    schema.living && table.made,
+                ),
             }),
         );
 
@@ -149,7 +176,7 @@ export const noTenant: Rule = (schema) => {
     const type = first?.columns.get(first.column ?? "")?.type ?? "bigint";
     const found: Finding[] = [];
     for (const table of tables.values()) {
-        if (table.columns.size === 0 || table.partition !== undefined || table.kind === "unknown") continue;
+        if (!table.known || table.partition !== undefined || table.kind === "unknown") continue;
         const declared = table.column;
         const missing = declared ?? (table.kind === "local" && !table.declared ? usual : undefined);
         if (missing === undefined || table.columns.has(missing)) continue;

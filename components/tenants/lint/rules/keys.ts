@@ -66,7 +66,7 @@ export const keysWithoutColumn: Rule = ({ tables }) => {
 export const noIdentity: Rule = ({ tables }) => {
     const found: Finding[] = [];
     for (const table of tables.values()) {
-        if (!hasShards(table) || table.columns.size === 0 || table.identity) continue;
+        if (!hasShards(table) || !table.known || table.identity) continue;
         if (table.keys.some(({ kind }) => kind === "primary")) continue;
         found.push(
             finding("L4", "warning", table.place, {
