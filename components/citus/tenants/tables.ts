@@ -167,7 +167,7 @@ export const tables: Facet<FoundTables> = {
         const anchor = spec.anchor === undefined ? "NULL::oid" : `to_regclass(${literal(qualified(spec.anchor))})::oid`;
         return `WITH t AS MATERIALIZED (
             SELECT v.name, v.target, v.col, v.shardcount, v.oid, ${kindOf("v.oid")} AS kind, ${anchor} AS anchor
-              FROM (SELECT name, to_regclass(quoted)::oid AS oid, target, col, shardcount
+              FROM (SELECT name, to_regclass(quoted)::oid AS oid, target, col, shardcount::int AS shardcount
                       FROM (VALUES ${declared.join(", ")}) AS v (name, quoted, target, col, shardcount)) v WHERE v.oid IS NOT NULL)
         SELECT jsonb_build_object(
             'tables', (${FOUND}), 'keys', (${KEYS}),
