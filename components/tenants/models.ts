@@ -4,6 +4,7 @@ import { databases } from "../citus/tenants/databases.ts";
 import { map } from "../citus/tenants/map.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
+import { policies } from "../citus/tenants/policies.ts";
 import { pool } from "../citus/tenants/pool.ts";
 import { removal } from "../citus/tenants/removal.ts";
 import { roles } from "../citus/tenants/roles.ts";
@@ -19,8 +20,8 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, roles, rows, removal, pool, map],
-    row: [migrations, tables, roles, rows, pinsFacet, change, removal, pool, map],
+    rls: [migrations, tables, policies, roles, rows, removal, pool, map],
+    row: [migrations, tables, policies, roles, rows, pinsFacet, change, removal, pool, map],
     schema: [roles, schemas, migrations, state, pinsFacet, change, removal, pool, map],
     database: [roles, databases, migrations, state, change, removal, pool, map],
     routed: [routed, map],
