@@ -144,6 +144,8 @@ async function move(context: Context, step: Step): Promise<void> {
             `${tenant}: ${old.model} → ${group.model}: ${countOf(change.pairs.length, "table")}, ${countOf(rows, "row")} from ${name}, the same count and checksum; its writes were blocked for ${(ended?.seconds ?? 0).toFixed(1)} s; the old copy stays`,
         );
         for (const note of paired.notes) context.note(`${tenant}: from ${name}: ${note}`);
+        // the old rows are not shown any more
+        if (closed && (old.model === "rls" || old.model === "row")) await refreshPolicies(context, old);
         if (!closed)
             context.warn(
                 `${tenant}: ${from.group} has no policies, so nothing keeps an application from writing to its old rows there. Point it at ${group.name}/${tenant} now; the old copy is not deleted when it has changed.`,

@@ -1,0 +1,265 @@
+/** What is planned for tables, rows and policies of tenants, from what is there. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type FoundPolicies, planPolicies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
+import { type FoundRows, planRows } from "../../components/citus/tenants/rows.ts";
+import {
+    type ForeignKey,
+    type FoundTable,
+    type FoundTables,
+    lasting,
+    NO_TABLES,
+    planTables,
+} from "../../components/citus/tenants/tablesPlan.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { EMPTY } from "../tenants.ts";
+
+const GROUP: GroupSpec = {
+    ...EMPTY,
+    name: "shop",
+    model: "row",
+    anchor: "companies",
+    tables: {
+        companies: { kind: "distributed", column: "id" },
+        users: { kind: "distributed", column: "company_id" },
+        plans: { kind: "reference" },
+    },
+};
+
+const table = (name: string, more: Partial<FoundTable> = {}): FoundTable => ({
+    name,
+    relkind: "r",
+    unlogged: false,
+    child: false,
+    kind: "local",
+    shards: 0,
+    column: { type: "bigint", notNull: true, generated: false },
+    identity: true,
+    uniques: [],
+    triggers: [],
+    rules: [],
+    volatile: [],
+    shortSequences: [],
+    bytes: 50_000_000,
+    ...more,
+});
+
+const distributed = (name: string, by: string, more: Partial<FoundTable> = {}) =>
+    table(name, {
+        kind: "distributed",
+        distributedBy: by,
+        colocation: 2,
+        declared: 4,
+        shards: 4,
+        layout: "same",
+        columnType: "bigint",
+        ...more,
+    });
+
+const key = (more: Partial<ForeignKey> = {}): ForeignKey => ({
+    name: "fk",
+    table: "users",
+    columns: ["company_id"],
+    references: "companies",
+    referenced: ["id"],
+    tableKind: "local",
+    referencesKind: "local",
+    sets: [],
+    ...more,
+});
+
+const found = (tables: readonly FoundTable[], more: Partial<FoundTables> = {}): FoundTables => ({
+    ...NO_TABLES,
+    pending: false,
+    tables,
+    ...more,
+});
+
+const LOCAL = [table("companies"), table("users"), table("plans", { column: null })];
+const SETTLED = [
+    distributed("companies", "id"),
+    distributed("users", "company_id"),
+    table("plans", { kind: "reference" }),
+];
+
+const kinds = (steps: readonly { kind: string; table?: string }[]) =>
+    steps.map((s) => `${s.kind.split(".")[1]} ${s.table}`);
+
+test("the reference tables come first, then the anchor, and foreign keys between them are put back last", () => {
+    const { steps, refusals } = planTables(GROUP, found(LOCAL, { keys: [key()], rates: { distribute: 10_000_000 } }));
+    assert.deepEqual(refusals, []);
+    assert.deepEqual(kinds(steps), [
+        "setAside users",
+        "reference plans",
+        "distribute companies",
+        "distribute users",
+        "putBack users",
+    ]);
+    assert.match(steps[2]?.text ?? "", /about 5 s/);
+    assert.deepEqual(steps[3]?.detail, { column: "company_id", colocateWith: "companies" });
+});
+
+test("tables as declared are no change, also when tenants have shards of their own", () => {
+    assert.deepEqual(planTables(GROUP, found(SETTLED)).steps, []);
+    const isolated = [distributed("companies", "id", { shards: 6 }), distributed("users", "company_id", { shards: 6 })];
+    const counted = {
+        ...GROUP,
+        tables: { ...GROUP.tables, companies: { kind: "distributed", column: "id", shardCount: 4 } },
+    } as GroupSpec;
+    assert.deepEqual(planTables(counted, found([...isolated, table("plans", { kind: "reference" })])).steps, []);
+});
+
+test("what blocks is refused until it is allowed, with the tables and the time", () => {
+    const more = {
+        ...GROUP,
+        tables: { ...GROUP.tables, companies: { kind: "distributed", column: "id", shardCount: 8 } },
+    } as GroupSpec;
+    const there = found(
+        [
+            distributed("companies", "id", { together: { tables: ["companies", "users"], bytes: 2_000_000_000 } }),
+            ...SETTLED.slice(1),
+        ],
+        { rates: { alter: 10_000_000 } },
+    );
+    const [refusal = ""] = planTables(more, there).refusals ?? [];
+    assert.match(
+        refusal,
+        /companies, users can be neither read nor written meanwhile.*about 4 min.*"companies" into allow/s,
+    );
+    const allowed = planTables({ ...more, allow: ["companies"] }, there);
+    assert.deepEqual([allowed.refusals, kinds(allowed.steps)], [[], ["alter companies"]]);
+    const rls = planTables({ ...GROUP, model: "rls" }, found(SETTLED));
+    assert.match(rls.refusals?.join() ?? "", /users: is distributed and declared local/);
+});
+
+test("a table out of its group joins without copying when its shards lie alike, else it is rewritten", () => {
+    const apart = (layout: string) =>
+        found(
+            [SETTLED[0], distributed("users", "company_id", { colocation: 9, layout }), SETTLED[2]].filter(
+                (t) => t !== undefined,
+            ),
+        );
+    assert.deepEqual(kinds(planTables(GROUP, apart("same")).steps), ["colocate users"]);
+    assert.match(planTables(GROUP, apart("other")).refusals?.join() ?? "", /users: is rewritten beside companies/);
+});
+
+test("a foreign key that can't be there afterwards is dropped only where that is allowed", () => {
+    for (const [bad, why] of [
+        [key({ columns: ["owner"] }), /does not pair/],
+        [key({ sets: ["company_id"] }), /sets company_id, the tenant/],
+        [key({ references: "parts" }), /parts is local/],
+        [key({ table: "other", references: "users" }), /other is local/],
+    ] as const) {
+        const there = found(LOCAL, { keys: [bad] });
+        assert.match(planTables(GROUP, there).refusals?.join() ?? "", why);
+        const allowed = planTables({ ...GROUP, allow: [bad.table] }, there);
+        assert.deepEqual([allowed.refusals, allowed.steps[0]?.kind], [[], "tables.dropKey"]);
+    }
+});
+
+test("what Citus would refuse is refused, and only noted while a migration may mend it", () => {
+    const bad = table("users", {
+        column: { type: "text", notNull: false, generated: true },
+        uniques: ["u"],
+        identity: false,
+    });
+    const tables = [table("companies"), bad, table("plans", { column: null })];
+    assert.match(planTables(GROUP, found(tables)).refusals?.join() ?? "", /is text and the anchor's key is bigint/);
+    const typed = {
+        ...bad,
+        column: { type: "bigint", notNull: false, generated: true },
+        unlogged: true,
+        triggers: ["t"],
+        rules: ["r"],
+    };
+    const { refusals = [] } = planTables(GROUP, found([table("companies"), typed]));
+    assert.equal(refusals.length, 8);
+    const pending = planTables(GROUP, found(tables, { pending: true }));
+    assert.deepEqual(pending.refusals, []);
+    assert.ok(pending.notes?.some((note) => note.includes("still to be run")));
+});
+
+test("times are said from what was measured, or not at all", () => {
+    assert.equal(lasting(1e9, undefined), "no rate measured yet on this cluster");
+    assert.equal(lasting(1, 100), "less than a second");
+    assert.equal(lasting(9000, 100), "about 90 s");
+});
+
+const ROWS: FoundRows = {
+    states: { 1: "active", 2: "frozen", 9: "active" },
+    present: ["1", "2"],
+    invalid: [],
+    type: "bigint",
+    columns: [
+        { name: "id", required: true },
+        { name: "name", required: true },
+    ],
+    coming: ["5"],
+    leaving: [],
+};
+
+test("rows of tenants: made, frozen, put back, and every mistake at once", () => {
+    const tenants = {
+        1: { frozen: true },
+        2: {},
+        3: { values: { name: "x" } },
+        5: { from: { group: "g", tenant: "t" } },
+    };
+    const planned = planRows({ ...GROUP, tenants }, ROWS);
+    assert.deepEqual(planned.refusals, []);
+    assert.deepEqual(
+        planned.steps.map(({ kind, tenant }) => `${kind} ${tenant}`),
+        ["rows.state 1", "rows.state 2", "rows.create 3"],
+    );
+    assert.match(planned.notes?.join() ?? "", /^9: not in the program/);
+    const wrong = planRows(
+        { ...GROUP, tenants: { 4: {}, 6: { values: { nam: "x" } }, "07": {}, x: {} } },
+        { ...ROWS, invalid: ["x"] },
+    );
+    assert.equal(wrong.refusals?.length, 4);
+});
+
+const POLICIES: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [] };
+
+test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
+    const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);
+    assert.equal(policies.length, 8);
+    const read = policies.find(({ name }) => name === "citus_as_code_shop_app_select")?.sql ?? "";
+    assert.match(
+        read,
+        /FOR SELECT TO "shop_app" USING \("company_id" = nullif\(current_setting\('app.tenant', true\), ''\)::bigint AND "company_id" <> ALL \('\{"7"\}'::bigint\[\]\)\)$/,
+    );
+    for (const { sql } of policies) assert.doesNotMatch(sql.replace("FOR SELECT", ""), /SELECT|RESTRICTIVE/);
+    assert.match(policies.find(({ name }) => name.endsWith("tenants_insert"))?.sql ?? "", /WITH CHECK .*'\{"2","7"\}'/);
+    const off = planPolicies({ ...GROUP, rowSecurity: false, tenants: { 2: { frozen: true } } }, POLICIES);
+    assert.match(off.refusals?.join() ?? "", /2: nothing would keep it from writing/);
+});
+
+test("policies of others that would open, break or lose rows are refused", () => {
+    const other = { name: "p", permissive: true, subquery: false, roles: ["public"], print: "", comment: null };
+    const policies = (more: object) =>
+        planPolicies(GROUP, {
+            ...POLICIES,
+            tables: [
+                {
+                    name: "users",
+                    citus: true,
+                    enabled: true,
+                    forced: true,
+                    type: "bigint",
+                    policies: [{ ...other, ...more }],
+                    digest: "",
+                    index: true,
+                    granted: { app: [], tenants: [] },
+                    sequences: [],
+                    schema: true,
+                    others: [],
+                    owner: null,
+                },
+            ],
+        }).refusals?.join("\n") ?? "";
+    assert.match(policies({}), /FORCE ROW LEVEL SECURITY.*is for public too/s);
+    assert.match(policies({ permissive: false }), /RESTRICTIVE/);
+    assert.match(policies({ subquery: true }), /sub-query/);
+    assert.doesNotMatch(policies({ roles: ["reports"] }), /policy p/);
+});
