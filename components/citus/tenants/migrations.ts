@@ -3,11 +3,12 @@
 import { pause } from "../../pause.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { rollout, WAVES, type Wave, wavesOf } from "../../tenants/rollout.ts";
-import type { GroupSpec } from "../../tenants/spec.ts";
+import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { alteredTables } from "../../tenants/statements.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { FRESH, said } from "./batch.ts";
 import { literal, qualified } from "./ledger.ts";
+import { databasePrivileges } from "./state.ts";
 import { ranRow, readTemplate, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundMigrations {
@@ -198,8 +199,13 @@ async function schemaBatch(context: Context, steps: readonly Step[], template: T
     }
 }
 
-/** Files in one transaction, one by one, so that an error has its file. */
-async function oneByOne(session: Session, files: readonly TemplateFile[], sqlOf: (file: TemplateFile) => string) {
+/** Files in one transaction, one by one, so that an error has its file. @param last what is run after them in it */
+async function oneByOne(
+    session: Session,
+    files: readonly TemplateFile[],
+    sqlOf: (file: TemplateFile) => string,
+    last: () => Promise<string> = async () => "",
+) {
     let path = files[0]?.path ?? "";
     try {
         await session.query("BEGIN");
@@ -207,7 +213,7 @@ async function oneByOne(session: Session, files: readonly TemplateFile[], sqlOf:
             path = file.path;
             await session.query(sqlOf(file));
         }
-        await session.query(`${FRESH}\nCOMMIT`);
+        await session.query(`${FRESH}\n${await last()}\n;COMMIT`);
     } catch (error) {
         await session.query("ROLLBACK").catch(() => undefined);
         await session.query(FRESH).catch(() => undefined);
@@ -218,9 +224,10 @@ async function oneByOne(session: Session, files: readonly TemplateFile[], sqlOf:
 /** One tenant's database: its own ledger says what it ran, also when a run was killed before the coordinator's did. */
 async function inDatabase(context: Context, tenant: string, files: readonly TemplateFile[]) {
     const { group, session } = context;
-    const [row] = await session.query<{ node: string | null }>(
-        "SELECT node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
-        [group.name, tenant],
+    const role = tenantRole(group.name, tenant);
+    const [row] = await session.query<{ node: string | null; state: "active" | "frozen"; role: boolean }>(
+        "SELECT node, state, to_regrole(quote_ident($3)) IS NOT NULL AS role FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+        [group.name, tenant, role],
     );
     const database = await context.open(row?.node ?? "coordinator", tenant);
     try {
@@ -242,6 +249,8 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
                 database,
                 left,
                 (file) => `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};\n${ownRow(file)}\n${file.sql}\n;`,
+                // a file may have made a schema, of which the role has nothing yet
+                async () => (row?.role ? databasePrivileges(database, role, row.state) : ""),
             );
         const rows = files.map((file) => ranRow(group.name, tenant, file).replace(/;$/, " ON CONFLICT DO NOTHING;"));
         await session.query(rows.join("\n"));

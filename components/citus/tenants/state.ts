@@ -60,11 +60,14 @@ export async function setDatabaseAccess(session: Session, role: string, access: 
     await transaction(session, await databasePrivileges(session, role, access));
 }
 
-const ledgerRow = (group: string, tenant: string, access: Access) =>
-    access === "fenced"
-        ? ""
-        : `UPDATE citus_as_code.tenant SET state = ${literal(access)}, since = now()
-            WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)} AND state IN ('active', 'frozen') AND state <> ${literal(access)};`;
+/** Whether its database is fenced is written down too: this database can't see into it. */
+function ledgerRow(group: string, tenant: string, access: Access): string {
+    const where = `WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)}`;
+    return access === "fenced"
+        ? `UPDATE citus_as_code.tenant SET detail = detail || '{"fenced": true}' ${where} AND state = 'superseded';`
+        : `UPDATE citus_as_code.tenant SET state = ${literal(access)}, detail = detail - 'fenced',
+                  since = CASE state WHEN ${literal(access)} THEN since ELSE now() END ${where} AND state IN ('active', 'frozen');`;
+}
 
 async function hasRole(session: Session, role: string): Promise<boolean> {
     const [row] = await session.query<{ ok: boolean }>("SELECT to_regrole(quote_ident($1)) IS NOT NULL AS ok", [role]);
@@ -80,9 +83,13 @@ async function setDatabase(context: Context, tenant: string, access: Access): Pr
             [group.name, tenant],
         );
         const database = await context.open(row?.node ?? "coordinator", tenant);
-        await setDatabaseAccess(database, role, access);
+        try {
+            await setDatabaseAccess(database, role, access);
+        } finally {
+            await database.close().catch(() => undefined);
+        }
     }
-    await session.query(ledgerRow(group.name, tenant, access) || "SELECT");
+    await session.query(ledgerRow(group.name, tenant, access));
 }
 
 async function set(context: Context, steps: readonly Step[]): Promise<void> {
@@ -135,7 +142,8 @@ export const state: Facet<FoundStates> = {
                          ? accessOf(
                                "SELECT tenant, $1 || '_' || tenant AS role FROM citus_as_code.tenant WHERE grp = $1",
                            )
-                         : "SELECT NULL::text AS tenant, NULL::text AS access WHERE false"
+                         : `SELECT tenant, CASE WHEN detail ? 'fenced' THEN 'fenced' WHEN state = 'superseded' THEN 'mixed' END AS access
+                              FROM citus_as_code.tenant WHERE grp = $1`
                  }) a USING (tenant)
                 WHERE l.grp = $1 AND NOT EXISTS (SELECT FROM citus_as_code.tenant_change c
                                                   WHERE c.from_grp = $1 AND c.from_tenant = l.tenant AND c.phase <> 'done')`
