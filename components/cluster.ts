@@ -122,14 +122,14 @@ export class CitusCluster extends pulumi.ComponentResource {
         this.status = placement.status;
         this.clusterName = args.name;
         this.database = args.database;
-        this.nodes = machines.map(({ spec, host, port, access, shell }) =>
+        this.nodes = machines.map(({ spec, host, port, poolPort, access, shell }) =>
             pulumi.secret(
-                pulumi.all([port, access, shell]).apply(
-                    ([clientPort, reached, commands]): TenantGroupNode => ({
+                pulumi.all([port, poolPort, access, shell]).apply(
+                    ([clientPort, pool, reached, commands]): TenantGroupNode => ({
                         name: spec.name,
                         host: spec.host,
                         port: POSTGRES_PORT,
-                        address: { host, port: clientPort },
+                        address: { host, port: clientPort, ...(pool === undefined ? {} : { poolPort: pool }) },
                         access: reached,
                         shell: commands,
                     }),

@@ -111,7 +111,11 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         this.firstPoolPort =
             args.port !== undefined
                 ? pulumi.output(args.port + POOL_OFFSET)
-                : new PortRange(`${name}-pool-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
+                : new PortRange(
+                      `${name}-pool-ports`,
+                      { size: HIGHEST_INDEX + 1, apart: this.firstPort },
+                      { parent: this },
+                  ).first;
         this.connect = pulumi.output("npm run psql");
         this.registerOutputs({});
     }

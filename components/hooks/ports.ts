@@ -10,7 +10,12 @@ export class PortRange extends pulumi.dynamic.Resource {
     /** The coordinator's; `worker-<n>` has first + n. */
     declare readonly first: pulumi.Output<number>;
 
-    constructor(name: string, args: { size: number }, opts?: pulumi.CustomResourceOptions) {
+    /** @param args `apart` is the first port of another range of the same size, which this one keeps off */
+    constructor(
+        name: string,
+        args: { size: number; apart?: pulumi.Input<number> },
+        opts?: pulumi.CustomResourceOptions,
+    ) {
         super(provider, name, { first: undefined, ...args }, opts, "citus", "PortRange");
     }
 }

@@ -35,6 +35,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     tables: { models: ROWS, why: "tables of a schema or database come from its template" },
     template: { models: ["rls", "row", "schema", "database"], why: "nothing is run on servers of others" },
     allow: { models: ROWS, why: "it is for changes of tables" },
+    pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
 };
 
 interface Known {
@@ -260,6 +261,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             delete: shape.delete,
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
+            ...(shape.pool === undefined ? {} : { pool: shape.pool }),
             rollout: shape.rollout,
             lockTimeout: shape.lockTimeout,
         });

@@ -8,6 +8,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { validate } from "../../components/config.ts";
 import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
+import { beginnings } from "../../components/hooks/impl/ports.ts";
 import type { Settings } from "../../components/settings.ts";
 import {
     type Built,
@@ -476,6 +477,10 @@ describe("a change of the configuration", () => {
             const { size } = built.one(PORTS, name).inputs;
             assert.ok(24_065 < 24_000 + size, `${size} ports are kept`);
         }
+        // nobody listens on either while they are chosen
+        assert.equal(built.one(PORTS, "citus-pool-ports").inputs.apart, 24_000);
+        for (const first of beginnings({ size: 256, apart: 24_000 })) assert.ok(Math.abs(first - 24_000) >= 256);
+        assert.equal(beginnings({ size: 256, apart: 20_000 }).length, beginnings({ size: 256 }).length - 1);
     });
 
     test("a coordinator bigger than its workers does not open more connections to one than it accepts", async () => {

@@ -63,6 +63,16 @@ describe("groups that are right", () => {
         assert.equal(spec.rowSecurity, true);
     });
 
+    test("a pool is as the program says; without a word its model decides", () => {
+        const pools = [undefined, true, false].map((pool) =>
+            specOf({ model: "database", tenants: ["acme"], ...(pool === undefined ? {} : { pool }) }),
+        );
+        assert.deepEqual(
+            pools.map((spec) => spec.pool),
+            [undefined, true, false],
+        );
+    });
+
     test("a schema group: files in the order of their numbers, a role for each tenant", () => {
         const spec = specOf({ model: "schema", template: "sql/clinic/*.sql", tenants: ["acme", "globex"] });
         assert.deepEqual(

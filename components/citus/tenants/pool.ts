@@ -79,6 +79,7 @@ async function configure(context: Context, steps: readonly Step[]): Promise<void
     for (const step of steps) {
         context.alive();
         const { node, conf } = step.detail as ConfigureDetail;
+        await publish(context, node, conf !== undefined);
         const result =
             conf === undefined
                 ? await runScript(context.shell(node), ["pool.sh", "off"])
@@ -89,6 +90,17 @@ async function configure(context: Context, steps: readonly Step[]): Promise<void
                     "Its PostgreSQL and all tenants are as they were. This is safe to repeat: run pulumi up again.",
             );
     }
+}
+
+/** Where clients reach it, for the shard map; before the pool itself, so that a killed run does not forget it. */
+async function publish({ session, nodes }: Context, name: string, on: boolean): Promise<void> {
+    const address = nodes.find((node) => node.name === name)?.address;
+    if (!address) return;
+    await session.query(
+        `INSERT INTO citus_as_code.node_address (node, host, port, pool_port) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (node) DO UPDATE SET pool_port = excluded.pool_port`,
+        [name, address.host, address.port, on ? (address.poolPort ?? null) : null],
+    );
 }
 
 export const pool: Facet<PoolFound> = {

@@ -6,9 +6,21 @@ import { isFree } from "../../freePort.ts";
 const LOW = 20_000;
 const HIGH = 32_000;
 
-export async function create(inputs: { size: number }) {
+interface PortRangeInputs {
+    size: number;
+    apart?: number;
+}
+
+/** Where a range may begin: ranges that are chosen beside each other are all free still, so one keeps off the other. */
+export function beginnings({ size, apart }: PortRangeInputs): number[] {
+    const all = Array.from({ length: Math.floor((HIGH - LOW) / size) }, (_, i) => LOW + size * i);
+    return all.filter((first) => apart === undefined || Math.abs(first - apart) >= size);
+}
+
+export async function create(inputs: PortRangeInputs) {
+    const choices = beginnings(inputs);
     for (let attempt = 0; attempt < 200; attempt++) {
-        const first = LOW + inputs.size * randomInt(Math.floor((HIGH - LOW) / inputs.size));
+        const first = choices[randomInt(choices.length)] ?? LOW;
         const range = Array.from({ length: inputs.size }, (_, i) => first + i);
         const free = await Promise.all(range.map(isFree));
         if (free.every(Boolean)) return { id: String(first), outs: { ...inputs, first } };
