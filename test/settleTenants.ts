@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
+import { FACETS } from "../components/tenants/models.ts";
 import type { GroupSpec } from "../components/tenants/spec.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 import { publishedAccess, type TestStack } from "./lib.ts";
@@ -14,15 +15,22 @@ interface Given {
     readonly outputs: Outputs;
     readonly group: GroupSpec;
     readonly files: Readonly<Record<string, string>>;
+    /** Names of facets. */
+    readonly only?: readonly string[];
 }
 
-/** Begins what `settle` does, in another process. */
+/**
+ * Begins what `settle` does, in another process.
+ * @param only names of facets. @default all of the group's model
+ */
 export async function settleApart(
     stack: TestStack,
     group: GroupSpec,
     files: Readonly<Record<string, string>> = {},
+    only?: readonly string[],
 ): Promise<ChildProcess> {
-    const given: Given = { name: stack.name, outputs: await stack.outputs(), group, files };
+    const outputs = await stack.outputs();
+    const given: Given = { name: stack.name, outputs, group, files, ...(only ? { only } : {}) };
     const child = spawn(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", import.meta.filename], {
         stdio: ["pipe", "inherit", "inherit"],
     });
@@ -31,12 +39,13 @@ export async function settleApart(
 }
 
 if (process.argv[1] === import.meta.filename) {
-    const { name, outputs, group, files } = JSON.parse(await text(process.stdin)) as Given;
+    const { name, outputs, group, files, only } = JSON.parse(await text(process.stdin)) as Given;
     const stack = {
         name,
         outputs: async () => outputs,
         access: async (node = "coordinator") => publishedAccess(outputs, node),
         container: (node: string) => node,
     };
-    await settle(stack as unknown as TestStack, group, files);
+    const facets = FACETS[group.model].filter((facet) => !only || only.includes(facet.name));
+    await settle(stack as unknown as TestStack, group, files, facets);
 }

@@ -34,8 +34,8 @@ export async function runSplit(
         asking = asking.then(async () => {
             if (over || !(cancelled || (await isStuck(watcher)))) return;
             cancelled = true;
-            // again each time: between two of its own questions to the nodes the split does not notice
-            if (!over) await watcher.query("SELECT pg_cancel_backend($1)", [backend?.pid]);
+            // again each time, should the split not notice once
+            if (!over) await watcher.query("SELECT pg_cancel_backend($1::int)", [backend?.pid]);
         });
         // a question that fails is asked again
         asking = asking.catch(() => undefined);

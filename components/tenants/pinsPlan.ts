@@ -24,15 +24,21 @@ export interface TenantPlace {
     readonly notOfType: string | null;
 }
 
+export interface Pin {
+    readonly anchor: string;
+    readonly key: string | null;
+    readonly node: string;
+    /** Whether the tenant was deleted, or went to another group. */
+    readonly gone?: boolean;
+}
+
 export interface PinsFound {
     readonly nodes: readonly PinNode[];
     /** Name of the default rebalance strategy, and whether it leaves pinned tenants alone. */
     readonly strategy: { readonly name: string; readonly honours: boolean };
     /** Pins of all groups. */
     readonly allPins: number;
-    readonly pins: Readonly<
-        Record<string, { readonly anchor: string; readonly key: string | null; readonly node: string }>
-    >;
+    readonly pins: Readonly<Record<string, Pin>>;
     /** Shards of the anchor table; null when it is not distributed yet. */
     readonly shards: number | null;
     readonly tenants: Readonly<Record<string, TenantPlace>>;
@@ -128,9 +134,9 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
             });
         }
     }
-    for (const [tenant, { node }] of Object.entries(found.pins)) {
+    for (const [tenant, { node, gone }] of Object.entries(found.pins)) {
         if (group.tenants[tenant]?.node !== undefined) continue;
-        if (tenant in group.tenants || group.delete.includes(tenant)) {
+        if (tenant in group.tenants || group.delete.includes(tenant) || gone) {
             unpin.push({
                 kind: "pins.unpin",
                 tenant,

@@ -255,7 +255,7 @@ async function killInTheMiddle(group: GroupSpec, write: string, meanwhile: (pid:
     try {
         await client.query("BEGIN");
         await client.query(write);
-        const child = await settleApart(stack, group);
+        const child = await settleApart(stack, group, {}, [pinsFacet.name]);
         const ended = once(child, "exit");
         const pid = await movingBackend();
         child.kill("SIGKILL");

@@ -141,6 +141,11 @@ describe("planPins", () => {
         ]);
     });
 
+    test("one that was deleted or went to another group is unpinned", () => {
+        const pins = { acme: { anchor: "acme", key: null, node: "worker-1", gone: true } };
+        assert.deepEqual(kinds(clinics({}), found({ pins, allPins: 1, strategy: honoured })), ["unpin acme"]);
+    });
+
     test("a strategy that somebody changed is set again, and one without pins goes", () => {
         const group = clinics({ acme: { node: "worker-1" } });
         const pinned = { tenants: { acme: place() }, pins: pin("acme", "worker-1"), allPins: 1 };

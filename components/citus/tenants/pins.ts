@@ -57,8 +57,10 @@ function sql(group: GroupSpec, probe: Probe): string {
         'allPins', ${probe.ledger ? "(SELECT count(*) FROM citus_as_code.tenant_pin)" : "0"},
         'pins', ${
             probe.ledger
-                ? `(SELECT coalesce(jsonb_object_agg(tenant, jsonb_build_object('anchor', anchor, 'key', key, 'node', node)), '{}')
-                      FROM citus_as_code.tenant_pin WHERE grp = $1)`
+                ? `(SELECT coalesce(jsonb_object_agg(tenant, jsonb_build_object('anchor', anchor, 'key', key, 'node', node, 'gone',
+                               EXISTS (SELECT 1 FROM citus_as_code.tenant t WHERE t.grp = p.grp AND t.tenant = p.tenant AND t.state = 'superseded')
+                            OR EXISTS (SELECT 1 FROM citus_as_code.tenant_tombstone t WHERE t.grp = p.grp AND t.tenant = p.tenant))), '{}')
+                      FROM citus_as_code.tenant_pin p WHERE grp = $1)`
                 : "'{}'::jsonb"
         },
         'shards', ${ofRow ? `(SELECT nullif(count(*), 0) FROM pg_dist_shard WHERE logicalrelid = to_regclass(${anchorOf(group)}))` : "null"},
