@@ -106,7 +106,7 @@ export function pairUp(
         if (fullName(source) === fullName(target) && source.key && target.key)
             refusals.push(`table ${fullName(source)} belongs to both groups`);
     }
-    const ordered = inOrder(pairs);
+    const ordered = inOrder(pairs, ({ target }) => target.table);
     if (!ordered)
         refusals.push(
             `foreign keys of ${pairs.map(({ target }) => fullName(target)).join(", ")} go round in a circle, so no order of copying fits`,
@@ -140,15 +140,15 @@ function pairOf(source: Slice, target: Slice, given: readonly string[]): { pair:
 }
 
 /** Referenced tables first; undefined when there is no such order. */
-function inOrder(pairs: readonly Pair[]): Pair[] | undefined {
-    const left = new Map(pairs.map((pair) => [`${pair.target.table.schema}.${pair.target.table.name}`, pair]));
-    const ordered: Pair[] = [];
+export function inOrder<T>(items: readonly T[], tableOf: (item: T) => TableShape): T[] | undefined {
+    const left = new Map(items.map((item) => [`${tableOf(item).schema}.${tableOf(item).name}`, item]));
+    const ordered: T[] = [];
     while (left.size > 0) {
-        const ready = [...left].filter(([, { target }]) => !target.table.references.some((name) => left.has(name)));
+        const ready = [...left].filter(([, item]) => !tableOf(item).references.some((name) => left.has(name)));
         if (ready.length === 0) return undefined;
-        for (const [name, pair] of ready) {
+        for (const [name, item] of ready) {
             left.delete(name);
-            ordered.push(pair);
+            ordered.push(item);
         }
     }
     return ordered;

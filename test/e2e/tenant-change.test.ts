@@ -1,13 +1,17 @@
 /** Living tenants that go to a group of another model, for real: nothing is lost, nothing twice, whatever happens. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
 import { type Prints, printTenant } from "../../components/citus/tenants/checksum.ts";
+import { exportTenant, restoreTenant } from "../../components/citus/tenants/export.ts";
 import { literal } from "../../components/citus/tenants/ledger.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
+import { pause } from "../../components/pause.ts";
 import { verifierOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
-import { requireEngine, TestStack } from "../lib.ts";
+import { ROOT, requireEngine, TestStack } from "../lib.ts";
 import { as, type Client, EMPTY, plan, SEED, settle, withContext } from "../tenants.ts";
 
 requireEngine();
@@ -242,7 +246,7 @@ test("schema to row: a tenant's role is refused from the fence on, and every row
     await stack.sql("INSERT INTO billing.users (company_id, email) VALUES (7, 'next')");
     const worker = await as(stack, "clinics_globex", "worker-1");
     await assert.rejects(worker.query("DELETE FROM globex.projects"), /permission denied/);
-    assert.equal((await worker.query("SELECT FROM globex.projects")).length, 500);
+    await assert.rejects(worker.query("SELECT FROM globex.projects"), /permission denied/);
     await worker.close();
 });
 
@@ -317,4 +321,162 @@ test("rls to row: into tables of its own, and in the tables that it is in", asyn
     assert.deepEqual(await stack.sql("SELECT DISTINCT model FROM citus_as_code.tenant WHERE grp = 'shop'"), [
         { model: "row" },
     ]);
+});
+
+/** A run in a process of its own, for killing. */
+function startRun(spec: GroupSpec) {
+    const of = JSON.stringify({ dir: stack.dir, name: stack.name, env: stack.env });
+    const program = `
+        const { TestStack } = await import(${JSON.stringify(`${ROOT}/test/lib.ts`)});
+        const { settle } = await import(${JSON.stringify(`${ROOT}/test/tenants.ts`)});
+        const { change } = await import(${JSON.stringify(`${ROOT}/components/citus/tenants/change.ts`)});
+        const stack = Object.assign(Object.create(TestStack.prototype), ${of}, { sessions: new Map() });
+        await settle(stack, ${JSON.stringify(spec)}, {}, [change]);`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: "ignore" });
+    return { child, ended: new Promise<void>((resolve) => child.on("exit", () => resolve())) };
+}
+
+async function phaseOf(spec: GroupSpec, tenant: string): Promise<string | undefined> {
+    const [row] = await stack.sql<{ phase: string }>(
+        "SELECT phase FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2",
+        [spec.name, tenant],
+    );
+    return row?.phase;
+}
+
+/** Starts a run, kills it in this phase, which `holding` keeps it in, and runs again. */
+async function killed(
+    spec: GroupSpec,
+    tenant: string,
+    phase: string,
+    holding: { sql: string; node?: string; database?: string },
+) {
+    const { said } = (
+        await withContext(stack, group("none", "row"), {}, async (context) => {
+            const holder = holding.database
+                ? await context.open(holding.node ?? "coordinator", holding.database)
+                : context.session;
+            await holder.query("BEGIN");
+            await holder.query(holding.sql);
+            const run = startRun(spec);
+            for (let tries = 0; (await phaseOf(spec, tenant)) !== phase; tries++) {
+                assert.ok(tries < 300, `never came to ${phase}`);
+                await pause(100);
+            }
+            await pause(500);
+            run.child.kill("SIGKILL");
+            await run.ended;
+            assert.equal(await phaseOf(spec, tenant), phase);
+            await holder.query("ROLLBACK");
+            return settle(stack, spec, {}, [change]);
+        })
+    ).result;
+    return said;
+}
+
+test("a change that is killed while it copies ends well when it is run again, and nothing is there twice", async () => {
+    await makeSchema(clinics, "umbrella");
+    const target = { ...clinics, lockTimeout: 60_000, tenants: { umbrella: from("billing/43") } };
+    await killed(target, "umbrella", "fence", { sql: "LOCK TABLE billing.users IN ROW EXCLUSIVE MODE" });
+    assert.deepEqual(await prints(clinics, "umbrella"), await prints(billing, "43"));
+    assert.deepEqual(await stateOf(billing, "43"), { state: "superseded", moved: "clinics/umbrella" });
+
+    await makeDatabase(vaults, "umbrella", "worker-1");
+    const vault = { ...vaults, tenants: { umbrella: { ...from("clinics/umbrella"), node: "worker-1" } } };
+    await killed(vault, "umbrella", "copy", {
+        sql: "LOCK TABLE projects IN SHARE MODE",
+        node: "worker-1",
+        database: "umbrella",
+    });
+    assert.deepEqual(await prints(vaults, "umbrella"), await prints(clinics, "umbrella"));
+    assert.equal((await prints(vaults, "umbrella")).users?.count, "500");
+});
+
+test("a copy that differs is caught, and the old place is as it was and takes writes", async () => {
+    await makeSchema(clinics, "wayne", ownSeed("wayne"));
+    await makeDatabase(vaults, "wayne", "worker-1");
+    await onDatabase(
+        "worker-1",
+        "wayne",
+        `CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 7 THEN NEW.name := 'other'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER spoil BEFORE INSERT ON projects FOR EACH ROW EXECUTE FUNCTION spoil();
+         ALTER TABLE projects ENABLE ALWAYS TRIGGER spoil`,
+    );
+    const target = { ...vaults, tenants: { wayne: { ...from("clinics/wayne"), node: "worker-1" } } };
+    const then = await prints(clinics, "wayne");
+    await assert.rejects(settle(stack, target, {}, [change]), (error: Error) => {
+        assert.match(
+            error.message,
+            /the copy differs: "wayne"[.]"projects" has 500 rows, checksum -?\d+, and "public"[.]"projects" has 500 rows/,
+        );
+        assert.match(error.message, /clinics\/wayne takes writes again/);
+        return true;
+    });
+    assert.deepEqual(await prints(clinics, "wayne"), then);
+    assert.equal((await stateOf(clinics, "wayne"))?.state, "active");
+    assert.equal((await prints(vaults, "wayne")).users?.count, "0");
+    const client = await as(stack, "clinics_wayne");
+    await client.query("INSERT INTO wayne.users (email) VALUES ('still here')");
+    await client.close();
+    await onDatabase("worker-1", "wayne", "DROP TRIGGER spoil ON projects");
+    await settle(stack, target, {}, [change]);
+    assert.deepEqual(await prints(vaults, "wayne"), await prints(clinics, "wayne"));
+});
+
+test("what can't go is refused before anything is changed, all of it at once", async () => {
+    await makeSchema(clinics, "stark", ownSeed("stark", 3));
+    await stack.sql("ALTER TABLE stark.users ADD COLUMN extra int");
+    await stack.sql("ALTER TABLE stark.users DROP COLUMN share");
+    const planned = await plan(
+        stack,
+        { ...clinics, tenants: { stark: from("billing/44"), nobody: from("billling/1") } },
+        [change],
+    );
+    assert.deepEqual(planned.steps, []);
+    const refused = planned.refusals.join("\n");
+    assert.match(refused, /column billing[.]users[.]share is missing in stark[.]users/);
+    assert.match(refused, /column stark[.]users[.]extra is missing in billing[.]users/);
+    assert.match(refused, /stark[.]users has 3 rows of stark already/);
+    assert.match(refused, /nothing is known here of a group billling/);
+});
+
+test("an export that is brought back has the same counts and checksums, in each model", async () => {
+    await makeSchema(clinics, "tyrell", ownSeed("tyrell"));
+    await makeDatabase(vaults, "tyrell", "worker-2", ownSeed("public"));
+    const gone: [GroupSpec, string, () => Promise<unknown>][] = [
+        [
+            billing,
+            "44",
+            () =>
+                stack.sql(
+                    "DELETE FROM billing.projects WHERE company_id = 44; DELETE FROM billing.users WHERE company_id = 44; DELETE FROM billing.companies WHERE id = 44",
+                ),
+        ],
+        [clinics, "tyrell", () => stack.sql("DROP SCHEMA tyrell CASCADE")],
+        [vaults, "tyrell", () => onDatabase("worker-2", "postgres", "DROP DATABASE tyrell WITH (FORCE)")],
+    ];
+    for (const [spec, tenant, remove] of gone) {
+        const then = await prints(spec, tenant);
+        assert.equal(then.users?.count, "500");
+        const { result: file } = await withContext(stack, spec, {}, (context) => exportTenant(context, tenant));
+        assert.equal(statSync(file).mode & 0o777, 0o600);
+        assert.equal(statSync(`${file}.json`).mode & 0o777, 0o600);
+        const restore = (path = file) =>
+            withContext(stack, spec, {}, (context) => restoreTenant(context, tenant, path));
+        await assert.rejects(restore(), /has data: .* has 500 rows/);
+        await remove();
+        const broken = file.replace(".sql.gz", "-broken.sql.gz");
+        writeFileSync(broken, readFileSync(file).subarray(0, 1000));
+        copyFileSync(`${file}.json`, `${broken}.json`);
+        await assert.rejects(restore(broken), /is not as it was when it was exported/);
+        await restore();
+        assert.deepEqual(await prints(spec, tenant), then, spec.model);
+        assert.equal((await stateOf(spec, tenant))?.state, "active");
+    }
+    await stack.sql("INSERT INTO tyrell.users (email) VALUES ('next')");
+    const [row] = await stack.sql<{ n: number }>(
+        "SELECT count(*)::int AS n FROM citus_schemas WHERE schema_name = 'tyrell'::regnamespace",
+    );
+    assert.equal(row?.n, 1);
+    await onDatabase("worker-2", "tyrell", "INSERT INTO users (email) VALUES ('next')");
 });

@@ -9,8 +9,8 @@ import {
     planChange,
 } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
-import { type Pair, pairUp } from "../../tenants/shape.ts";
-import { appRole, type GroupSpec } from "../../tenants/spec.ts";
+import { type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
+import { appRole, type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import {
     inTransaction,
     nameOf,
@@ -28,6 +28,7 @@ import {
 import { look, planAll } from "./converge.ts";
 import { identifier, literal, qualified, recordRate } from "./ledger.ts";
 import { type Place, placeOf } from "./place.ts";
+import { privileges } from "./privileges.ts";
 import { advanceSequences, readSequences } from "./sequences.ts";
 
 /** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
@@ -134,6 +135,7 @@ async function move(context: Context, step: Step): Promise<void> {
             source.session === target.session
                 ? await moveWithin(change, closed)
                 : await moveBetween(change, row.phase === "copy" || row.phase === "verify");
+        await closeOld(source);
         const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
         await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
         const [ended] = await session.query<{ seconds: number }>(
@@ -299,6 +301,27 @@ async function switchOver(change: Change, checksum: Prints): Promise<void> {
     await reach(change, "done");
 }
 
+/** Who still looks into the old schema would read what is old; facet `state` sees to it where this was not reached. */
+async function closeOld({ session, group, tenant }: Place): Promise<void> {
+    const role = tenantRole(group.name, tenant);
+    if (group.model !== "schema") return;
+    const [row] = await session.query<{ ok: boolean }>("SELECT to_regrole(quote_ident($1)) IS NOT NULL AS ok", [role]);
+    if (row?.ok) await inTransaction(session, () => session.query(privileges(schemaOf(tenant), role, "fenced")));
+}
+
+async function carryNumbers({ context, pairs, source, target }: Change): Promise<void> {
+    const given = await readSequences(
+        source.session,
+        pairs.map((pair) => pair.source),
+    );
+    await advanceSequences(
+        context,
+        target,
+        pairs.map((pair) => pair.target),
+        given,
+    );
+}
+
 /** Both places are in one database, so copy, verification and switch are one transaction. */
 async function moveWithin(change: Change, closed: boolean): Promise<Prints> {
     const { context, pairs, target } = change;
@@ -313,7 +336,7 @@ async function moveWithin(change: Change, closed: boolean): Promise<Prints> {
         for (const pair of pairs) await copyRows(session, pair, target.group.tenants[target.tenant]?.values ?? {});
         const before = await printSlices(session, side(pairs, "source"));
         compare(pairs, before, await printSlices(session, side(pairs, "target")));
-        await advanceSequences(context, target, pairs, await readSequences(session, pairs));
+        await carryNumbers(change);
         await switchOver(change, await oldPrints(change, before));
         return before;
     });
@@ -376,7 +399,7 @@ async function moveBetween(change: Change, again: boolean): Promise<Prints> {
         const before = await printSlices(source.session, side(pairs, "source"));
         const print = () => printSlices(target.session, side(pairs, "target"));
         compare(pairs, before, await inTransaction(target.session, print));
-        await advanceSequences(context, target, pairs, await readSequences(source.session, pairs));
+        await carryNumbers(change);
         const checksum = await oldPrints(change, before);
         if (source.session === session) await switchOver(change, checksum);
         else await inTransaction(session, () => switchOver(change, checksum));

@@ -1,6 +1,6 @@
 /** Sequences of copied tables go on where those of the old place were, so that no number is given twice. */
 import type { Context } from "../../tenants/facet.ts";
-import type { Pair, Slice } from "../../tenants/shape.ts";
+import type { Slice } from "../../tenants/shape.ts";
 import type { Session } from "../session.ts";
 import { nameOf, whereOf } from "./checksum.ts";
 import { identifier } from "./ledger.ts";
@@ -8,6 +8,9 @@ import type { Place } from "./place.ts";
 
 /** On a worker Citus numbers from its group's id times this on. */
 const SPAN = 2n ** 48n;
+
+/** The last number that each sequence gave, by table and column. */
+export type LastNumbers = Readonly<Record<string, string>>;
 
 interface Numbered {
     readonly slice: Slice;
@@ -25,16 +28,15 @@ async function numbered(session: Session, slices: readonly Slice[]): Promise<Num
     return found.flatMap(({ i }) => columns[i - 1] ?? []);
 }
 
-/** The last number that each sequence of the source gave, by table and column. */
-export async function readSequences(session: Session, pairs: readonly Pair[]): Promise<ReadonlyMap<string, bigint>> {
-    const last = new Map<string, bigint>();
-    const names = new Map(pairs.map(({ source, name }) => [source, name]));
-    for (const { slice, column } of await numbered(session, [...names.keys()])) {
+/** Where the sequences of some tables are. */
+export async function readSequences(session: Session, slices: readonly Slice[]): Promise<LastNumbers> {
+    const last: Record<string, string> = {};
+    for (const { slice, column } of await numbered(session, slices)) {
         const [row] = await session.query<{ last: string | null }>(
             "SELECT pg_sequence_last_value(pg_get_serial_sequence($1, $2)::regclass)::text AS last",
             [nameOf(slice.table), column],
         );
-        if (row?.last) last.set(`${names.get(slice)}.${column}`, BigInt(row.last));
+        if (row?.last) last[`${slice.name}.${column}`] = row.last;
     }
     return last;
 }
@@ -43,11 +45,10 @@ export async function readSequences(session: Session, pairs: readonly Pair[]): P
 export async function advanceSequences(
     context: Context,
     target: Place,
-    pairs: readonly Pair[],
-    last: ReadonlyMap<string, bigint>,
+    slices: readonly Slice[],
+    last: LastNumbers,
 ): Promise<void> {
-    const names = new Map(pairs.map((pair) => [pair.target, pair.name]));
-    const found = await numbered(target.session, [...names.keys()]);
+    const found = await numbered(target.session, slices);
     const plain = target.database !== undefined;
     for (const { slice, column } of found) {
         const [row] = await target.session.query<{ most: string | null; low: string | null }>(
@@ -55,7 +56,7 @@ export async function advanceSequences(
                     max(${identifier(column)}) FILTER (WHERE ${identifier(column)} < ${plain ? 2n ** 63n - 1n : SPAN})::text AS low
                FROM ${nameOf(slice.table)}${whereOf(slice)}`,
         );
-        const given = last.get(`${names.get(slice)}.${column}`) ?? 0n;
+        const given = BigInt(last[`${slice.name}.${column}`] ?? 0);
         const low = BigInt(row?.low ?? 0);
         await advance(target.session, slice, column, given > low ? given : low);
         if (plain || BigInt(row?.most ?? 0) < SPAN) continue;

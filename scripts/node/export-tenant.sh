@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# A tenant's data as a packed SQL file that is fetched from this node, or brought to it, in parts.
+#
+#   export-tenant.sh rows ID DATABASE               takes a tar with read.sql, whose output is the file
+#   export-tenant.sh dump ID DATABASE OPTION...     what pg_dump says is the file
+#   export-tenant.sh part ID OFFSET LENGTH          some bytes of it, in base64
+#   export-tenant.sh put ID OFFSET                  takes a tar with part, which comes behind the first OFFSET bytes
+#   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file
+#   export-tenant.sh drop ID
+#
+# rows and dump print bytes= and sha256=.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$here/lib.sh"
+
+umask 077
+export PGCONNECT_TIMEOUT=20
+export PGOPTIONS="-c datestyle=ISO,MDY -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex \
+-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c row_security=off"
+exports=$home/exports
+file=$exports/$2
+case $2 in *[!0-9a-f]* | '') die 64 "$2 is not an id" ;; esac
+install -d -m 0700 "$exports"
+# what runs that were killed left
+find "$exports" -type f -mmin +1440 -delete
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+take() { # names of files that must be in the tar
+    local name
+    tar -xf - -C "$dir" --no-same-owner
+    for name in "$@"; do [ -f "$dir/$name" ] || die 6 "the files did not arrive whole; nothing was done"; done
+}
+
+# a name on the command line may be taken for a connection string
+psql() { # database, arguments
+    PGDATABASE=$1 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 "${@:2}"
+}
+
+tell() { printf 'bytes=%s\nsha256=%s\n' "$(stat -c %s "$file")" "$(sha256sum < "$file" | cut -d ' ' -f 1)"; }
+
+case $1 in
+    rows)
+        take read.sql
+        psql "$3" -f "$dir/read.sql" | gzip > "$file"
+        tell
+        ;;
+    dump)
+        PGDATABASE=$3 "$pgbin/pg_dump" -h "$socket" -U postgres --no-owner --no-privileges --lock-wait-timeout=60s "${@:4}" | gzip > "$file"
+        tell
+        ;;
+    part) tail -c "+$(($3 + 1))" "$file" | head -c "$4" | base64 -w 0 || [ $? -eq 141 ] ;;
+    put)
+        take part
+        truncate -s "$3" "$file"
+        cat "$dir/part" >> "$file"
+        ;;
+    restore)
+        take before.sql after.sql
+        [ "$(sha256sum < "$file" | cut -d ' ' -f 1)" = "$3" ] || die 6 "the file did not arrive whole; nothing was restored"
+        { cat "$dir/before.sql" && gzip -dc "$file" && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
+        ;;
+    drop) rm -f "$file" ;;
+    *) die 64 "rows, dump, part, put, restore or drop" ;;
+esac
