@@ -1,0 +1,325 @@
+/** The shard map against the catalogs of a real cluster, the client's hashes against Citus' own, and statements explained. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { hashOf } from "../../client/hash.ts";
+import { type Place, ShardMap, ShardMapClient } from "../../client/shardMap.ts";
+import { connect, type Session } from "../../components/citus/session.ts";
+import { listTenants } from "../../components/citus/tenants/list.ts";
+import { map } from "../../components/citus/tenants/map.ts";
+import { routed } from "../../components/citus/tenants/routed.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { explainStatement } from "../../scripts/tenants/explain.ts";
+import { requireEngine, TestStack } from "../lib.ts";
+import { EMPTY, plan, settle } from "../tenants.ts";
+
+const billing: GroupSpec = {
+    ...EMPTY,
+    name: "billing",
+    model: "row",
+    anchor: "companies",
+    tables: { companies: { kind: "distributed", column: "id" } },
+};
+const shops: GroupSpec = {
+    ...EMPTY,
+    name: "shops",
+    model: "row",
+    anchor: "Odd.Shops",
+    tables: { "Odd.Shops": { kind: "distributed", column: "Key" } },
+};
+const clinics: GroupSpec = { ...EMPTY, name: "clinics", model: "schema" };
+const far: GroupSpec = {
+    ...EMPTY,
+    name: "far",
+    model: "routed",
+    tenants: {
+        eu: { host: "eu.example", port: 5432, database: "eu" },
+        us: { host: "us.example", port: 5433, database: "main" },
+    },
+};
+
+let stack: TestStack;
+let session: Session;
+
+const readMap = async () => {
+    const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
+    return ShardMap.from(row?.map);
+};
+
+/** Both facets without those that make what the test makes by hand. */
+const publish = (group: GroupSpec) => settle(stack, group, {}, group.model === "routed" ? [routed, map] : [map]);
+
+before(async () => {
+    requireEngine();
+    stack = await TestStack.make({ workers: 2, shardCount: 32, backup: false });
+    await stack.up();
+    session = await stack.session();
+    await session.query(`
+        CREATE TABLE companies (id bigint PRIMARY KEY, name text);
+        CREATE TABLE users (company_id bigint, id bigint, email text, PRIMARY KEY (company_id, id));
+        CREATE TABLE plans (id int PRIMARY KEY, name text);
+        CREATE SCHEMA "Odd";
+        CREATE TABLE "Odd"."Shops" ("Key" varchar(40) PRIMARY KEY, name text);
+        SELECT create_distributed_table('companies', 'id');
+        SELECT create_distributed_table('users', 'company_id', colocate_with => 'companies');
+        SELECT create_reference_table('plans');
+        SELECT create_distributed_table('"Odd"."Shops"', 'Key', shard_count => 7, colocate_with => 'none');
+        INSERT INTO companies SELECT i, 'company ' || i FROM generate_series(1, 1000) i;
+        INSERT INTO users SELECT c, u, u || '@' || c FROM generate_series(1, 200) c, generate_series(1, 5) u;
+        SET citus.enable_schema_based_sharding = on;
+        CREATE SCHEMA acme; CREATE TABLE acme.visits (id int PRIMARY KEY, body text);
+        CREATE SCHEMA globex; CREATE TABLE globex.visits (id int PRIMARY KEY, body text);
+        CREATE SCHEMA hollow;
+        RESET citus.enable_schema_based_sharding;
+        INSERT INTO acme.visits VALUES (1, 'acme''s');
+        CREATE ROLE billing_app LOGIN; CREATE ROLE nosy LOGIN;`);
+});
+
+after(() => stack?.destroy());
+
+test("hashes are those that Citus places rows by", async () => {
+    const types: readonly (readonly [string, string, string])[] = [
+        [
+            "hashint8",
+            "bigint",
+            "SELECT (x::bigint * 7919 * x * 1000000007 * (CASE WHEN x % 2 = 0 THEN -1 ELSE 1 END))::bigint::text FROM generate_series(0, 999) x",
+        ],
+        ["hashint4", "int", "SELECT ((x - 500) * 4000001)::int::text FROM generate_series(0, 999) x"],
+        ["hashint2", "smallint", "SELECT ((x - 500) * 61)::text FROM generate_series(0, 999) x"],
+        [
+            "hashtext",
+            "text",
+            "SELECT left(repeat(md5(x::text) || chr(228) || chr(28450) || chr(127881), 2), x % 70) FROM generate_series(0, 999) x",
+        ],
+        ["uuid_hash", "uuid", "SELECT md5(x::text)::uuid::text FROM generate_series(0, 999) x"],
+    ];
+    for (const [name, type, values] of types) {
+        const rows = await session.query<{ value: string; hash: number }>(
+            `SELECT v AS value, worker_hash(v::${type}) AS hash FROM (${values}) AS g (v)`,
+        );
+        assert.equal(rows.length, 1000);
+        const wrong = rows.filter(({ value, hash }) => hashOf(name, value) !== hash);
+        assert.deepEqual(wrong, [], name);
+    }
+});
+
+test("the map is published once, for each group", async () => {
+    for (const group of [billing, shops, clinics]) {
+        assert.ok((await plan(stack, group, [map])).steps.length > 0 || group !== billing);
+        await publish(group);
+        assert.deepEqual((await plan(stack, group, [map])).steps, []);
+        assert.deepEqual((await publish(group)).steps, []);
+    }
+    await session.query(`INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES
+        ('clinics', 'acme', 'schema', 'active'), ('clinics', 'globex', 'schema', 'frozen'),
+        ('clinics', 'hollow', 'schema', 'active'), ('clinics', 'unmade', 'schema', 'creating')`);
+});
+
+test("every key of a row group is looked up where Citus has its shard", async () => {
+    const shardMap = await readMap();
+    const groups: readonly (readonly [string, string, string])[] = [
+        ["billing", "companies", "SELECT ((x * 104729) - 52000000)::bigint FROM generate_series(1, 1000) x"],
+        ["shops", '"Odd"."Shops"', "SELECT ('shop ä ' || md5(x::text))::varchar FROM generate_series(1, 1000) x"],
+    ];
+    for (const [group, table, keys] of groups) {
+        const rows = await session.query<{ key: string; node: string }>(
+            `SELECT k::text AS key, split_part(n.nodename, '.', 1) AS node FROM (${keys}) AS g (k)
+               JOIN pg_dist_placement p ON p.shardid = get_shard_id_for_distribution_column($1::regclass, k)
+               JOIN pg_dist_node n USING (groupid)`,
+            [table],
+        );
+        assert.equal(rows.length, 1000);
+        assert.ok(new Set(rows.map(({ node }) => node)).size === 2);
+        for (const { key, node } of rows) {
+            const place = shardMap.lookup(key, group);
+            assert.equal(place.node, node, key);
+            assert.ok(place.exact);
+        }
+    }
+    const [, second] = groups;
+    assert.equal(shardMap.json.groups[second?.[0] ?? ""]?.model, "row");
+});
+
+/** Its rows, straight from the place. */
+async function at(place: Place, sql: string): Promise<unknown[]> {
+    const access = await stack.access();
+    const direct = await connect(
+        { ...access, host: place.host, port: place.port, database: place.database },
+        place.node,
+    );
+    try {
+        const [node] = await direct.query<{ local: boolean }>(
+            `SELECT (SELECT split_part(nodename, '.', 1) FROM pg_dist_node WHERE groupid = (SELECT groupid FROM pg_dist_local_group)) = $1 AS local`,
+            [place.node],
+        );
+        assert.ok(node?.local, `${place.port} is ${place.node}`);
+        return await direct.query(sql);
+    } finally {
+        await direct.close();
+    }
+}
+
+test("a tenant is served at its place, and found again after it moved", async () => {
+    const client = new ShardMapClient({
+        fetch: async () => (await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map"))[0]?.map,
+    });
+    await client.refresh();
+    const first = client.lookup("acme");
+    assert.equal(first.schema, "acme");
+    assert.deepEqual(await at(first, "SELECT body FROM acme.visits"), [{ body: "acme's" }]);
+    assert.deepEqual(await at(client.lookup(42, "billing"), "SELECT name FROM companies WHERE id = 42"), [
+        { name: "company 42" },
+    ]);
+    assert.equal(await client.refresh(), false, "nothing happened, and the version stayed");
+    const version = client.current.version;
+
+    const to = first.node === "worker-1" ? "worker-2" : "worker-1";
+    await session.query(
+        "SELECT citus_schema_move('acme', nodename, nodeport) FROM pg_dist_node WHERE nodename LIKE $1",
+        [`${to}.%`],
+    );
+    assert.deepEqual(
+        await at(first, "SELECT body FROM acme.visits"),
+        [{ body: "acme's" }],
+        "the old place still answers",
+    );
+    assert.equal(await client.refresh(), true);
+    assert.notEqual(client.current.version, version);
+    assert.equal(client.lookup("acme").node, to);
+    assert.deepEqual(await at(client.lookup("acme"), "SELECT body FROM acme.visits"), [{ body: "acme's" }]);
+    for (const unknown of ["hollow", "unmade", "nobody"]) {
+        const { node, exact } = client.lookup(unknown, "clinics");
+        assert.deepEqual([unknown, node, exact], [unknown, "coordinator", false]);
+    }
+});
+
+test("a tenant in a shard of its own is in the map, with its weight in the list", async () => {
+    await session.query(
+        "SELECT isolate_tenant_to_new_shard('companies', 42, 'CASCADE', shard_transfer_mode => 'block_writes')",
+    );
+    await session.query(
+        "INSERT INTO citus_as_code.tenant (grp, tenant, model, state) SELECT 'billing', i::text, 'row', 'active' FROM generate_series(1, 1000) i",
+    );
+    await session.query("ANALYZE users, companies");
+    const group = (await readMap()).json.groups.billing;
+    assert.ok(
+        group?.model === "row" && group.ranges.some(([low, high]) => low === high && low === hashOf("hashint8", 42)),
+    );
+    const [placed] = await session.query<{ node: string }>(
+        `SELECT split_part(nodename, '.', 1) AS node FROM pg_dist_placement JOIN pg_dist_node USING (groupid)
+          WHERE shardid = get_shard_id_for_distribution_column('companies', 42)`,
+    );
+    const began = Date.now();
+    const { tenants, tracked } = await listTenants(session);
+    console.log(`  ${tenants.length} tenants listed in ${Date.now() - began} ms`);
+    assert.equal(tracked, false);
+    assert.equal(tenants.length, 1004);
+    const own = tenants.find(({ group: g, tenant }) => g === "billing" && tenant === "42");
+    assert.equal(own?.place, placed?.node);
+    assert.equal(own?.shared, false);
+    assert.equal(own?.rows, 6, "a company and five users");
+    assert.ok((own?.bytes ?? 0) > 0);
+    assert.deepEqual(
+        tenants.filter(({ group: g, shared }) => g === "billing" && !shared).map(({ tenant }) => tenant),
+        ["42"],
+    );
+    const acme = tenants.find(({ tenant }) => tenant === "acme");
+    assert.ok((acme?.bytes ?? 0) > 0 && acme?.shared === false);
+});
+
+test("entries of other servers are set, changed and removed, and nothing twice", async () => {
+    await publish(far);
+    assert.deepEqual((await publish(far)).steps, []);
+    const first = await readMap();
+    assert.deepEqual(first.lookup("us"), {
+        node: "us.example",
+        host: "us.example",
+        port: 5433,
+        database: "main",
+        exact: true,
+    });
+    const changed: GroupSpec = { ...far, tenants: { eu: { host: "eu2.example", port: 5432, database: "eu" } } };
+    const left = await plan(stack, changed, [routed, map]);
+    assert.deepEqual(
+        left.steps.map(({ tenant }) => tenant),
+        ["eu"],
+    );
+    assert.match(left.notes.join(), /us is not in the program/);
+    await publish({ ...changed, delete: ["us"] });
+    assert.deepEqual((await publish({ ...changed, delete: ["us"] })).steps, []);
+    const second = await readMap();
+    assert.notEqual(second.version, first.version);
+    assert.equal(second.lookup("eu").host, "eu2.example");
+    assert.deepEqual(second.lookup("us", "far").deleted, true);
+    await publish(far);
+    assert.equal((await readMap()).lookup("us").host, "us.example", "one that comes back is no longer deleted");
+});
+
+test("a tenant whose data went to another group is followed", async () => {
+    await session.query(`UPDATE citus_as_code.tenant SET state = 'superseded', detail = '{"moved_to": "clinics/globex"}'
+                          WHERE grp = 'billing' AND tenant = '7'`);
+    const place = (await readMap()).lookup(7, "billing");
+    assert.equal(place.schema, "globex");
+});
+
+test("a group's application reads the map, others do not, and it holds nothing secret", async () => {
+    const map = JSON.stringify((await readMap()).json);
+    const { password } = await stack.outputs();
+    assert.ok(!map.includes(password));
+    const may = async (role: string) => {
+        await session.query(`SET ROLE ${role}`);
+        try {
+            await session.query("SELECT citus_as_code.shard_map()");
+            return true;
+        } catch (error) {
+            assert.match((error as Error).message, /permission denied/);
+            return false;
+        } finally {
+            await session.query("RESET ROLE");
+        }
+    };
+    assert.equal(await may("billing_app"), true);
+    assert.equal(await may("nosy"), false);
+    await session.query("SET ROLE billing_app");
+    await assert.rejects(session.query("SELECT * FROM citus_as_code.tenant"), /permission denied/);
+    await session.query("RESET ROLE");
+});
+
+test("what an address was is mended, and a node that is gone leaves the map", async () => {
+    await session.query(`UPDATE citus_as_code.node_address SET port = 1 WHERE node = 'worker-1';
+                         INSERT INTO citus_as_code.node_address VALUES ('worker-9', 'gone.example', 5432)`);
+    assert.deepEqual(
+        (await plan(stack, billing, [map])).steps.map(({ text }) => text.replace(/at localhost:\d+/, "at")),
+        ["shard map: worker-1 is reached at", "shard map: worker-9 is gone"],
+    );
+    await publish(billing);
+    assert.deepEqual(Object.keys((await readMap()).json.nodes).sort(), ["coordinator", "worker-1", "worker-2"]);
+});
+
+test("statements are explained and not run", async () => {
+    const ask = (sql: string) => explainStatement(session, sql);
+    const shards = (await session.query("SELECT FROM pg_dist_shard WHERE logicalrelid = 'users'::regclass")).length;
+
+    const one = await ask("SELECT * FROM users WHERE company_id = 8");
+    assert.deepEqual([one.verdict, one.tasks], ["one", 1]);
+    const all = await ask("SELECT count(*) FROM users WHERE email = 'x'");
+    assert.deepEqual([all.verdict, all.tasks], ["all", shards]);
+    assert.match(all.fix.join(), /company_id = <the tenant>/);
+    assert.equal((await ask("UPDATE plans SET name = 'x' WHERE id = 1")).verdict, "every copy");
+    assert.equal((await ask("SELECT * FROM acme.visits")).verdict, "one");
+    const join = "SELECT count(*) FROM users u JOIN users v ON u.id = v.company_id";
+    const refused = await ask(join);
+    assert.deepEqual([refused.verdict, refused.tasks], ["moves rows", null]);
+    assert.match(refused.fix.join(), /a\.company_id = b\.company_id/);
+    await session.query("SET citus.enable_repartition_joins = on");
+    const moved = await ask(join);
+    await session.query("RESET citus.enable_repartition_joins");
+    assert.equal(moved.verdict, "moves rows");
+    assert.match(moved.says.join(), new RegExp(`${shards} tasks read`));
+
+    await ask("DELETE FROM users");
+    const [left] = await session.query<{ n: string }>("SELECT count(*) AS n FROM users");
+    assert.equal(left?.n, "1000");
+    await assert.rejects(ask("SELECT 1; DELETE FROM users"), /One statement is explained at a time/);
+    await assert.rejects(ask("DROP TABLE users"), /Only SELECT/);
+    await assert.rejects(ask("SELECT * FROM users WHERE company_id = $1"), /Write values in the place of \$1/);
+});

@@ -1,0 +1,219 @@
+/** What `npm run tenants` makes of what a person types, and what it prints. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
+import type { ListedTenant } from "../../components/citus/tenants/list.ts";
+import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import { choose, DEFAULTS, QUESTIONS } from "../../components/tenants/choose.ts";
+import { passwordOf } from "../../components/tenants/passwords.ts";
+import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import type { StateResource } from "../../scripts/lib/resources.ts";
+import { renderFindings } from "../../scripts/tenants/check.ts";
+import { readAnswer, renderChoice } from "../../scripts/tenants/choose.ts";
+import { oneStatement, renderAdvice } from "../../scripts/tenants/explain.ts";
+import { renderTenants } from "../../scripts/tenants/list.ts";
+import { connectionString, findLogin } from "../../scripts/tenants/password.ts";
+import { findTenant, groupsOf } from "../../scripts/tenants/stack.ts";
+
+const inputs = (name: string, model: GroupSpec["model"], tenants: Record<string, TenantSpec>): TenantGroupInputs => ({
+    cluster: "citus-dev",
+    group: {
+        name,
+        model,
+        tables: {},
+        template: [],
+        tenants,
+        delete: [],
+        allow: [],
+        rowSecurity: true,
+        rollout: { canary: 1, part: 0.1 },
+        lockTimeout: 5000,
+    },
+    nodes: [],
+    seed: `seed of ${name}`,
+    exports: "exports",
+});
+
+const groups = [
+    inputs("big", "database", { acme: { role: true } }),
+    inputs("billing", "row", { 1: {}, 2: { role: true }, "a/b": {} }),
+    inputs("clinics", "schema", { acme: { role: true }, globex: { role: true } }),
+    inputs("far", "routed", { eu: { host: "eu.example" } }),
+];
+
+describe("a tenant by name", () => {
+    test("alone where it is the only one, with its group where not", () => {
+        assert.equal(findTenant(groups, "globex").inputs.group.name, "clinics");
+        assert.equal(findTenant(groups, "big/acme").inputs.group.name, "big");
+        assert.equal(findTenant(groups, "billing/a/b").tenant, "a/b");
+        assert.equal(findTenant(groups, "a/b").tenant, "a/b");
+        assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme/);
+        assert.throws(() => findTenant(groups, "nobody"), /no tenant nobody in big, billing, clinics, far/);
+        assert.throws(() => findTenant(groups, "constructor"), /no tenant constructor/);
+        assert.throws(() => findTenant([], "acme"), /no groups of tenants/);
+    });
+
+    test("groups are those of the state, reached as the state reaches its nodes", () => {
+        const access = { host: "new", port: 1 };
+        const resources = [
+            { urn: "a", type: "pulumi-nodejs:dynamic/citus:TenantGroup", outputs: groups[2] },
+            {
+                urn: "b",
+                type: "pulumi-nodejs:dynamic/citus:TenantGroup",
+                outputs: { ...groups[0], nodes: [{ name: "coordinator", access: { host: "old" } }] },
+            },
+            { urn: "c", type: "pulumi-nodejs:dynamic/citus:TenantGroup" },
+            {
+                urn: "d",
+                type: "pulumi-nodejs:dynamic/citus:Configuration",
+                outputs: { name: "coordinator", shell: { kind: "docker" } },
+            },
+            { urn: "e", type: "pulumi-nodejs:dynamic/citus:Member", outputs: { name: "coordinator", access } },
+        ] as unknown as StateResource[];
+        const found = groupsOf(resources);
+        assert.deepEqual(
+            found.map(({ group }) => group.name),
+            ["big", "clinics"],
+        );
+        assert.deepEqual(found[0]?.nodes[0]?.access, access);
+    });
+});
+
+describe("a login", () => {
+    const shardMap = ShardMap.from({
+        format: 1,
+        version: "",
+        generatedAt: "",
+        database: "app",
+        default: "coordinator",
+        nodes: { coordinator: { host: "c", port: 1 }, "worker-1": { host: "w1", port: 2 } },
+        groups: {
+            big: { model: "database", databases: { acme: { node: "worker-1", database: "acme" } } },
+            clinics: { model: "schema", schemas: { acme: "worker-1" } },
+        },
+        tombstones: {},
+    } satisfies ShardMapJson);
+    const cluster = "postgresql://postgres:secret@host.example:5432/app?sslmode=verify-full&sslrootcert=ca.crt";
+    const of = (name: string) => connectionString(cluster, findLogin(groups, name), shardMap);
+
+    test("of a group's application", () => {
+        const password = passwordOf("seed of billing", "billing_app");
+        assert.equal(
+            of("billing"),
+            `postgresql://billing_app:${password}@host.example:5432/app?sslmode=verify-full&sslrootcert=ca.crt`,
+        );
+        assert.equal(of("billing_app"), of("billing"));
+    });
+
+    test("of a schema's tenant through the coordinator, of a database's at its node", () => {
+        assert.match(
+            of("clinics/acme"),
+            /^postgresql:\/\/clinics_acme:[\w-]{32}@host\.example:5432\/app\?sslmode=verify-full/,
+        );
+        assert.match(of("big/acme"), /^postgresql:\/\/big_acme:[\w-]{32}@w1:2\/acme\?sslmode=verify-full/);
+    });
+
+    test("none where there is none", () => {
+        assert.throws(
+            () => of("clinics"),
+            /each tenant has a role of its own: npm run tenants -- password clinics\/TENANT/,
+        );
+        assert.throws(() => of("billing/1"), /no role of its own .* npm run tenants -- password billing/);
+        assert.throws(() => of("eu"), /server of its own/);
+    });
+});
+
+describe("what is typed", () => {
+    const question = (key: string) => QUESTIONS.find((q) => q.key === key) ?? assert.fail(key);
+
+    test("answers", () => {
+        assert.equal(readAnswer(question("tenants"), " 5_000 "), 5000);
+        assert.equal(readAnswer(question("largest"), "20%"), 0.2);
+        assert.equal(readAnswer(question("isolation"), "con"), "contractual");
+        assert.equal(readAnswer(question("regions"), "Y"), true);
+        assert.equal(readAnswer(question("regions"), "no"), false);
+        assert.throws(
+            () => readAnswer(question("tenants"), "many"),
+            /--tenants must be a whole number such as 500, got "many"/,
+        );
+        assert.throws(() => readAnswer(question("largest"), "120"), /--largest must be a number of percent/);
+        assert.throws(() => readAnswer(question("isolation"), ""), /one of policy, namespace, contractual/);
+        assert.throws(() => readAnswer(question("keyed"), "maybe"), /yes or no/);
+    });
+
+    test("one statement that has a plan", () => {
+        assert.equal(oneStatement(" SELECT ';' ; "), "SELECT ';'");
+        assert.equal(
+            oneStatement("-- why\nWITH a AS (SELECT 1) SELECT * FROM a"),
+            oneStatement("-- why\nWITH a AS (SELECT 1) SELECT * FROM a;"),
+        );
+        for (const sql of ["", "SELECT 1; SELECT 2", "SELECT 1; COMMIT; DROP TABLE users"])
+            assert.throws(() => oneStatement(sql), /One statement is explained at a time/);
+        for (const sql of ["DROP TABLE users", "ANALYZE SELECT 1", "COMMIT", "/* SELECT */ TRUNCATE users"])
+            assert.throws(() => oneStatement(sql), /nothing was run/);
+    });
+});
+
+describe("what is printed", () => {
+    const tenant: ListedTenant = {
+        group: "clinics",
+        tenant: "acme",
+        model: "schema",
+        state: "active",
+        place: "worker-1",
+        shared: false,
+        bytes: 16_384,
+        rows: 12,
+        activity: null,
+        limits: { connections: 20, statementTimeout: "5000" },
+        schema: { run: 1, of: 2, behind: ["sql/clinic/002_more.sql"] },
+    };
+
+    test("tenants", () => {
+        const text = renderTenants({ tracked: false, tenants: [tenant] });
+        assert.match(
+            text,
+            /acme +schema +worker-1 +16 kB +~12 +not tracked +20 connections, 5 s a statement +1 of 2: waits for 002_more\.sql +active/,
+        );
+        assert.match(text, /citus\.stat_tenants_track/);
+        const tracked = renderTenants({ tracked: true, tenants: [{ ...tenant, activity: { queries: 7, cpu: 0.5 } }] });
+        assert.match(tracked, /7 in 2 min, 0\.50 s CPU/);
+        assert.doesNotMatch(tracked, /stat_tenants_track/);
+        assert.match(renderTenants({ tracked: false, tenants: [] }), /^No tenants/);
+    });
+
+    test("a choice, with what speaks against each of the others", () => {
+        const text = renderChoice(choose({ ...DEFAULTS, isolation: "contractual", tenants: 200 }));
+        assert.match(text, /^Recommended: database\n/);
+        for (const model of ["rls", "row", "schema"]) assert.match(text, new RegExp(`\\n  ${model} +ruled out: `));
+        assert.match(
+            renderChoice(choose({ ...DEFAULTS, isolation: "contractual", across: true })),
+            /^No model does all of that at once/,
+        );
+    });
+
+    test("advice and findings", () => {
+        assert.equal(
+            renderAdvice({ verdict: "all", tasks: 32, says: ["All."], fix: ["Add it."] }),
+            "every shard · 32 tasks\n\nAll.\n\nto make it one shard\n  Add it.",
+        );
+        const text = renderFindings(
+            [
+                {
+                    rule: "L1",
+                    severity: "error",
+                    where: "a.sql",
+                    line: 3,
+                    says: "no key",
+                    later: "can't",
+                    fix: "one\ntwo",
+                },
+            ],
+            "1 file",
+        );
+        assert.match(
+            text,
+            /^ERROR L1 {2}a\.sql:3 {2}no key\n {2}later {4}can't\n {2}instead {2}one\n {11}two\n\n1 file: 1 error, 0 warnings$/,
+        );
+    });
+});
