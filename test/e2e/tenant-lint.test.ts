@@ -78,3 +78,39 @@ describe("each broken case", () => {
         });
     });
 });
+
+test("several groups see their own tables, and the same mistake in many schemas is said once", async () => {
+    for (const statement of [
+        "RESET search_path",
+        "CREATE SCHEMA lint_groups",
+        "CREATE TABLE lint_groups.notes (id bigint PRIMARY KEY, tenant bigint NOT NULL)",
+        "CREATE INDEX ON lint_groups.notes (tenant)",
+        "CREATE TABLE lint_groups.firms (id bigint PRIMARY KEY)",
+        "CREATE TABLE lint_groups.staff (id bigint PRIMARY KEY, firm bigint NOT NULL)",
+        ...["a", "b", "c"].flatMap((name) => [
+            "SET citus.enable_schema_based_sharding = on",
+            `CREATE SCHEMA lint_many_${name}`,
+            "RESET citus.enable_schema_based_sharding",
+            `CREATE TABLE lint_many_${name}.visits (at timestamptz)`,
+        ]),
+    ])
+        await stack.sql(statement);
+    const findings = await lintDatabase(await stack.session(), [
+        { model: "rls", tables: { "lint_groups.notes": { kind: "distributed", column: "tenant" } } },
+        {
+            model: "row",
+            anchor: "lint_groups.firms",
+            tables: {
+                "lint_groups.firms": { kind: "distributed", column: "id" },
+                "lint_groups.staff": { kind: "distributed", column: "firm" },
+            },
+        },
+    ]);
+    assert.deepEqual(
+        findings.flatMap(({ rule, where }) => (where.startsWith("lint_groups.") ? [`${rule} ${where}`] : [])),
+        ["L1 lint_groups.staff"],
+    );
+    const many = findings.filter(({ where }) => where.startsWith("lint_many_"));
+    assert.deepEqual(shown(many).length, 1, shown(many).join("\n"));
+    assert.match(many[0]?.says ?? "", /\(and the same in 2 other schemas\)$/);
+});

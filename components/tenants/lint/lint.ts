@@ -25,25 +25,25 @@ export async function lintSql(files: readonly SqlFile[], declared: Declared = {}
     );
 }
 
-/** The same mistake in many tenants' schemas is said once. */
-function once(findings: readonly Finding[], schema: Schema): Finding[] {
-    const seen = new Map<string, { finding: Finding; more: number }>();
-    for (const finding of findings) {
+/** The same mistake is said once: to each group, and in many tenants' schemas. */
+function once(findings: readonly (readonly [Finding, Schema])[]): Finding[] {
+    const seen = new Map<string, { finding: Finding; others: Set<string> }>();
+    for (const [finding, schema] of findings) {
         const table = schema.tables.get(finding.where);
         const key =
             table?.kind === "single"
                 ? `${finding.rule} ${table.name} ${finding.says.replaceAll(table.schema, "")}`
                 : `${finding.rule} ${finding.where} ${finding.says}`;
         const before = seen.get(key);
-        if (before) before.more++;
-        else seen.set(key, { finding, more: 0 });
+        if (!before) seen.set(key, { finding, others: new Set() });
+        else if (before.finding.where !== finding.where) before.others.add(finding.where);
     }
-    return [...seen.values()].map(({ finding, more }) =>
-        more === 0
+    return [...seen.values()].map(({ finding, others: { size } }) =>
+        size === 0
             ? finding
             : {
                   ...finding,
-                  says: `${finding.says} (and the same in ${more} other ${more === 1 ? "schema" : "schemas"})`,
+                  says: `${finding.says} (and the same in ${size} other ${size === 1 ? "schema" : "schemas"})`,
               },
     );
 }
@@ -51,9 +51,13 @@ function once(findings: readonly Finding[], schema: Schema): Finding[] {
 /**
  * Checks a living database, and changes nothing.
  * @param session to the coordinator
- * @param declared tables of a group that may be there and not distributed yet
+ * @param declared a group, or each of several, with tables that may be there and not distributed yet
  */
-export async function lintDatabase(session: Session, declared: Declared = {}): Promise<Finding[]> {
-    const schema = await readTables(session, declared);
-    return once(check(schema), schema);
+export async function lintDatabase(
+    session: Session,
+    declared: Declared | readonly Declared[] = {},
+): Promise<Finding[]> {
+    const groups = Array.isArray(declared) ? (declared as readonly Declared[]) : [declared as Declared];
+    const schemas = await readTables(session, groups.length === 0 ? [{}] : groups);
+    return once(schemas.flatMap((schema) => check(schema).map((finding) => [finding, schema] as const)));
 }
