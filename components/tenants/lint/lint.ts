@@ -1,5 +1,6 @@
 /** What will hurt a group's tables: in SQL files before they are run, and in a living database. */
 import type { Session } from "../../citus/session.ts";
+import { readDangers } from "../../citus/tenants/guards.ts";
 import { readTables } from "./catalog.ts";
 import type { Finding } from "./finding.ts";
 import type { Schema } from "./model.ts";
@@ -48,6 +49,19 @@ function once(findings: readonly (readonly [Finding, Schema])[]): Finding[] {
     );
 }
 
+/** What only a look at every node shows, and no rule has said. */
+async function betweenNodes(session: Session, found: readonly Finding[]): Promise<Finding[]> {
+    const said = new Set(found.flatMap(({ rule, where }) => (rule === "L12" ? [where] : [])));
+    return (await readDangers(session)).flatMap(({ table, rule, says, fix }): Finding[] => {
+        const told = { severity: "error", where: table, says, fix } as const;
+        if (rule === "policy-differs" && !said.has(table))
+            return [{ ...told, rule: "L12", later: "no error: rows are shown or hidden by where they are" }];
+        if (rule === "subscription")
+            return [{ ...told, rule: "DATA", later: "no error: the rows arrive where no query sees them" }];
+        return [];
+    });
+}
+
 /**
  * Checks a living database, and changes nothing.
  * @param session to the coordinator
@@ -59,5 +73,6 @@ export async function lintDatabase(
 ): Promise<Finding[]> {
     const groups = Array.isArray(declared) ? (declared as readonly Declared[]) : [declared as Declared];
     const schemas = await readTables(session, groups.length === 0 ? [{}] : groups);
-    return once(schemas.flatMap((schema) => check(schema).map((finding) => [finding, schema] as const)));
+    const found = once(schemas.flatMap((schema) => check(schema).map((finding) => [finding, schema] as const)));
+    return [...found, ...(await betweenNodes(session, found))];
 }
