@@ -702,7 +702,7 @@ CREATE TABLE projects (id bigint); -- here
         tables: { companies: distributed("id"), users: distributed("company_id") },
         model: "row",
         goOn: run("SELECT create_distributed_table('projects', 'company_id')"),
-        online: true,
+        online: false,
     },
 ];
 

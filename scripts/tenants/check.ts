@@ -13,12 +13,13 @@ const declaredOf = ({ tables, model, anchor }: GroupSpec): Declared => ({
     ...(anchor === undefined ? {} : { anchor }),
 });
 
-/** All groups' tables at once; a model and an anchor only where one group has tables. */
+/** Tables of all groups at once, but for those that stay on the coordinator; a model and an anchor only where one group has tables. */
 function declaredByAll(groups: readonly GroupSpec[]): Declared {
     const some = groups.filter(({ tables }) => Object.keys(tables).length > 0);
     const [only] = some;
     if (only && some.length === 1) return declaredOf(only);
-    return { tables: Object.fromEntries(some.flatMap(({ tables }) => Object.entries(tables))) };
+    const row = some.filter(({ model }) => model === "row");
+    return { tables: Object.fromEntries(row.flatMap(({ tables }) => Object.entries(tables))) };
 }
 
 /** Files as a group of them is run: those of one group's template with its tables, others by themselves. */
@@ -63,7 +64,7 @@ export async function check(
     const living = paths.length === 0 || options.database === true;
     if (living) {
         const { lintDatabase } = await import("../../components/tenants/lint/lint.ts");
-        findings.push(...(await withStack(({ session }) => lintDatabase(session, declaredByAll(groups)))));
+        findings.push(...(await withStack(({ session }) => lintDatabase(session, groups.map(declaredOf)))));
     }
     const looked = [
         ...(paths.length > 0 ? [`${paths.length} file${paths.length === 1 ? "" : "s"}`] : []),

@@ -78,3 +78,71 @@ describe("each broken case", () => {
         });
     });
 });
+
+test("several groups see their own tables, and the same mistake in many schemas is said once", async () => {
+    for (const statement of [
+        "RESET search_path",
+        "CREATE SCHEMA lint_groups",
+        "CREATE TABLE lint_groups.notes (id bigint PRIMARY KEY, tenant bigint NOT NULL)",
+        "CREATE INDEX ON lint_groups.notes (tenant)",
+        "CREATE TABLE lint_groups.firms (id bigint PRIMARY KEY)",
+        "CREATE TABLE lint_groups.staff (id bigint PRIMARY KEY, firm bigint NOT NULL)",
+        ...["a", "b", "c"].flatMap((name) => [
+            "SET citus.enable_schema_based_sharding = on",
+            `CREATE SCHEMA lint_many_${name}`,
+            "RESET citus.enable_schema_based_sharding",
+            `CREATE TABLE lint_many_${name}.visits (at timestamptz)`,
+        ]),
+    ])
+        await stack.sql(statement);
+    const findings = await lintDatabase(await stack.session(), [
+        { model: "rls", tables: { "lint_groups.notes": { kind: "distributed", column: "tenant" } } },
+        {
+            model: "row",
+            anchor: "lint_groups.firms",
+            tables: {
+                "lint_groups.firms": { kind: "distributed", column: "id" },
+                "lint_groups.staff": { kind: "distributed", column: "firm" },
+            },
+        },
+    ]);
+    assert.deepEqual(
+        findings.flatMap(({ rule, where }) => (where.startsWith("lint_groups.") ? [`${rule} ${where}`] : [])),
+        ["L1 lint_groups.staff"],
+    );
+    const many = findings.filter(({ where }) => where.startsWith("lint_many_"));
+    assert.deepEqual(shown(many).length, 1, shown(many).join("\n"));
+    assert.match(many[0]?.says ?? "", /\(and the same in 2 other schemas\)$/);
+});
+
+test("policies that differ on a worker, and a subscription into a distributed table", async () => {
+    const worker = await stack.session("worker-1");
+    for (const statement of [
+        "RESET search_path",
+        "CREATE SCHEMA lint_nodes",
+        "CREATE TABLE lint_nodes.t (c bigint PRIMARY KEY)",
+        "SELECT create_distributed_table('lint_nodes.t', 'c')",
+        "ALTER TABLE lint_nodes.t ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON lint_nodes.t USING (c = nullif(current_setting('app.tenant', true), '')::bigint)",
+    ])
+        await stack.sql(statement);
+    const findings = async () =>
+        (await lintDatabase(await stack.session()))
+            .filter(({ where }) => where.includes("lint_nodes"))
+            .map(({ rule, later }) => `${rule} ${later}`);
+    assert.deepEqual(await findings(), []);
+    await worker.query("SET citus.enable_ddl_propagation = off");
+    await worker.query("ALTER POLICY own ON lint_nodes.t USING (true)");
+    await worker.query("RESET citus.enable_ddl_propagation");
+    assert.deepEqual(await findings(), ["L12 no error: rows are shown or hidden by where they are"]);
+
+    // as a subscription leaves it once it has copied the table
+    await stack.sql("CREATE SUBSCRIPTION lint_sub CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)");
+    await stack.sql(
+        "INSERT INTO pg_subscription_rel SELECT oid, 'lint_nodes.t'::regclass, 'r', NULL FROM pg_subscription WHERE subname = 'lint_sub'",
+    );
+    assert.deepEqual((await findings()).sort(), [
+        "DATA no error: the rows arrive where no query sees them",
+        "L12 no error: rows are shown or hidden by where they are",
+    ]);
+});

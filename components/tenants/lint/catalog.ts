@@ -191,9 +191,9 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
 }
 
 /** Whether copies of a reference table are the same in columns whose default each node may have worked out for itself. */
-async function compareCopies(session: Session, table: Table): Promise<void> {
+async function differences(session: Session, table: Table): Promise<NonNullable<Table["differing"]>> {
     const columns = [...table.columns.values()].filter((column) => column.volatile !== undefined);
-    if (table.kind !== "reference" || !table.made || columns.length === 0) return;
+    if (columns.length === 0) return [];
     const sums = columns.map(({ name }) => {
         const own = `"${name.replaceAll('"', '""')}"`.replaceAll("%", "%%");
         return `coalesce(sum(hashtextextended(${own}::text, 0)::numeric), 0)`;
@@ -203,20 +203,34 @@ async function compareCopies(session: Session, table: Table): Promise<void> {
         [`SELECT jsonb_build_array(${sums.join(", ")}) FROM %s`],
     );
     const copies = rows.filter(({ success }) => success).map(({ result }) => JSON.parse(result) as readonly unknown[]);
-    table.differing = columns.flatMap(({ name, volatile = "" }, i) =>
+    return columns.flatMap(({ name, volatile = "" }, i) =>
         new Set(copies.map((copy) => String(copy[i]))).size > 1
             ? [{ column: name, call: /^[A-Z]/.test(volatile) ? volatile : `${volatile}()` }]
             : [],
     );
 }
 
-/** Reads a coordinator's tables: one query, and one more for each reference table whose copies might differ. */
-export async function readTables(session: Session, declared: Declared): Promise<Schema> {
-    const tables = new Map<string, Table>();
-    for (const row of await session.query<Row>(TABLES)) {
-        const table = await tableOf(row, declared);
-        tables.set(keyOf(table.schema, table.name), table);
-        await compareCopies(session, table);
+/**
+ * Reads a coordinator's tables: one query, and one more for each reference table whose copies might differ.
+ * @returns the same tables as each group sees them
+ */
+export async function readTables(session: Session, groups: readonly Declared[]): Promise<Schema[]> {
+    const rows = await session.query<Row>(TABLES);
+    const differing = new Map<string, Table["differing"]>();
+    for (const row of rows) {
+        if (row.kind !== "reference") continue;
+        const table = await tableOf(row, {});
+        differing.set(keyOf(row.schema, row.name), await differences(session, table));
     }
-    return { tables, changes: [], ...about(declared), living: true };
+    const schemas: Schema[] = [];
+    for (const declared of groups) {
+        const tables = new Map<string, Table>();
+        for (const row of rows) {
+            const table = await tableOf(row, declared);
+            const copies = differing.get(keyOf(row.schema, row.name));
+            tables.set(keyOf(row.schema, row.name), copies ? { ...table, differing: copies } : table);
+        }
+        schemas.push({ tables, changes: [], ...about(declared), living: true });
+    }
+    return schemas;
 }

@@ -1,5 +1,6 @@
 /** What will hurt a group's tables: in SQL files before they are run, and in a living database. */
 import type { Session } from "../../citus/session.ts";
+import { readDangers } from "../../citus/tenants/guards.ts";
 import { readTables } from "./catalog.ts";
 import type { Finding } from "./finding.ts";
 import type { Schema } from "./model.ts";
@@ -25,35 +26,53 @@ export async function lintSql(files: readonly SqlFile[], declared: Declared = {}
     );
 }
 
-/** The same mistake in many tenants' schemas is said once. */
-function once(findings: readonly Finding[], schema: Schema): Finding[] {
-    const seen = new Map<string, { finding: Finding; more: number }>();
-    for (const finding of findings) {
+/** The same mistake is said once: to each group, and in many tenants' schemas. */
+function once(findings: readonly (readonly [Finding, Schema])[]): Finding[] {
+    const seen = new Map<string, { finding: Finding; others: Set<string> }>();
+    for (const [finding, schema] of findings) {
         const table = schema.tables.get(finding.where);
         const key =
             table?.kind === "single"
                 ? `${finding.rule} ${table.name} ${finding.says.replaceAll(table.schema, "")}`
                 : `${finding.rule} ${finding.where} ${finding.says}`;
         const before = seen.get(key);
-        if (before) before.more++;
-        else seen.set(key, { finding, more: 0 });
+        if (!before) seen.set(key, { finding, others: new Set() });
+        else if (before.finding.where !== finding.where) before.others.add(finding.where);
     }
-    return [...seen.values()].map(({ finding, more }) =>
-        more === 0
+    return [...seen.values()].map(({ finding, others: { size } }) =>
+        size === 0
             ? finding
             : {
                   ...finding,
-                  says: `${finding.says} (and the same in ${more} other ${more === 1 ? "schema" : "schemas"})`,
+                  says: `${finding.says} (and the same in ${size} other ${size === 1 ? "schema" : "schemas"})`,
               },
     );
+}
+
+/** What only a look at every node shows, and no rule has said. */
+async function betweenNodes(session: Session, found: readonly Finding[]): Promise<Finding[]> {
+    const said = new Set(found.flatMap(({ rule, where }) => (rule === "L12" ? [where] : [])));
+    return (await readDangers(session)).flatMap(({ table, rule, says, fix }): Finding[] => {
+        const told = { severity: "error", where: table, says, fix } as const;
+        if (rule === "policy-differs" && !said.has(table))
+            return [{ ...told, rule: "L12", later: "no error: rows are shown or hidden by where they are" }];
+        if (rule === "subscription")
+            return [{ ...told, rule: "DATA", later: "no error: the rows arrive where no query sees them" }];
+        return [];
+    });
 }
 
 /**
  * Checks a living database, and changes nothing.
  * @param session to the coordinator
- * @param declared tables of a group that may be there and not distributed yet
+ * @param declared a group, or each of several, with tables that may be there and not distributed yet
  */
-export async function lintDatabase(session: Session, declared: Declared = {}): Promise<Finding[]> {
-    const schema = await readTables(session, declared);
-    return once(check(schema), schema);
+export async function lintDatabase(
+    session: Session,
+    declared: Declared | readonly Declared[] = {},
+): Promise<Finding[]> {
+    const groups = Array.isArray(declared) ? (declared as readonly Declared[]) : [declared as Declared];
+    const schemas = await readTables(session, groups.length === 0 ? [{}] : groups);
+    const found = once(schemas.flatMap((schema) => check(schema).map((finding) => [finding, schema] as const)));
+    return [...found, ...(await betweenNodes(session, found))];
 }

@@ -15,28 +15,38 @@ export function withoutPsql(sql: string): string {
         .join("\n");
 }
 
+const BLANKS = /(?:\s+|--[^\n]*(?:\n|$)|\/\*[\s\S]*?\*\/)*/y;
+
 export class Source {
     readonly path: string;
     readonly sql: string;
-    private readonly bytes: Buffer;
+    /** One character a byte. */
+    private readonly bytes: string;
+    /** Bytes at which lines begin. */
+    private readonly lines: readonly number[];
 
     constructor(path: string, sql: string) {
         this.path = path;
         this.sql = withoutPsql(sql);
-        this.bytes = Buffer.from(this.sql);
+        this.bytes = Buffer.from(this.sql).toString("latin1");
+        this.lines = [0, ...[...this.bytes.matchAll(/\n/g)].map(({ index }) => index + 1)];
     }
 
     /** @param byte as the parser counts */
     place(byte: number): Place {
-        let line = 1;
-        for (let i = 0; i < byte && i < this.bytes.length; i++) if (this.bytes[i] === 0x0a) line++;
-        return { where: this.path, line };
+        let low = 0;
+        let high = this.lines.length;
+        while (high - low > 1) {
+            const middle = (low + high) >> 1;
+            if ((this.lines[middle] ?? 0) <= byte) low = middle;
+            else high = middle;
+        }
+        return { where: this.path, line: low + 1 };
     }
 
     /** Where a statement begins: the parser counts the blanks and comments before it as its own. */
     begin(byte: number): number {
-        const rest = this.bytes.subarray(byte).toString();
-        const skipped = /^(?:\s+|--[^\n]*(?:\n|$)|\/\*[\s\S]*?\*\/)*/.exec(rest)?.[0] ?? "";
-        return byte + Buffer.byteLength(skipped);
+        BLANKS.lastIndex = byte;
+        return byte + (BLANKS.exec(this.bytes)?.[0].length ?? 0);
     }
 }

@@ -164,7 +164,7 @@ export const poorTypes: Rule = (schema) =>
 
 /** L16: a table of tenants' rows that does not say whose they are. */
 export const noTenant: Rule = (schema) => {
-    const { tables, model, anchor } = schema;
+    const { tables, model, anchor, living } = schema;
     if (model !== "row" && model !== "rls") return [];
     const first = tables.get(anchor ?? "");
     const others = [...tables.values()].filter(
@@ -178,7 +178,7 @@ export const noTenant: Rule = (schema) => {
     for (const table of tables.values()) {
         if (!table.known || table.partition !== undefined || table.kind === "unknown") continue;
         const declared = table.column;
-        const missing = declared ?? (table.kind === "local" && !table.declared ? usual : undefined);
+        const missing = declared ?? (table.kind === "local" && !table.declared && !living ? usual : undefined);
         if (missing === undefined || table.columns.has(missing)) continue;
         found.push(
             finding("L16", declared === undefined ? "warning" : "error", table.place, {
