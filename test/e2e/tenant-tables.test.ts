@@ -242,12 +242,14 @@ test("each way of losing rows without an error is found, built for real", async 
     const group = shop({ tenants: TENANTS });
     assert.deepEqual(await readDangers(await stack.session()), []);
 
-    await stack.sql(
-        "CREATE ROLE keeper NOLOGIN; GRANT ALL ON SCHEMA public TO keeper; ALTER TABLE notes OWNER TO keeper; ALTER TABLE notes FORCE ROW LEVEL SECURITY",
-    );
+    await stack.sql("CREATE ROLE keeper NOLOGIN");
+    await stack.sql("GRANT ALL ON SCHEMA public TO keeper");
+    await stack.sql("ALTER TABLE notes OWNER TO keeper");
+    await stack.sql("ALTER TABLE notes FORCE ROW LEVEL SECURITY");
     assert.deepEqual(await found("force-row-security"), ["public.notes"]);
     assert.match((await plan(stack, group)).refusals.join(), /notes has FORCE ROW LEVEL SECURITY/);
-    await stack.sql("ALTER TABLE notes NO FORCE ROW LEVEL SECURITY; ALTER TABLE notes OWNER TO postgres");
+    await stack.sql("ALTER TABLE notes NO FORCE ROW LEVEL SECURITY");
+    await stack.sql("ALTER TABLE notes OWNER TO postgres");
 
     await stack.sql("CREATE POLICY narrow ON notes AS RESTRICTIVE USING (company_id <> 1)");
     assert.deepEqual(await found("restrictive-policy"), ["public.notes"]);
@@ -255,9 +257,9 @@ test("each way of losing rows without an error is found, built for real", async 
     await assert.rejects(settle(stack, group), /policy narrow is RESTRICTIVE/);
     await stack.sql("DROP POLICY narrow ON notes");
 
-    await stack.sql(
-        "CREATE TABLE asked (id bigint PRIMARY KEY); CREATE POLICY asks ON asked USING (EXISTS (SELECT 1 FROM pg_roles)); ALTER TABLE asked ENABLE ROW LEVEL SECURITY",
-    );
+    await stack.sql("CREATE TABLE asked (id bigint PRIMARY KEY)");
+    await stack.sql("CREATE POLICY asks ON asked USING (EXISTS (SELECT 1 FROM pg_roles))");
+    await stack.sql("ALTER TABLE asked ENABLE ROW LEVEL SECURITY");
     await stack.sql("SELECT create_distributed_table('asked', 'id')").catch(() => undefined);
     const distributed = await count("pg_dist_partition WHERE logicalrelid = 'asked'::regclass");
     assert.deepEqual(await found("policy-sub-query"), distributed === 1 ? ["public.asked"] : []);

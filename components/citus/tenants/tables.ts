@@ -160,8 +160,8 @@ export const tables: Facet<FoundTables> = {
     sql(spec, probe) {
         const declared = Object.entries(spec.tables).map(([name, table]) => {
             const target = spec.model === "rls" ? "local" : table.kind;
-            const column = table.column === undefined ? "NULL" : literal(table.column);
-            return `(${literal(name)}, ${literal(qualified(name))}, ${literal(target)}, ${column}, ${table.shardCount ?? "NULL"})`;
+            const column = table.column === undefined ? "NULL::text" : literal(table.column);
+            return `(${literal(name)}, ${literal(qualified(name))}, ${literal(target)}, ${column}, ${table.shardCount ?? "NULL::int"})`;
         });
         if (declared.length === 0) return undefined;
         const anchor = spec.anchor === undefined ? "NULL::oid" : `to_regclass(${literal(qualified(spec.anchor))})::oid`;
