@@ -235,10 +235,22 @@ test("row to schema under policies: one tenant is refused, the others don't noti
     await settle(stack, guarded, {}, own);
     await makeSchema(clinics, "soylent");
     const target = { ...clinics, tenants: { soylent: from("guarded/61") } };
+    // a setting of the session would not reach the workers
     const asTenant = async (key: string): Promise<Client> => {
         const client = await as(stack, "guarded_app");
-        await client.query(`SET app.tenant = '${key}'`);
-        return client;
+        const query: Client["query"] = async (sql) => {
+            await client.query("BEGIN");
+            try {
+                await client.query(`SET LOCAL app.tenant = '${key}'`);
+                await client.query(sql);
+                await client.query("COMMIT");
+            } catch (error) {
+                await client.query("ROLLBACK");
+                throw error;
+            }
+            return [];
+        };
+        return { ...client, query };
     };
     const [leaving, staying] = await Promise.all(["61", "62"].map(asTenant));
     assert.ok(leaving && staying);
