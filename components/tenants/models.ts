@@ -20,7 +20,7 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, policies, roles, rows, removal, pool, map],
+    rls: [migrations, tables, policies, roles, rows, change, removal, pool, map],
     row: [migrations, tables, policies, roles, rows, pinsFacet, change, removal, pool, map],
     schema: [roles, schemas, migrations, state, pinsFacet, change, removal, pool, map],
     database: [roles, databases, migrations, state, change, removal, pool, map],

@@ -8,6 +8,8 @@ import { type Prints, printTenant } from "../../components/citus/tenants/checksu
 import { exportTenant, restoreTenant } from "../../components/citus/tenants/export.ts";
 import { literal } from "../../components/citus/tenants/ledger.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
+import { policies } from "../../components/citus/tenants/policies.ts";
+import { roles } from "../../components/citus/tenants/roles.ts";
 import { pause } from "../../components/pause.ts";
 import { verifierOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
@@ -223,6 +225,48 @@ test("row to schema: every row that was acknowledged, and the old copy stays", a
     assert.equal((await stateOf(clinics, "acme"))?.state, "active");
     assert.deepEqual((await plan(stack, target, [change])).steps, []);
     await stack.sql("INSERT INTO acme.users (email) VALUES ('next')");
+});
+
+test("row to schema under policies: one tenant is refused, the others don't notice, and nothing is left to do", async () => {
+    await stack.sql(rowTables("guarded"));
+    for (const tenant of [61, 62]) await stack.sql(rowSeed("guarded", tenant));
+    const guarded = { ...rows("guarded", "guarded", { "61": {}, "62": {} }), rowSecurity: true };
+    const own = [roles, policies];
+    await settle(stack, guarded, {}, own);
+    await makeSchema(clinics, "soylent");
+    const target = { ...clinics, tenants: { soylent: from("guarded/61") } };
+    // a setting of the session would not reach the workers
+    const asTenant = async (key: string): Promise<Client> => {
+        const client = await as(stack, "guarded_app");
+        const query: Client["query"] = async (sql) => {
+            await client.query("BEGIN");
+            try {
+                await client.query(`SET LOCAL app.tenant = '${key}'`);
+                await client.query(sql);
+                await client.query("COMMIT");
+            } catch (error) {
+                await client.query("ROLLBACK");
+                throw error;
+            }
+            return [];
+        };
+        return { ...client, query };
+    };
+    const [leaving, staying] = await Promise.all(["61", "62"].map(asTenant));
+    assert.ok(leaving && staying);
+    const writers = [writing(leaving, "guarded.users", "61"), writing(staying, "guarded.users", "62")];
+    await pause(500);
+    await settle(stack, target, {}, [change]);
+    await pause(500);
+    const [left, stayed] = await Promise.all(writers.map((writer) => writer.stop()));
+    assert.ok((left?.acknowledged.length ?? 0) > 0);
+    assert.match(left?.said ?? "", /row-level security/);
+    assert.equal(stayed?.said, "");
+    const there = await stack.sql<{ email: string }>("SELECT email FROM soylent.users WHERE email ~ '^w'");
+    assert.deepEqual(new Set(there.map(({ email }) => email)), new Set(left?.acknowledged));
+    assert.deepEqual(await prints(clinics, "soylent"), await prints(guarded, "61"));
+    assert.equal(await changedOld(guarded, "61"), undefined);
+    assert.deepEqual((await plan(stack, guarded, own)).steps, []);
 });
 
 test("schema to row: a tenant's role is refused from the fence on, and every row that was acknowledged is there", async () => {

@@ -25,9 +25,10 @@ import {
     storedColumns,
     whereOf,
 } from "./checksum.ts";
-import { look, planAll } from "./converge.ts";
+import { explainRefusals, look, planAll } from "./converge.ts";
 import { identifier, literal, qualified, recordRate } from "./ledger.ts";
 import { type Place, placeOf } from "./place.ts";
+import { policies } from "./policies.ts";
 import { privileges } from "./privileges.ts";
 import { advanceSequences, readSequences } from "./sequences.ts";
 
@@ -135,7 +136,7 @@ async function move(context: Context, step: Step): Promise<void> {
             source.session === target.session
                 ? await moveWithin(change, closed)
                 : await moveBetween(change, row.phase === "copy" || row.phase === "verify");
-        await closeOld(source);
+        await closeOld(context, source);
         const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
         await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
         const [ended] = await session.query<{ seconds: number }>(
@@ -205,17 +206,14 @@ async function fence(change: Change): Promise<boolean> {
     return true;
 }
 
-/** Policies of the old group follow what the ledger says of its tenants. */
+/** Policies of the old group follow what the ledger says of its tenants. @returns whether it has any */
 async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolean> {
-    // the list of facets has this one in it
-    const { FACETS } = await import("../../tenants/models.ts");
-    const facets = FACETS[old.model].filter(({ name }) => name === "policies");
-    if (facets.length === 0 || !(old.rowSecurity || old.model === "rls")) return false;
+    if (!old.rowSecurity && old.model !== "rls") return false;
     const theirs = { ...context, group: old };
-    const found = await look(context.session, old, facets, context.verifier(appRole(old.name)).mark);
-    for (const facet of facets)
-        for (const step of planAll(old, facets, found).steps)
-            await facet.run[step.kind.slice(facet.name.length + 1)]?.(theirs, [step]);
+    const found = await look(context.session, old, [policies], context.verifier(appRole(old.name)).mark, context.nodes);
+    const { steps, refusals } = planAll(old, [policies], found);
+    if (refusals.length > 0) throw new Error(explainRefusals(old, refusals));
+    for (const step of steps) await policies.run[step.kind.slice(policies.name.length + 1)]?.(theirs, [step]);
     return true;
 }
 
@@ -301,10 +299,11 @@ async function switchOver(change: Change, checksum: Prints): Promise<void> {
     await reach(change, "done");
 }
 
-/** Who still looks into the old schema would read what is old; facet `state` sees to it where this was not reached. */
-async function closeOld({ session, group, tenant }: Place): Promise<void> {
-    const role = tenantRole(group.name, tenant);
+/** Who still looks into the old place would read what is old; the old group's own facets see to it where this was not reached. */
+async function closeOld(context: Context, { session, group, tenant }: Place): Promise<void> {
+    if (group.model === "rls" || group.model === "row") await refreshPolicies(context, group);
     if (group.model !== "schema") return;
+    const role = tenantRole(group.name, tenant);
     const [row] = await session.query<{ ok: boolean }>("SELECT to_regrole(quote_ident($1)) IS NOT NULL AS ok", [role]);
     if (row?.ok) await inTransaction(session, () => session.query(privileges(schemaOf(tenant), role, "fenced")));
 }
