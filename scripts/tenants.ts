@@ -2,7 +2,6 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { QUESTIONS } from "../components/tenants/choose.ts";
-import type { Context } from "../components/tenants/facet.ts";
 import { fail } from "./lib/project.ts";
 import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
@@ -10,10 +9,6 @@ import { explain } from "./tenants/explain.ts";
 import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
 import { findTenant, withStack, withTenant } from "./tenants/stack.ts";
-
-interface Restores {
-    restoreTenant(context: Context, tenant: string, file: string): Promise<void>;
-}
 
 const program = new Command("npm run tenants --").description(
     "Every tenant with its model, place, size, activity and limits; or one of the commands below.",
@@ -84,7 +79,7 @@ program
     .argument("<tenant>", "its name, or group/name")
     .argument("<file>", "what export wrote")
     .action(async (name: string, file: string) => {
-        const { restoreTenant } = (await import("../components/citus/tenants/export.ts")) as unknown as Restores;
+        const { restoreTenant } = await import("../components/citus/tenants/export.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
         const path = resolve(process.env.INIT_CWD ?? process.cwd(), file);
         await withTenant(found, (context, tenant) => restoreTenant(context, tenant, path));

@@ -5,7 +5,7 @@ import type { Declared, Finding } from "../../components/tenants/lint/lint.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { ROOT } from "../lib/project.ts";
 import { readResources } from "../lib/resources.ts";
-import { groupsOf, withStack } from "./stack.ts";
+import { specsOf, withStack } from "./stack.ts";
 
 const declaredOf = ({ tables, model, anchor }: GroupSpec): Declared => ({
     tables,
@@ -59,7 +59,8 @@ export async function check(
     paths: readonly string[],
     options: { json?: boolean; database?: boolean },
 ): Promise<boolean> {
-    const groups = groupsOf(await readResources()).map(({ group }) => group);
+    // files are checked without a cluster, too
+    const groups = specsOf(await readResources().catch(() => []));
     const findings = paths.length > 0 ? await checkFiles(paths, groups) : [];
     const living = paths.length === 0 || options.database === true;
     if (living) {

@@ -35,6 +35,8 @@ function schemaOf({ schema }: ListedTenant): string {
 const rounded = (n: number) =>
     n < 10_000 ? String(n) : n < 1e6 ? `${Math.round(n / 1000)} k` : `${(n / 1e6).toFixed(1)} M`;
 
+const unknown = ({ shared, model }: ListedTenant) => (shared ? "shared" : model === "routed" ? "–" : "?");
+
 /** Pure. */
 export function renderTenants({ tracked, tenants }: Listed): string {
     if (tenants.length === 0)
@@ -44,8 +46,8 @@ export function renderTenants({ tracked, tenants }: Listed): string {
         tenant.tenant,
         tenant.model,
         tenant.place ?? "nowhere",
-        tenant.bytes === null ? (tenant.shared ? "shared" : "?") : describeBytes(tenant.bytes),
-        tenant.rows === null ? (tenant.shared ? "shared" : "?") : `~${rounded(tenant.rows)}`,
+        tenant.bytes === null ? unknown(tenant) : describeBytes(tenant.bytes),
+        tenant.rows === null ? unknown(tenant) : `~${rounded(tenant.rows)}`,
         activityOf(tenant, tracked),
         limitsOf(tenant),
         schemaOf(tenant),

@@ -3,15 +3,28 @@ import { connect, type Session } from "../../components/citus/session.ts";
 import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import type { Context } from "../../components/tenants/facet.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { nodesOf } from "../lib/nodes.ts";
 import { readResources, type StateResource } from "../lib/resources.ts";
 
-/** Groups in the order of their names. */
+const isGroup = ({ type }: StateResource) => type === "pulumi-nodejs:dynamic/citus:TenantGroup";
+
+/** What groups are made from, which is no secret. */
+export function specsOf(resources: readonly StateResource[]): GroupSpec[] {
+    return resources
+        .filter(isGroup)
+        .flatMap(({ outputs }) => (outputs?.group === undefined ? [] : [outputs.group as GroupSpec]));
+}
+
+/**
+ * Groups in the order of their names.
+ * @param resources with secrets in the clear
+ */
 export function groupsOf(resources: readonly StateResource[]): TenantGroupInputs[] {
     const nodes = nodesOf(resources);
     return resources
-        .filter(({ type }) => type === "pulumi-nodejs:dynamic/citus:TenantGroup")
+        .filter(isGroup)
         .flatMap(({ outputs }) => (outputs?.group === undefined ? [] : [outputs as unknown as TenantGroupInputs]))
         .map((inputs) => ({
             ...inputs,

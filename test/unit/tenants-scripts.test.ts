@@ -13,7 +13,7 @@ import { readAnswer, renderChoice } from "../../scripts/tenants/choose.ts";
 import { oneStatement, renderAdvice } from "../../scripts/tenants/explain.ts";
 import { renderTenants } from "../../scripts/tenants/list.ts";
 import { connectionString, findLogin } from "../../scripts/tenants/password.ts";
-import { findTenant, groupsOf } from "../../scripts/tenants/stack.ts";
+import { findTenant, groupsOf, specsOf } from "../../scripts/tenants/stack.ts";
 
 const inputs = (name: string, model: GroupSpec["model"], tenants: Record<string, TenantSpec>): TenantGroupInputs => ({
     cluster: "citus-dev",
@@ -76,6 +76,13 @@ describe("a tenant by name", () => {
             ["big", "clinics"],
         );
         assert.deepEqual(found[0]?.nodes[0]?.access, access);
+        // as the state is without its secrets
+        const marked = { ...groups[2], nodes: { "4dabf18193072939515e22adb298388d": "secret" } };
+        const encrypted = [{ ...resources[0], outputs: marked }] as unknown as StateResource[];
+        assert.deepEqual(
+            specsOf(encrypted).map(({ name }) => name),
+            ["clinics"],
+        );
     });
 });
 
