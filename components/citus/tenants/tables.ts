@@ -1,6 +1,7 @@
 /** Tables of a group in models row and rls: what Citus' catalogs say of them, and how they become what they are declared. */
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import type { Session } from "../session.ts";
+import { runSplit } from "../split.ts";
 import { identifier, literal, qualified, recordRate } from "./ledger.ts";
 import { type FoundTables, NO_TABLES, planTables, type TableStep } from "./tablesPlan.ts";
 
@@ -153,6 +154,31 @@ const call = (name: string, table: string, named: Readonly<Record<string, string
 
 const group = (detail: TableStep) => (detail.colocateWith === undefined ? "none" : qualified(detail.colocateWith));
 
+/** How often a table is tried while it is served, before it takes somebody who lets writes wait. */
+const TRIES = 3;
+
+/** @throws Error when clients' updates keep it from ending; the table is as it was */
+async function distributeServed(
+    context: Context,
+    table: string,
+    named: Readonly<Record<string, string | number | undefined>>,
+): Promise<void> {
+    const { session } = context;
+    const watcher = await context.open("coordinator");
+    const distribute = (name: string) => session.query(call(name, table, named));
+    for (let i = 0; i < TRIES; i++)
+        if (await runSplit(session, watcher, () => distribute("create_distributed_table_concurrently"))) return;
+    if (!context.group.allow.includes(table))
+        throw new Error(
+            `${table}: was tried ${TRIES} times to be distributed while it is served, and each time an UPDATE or DELETE came that Citus can't apply to a copy without keys (citusdata/citus#6790).\n` +
+                `It is a local table as before. Run pulumi up in a quieter moment, or put ${table} into allow: its writes wait then while it is copied.`,
+        );
+    context.note(
+        `${table}: writes wait while it is copied, because updates kept it from being distributed while it is served`,
+    );
+    await distribute("create_distributed_table");
+}
+
 export const tables: Facet<FoundTables> = {
     name: "tables",
     none: NO_TABLES,
@@ -240,13 +266,14 @@ export const tables: Facet<FoundTables> = {
                 const { session } = context;
                 const [before, bytes] = [await rows(session, table), await sizeOf(session, table)];
                 const began = Date.now();
-                await session.query(
-                    call("create_distributed_table_concurrently", table, {
-                        distribution_column: detail.column,
-                        colocate_with: group(detail),
-                        shard_count: detail.shardCount,
-                    }),
-                );
+                const named = {
+                    distribution_column: detail.column,
+                    colocate_with: group(detail),
+                    shard_count: detail.shardCount,
+                };
+                // without a row there is nothing to copy, and nobody to keep waiting
+                if (before === 0) await session.query(call("create_distributed_table", table, named));
+                else await distributeServed(context, table, named);
                 const seconds = (Date.now() - began) / 1000;
                 const after = await rows(session, table);
                 await recordRate(session, "distribute", bytes, seconds);
