@@ -240,6 +240,7 @@ test("each way of losing rows without an error is found, built for real", async 
     const found = async (rule: Danger["rule"]) =>
         (await readDangers(await stack.session())).filter((danger) => danger.rule === rule).map(({ table }) => table);
     const group = shop({ tenants: TENANTS });
+    await settle(stack, group);
     assert.deepEqual(await readDangers(await stack.session()), []);
 
     await stack.sql("CREATE ROLE keeper NOLOGIN");
