@@ -4,7 +4,15 @@ import { type Mistake, pathOf } from "../config/mistakes.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
 import { fileSpec, type ProjectFiles } from "./project.ts";
-import { type FileSpec, type GroupSpec, type TableSpec, type TenantSpec, tenantRole } from "./spec.ts";
+import {
+    appRole,
+    type FileSpec,
+    type GroupSpec,
+    type TableSpec,
+    type TenantSpec,
+    tenantRole,
+    tenantsRole,
+} from "./spec.ts";
 
 const GROUP_NAME = /^[a-z][a-z0-9_]{0,30}$/;
 /** Schemas and databases: names that need no quotes. */
@@ -191,6 +199,11 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
                 at,
                 `makes a role ${tenantRole(name, tenant)}, longer than PostgreSQL's 63 bytes - choose a shorter name`,
             );
+        if (
+            [appRole(name), tenantsRole(name)].includes(tenantRole(name, tenant)) &&
+            tenantSpec(model, tenant, settings).role
+        )
+            wrong(at, `makes a role ${tenantRole(name, tenant)}, which is the group's own - choose another name`);
         if (shape.delete.includes(tenant))
             wrong("delete", `names ${tenant}, which tenants names too - take it out of one of them`);
     }

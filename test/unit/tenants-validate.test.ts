@@ -22,7 +22,7 @@ const files: ProjectFiles = {
     },
 };
 const nodes = ["coordinator", "worker-1", "worker-2"];
-const check = (groups: unknown) => validateGroups(groups, { database: "app", files, nodes });
+const check = (groups: unknown) => validateGroups(groups, { database: "main", files, nodes });
 const specOf = (group: unknown) => {
     const { groups, mistakes } = check({ g: group });
     assert.deepEqual(mistakes, []);
@@ -136,7 +136,7 @@ describe("mistakes, each with its path", () => {
             { model: "schema", tenants: { public: {}, pg_x: {}, "Ac-me": {} } },
             ["tenants.public", "tenants.pg_x", "tenants.Ac-me"],
         ],
-        ["the cluster's own database", { model: "database", tenants: { app: {} } }, ["tenants.app"]],
+        ["the cluster's own database", { model: "database", tenants: { main: {} } }, ["tenants.main"]],
         ["a routed tenant without a host", { model: "routed", tenants: { a: {} } }, ["tenants.a.host"]],
         ["a host for a schema", { model: "schema", tenants: { a: { host: "x" } } }, ["tenants.a.host"]],
         [
@@ -163,6 +163,11 @@ describe("mistakes, each with its path", () => {
                 tenants: { ["x".repeat(62)]: { role: true } },
             },
             [`tenants.${"x".repeat(62)}`],
+        ],
+        [
+            "a role that is the group's own",
+            { model: "schema", tenants: { app: {}, tenants: {} } },
+            ["tenants.app", "tenants.tenants"],
         ],
         ["a rollout that is no part", { model: "schema", rollout: { part: 3 } }, ["rollout.part"]],
     ];
