@@ -210,6 +210,20 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
     return mistakes;
 }
 
+/** Every role that a group makes, with the tenant whose own it is. */
+function rolesOf(name: string, { model, tenants }: GroupShape): readonly (readonly [role: string, tenant?: string])[] {
+    if (model === "routed") return [];
+    const own = Object.entries(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
+    const group = [appRole(name), tenantsRole(name)];
+    return [
+        ...group.map((role) => [role] as const),
+        ...own
+            .map(([tenant]) => [tenantRole(name, tenant), tenant] as const)
+            // said of the tenant already
+            .filter(([role]) => !group.includes(role)),
+    ];
+}
+
 export interface Validated {
     readonly groups: readonly GroupSpec[];
     readonly mistakes: readonly Mistake[];
@@ -234,6 +248,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
     const mistakes: Mistake[] = [];
     const groups: GroupSpec[] = [];
     const places = new Map<string, string>();
+    const roles = new Map<string, string>();
     for (const [name, value] of Object.entries(record(given))) {
         const path = `tenantGroups.${name}`;
         if (!GROUP_NAME.test(name))
@@ -261,6 +276,15 @@ export function validateGroups(given: unknown, known: Known): Validated {
                     message: `is a tenant of group ${other} too, and both would be ${place} - rename one`,
                 });
             places.set(place, name);
+        }
+        for (const [role, tenant] of rolesOf(name, shape)) {
+            const other = roles.get(role);
+            if (other !== undefined)
+                mistakes.push({
+                    path: tenant === undefined ? path : `${path}.tenants.${tenant}`,
+                    message: `makes a role ${role}, and so does ${other} - rename one`,
+                });
+            roles.set(role, tenant === undefined ? `group ${name}` : `tenant ${tenant} of group ${name}`);
         }
         groups.push({
             name,

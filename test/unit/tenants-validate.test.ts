@@ -190,6 +190,18 @@ describe("mistakes, each with its path", () => {
         );
     });
 
+    test("two groups whose roles would be one", () => {
+        const { mistakes } = check({
+            a: { model: "schema", tenants: { b_c: {}, b_app: {} } },
+            a_b: { model: "row", anchor: "x", tables: { x: { distributeBy: "id" } }, tenants: { c: { role: true } } },
+        });
+        assert.deepEqual(
+            mistakes.map(({ path }) => path),
+            ["tenantGroups.a_b", "tenantGroups.a_b.tenants.c"],
+        );
+        assert.match(mistakes[0]?.message ?? "", /a_b_app, and so does tenant b_app of group a/);
+    });
+
     test("groups that are no map", () => {
         for (const given of ["billing", 3, ["x"]])
             assert.deepEqual(
