@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fingerprint, requireEngine, TestStack } from "../lib.ts";
+import pg from "pg";
+import { docker, fingerprint, requireEngine, TestStack } from "../lib.ts";
 
 const COUNTS = { billing: 1000, clinics: 300, vaults: 20, regions: 20 } as const;
 type GroupName = keyof typeof COUNTS;
@@ -19,6 +20,26 @@ CREATE TABLE patients (id bigint PRIMARY KEY, name text NOT NULL);
 CREATE TABLE visits (id bigint PRIMARY KEY, patient_id bigint NOT NULL REFERENCES patients (id), at timestamptz NOT NULL DEFAULT now());
 `;
 const VAULT = "CREATE TABLE items (id bigint PRIMARY KEY, body text NOT NULL);";
+
+const DESK =
+    "CREATE TABLE desks (id bigint PRIMARY KEY); CREATE TABLE tickets (desk_id bigint, id bigint, body text, PRIMARY KEY (desk_id, id));";
+
+const GROUPS = {
+    billing: {
+        model: "row",
+        anchor: "companies",
+        tables: {
+            companies: { distributeBy: "id" },
+            users: { distributeBy: "company_id" },
+            plans: { reference: true },
+        },
+        template: "sql/billing/*.sql",
+        tenants: "tenants/billing.json",
+    },
+    clinics: { model: "schema", template: "sql/clinic/*.sql", tenants: "tenants/clinics.json" },
+    vaults: { model: "database", template: "sql/vault/*.sql", tenants: "tenants/vaults.json" },
+    regions: { model: "routed", tenants: "tenants/regions.json" },
+};
 
 const key = (prefix: string, i: number) => `${prefix}${String(i).padStart(3, "0")}`;
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
@@ -88,24 +109,7 @@ test("a cluster, and then 1,340 tenants in it by one pulumi up", async () => {
     await stack.up();
     bare = await previewSeconds();
     writeTenants();
-    await stack.config({
-        tenantGroups: {
-            billing: {
-                model: "row",
-                anchor: "companies",
-                tables: {
-                    companies: { distributeBy: "id" },
-                    users: { distributeBy: "company_id" },
-                    plans: { reference: true },
-                },
-                template: "sql/billing/*.sql",
-                tenants: "tenants/billing.json",
-            },
-            clinics: { model: "schema", template: "sql/clinic/*.sql", tenants: "tenants/clinics.json" },
-            vaults: { model: "database", template: "sql/vault/*.sql", tenants: "tenants/vaults.json" },
-            regions: { model: "routed", tenants: "tenants/regions.json" },
-        },
-    });
+    await stack.config({ tenantGroups: GROUPS });
     const ran = await seconds(() => stack.pulumi(["up", "--yes", "--skip-preview"]));
     console.log(`1,340 tenants were made in ${ran.took.toFixed(1)} s`);
     await stack.closeSessions();
@@ -174,9 +178,74 @@ test("a tenant that left the program stays, and is said to", async () => {
     assert.equal(row?.n, 301);
 });
 
-test("scale-out and scale-in with all of them in place", async () => {
-    const session = await stack.session();
-    await session.query(
+/** Somebody who logs in with what `npm run tenants -- password` prints, on a node's own port or its pool's. */
+async function login(name: string, node: string, pooled: boolean): Promise<pg.Client> {
+    const shown = await logins(name);
+    const url = new URL(shown);
+    const access = await accessTo(node);
+    const port = pooled
+        ? Number(
+              docker(["port", stack.container(node), "6432/tcp"])
+                  .trim()
+                  .split(":")
+                  .at(-1),
+          )
+        : access.port;
+    const client = new pg.Client({
+        host: "127.0.0.1",
+        port,
+        user: decodeURIComponent(url.username),
+        password: decodeURIComponent(url.password),
+        database: url.pathname.slice(1),
+        ssl: { ca: access.ca, servername: "localhost" },
+    });
+    client.on("error", () => undefined);
+    await client.connect();
+    return client;
+}
+
+const known = new Map<string, Promise<string>>();
+/** Asked once each: a command takes seconds. */
+function logins(name: string): Promise<string> {
+    const found =
+        known.get(name) ??
+        stack.npm("tenants", "password", name).then(({ code, stdout, output }) => {
+            assert.equal(code, 0, output);
+            return stdout.trim();
+        });
+    known.set(name, found);
+    return found;
+}
+
+const reached = new Map<string, ReturnType<TestStack["access"]>>();
+function accessTo(node: string) {
+    const found = reached.get(node) ?? stack.access(node);
+    reached.set(node, found);
+    return found;
+}
+
+const NODES = ["coordinator", "worker-1", "worker-2"];
+
+test("no tenant reads or writes another's, in any model, from any node, by itself and through the pool", async () => {
+    stack.write("sql/desk/1.sql", DESK);
+    const pooled = Object.entries(GROUPS).map(([name, group]) => [
+        name,
+        name === "regions" ? group : { ...group, pool: true },
+    ]);
+    await stack.up({
+        tenantGroups: {
+            ...Object.fromEntries(pooled),
+            desk: {
+                model: "rls",
+                anchor: "desks",
+                tables: { desks: { distributeBy: "id" }, tickets: { distributeBy: "desk_id" } },
+                template: "sql/desk/*.sql",
+                tenants: { 1: { role: true }, 2: {} },
+                pool: true,
+            },
+        },
+    });
+    await stack.sql(
         `INSERT INTO users SELECT c, u, md5((c * 1000 + u)::text) FROM generate_series(1, 1000) c, generate_series(1, 5) u;
          INSERT INTO plans SELECT i, 'plan ' || i FROM generate_series(1, 10) i;
          INSERT INTO c001.patients SELECT i, md5(i::text) FROM generate_series(1, 500) i;
@@ -184,6 +253,79 @@ test("scale-out and scale-in with all of them in place", async () => {
          INSERT INTO c150.visits SELECT i, i FROM generate_series(1, 500) i;
          INSERT INTO c300.patients SELECT i, md5(i::text) FROM generate_series(1, 500) i`,
     );
+    await stack.sql(
+        "INSERT INTO tickets SELECT d, t, md5(t::text) FROM generate_series(1, 2) d, generate_series(1, 7) t",
+    );
+
+    /** As a group's application: one tenant's rows are counted, another's are none, and can't be made. */
+    const asApplication = async (
+        group: string,
+        table: string,
+        column: string,
+        own: number,
+        nodes: readonly string[],
+    ) => {
+        for (const node of nodes)
+            for (const through of [false, true]) {
+                const client = await login(group, node, through);
+                const what = `${group} on ${node}${through ? " through its pool" : ""}`;
+                try {
+                    await client.query("BEGIN");
+                    await client.query("SET LOCAL app.tenant = '1'");
+                    const count = async (where: string) =>
+                        Number((await client.query(`SELECT count(*) AS n FROM ${table} ${where}`)).rows[0].n);
+                    assert.equal(await count(""), own, what);
+                    assert.equal(await count(`WHERE ${column} = 2`), 0, what);
+                    await assert.rejects(
+                        client.query(`INSERT INTO ${table} VALUES (2, 99, 'x')`),
+                        /violates row-level security policy/,
+                        what,
+                    );
+                    await client.query("ROLLBACK");
+                    // what the transaction said is gone with it: without a tenant there is nothing to see
+                    assert.equal(await count(""), 0, what);
+                } finally {
+                    await client.end();
+                }
+            }
+    };
+    await asApplication("billing", "users", "company_id", 5, NODES);
+    // its tables are the coordinator's own
+    await asApplication("desk", "tickets", "desk_id", 7, ["coordinator"]);
+    for (const through of [false, true]) {
+        const client = await login("desk/1", "coordinator", through);
+        assert.equal(Number((await client.query("SELECT count(*) AS n FROM tickets")).rows[0].n), 7);
+        await client.end();
+    }
+    for (const node of NODES)
+        for (const through of [false, true]) {
+            const client = await login("clinics/c001", node, through);
+            assert.equal(Number((await client.query("SELECT count(*) AS n FROM patients")).rows[0].n), 500);
+            await assert.rejects(client.query("SELECT * FROM c150.patients"), /permission denied for schema c150/);
+            await assert.rejects(
+                client.query("INSERT INTO c150.visits VALUES (9999, 1)"),
+                /permission denied for schema c150/,
+            );
+            await client.end();
+        }
+    const [home] = await stack.sql<{ node: string }>("SELECT node FROM citus_as_code.tenant WHERE tenant = 'v001'");
+    const [other] = await stack.sql<{ tenant: string; node: string }>(
+        "SELECT tenant, node FROM citus_as_code.tenant WHERE grp = 'vaults' AND tenant <> 'v001' AND node = $1 ORDER BY 1 LIMIT 1",
+        [home?.node],
+    );
+    for (const through of [false, true]) {
+        const client = await login("vaults/v001", home?.node ?? "", through);
+        assert.equal(Number((await client.query("SELECT count(*) AS n FROM items")).rows[0].n), 0);
+        await client.end();
+        known.set(
+            "elsewhere",
+            logins("vaults/v001").then((url) => url.replace(/\/v001(?=[?]|$)/, `/${other?.tenant}`)),
+        );
+        await assert.rejects(login("elsewhere", home?.node ?? "", through), /permission denied for database/);
+    }
+});
+
+test("scale-out and scale-in with all of them in place", async () => {
     prints = await print();
     await stack.up({ workers: 3 });
     assert.deepEqual(await print(), prints);
