@@ -1,8 +1,14 @@
 /** What tenants cost: many schemas, and one tenant's query by each way there is to it. */
+import { ShardMap } from "../../client/shardMap.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { publishedAccess } from "../../test/lib.ts";
 import { median, type Row, round, type Section, say } from "./section.ts";
 import { BenchStack } from "./stack.ts";
+
+const ROW_TABLES = `
+CREATE TABLE companies (id bigint PRIMARY KEY);
+CREATE TABLE users (company_id bigint, id bigint, email text, PRIMARY KEY (company_id, id));
+`;
 
 /** Planning may grow by this much from the fewest schemas to the most. */
 const PLANNING_TARGET = 1.5;
@@ -61,6 +67,17 @@ const milliseconds = (value: number) => `${value.toFixed(2)} ms`;
 /** (g): planning and the first query of a connection at 10, 1,000 and 5,000 schemas; one tenant by three ways. */
 export async function tenants(quick: boolean): Promise<Section> {
     const stack = await BenchStack.make({ workers: 2, backup: false });
+    stack.write("billing.sql", ROW_TABLES);
+    await stack.config({
+        tenantGroups: JSON.stringify({
+            billing: {
+                model: "row",
+                anchor: "companies",
+                tables: { companies: { distributeBy: "id" }, users: { distributeBy: "company_id" } },
+                template: "billing.sql",
+            },
+        }),
+    });
     await stack.up();
     const outputs = await stack.outputs();
     const open = (node = "coordinator", database?: string) => {
@@ -131,18 +148,13 @@ async function threeWays(
     open: (node?: string, database?: string) => Promise<Session>,
     times: number,
 ): Promise<{ plain: number[]; coordinator: number[]; direct: number[] }> {
-    const make = "CREATE TABLE users (company_id bigint, id bigint, email text, PRIMARY KEY (company_id, id));";
     const fill =
         "INSERT INTO users SELECT c, u, 'u' || u FROM generate_series(1, 1000) c, generate_series(1, 200) u; ANALYZE users";
     const other = await open("coordinator", "postgres");
-    await other.query(make + fill);
-    await session.query(`${make} SELECT create_distributed_table('users', 'company_id');`);
+    await other.query(ROW_TABLES + fill);
     await session.query(fill);
-    const [place] = await session.query<{ node: string }>(
-        `SELECT split_part(n.nodename, '.', 1) AS node FROM pg_dist_placement p JOIN pg_dist_node n USING (groupid)
-          WHERE p.shardid = get_shard_id_for_distribution_column('users', 42)`,
-    );
-    const worker = await open(place?.node ?? "worker-1");
+    const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
+    const worker = await open(ShardMap.from(row?.map).lookup("42", "billing").node);
     const query = "SELECT email FROM users WHERE company_id = 42 AND id = 7";
     const ways = { plain: [] as number[], coordinator: [] as number[], direct: [] as number[] };
     for (let i = 0; i < times + 50; i++) {
