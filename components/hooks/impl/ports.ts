@@ -1,5 +1,8 @@
 /** Choosing ports that nothing uses. */
 import { randomInt } from "node:crypto";
+import { mkdirSync, statSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { isFree } from "../../freePort.ts";
 
 /** Below what Linux gives to outgoing connections. */
@@ -17,13 +20,37 @@ export function beginnings({ size, apart }: PortRangeInputs): number[] {
     return all.filter((first) => apart === undefined || Math.abs(first - apart) >= size);
 }
 
+/** How long a choice is kept for who made it; its containers are there within that time. Milliseconds. */
+const KEPT = 120_000;
+
+/**
+ * Keeps a range off others who choose at the same time on this machine: until its containers listen it looks free to them.
+ * @param folder where the mark is made
+ */
+export function reserve(first: number, folder = tmpdir()): boolean {
+    const mark = join(folder, `citus-ports-${first}`);
+    try {
+        mkdirSync(mark);
+        return true;
+    } catch {
+        const made = statSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+        if (Date.now() - made < KEPT) return false;
+        try {
+            utimesSync(mark, new Date(), new Date());
+        } catch {
+            // somebody else's old mark says nothing
+        }
+        return true;
+    }
+}
+
 export async function create(inputs: PortRangeInputs) {
     const choices = beginnings(inputs);
     for (let attempt = 0; attempt < 200; attempt++) {
         const first = choices[randomInt(choices.length)] ?? LOW;
         const range = Array.from({ length: inputs.size }, (_, i) => first + i);
         const free = await Promise.all(range.map(isFree));
-        if (free.every(Boolean)) return { id: String(first), outs: { ...inputs, first } };
+        if (free.every(Boolean) && reserve(first)) return { id: String(first), outs: { ...inputs, first } };
     }
     throw new Error(
         `no ${inputs.size} free ports in a row between ${LOW} and ${HIGH} on 127.0.0.1; choose them with citus:port`,
