@@ -156,11 +156,14 @@ async function move(context: Context, step: Step): Promise<void> {
     } catch (error) {
         const message = (error as Error).message;
         const state = await giveUp(change).then(
-            () => `${name} takes writes again, and is as it was.`,
+            (undone) =>
+                undone
+                    ? `${name} takes writes again, and is as it was. Nothing was switched.`
+                    : `The switch itself was done: the tenant is served from ${group.name}, and ${name} is kept.`,
             (e: Error) => `${name} may still refuse writes: ${e.message}`,
         );
         throw new Error(
-            `${tenant}: ${old.model} → ${group.model} from ${name} was given up\n  ${message.replaceAll("\n", "\n  ")}\n${state} Nothing was switched. Mend that, then run pulumi up again.`,
+            `${tenant}: ${old.model} → ${group.model} from ${name} was given up\n  ${message.replaceAll("\n", "\n  ")}\n${state} Mend that, then run pulumi up again.`,
         );
     }
 }
@@ -217,16 +220,19 @@ async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolea
     return true;
 }
 
-/** The old place takes writes again. */
-async function giveUp(change: Change): Promise<void> {
+/**
+ * The old place takes writes again.
+ * @returns false when the switch was done, and an answer about it was lost: then there is nothing to give up
+ */
+async function giveUp(change: Change): Promise<boolean> {
     const { context, source } = change;
     const { session, group } = context;
     const [row] = await session.query<{ phase: Phase; detail: Detail }>(DETAIL, [group.name, change.tenant]);
-    if (!row || row.phase === "done") return;
-    if (source.session !== change.target.session && (row.phase === "copy" || row.phase === "verify"))
-        await change.target.session.query(
-            `TRUNCATE ${change.pairs.map(({ target }) => nameOf(target.table)).join(", ")}`,
-        );
+    if (row?.phase === "done") return false;
+    if (!row) return true;
+    // a program that failed is rolled back, and rows that it met are others': only from here on what is there is the copy
+    if (source.session !== change.target.session && row.phase === "verify")
+        await change.target.session.query(`TRUNCATE ${targetNames(change.pairs)}`);
     const { was, grants } = row.detail;
     if (was === null)
         await session.query("DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2", [
@@ -245,6 +251,7 @@ async function giveUp(change: Change): Promise<void> {
         group.name,
         change.tenant,
     ]);
+    return true;
 }
 
 const lockRows = (places: readonly Pair[], side: "source" | "target") =>
@@ -385,7 +392,6 @@ async function copyRows(
 async function moveBetween(change: Change, again: boolean): Promise<Prints> {
     const { context, pairs, source, target } = change;
     const { session, group } = context;
-    let ours = again;
     if (!again) for (const pair of pairs) await refuseRows(target.session, pair);
     await reach(change, "copy");
     await source.session.query("BEGIN");
@@ -393,7 +399,6 @@ async function moveBetween(change: Change, again: boolean): Promise<Prints> {
         await source.session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
         await source.session.query(lockRows(pairs, "source"));
         await pipe(change, again);
-        ours = true;
         await reach(change, "verify");
         const before = await printSlices(source.session, side(pairs, "source"));
         const print = () => printSlices(target.session, side(pairs, "target"));
@@ -406,8 +411,6 @@ async function moveBetween(change: Change, again: boolean): Promise<Prints> {
         return before;
     } catch (error) {
         await source.session.query("ROLLBACK").catch(() => undefined);
-        // what a program that failed had written is rolled back; rows of others are not ours to drop
-        if (ours) await target.session.query(`TRUNCATE ${targetNames(pairs)}`);
         throw error;
     }
 }
