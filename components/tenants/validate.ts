@@ -303,5 +303,12 @@ export function validateGroups(given: unknown, known: Known): Validated {
             lockTimeout: shape.lockTimeout,
         });
     }
+    for (const { name, tenants } of groups)
+        for (const [tenant, { from }] of Object.entries(tenants))
+            if (from && groups.some((group) => group.name === from.group && group.delete.includes(from.tenant)))
+                mistakes.push({
+                    path: `tenantGroups.${name}.tenants.${tenant}.from`,
+                    message: `takes ${from.group}/${from.tenant}, which ${from.group} deletes - take it first, then take this away, then delete the old copy`,
+                });
     return { groups, mistakes };
 }

@@ -330,7 +330,7 @@ describe("plan of states", () => {
 });
 
 describe("plan of removals", () => {
-    const tenant = { state: null, movedTo: null, tombstone: false, schema: false };
+    const tenant = { state: null, movedTo: null, tombstone: false, taken: null, schema: false };
     const plan = (found: Partial<FoundRemoval>, more: Partial<GroupSpec> = {}) =>
         removal.plan(
             group({ tenants: {}, delete: ["acme"], ...more }),
@@ -348,6 +348,18 @@ describe("plan of removals", () => {
         deepEqual(plan({ tenants: { acme: { ...tenant, tombstone: true } } }), { steps: [], refusals: [], notes: [] });
         equal(plan({}).notes?.length, 1);
         equal(plan({ rows: { users: ["acme"] } }, { model: "row" }).steps.length, 1);
+    });
+
+    it("refuses what is on its way to another group, and who has the name of one that was deleted", () => {
+        const taken = plan({ tenants: { acme: { ...tenant, state: "frozen", taken: "vaults/acme" } } });
+        deepEqual([taken.steps, taken.refusals?.length], [[], 1]);
+        match(taken.refusals?.[0] ?? "", /on its way to vaults\/acme/);
+        const again = plan(
+            { tenants: { acme: { ...tenant, tombstone: true } }, rows: { users: ["acme"] } },
+            { model: "row" },
+        );
+        deepEqual([again.steps, again.refusals?.length], [[], 1]);
+        match(again.refusals?.[0] ?? "", /was deleted, and there are rows of it again \(users\)/);
     });
 
     it("refuses a schema that is nobody's", () => {

@@ -202,6 +202,17 @@ describe("mistakes, each with its path", () => {
         assert.match(mistakes[0]?.message ?? "", /a_b_app, and so does tenant b_app of group a/);
     });
 
+    test("what one group takes another does not delete in the same program", () => {
+        const { mistakes } = check({
+            billing: { ...ROW, delete: ["17"] },
+            clinics: { model: "schema", tenants: { acme: { from: "billing/17" }, globex: { from: "billing/18" } } },
+        });
+        assert.deepEqual(
+            mistakes.map(({ path }) => path),
+            ["tenantGroups.clinics.tenants.acme.from"],
+        );
+    });
+
     test("groups that are no map", () => {
         for (const given of ["billing", 3, ["x"]])
             assert.deepEqual(

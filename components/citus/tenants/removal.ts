@@ -1,5 +1,6 @@
 /** Tenants under `delete`: fenced, exported, deleted, and shown to be gone on every node. */
 
+import { existsSync } from "node:fs";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
@@ -16,6 +17,8 @@ interface FoundTenant {
     readonly movedTo: string | null;
     /** Whether it was deleted before. */
     readonly tombstone: boolean;
+    /** The tenant that its data is on the way to, while a change of model is not done. */
+    readonly taken: string | null;
     /** Model schema: whether there is one of its name. */
     readonly schema: boolean;
 }
@@ -48,6 +51,14 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned
             );
         } else if (state === null && tables.length === 0) {
             if (!found?.tombstone) notes.push(`${tenant}: is under delete, and there is nothing of it`);
+        } else if (found?.taken != null) {
+            refusals.push(
+                `${tenant}: is under delete, and its data is on its way to ${found.taken}. It is not deleted: take ${tenant} out of delete and run pulumi up, which ends the change; the old copy can be deleted after that.`,
+            );
+        } else if (state === null && found?.tombstone) {
+            refusals.push(
+                `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). They are not deleted by a name that stayed under delete: take ${tenant} out of it. To delete it all the same, put it into tenants, run pulumi up, and put it under delete then.`,
+            );
         } else {
             const what =
                 state === "deleting"
@@ -60,6 +71,11 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned
     }
     return { steps, refusals, notes };
 }
+
+/** SQL for the tenant that another one's data is on the way to. */
+const TAKEN = (group: string, tenant: string) =>
+    `(SELECT c.grp || '/' || c.tenant FROM citus_as_code.tenant_change c
+       WHERE c.from_grp = ${group} AND c.from_tenant = ${tenant} AND c.phase <> 'done' LIMIT 1)`;
 
 /** Count and checksum by table. */
 type Prints = Readonly<Record<string, { readonly count: string; readonly sum: string }>>;
@@ -101,6 +117,14 @@ async function record(leaving: Leaving, detail: Detail): Promise<void> {
 /** Writes down that it is being deleted: from here on it is nobody's but ours. */
 async function begin(context: Context, tenant: string): Promise<Leaving> {
     const { group, session } = context;
+    const [taken] = await session.query<{ by: string | null }>(`SELECT ${TAKEN("$1", "$2")} AS by`, [
+        group.name,
+        tenant,
+    ]);
+    if (taken?.by != null)
+        throw new Error(
+            `its data is on its way to ${taken.by}: it is deleted after that, and nothing of it was touched`,
+        );
     const changed = await changedSince(context, group, tenant);
     if (changed !== undefined)
         throw new Error(
@@ -220,7 +244,8 @@ async function exportOnce(leaving: Leaving, toFile: Export): Promise<void> {
     const { context, tenant } = leaving;
     // rows can still be written by the application's role: what is deleted is compared with this
     const prints = hasRows(context.group) ? await printRows(leaving) : {};
-    const exported = (await isThere(leaving, prints)) ? await toFile(context, tenant) : null;
+    const there = await isThere(leaving, prints);
+    const exported = there ? await toFile(context, tenant) : ((await detailOf(leaving)).exported ?? null);
     await record(leaving, { exported, prints });
 }
 
@@ -403,7 +428,9 @@ async function bury(leaving: Leaving, detail: Detail): Promise<void> {
 async function removeTenant(context: Context, tenant: string, toFile: Export): Promise<void> {
     const leaving = await begin(context, tenant);
     await fence(leaving);
-    if ((await detailOf(leaving)).exported === undefined) await exportOnce(leaving, toFile);
+    const { exported } = await detailOf(leaving);
+    // a run on another machine may have made it: what is still there is exported here, too
+    if (exported === undefined || (exported !== null && !existsSync(exported))) await exportOnce(leaving, toFile);
     await dropData(leaving, toFile);
     await dropRole(leaving);
     const left = await leftOf(leaving);
@@ -456,6 +483,7 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
             'tenants', (SELECT jsonb_object_agg(d.tenant, jsonb_build_object(
                 'state', ${ledger ? "l.state" : "NULL"}, 'movedTo', ${ledger ? "l.detail ->> 'moved_to'" : "NULL"},
                 'tombstone', ${ledger ? "EXISTS (SELECT FROM citus_as_code.tenant_tombstone t WHERE t.grp = $1 AND t.tenant = d.tenant)" : "false"},
+                'taken', ${ledger ? TAKEN("$1", "d.tenant") : "NULL"},
                 'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL))
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)
               ${ledger ? "LEFT JOIN citus_as_code.tenant l ON l.grp = $1 AND l.tenant = d.tenant" : ""}))`;
