@@ -172,7 +172,7 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             refusal:
                 elsewhere.length > 0
                     ? `${tenant}: its database should be on ${row.node} and is on ${elsewhere.join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere[0] ?? "")} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`
-                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back under its name from an export or a backup, or write it under delete.`,
+                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
         };
     }
     const own = identity(group.name, tenant, detail.epoch ?? 0);
