@@ -382,7 +382,7 @@ function ledgerRows({ group }: Context, tenant: string, node: string, manifest: 
     return `
 INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state, node, detail)
 VALUES (${key}, ${literal(group.model)}, 'active', ${where}, ${literal(JSON.stringify(manifest.detail))})
-ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now(), node = excluded.node, detail = t.detail || excluded.detail;
+ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now(), node = excluded.node, detail = t.detail - 'restoring' || excluded.detail;
 DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${key});
 ${manifest.migrations.map((file) => ranRow(group.name, tenant, file)).join("\n")}
 DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});
@@ -527,6 +527,12 @@ export async function restoreTenant(
         try {
             await bring(context, node, idOf(context, tenant), file);
             await clear(context, tenant, node, old);
+            // a file that makes a database is not run in one transaction
+            if (group.model === "database")
+                await session.query(
+                    `UPDATE citus_as_code.tenant SET detail = detail || '{"restoring": true}' WHERE grp = $1 AND tenant = $2`,
+                    [group.name, tenant],
+                );
             await load(context, tenant, node, file, manifest);
         } finally {
             await onNode(context, node, ["drop", idOf(context, tenant)]).catch(() => undefined);
