@@ -1,8 +1,7 @@
 /**
  * Takes everything down: containers, networks, volumes, backups. Asks before, unless --yes or there is no terminal.
- * --keep-backups leaves the repository, and what it takes to find it again, for the next start.
+ * Exports of tenants stay. --keep-backups leaves the repository, and what it takes to find it again, for the next start.
  */
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
@@ -12,7 +11,7 @@ import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
-import { fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
+import { clearStack, fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { clusterId, readResources } from "./lib/resources.ts";
 import { stackArgs, useStack } from "./lib/stack.ts";
 
@@ -122,10 +121,14 @@ try {
     if (code !== 0) process.exit(code);
     const keptRepository = kept ? repositoryName(repository) : undefined;
     if (local && id) await sweep(id, keptRepository);
-    rmSync(join(STATE, stack), { recursive: true, force: true });
+    const exports = clearStack(join(STATE, stack));
     console.log(
         `\nThe cluster of stack ${stack} is gone.${local ? " The node image is kept for the next start (docker image ls citus-node)." : ""}`,
     );
+    if (exports)
+        console.log(
+            `Exports of its tenants are kept in ${exports}: delete that folder when nobody needs them any more.`,
+        );
     if (keptRepository)
         console.log(
             `Its backups are kept in ${keptRepository}:\n` +

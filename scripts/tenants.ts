@@ -1,6 +1,7 @@
 /** Tenants of the selected stack's cluster: npm run tenants */
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
+import type { RestoreOptions } from "../components/citus/tenants/export.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
 import { fail } from "./lib/project.ts";
 import { check } from "./tenants/check.ts";
@@ -78,12 +79,17 @@ program
     .description("brings an exported tenant's data back")
     .argument("<tenant>", "its name, or group/name")
     .argument("<file>", "what export wrote")
-    .action(async (name: string, file: string) => {
+    .option("--replace", "in place of what is there, which is exported first (models schema and database)")
+    .action(async (name: string, file: string, { replace }: RestoreOptions) => {
         const { restoreTenant } = await import("../components/citus/tenants/export.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
         const path = resolve(process.env.INIT_CWD ?? process.cwd(), file);
-        await withTenant(found, (context, tenant) => restoreTenant(context, tenant, path));
-        console.log(`${found.inputs.group.name}/${found.tenant}: restored from ${file}`);
+        await withTenant(found, (context, tenant) =>
+            restoreTenant(context, tenant, path, { replace: replace === true }),
+        );
+        console.log(
+            `${found.inputs.group.name}/${found.tenant}: restored from ${file}. Next: pulumi up, for its rights and what came into its template since.`,
+        );
     });
 
 program

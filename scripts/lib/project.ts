@@ -1,7 +1,7 @@
 /** Where this project keeps its state, and how every script runs the Pulumi CLI on it. */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
 import { version } from "@pulumi/pulumi/version.js";
@@ -19,6 +19,25 @@ function ensureState(): void {
     chmodSync(STATE, 0o700);
     const file = join(STATE, "passphrase");
     if (!existsSync(file)) writeFileSync(file, `${randomBytes(24).toString("base64url")}\n`, { mode: 0o600 });
+}
+
+/**
+ * Deletes what a stack's cluster left on this machine, but not exports of tenants: of deleted ones there is nothing else.
+ * @param folder the stack's
+ * @returns the folder of exports, when there are any
+ */
+export function clearStack(folder: string): string | undefined {
+    const exports = join(folder, "exports");
+    const some =
+        existsSync(exports) &&
+        readdirSync(exports, { recursive: true, withFileTypes: true }).some((entry) => !entry.isDirectory());
+    if (!some) {
+        rmSync(folder, { recursive: true, force: true });
+        return undefined;
+    }
+    for (const name of readdirSync(folder))
+        if (name !== "exports") rmSync(join(folder, name), { recursive: true, force: true });
+    return exports;
 }
 
 /** What the Pulumi CLI needs in its environment. Settings that are there already win. */

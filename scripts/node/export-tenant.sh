@@ -5,7 +5,8 @@
 #   export-tenant.sh dump ID DATABASE OPTION...     what pg_dump says is the file
 #   export-tenant.sh part ID OFFSET LENGTH          some bytes of it, in base64
 #   export-tenant.sh put ID OFFSET                  takes a tar with part, which comes behind the first OFFSET bytes
-#   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file
+#   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file, and
+#                                                   made.sql, run as soon as the file has made its database, where it does
 #   export-tenant.sh drop ID
 #
 # rows and dump print bytes= and sha256=.
@@ -37,6 +38,15 @@ psql() { # database, arguments
     PGDATABASE=$1 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 "${@:2}"
 }
 
+# Nobody but a superuser gets into a database before it is whole: not in the moment before made.sql is run either.
+closed() {
+    if [ -s "$dir/made.sql" ]; then
+        LC_ALL=C sed -e "0,/^CREATE DATABASE /{/^CREATE DATABASE /{s/;\$/ CONNECTION LIMIT = 0;/;r $dir/made.sql" -e '}}'
+    else
+        cat
+    fi
+}
+
 tell() { printf 'bytes=%s\nsha256=%s\n' "$(stat -c %s "$file")" "$(sha256sum < "$file" | cut -d ' ' -f 1)"; }
 
 case $1 in
@@ -56,9 +66,9 @@ case $1 in
         cat "$dir/part" >> "$file"
         ;;
     restore)
-        take before.sql after.sql
+        take before.sql made.sql after.sql
         [ "$(sha256sum < "$file" | cut -d ' ' -f 1)" = "$3" ] || die 6 "the file did not arrive whole; nothing was restored"
-        { cat "$dir/before.sql" && gzip -dc "$file" && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
+        { cat "$dir/before.sql" && gzip -dc "$file" | closed && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
         ;;
     drop) rm -f "$file" ;;
     *) die 64 "rows, dump, part, put, restore or drop" ;;

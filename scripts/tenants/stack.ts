@@ -88,7 +88,8 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
     throw new Error(
         names.length === 0
             ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`
-            : `There is no tenant ${name} in ${names.join(", ")}: npm run tenants lists them.`,
+            : `There is no tenant ${name} in ${names.join(", ")}, as the program was in the last pulumi up: npm run tenants lists what is there. ` +
+                  "One that is not in the program, or was deleted: put it into tenants of its group (and out of delete), run pulumi up, then repeat this (npm run tenants -- restore brings an export back).",
     );
 }
 

@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
 import { type Prints, printTenant } from "../../components/citus/tenants/checksum.ts";
+import { takeLock, unlock } from "../../components/citus/tenants/converge.ts";
 import { exportTenant, restoreTenant } from "../../components/citus/tenants/export.ts";
 import { literal } from "../../components/citus/tenants/ledger.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
@@ -14,7 +17,7 @@ import { pause } from "../../components/pause.ts";
 import { verifierOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { ROOT, requireEngine, TestStack } from "../lib.ts";
-import { as, type Client, EMPTY, plan, SEED, settle, withContext } from "../tenants.ts";
+import { as, type Client, EMPTY, fileSpec, plan, SEED, settle, withContext } from "../tenants.ts";
 
 requireEngine();
 
@@ -523,4 +526,99 @@ test("an export that is brought back has the same counts and checksums, in each 
     );
     assert.equal(row?.n, 1);
     await onDatabase("worker-2", "tyrell", "INSERT INTO users (email) VALUES ('next')");
+});
+
+const migrated = (spec: GroupSpec, tenant: string) =>
+    stack.sql<{ path: string }>(
+        "SELECT path, sha256 FROM citus_as_code.tenant_migration WHERE grp = $1 AND tenant = $2 ORDER BY 1",
+        [spec.name, tenant],
+    );
+
+test("an older export brings back what its tenant had run, and the next up the rest; what was there is exported", async () => {
+    const files: Record<string, string> = {
+        "1_plans.sql": "CREATE TABLE plans (id int PRIMARY KEY, name text); INSERT INTO plans VALUES (1, 'free');",
+        "2_price.sql": "ALTER TABLE plans ADD COLUMN price int;",
+    };
+    const template = Object.entries(files).map(([path, sql]) => fileSpec(path, sql));
+    const old = template.slice(0, 1);
+    const sets: [GroupSpec, (sql: string) => Promise<unknown>][] = [
+        [
+            group("wells", "schema", { tenants: { weyland: { role: true } } }),
+            (sql) => stack.sql(`SET search_path = weyland; ${sql}; RESET search_path`),
+        ],
+        [
+            group("safes", "database", { tenants: { yutani: { role: true, node: "worker-1" } } }),
+            (sql) => onDatabase("worker-1", "yutani", sql),
+        ],
+    ];
+    for (const [base, run] of sets) {
+        const [tenant = ""] = Object.keys(base.tenants);
+        const spec = { ...base, template };
+        const { model } = spec;
+        await settle(stack, { ...base, template: old }, files);
+        await run("INSERT INTO plans VALUES (2, 'ours')");
+        const then = await prints(spec, tenant);
+        const { result: file } = await withContext(stack, spec, {}, (context) => exportTenant(context, tenant));
+        await settle(stack, { ...base, template: old, tenants: {}, delete: [tenant] }, files);
+        // made anew: with what the template puts in, and every file run
+        await settle(stack, spec, files);
+        assert.equal((await migrated(spec, tenant)).length, 2);
+        const restore = (replace: boolean) =>
+            withContext(stack, spec, {}, async (context) => {
+                await restoreTenant(context, tenant, file, { replace });
+                return (await readdir(join(context.exports, spec.name))).filter((name) => name.endsWith(".gz"));
+            });
+        await assert.rejects(restore(false), /has data: .*"plans" has 1 rows.* --replace/);
+        const { result: replaced, said } = await restore(true);
+        assert.equal(replaced.length, 1, said.join());
+        assert.deepEqual(await prints(spec, tenant), then, model);
+        assert.deepEqual(await migrated(spec, tenant), old, model);
+        if (model === "database") {
+            const { result: own } = await withContext(stack, spec, {}, async (context) => {
+                const database = await context.open("worker-1", tenant);
+                const ran = await database.query("SELECT path, sha256 FROM citus_as_code.migration");
+                const server = await context.open("worker-1", "postgres");
+                const [acl] = await server.query<{ open: boolean }>(
+                    `SELECT datacl IS NULL OR EXISTS (SELECT FROM aclexplode(datacl) WHERE grantee = 0) AS open
+                       FROM pg_database WHERE datname = $1`,
+                    [tenant],
+                );
+                return { ran, open: acl?.open };
+            });
+            assert.deepEqual(own, { ran: old, open: false });
+            await assert.rejects(
+                as(stack, "safes_yutani", "worker-1", tenant),
+                /permission denied|too many connections/,
+            );
+        }
+        const { steps } = await settle(stack, spec, files);
+        assert.ok(steps.some(({ kind, tenant: of }) => kind.startsWith("migrations.") && of === tenant));
+        await run("UPDATE plans SET price = 3");
+        assert.deepEqual(await migrated(spec, tenant), template);
+        const client = await (model === "database"
+            ? as(stack, "safes_yutani", "worker-1", tenant)
+            : as(stack, "wells_weyland"));
+        const name = model === "database" ? "plans" : "weyland.plans";
+        assert.deepEqual(await client.query(`SELECT id, name, price FROM ${name} ORDER BY id`), [
+            { id: 1, name: "free", price: 3 },
+            { id: 2, name: "ours", price: 3 },
+        ]);
+        await client.close();
+        assert.deepEqual((await plan(stack, spec)).steps, []);
+    }
+});
+
+test("a restore waits for a run that changes tenants", async () => {
+    await makeSchema(clinics, "cyberdyne", ownSeed("cyberdyne", 3));
+    const { result: file } = await withContext(stack, clinics, {}, (context) => exportTenant(context, "cyberdyne"));
+    await stack.sql("DROP SCHEMA cyberdyne CASCADE");
+    await withContext(stack, clinics, {}, async (other) => {
+        await takeLock(other);
+        const restoring = withContext(stack, clinics, {}, (context) => restoreTenant(context, "cyberdyne", file));
+        await pause(3000);
+        assert.deepEqual(await stack.sql("SELECT to_regnamespace('cyberdyne') AS there"), [{ there: null }]);
+        await unlock(other.session);
+        await restoring;
+    });
+    assert.equal((await prints(clinics, "cyberdyne")).users?.count, "3");
 });

@@ -130,10 +130,19 @@ describe("databases of tenants", () => {
         const is = found(
             {
                 ...three,
-                "worker-1": [database("theirs", { comment: null }), database("again", { comment: null })],
+                "worker-1": [
+                    database("theirs", { comment: null }),
+                    database("again", { comment: null }),
+                    database("half"),
+                ],
                 "worker-2": [database("strayed")],
             },
-            [row("gone", "worker-1"), row("again", "worker-1"), row("strayed", "worker-1")],
+            [
+                row("gone", "worker-1"),
+                row("again", "worker-1"),
+                row("half", "worker-1", { detail: { epoch: 7, restoring: true } }),
+                row("strayed", "worker-1"),
+            ],
             { others: { shared: "labs" } },
         );
         const { refusals = [] } = plan(
@@ -141,6 +150,7 @@ describe("databases of tenants", () => {
                 theirs: ROLE,
                 gone: ROLE,
                 again: ROLE,
+                half: ROLE,
                 strayed: ROLE,
                 shared: ROLE,
                 postgres: ROLE,
@@ -153,6 +163,7 @@ describe("databases of tenants", () => {
             /theirs: worker-1 has a database theirs that was not made for it/,
             /gone: .* is gone\. No empty one is put in its place/,
             /again: .* not the one that was made for it/,
+            /half: a restore of its database on worker-1 was begun and not ended.*\n.* restore clinics\/half FILE --replace/,
             /strayed: .* is on worker-2: it was moved by hand/,
             /shared: group labs has a tenant of this name/,
             /postgres: /,

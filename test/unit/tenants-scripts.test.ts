@@ -49,6 +49,7 @@ describe("a tenant by name", () => {
         assert.equal(findTenant(groups, "a/b").tenant, "a/b");
         assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme/);
         assert.throws(() => findTenant(groups, "nobody"), /no tenant nobody in big, billing, clinics, far/);
+        assert.throws(() => findTenant(groups, "gone"), /put it into tenants .*, run pulumi up, then .* restore/);
         assert.throws(() => findTenant(groups, "constructor"), /no tenant constructor/);
         assert.throws(() => findTenant([], "acme"), /no groups of tenants/);
     });

@@ -72,14 +72,13 @@ export async function inTransaction<T>(session: Session, work: () => Promise<T>)
     }
 }
 
+/** Slices over all of their stored columns. */
+export const everything = (slices: readonly Slice[]) =>
+    slices.map((slice) => ({ name: slice.name, slice, columns: storedColumns(slice.table) }));
+
 /** All that is a tenant's, table by table, over all stored columns. */
 export function printTenant(session: Session, slices: readonly Slice[]): Promise<Prints> {
-    return inTransaction(session, () =>
-        printSlices(
-            session,
-            slices.map((slice) => ({ name: slice.name, slice, columns: storedColumns(slice.table) })),
-        ),
-    );
+    return inTransaction(session, () => printSlices(session, everything(slices)));
 }
 
 /** Tables as jsonb, where `condition` holds for their pg_class `c` and pg_namespace `n`. */

@@ -80,7 +80,7 @@ export async function takeLock(context: Pick<Context, "session" | "progress" | "
         if (row?.ok) return;
         if (waited > 600)
             throw new Error(
-                "coordinator: another run has been changing tenants for 10 minutes.\nNothing was changed. Wait for it, or end its connection, then run pulumi up again.",
+                "coordinator: another run has been changing tenants for 10 minutes.\nNothing was changed. Wait for it, or end its connection, then repeat this.",
             );
         context.progress("waiting for another run that changes tenants");
         context.alive();

@@ -31,7 +31,8 @@ export interface LedgerRow {
     readonly tenant: string;
     readonly state: string;
     readonly node: string | null;
-    readonly detail: { readonly epoch?: number; readonly move?: Move };
+    /** `restoring`: an export is being brought back, or was when a run was killed. */
+    readonly detail: { readonly epoch?: number; readonly move?: Move; readonly restoring?: boolean };
 }
 
 export interface DatabasesFound {
@@ -172,7 +173,13 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             refusal:
                 elsewhere.length > 0
                     ? `${tenant}: its database should be on ${row.node} and is on ${elsewhere.join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere[0] ?? "")} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`
-                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back under its name from an export or a backup, or write it under delete.`,
+                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
+        };
+    }
+    if (detail.restoring === true) {
+        return {
+            steps: [],
+            refusal: `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. Nobody is let in.\nBring it back again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`,
         };
     }
     const own = identity(group.name, tenant, detail.epoch ?? 0);

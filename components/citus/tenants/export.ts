@@ -8,19 +8,31 @@ import type { Model } from "../../tenants/args.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
+import { transaction } from "./batch.ts";
 import {
+    everything,
     inTransaction,
     nameOf,
     type Prints,
+    printSlices,
     printTenant,
     rowsOf,
     samePrint,
     storedColumns,
     whereOf,
 } from "./checksum.ts";
+import { takeLock, unlock } from "./converge.ts";
 import { identifier, literal } from "./ledger.ts";
+import { OWN_LEDGER, ownRow } from "./migrations.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { advanceSequences, type LastNumbers, readSequences } from "./sequences.ts";
+import { ranRow } from "./template.ts";
+
+/** A file of the template that was run. */
+interface Ran {
+    readonly path: string;
+    readonly sha256: string;
+}
 
 /** Lies beside the file, as `<file>.json`. */
 export interface Manifest {
@@ -39,7 +51,7 @@ export interface Manifest {
     readonly prints: Prints;
     readonly sequences: LastNumbers;
     /** Files of the template that had been run for it. */
-    readonly migrations: readonly { readonly path: string; readonly sha256: string }[];
+    readonly migrations: readonly Ran[];
     /** What the ledger said that must be the same again. */
     readonly detail: Readonly<Record<string, unknown>>;
 }
@@ -60,6 +72,14 @@ async function onNode(context: Context, node: string, words: readonly string[], 
     if (ran.code !== 0)
         throw new Error(`${node}: ${ran.stderr.trim().slice(-1500) || `export-tenant.sh ${words[0]} failed`}`);
     return ran.stdout;
+}
+
+function refuseRouted({ group }: Context, tenant: string, done: "exported" | "restored"): void {
+    if (group.model !== "routed") return;
+    const { host, port = 5432, database = tenant } = group.tenants[tenant] ?? {};
+    throw new Error(
+        `${group.name}/${tenant} is routed: its data is on a server somewhere else${host === undefined ? "" : ` (${host}:${port}/${database})`}, where this cluster has no access. Nothing was ${done}. Use pg_dump and psql on that server.`,
+    );
 }
 
 async function ownDatabase(context: Context): Promise<string> {
@@ -129,6 +149,28 @@ async function sha256Of(file: string): Promise<string> {
     return hash.digest("hex");
 }
 
+/** In model database the tenant's own database is the first to know. */
+async function readRan({ session }: Context, { group, tenant, session: own }: Place): Promise<Ran[]> {
+    if (group.model === "database") {
+        const [row] = await own.query<{ ok: boolean }>(
+            "SELECT to_regclass('citus_as_code.migration') IS NOT NULL AS ok",
+        );
+        if (row?.ok) return own.query<Ran>("SELECT path, sha256 FROM citus_as_code.migration ORDER BY path");
+    }
+    return session.query<Ran>(
+        "SELECT path, sha256 FROM citus_as_code.tenant_migration WHERE grp = $1 AND tenant = $2 ORDER BY path",
+        [group.name, tenant],
+    );
+}
+
+/** Makes a group's folder, and those that it is in where they are not there. */
+export async function makeFolder(exports: string, group: string): Promise<string> {
+    const folder = join(exports, group);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const one of [exports, folder]) await chmod(one, 0o700);
+    return folder;
+}
+
 const different = (before: Prints, after: Prints) =>
     Object.keys({ ...before, ...after }).filter((name) => !samePrint(before[name], after[name]));
 
@@ -140,6 +182,7 @@ const different = (before: Prints, after: Prints) =>
  */
 export async function exportTenant(context: Context, tenant: string): Promise<string> {
     const { group, session, exports } = context;
+    refuseRouted(context, tenant, "exported");
     const place = await placeOf(context, group, tenant);
     const id = idOf(context, tenant);
     if (group.model === "schema") {
@@ -154,12 +197,16 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
     let before = await printTenant(place.session, place.slices);
     if (byKey(group.model) && Object.values(before).every(({ count }) => count === "0"))
         throw new Error(`${group.name} has no tenant ${tenant}: no table has rows of it. Nothing was exported.`);
+    let ran = await readRan(context, place);
     for (let tries = 1; ; tries++) {
         const sequences = await readSequences(place.session, place.slices);
         const made = await make(context, place);
         const after = await printTenant(place.session, place.slices);
-        const changed = different(before, after);
+        const migrations = await readRan(context, place);
+        const migrated = JSON.stringify(migrations) !== JSON.stringify(ran);
+        const changed = [...different(before, after), ...(migrated ? ["the files that it ran"] : [])];
         before = after;
+        ran = migrations;
         if (changed.length > 0) {
             if (tries < TRIES) continue;
             await onNode(context, place.node, ["drop", id]);
@@ -167,9 +214,8 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 `${tenant}: ${changed.join(", ")} changed while it was exported, ${TRIES} times. Nothing was exported. Set its state to frozen, then export it.`,
             );
         }
-        const at = new Date().toISOString().replace(/[-:]|[.]\d+/g, "");
-        const folder = join(exports, group.name);
-        await mkdir(folder, { recursive: true, mode: 0o700 });
+        const at = new Date().toISOString().replace(/[-:.]/g, "");
+        const folder = await makeFolder(exports, group.name);
         const file = join(folder, `${tenant.replaceAll("/", "_")}-${at}.sql.gz`);
         const fresh = `${file}.part`;
         try {
@@ -178,10 +224,6 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 throw new Error(`${place.node}: the export of ${tenant} did not arrive whole`);
             const [known] = await session.query<{ detail: Record<string, unknown> }>(
                 "SELECT detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
-                [group.name, tenant],
-            );
-            const migrations = await session.query<{ path: string; sha256: string }>(
-                "SELECT path, sha256 FROM citus_as_code.tenant_migration WHERE grp = $1 AND tenant = $2 ORDER BY path",
                 [group.name, tenant],
             );
             const epoch = known?.detail.epoch;
@@ -229,27 +271,70 @@ const rowsTold = (slices: readonly Slice[], prints: Prints) =>
         return count === "0" ? [] : [`${nameOf(slice.table)} has ${count} rows`];
     });
 
-/** What is there of the tenant is empty and in the way; or it has data, and nothing is done. */
-async function clear(context: Context, tenant: string, node: string): Promise<void> {
+/** What is on the node is the tenant's database. */
+async function hasDatabase(context: Context, tenant: string, node: string): Promise<boolean> {
+    const server = await context.open(node, "postgres");
+    const [there] = await server.query("SELECT FROM pg_database WHERE datname = $1", [databaseOf(tenant)]);
+    return there !== undefined;
+}
+
+/** Tables that have rows of the tenant, besides the row that the program gives it. */
+async function dataOf(context: Context, tenant: string, node: string): Promise<string[]> {
+    const { group } = context;
+    if (group.model === "database" && !(await hasDatabase(context, tenant, node))) return [];
+    const place = await placeOf(context, group, tenant);
+    return rowsTold(place.slices, await printTenant(place.session, place.slices));
+}
+
+/**
+ * Makes room for what is restored: drops what is there of the tenant while nobody writes to it.
+ * @param exported what may be there; nothing when undefined
+ * @throws Error when there is anything else; it is as it was then
+ */
+async function clear(context: Context, tenant: string, node: string, exported: Prints | undefined): Promise<void> {
     const { group, session } = context;
-    const refuse = (told: readonly string[]) => {
+    const check = (slices: readonly Slice[], prints: Prints) => {
+        const told = exported === undefined ? rowsTold(slices, prints) : different(exported, prints);
         if (told.length > 0)
             throw new Error(
-                `${group.name}/${tenant} has data: ${told.join(", ")}. Nothing was restored. Delete the tenant first (delete of group ${group.name}), then restore it.`,
+                `${group.name}/${tenant} was written to meanwhile: ${told.join(", ")}. Nothing was restored. Keep the application from it, then repeat this.`,
             );
     };
-    if (group.model === "database") {
+    if (group.model === "schema") {
+        const { slices } = await placeOf(context, group, tenant);
+        await inTransaction(session, async () => {
+            await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
+            if (slices.length > 0)
+                await session.query(
+                    `LOCK TABLE ${slices.map(({ table }) => nameOf(table)).join(", ")} IN ACCESS EXCLUSIVE MODE`,
+                );
+            check(slices, await printSlices(session, everything(slices)));
+            await session.query(`DROP SCHEMA IF EXISTS ${identifier(schemaOf(tenant))} CASCADE`);
+        });
+    } else if (group.model === "database" && (await hasDatabase(context, tenant, node))) {
+        const name = databaseOf(tenant);
         const server = await context.open(node, "postgres");
-        const [there] = await server.query("SELECT FROM pg_database WHERE datname = $1", [databaseOf(tenant)]);
-        if (!there) return;
-        const place = await placeOf(context, group, tenant);
-        refuse(rowsTold(place.slices, await printTenant(place.session, place.slices)));
-        await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
-        return;
+        const [was] = await server.query<{ limit: number }>(
+            "SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1",
+            [name],
+        );
+        const limit = (n: number) => server.query(`ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${n}`);
+        await limit(0);
+        try {
+            await server.query(
+                `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+                  WHERE datname = $1 AND NOT rolsuper`,
+                [name],
+            );
+            const { session: own, slices } = await placeOf(context, group, tenant);
+            check(slices, await printTenant(own, slices));
+            await own.close();
+        } catch (error) {
+            await limit(was?.limit ?? -1);
+            throw error;
+        }
+        await server.query(`DROP DATABASE ${identifier(name)} WITH (FORCE)`);
     }
-    const place = await placeOf(context, group, tenant);
-    refuse(rowsTold(place.slices, await printTenant(session, place.slices)));
-    if (group.model === "schema") await session.query(`DROP SCHEMA IF EXISTS ${identifier(schemaOf(tenant))} CASCADE`);
 }
 
 /** Takes away what was restored. */
@@ -290,67 +375,78 @@ async function bring(context: Context, node: string, id: string, file: string): 
     }
 }
 
-/** SQL around the file, and the database that it is run in. */
-async function surroundings(
-    context: Context,
-    tenant: string,
-): Promise<{ before: string; after: string; database: string }> {
+/** SQL for the ledger's rows of the tenant: those that it had when it was exported, and no other. */
+function ledgerRows({ group }: Context, tenant: string, node: string, manifest: Manifest): string {
+    const key = [group.name, tenant].map(literal).join(", ");
+    const where = group.model === "database" ? literal(node) : "NULL";
+    return `
+INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state, node, detail)
+VALUES (${key}, ${literal(group.model)}, 'active', ${where}, ${literal(JSON.stringify(manifest.detail))})
+ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now(), node = excluded.node, detail = t.detail - 'restoring' || excluded.detail;
+DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${key});
+${manifest.migrations.map((file) => ranRow(group.name, tenant, file)).join("\n")}
+DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});
+`;
+}
+
+/** What of a restore is run on the node, besides the file. */
+interface Surroundings {
+    readonly database: string;
+    readonly before: string;
+    /** Run as soon as a file that makes its database has made it. */
+    readonly made: string;
+    readonly after: string;
+}
+
+/** @param rows SQL for the ledger, in the file's own transaction where both are in one database */
+async function surroundings(context: Context, tenant: string, rows: string): Promise<Surroundings> {
     const { group } = context;
-    if (group.model === "database") return { before: "", after: "", database: "postgres" };
+    if (group.model === "database")
+        return {
+            database: "postgres",
+            before: "",
+            made: `REVOKE ALL ON DATABASE ${identifier(databaseOf(tenant))} FROM PUBLIC;\n`,
+            after: "",
+        };
     const database = await ownDatabase(context);
     if (group.model === "schema")
         // not every statement of a dump can be run on distributed tables, so they are distributed when they are whole
         return {
-            before: "BEGIN;\n",
-            after: `SELECT citus_schema_distribute(${literal(identifier(schemaOf(tenant)))});\nCOMMIT;\n`,
             database,
+            before: "BEGIN;\n",
+            made: "",
+            after: `SELECT citus_schema_distribute(${literal(identifier(schemaOf(tenant)))});\n${rows}COMMIT;\n`,
         };
     const { slices } = await placeOf(context, group, tenant);
     const anchors = slices.filter(({ anchor }) => anchor);
     return {
-        before: `BEGIN;\n${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}`,
-        after: "COMMIT;\n",
         database,
+        before: `BEGIN;\n${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}`,
+        made: "",
+        after: `${rows}COMMIT;\n`,
     };
 }
 
-/**
- * Brings an exported tenant back, as it was. Its role and rights come with the next `pulumi up`.
- * @param file what exportTenant returned
- * @throws Error when the tenant has data, or what came back is not what was exported; nothing of it is left then
- */
-export async function restoreTenant(context: Context, tenant: string, file: string): Promise<void> {
-    const { group, session } = context;
-    const manifest = await readManifest(file);
-    if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
-        throw new Error(
-            `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}. Nothing was restored.`,
-        );
-    if ((await sha256Of(file)) !== manifest.sha256)
-        throw new Error(`${file} is not as it was when it was exported (sha256). Nothing was restored.`);
-    const node =
-        group.model === "database"
-            ? await nodeOfTenant(context, group, tenant).catch(() => manifest.node)
-            : "coordinator";
-    const id = idOf(context, tenant);
-    await clear(context, tenant, node);
-    await bring(context, node, id, file);
+/** The same in two databases, which can't commit together: the tenant's own goes first, as when files are run. */
+async function recordDatabase(context: Context, tenant: string, node: string, manifest: Manifest, rows: string) {
+    const own = await context.open(node, databaseOf(tenant));
+    await transaction(
+        own,
+        `${OWN_LEDGER}\nDELETE FROM citus_as_code.migration;\n${manifest.migrations.map(ownRow).join("\n")}`,
+    );
+    await transaction(context.session, rows);
+}
+
+/** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */
+async function load(context: Context, tenant: string, node: string, file: string, manifest: Manifest): Promise<void> {
+    const { group } = context;
+    const rows = ledgerRows(context, tenant, node, manifest);
+    const { database, before, made, after } = await surroundings(context, tenant, rows);
     try {
-        const { before, after, database } = await surroundings(context, tenant);
-        await onNode(context, node, ["restore", id, manifest.sha256, database], {
-            files: { "before.sql": before, "after.sql": after },
+        await onNode(context, node, ["restore", idOf(context, tenant), manifest.sha256, database], {
+            files: { "before.sql": before, "made.sql": made, "after.sql": after },
         });
-        await session.query(
-            `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state, node, detail) VALUES ($1, $2, $3, 'active', $4, $5)
-                 ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now(), node = excluded.node, detail = t.detail || excluded.detail`,
-            [
-                group.name,
-                tenant,
-                group.model,
-                group.model === "database" ? node : null,
-                JSON.stringify(manifest.detail),
-            ],
-        );
+        if (group.model === "database") await recordDatabase(context, tenant, node, manifest, rows);
         const place = await placeOf(context, group, tenant);
         const prints = await printTenant(place.session, place.slices);
         const wrong = different(manifest.prints, prints);
@@ -366,22 +462,82 @@ export async function restoreTenant(context: Context, tenant: string, file: stri
         await advanceSequences(context, place, place.slices, manifest.sequences);
     } catch (error) {
         await undo(context, tenant, node);
-        await session.query("DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2", [group.name, tenant]);
+        const key = [group.name, tenant].map(literal).join(", ");
+        await transaction(
+            context.session,
+            ["tenant", "tenant_migration"]
+                .map((table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`)
+                .join("\n"),
+        );
         throw new Error(
             `${group.name}/${tenant} could not be restored from ${file}\n  ${(error as Error).message.replaceAll("\n", "\n  ")}\nNothing of it is left here; the file is as it was.`,
         );
-    } finally {
-        await onNode(context, node, ["drop", id]).catch(() => undefined);
     }
-    await inTransaction(session, async () => {
-        for (const { path, sha256 } of manifest.migrations)
-            await session.query(
-                "INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                [group.name, tenant, path, sha256],
+}
+
+export interface RestoreOptions {
+    /** Whether what is there of the tenant is exported, and then gives way. Models `schema` and `database` only. */
+    readonly replace?: boolean;
+}
+
+/** What to do when there is data already. */
+const inTheWay = ({ group }: Context, tenant: string, file: string) =>
+    byKey(group.model)
+        ? `Delete the tenant first (delete of group ${group.name}), which exports it, then restore it.`
+        : `To put the export in its place: npm run tenants -- restore ${group.name}/${tenant} ${file} --replace, which exports first what is there.`;
+
+/**
+ * Brings an exported tenant back, as it was, with the files of the template that it had run. Its role and rights, and later
+ * files, come with the next `pulumi up`; while one runs, this waits.
+ * @param file what exportTenant returned
+ * @throws Error when the tenant has data, or what came back is not what was exported; nothing of it is left then
+ */
+export async function restoreTenant(
+    context: Context,
+    tenant: string,
+    file: string,
+    { replace = false }: RestoreOptions = {},
+): Promise<void> {
+    const { group, session } = context;
+    refuseRouted(context, tenant, "restored");
+    const manifest = await readManifest(file);
+    if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
+        throw new Error(
+            `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}. Nothing was restored.`,
+        );
+    if ((await sha256Of(file)) !== manifest.sha256)
+        throw new Error(`${file} is not as it was when it was exported (sha256). Nothing was restored.`);
+    await takeLock(context);
+    try {
+        const node =
+            group.model === "database"
+                ? await nodeOfTenant(context, group, tenant).catch(() => manifest.node)
+                : "coordinator";
+        const data = await dataOf(context, tenant, node);
+        if (data.length > 0 && (!replace || byKey(group.model)))
+            throw new Error(
+                `${group.name}/${tenant} has data: ${data.join(", ")}. Nothing was restored. ${inTheWay(context, tenant, file)}`,
             );
-        await session.query("DELETE FROM citus_as_code.tenant_tombstone WHERE grp = $1 AND tenant = $2", [
-            group.name,
-            tenant,
-        ]);
-    });
+        let old: Prints | undefined;
+        if (data.length > 0) {
+            const exported = await exportTenant(context, tenant);
+            old = (await readManifest(exported)).prints;
+            context.note(`${group.name}/${tenant}: what was there is exported: ${exported}`);
+        }
+        try {
+            await bring(context, node, idOf(context, tenant), file);
+            await clear(context, tenant, node, old);
+            // a file that makes a database is not run in one transaction
+            if (group.model === "database")
+                await session.query(
+                    `UPDATE citus_as_code.tenant SET detail = detail || '{"restoring": true}' WHERE grp = $1 AND tenant = $2`,
+                    [group.name, tenant],
+                );
+            await load(context, tenant, node, file, manifest);
+        } finally {
+            await onNode(context, node, ["drop", idOf(context, tenant)]).catch(() => undefined);
+        }
+    } finally {
+        await unlock(session).catch(() => undefined);
+    }
 }

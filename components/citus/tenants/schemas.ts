@@ -46,8 +46,8 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         } else if (state === "active" || state === "frozen") {
             if (distributed === undefined)
                 refusals.push(
-                    `${tenant}: its schema is gone, and nothing of this project dropped it: its data is lost here. Restore it from a backup, ` +
-                        "or, to make it anew and empty, put it in delete for one run first.",
+                    `${tenant}: its schema is gone, and nothing of this project dropped it: its data is lost here. Bring it back from an export ` +
+                        `(npm run tenants -- restore ${group.name}/${tenant} FILE), or from a backup; or, to make it anew and empty, put it in delete for one run first.`,
                 );
             else if (!distributed)
                 refusals.push(
