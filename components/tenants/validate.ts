@@ -167,6 +167,14 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             );
     }
     const tenants = Object.entries(shape.tenants);
+    const limited = tenants
+        .filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role)
+        .map(([tenant]) => tenant);
+    if (model === "row" && !shape.rowSecurity && limited.length > 0)
+        wrong(
+            "rowSecurity",
+            `must be true where tenants have roles of their own (${limited.slice(0, 5).join(", ")}): without policies such a role would see every tenant's rows - take role and limits away first`,
+        );
     for (const [tenant, settings] of tenants) {
         const at = `tenants.${tenant}`;
         for (const [key, { models, why }] of Object.entries(TENANT_KEYS))

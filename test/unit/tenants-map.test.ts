@@ -332,25 +332,36 @@ const group: GroupSpec = {
 describe("routed tenants", () => {
     const eu = { host: "eu.example", port: 5432, database: "eu" };
 
-    test("what is there is left alone", () =>
-        assert.deepEqual(routed.plan(group, { eu }, {}), { steps: [], notes: [] }));
+    const planned = (entries: object, others: Readonly<Record<string, string>> = {}, gone: readonly string[] = []) =>
+        routed.plan({ ...group, delete: gone }, { entries: entries as Record<string, typeof eu>, others }, {});
+
+    test("a group of another model does not become routed", () => {
+        const { steps, refusals } = planned({}, { acme: "database", globex: "database" }, ["globex"]);
+        assert.deepEqual(steps, []);
+        assert.match(
+            refusals?.[0] ?? "",
+            /is of model database, and 2 of its tenants are in this cluster \(acme, globex\)/,
+        );
+    });
+
+    test("what is there is left alone", () => assert.deepEqual(planned({ eu }), { steps: [], notes: [] }));
 
     test("a new one and a changed one are set", () => {
         assert.deepEqual(
-            routed.plan(group, {}, {}).steps.map(({ text }) => text),
+            planned({}).steps.map(({ text }) => text),
             ["eu: routed to eu.example:5432/eu"],
         );
         assert.deepEqual(
-            routed.plan(group, { eu: { ...eu, port: 6432 } }, {}).steps.map(({ text }) => text),
+            planned({ eu: { ...eu, port: 6432 } }).steps.map(({ text }) => text),
             ["eu: routed to eu.example:5432/eu instead of eu.example:6432/eu; no data is moved"],
         );
     });
 
     test("one that left the program stays, one that delete names goes and its data does not", () => {
-        const left = routed.plan(group, { eu, us: eu }, {});
+        const left = planned({ eu, us: eu });
         assert.deepEqual(left.steps, []);
         assert.match(left.notes?.[0] ?? "", /us is not in the program/);
-        const gone = routed.plan({ ...group, delete: ["us", "never was"] }, { eu, us: eu }, {});
+        const gone = planned({ eu, us: eu }, {}, ["us", "never was"]);
         assert.deepEqual(
             gone.steps.map(({ kind, tenant }) => [kind, tenant]),
             [["routed.remove", "us"]],

@@ -165,6 +165,11 @@ describe("mistakes, each with its path", () => {
             [`tenants.${"x".repeat(62)}`],
         ],
         [
+            "roles of tenants without policies",
+            { ...ROW, rowSecurity: false, tenants: { 1: { role: true } } },
+            ["rowSecurity"],
+        ],
+        [
             "a role that is the group's own",
             { model: "schema", tenants: { app: {}, tenants: {} } },
             ["tenants.app", "tenants.tenants"],

@@ -205,8 +205,16 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     notes.push(
                         `${name}: ${table.others.join(", ")} has rights on it and no policy, and sees no row once row-level security is on`,
                     );
-            } else if (mine.length > 0)
-                step("drop", name, "its generated policies are dropped, as rowSecurity is false");
+            } else if (found.hidden.length > 0 && mine.length > 0) {
+                refusals.push(
+                    `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
+                );
+            } else if (mine.length > 0 || table.granted.tenants.length > 0)
+                step(
+                    "drop",
+                    name,
+                    `its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it`,
+                );
         }
         if (table.owner !== null)
             notes.push(
@@ -407,6 +415,8 @@ export const policies: Facet<FoundPolicies> = {
                 const on = qualified(name);
                 const mine = table.policies.filter((policy) => ours(context.group, policy));
                 await inTransaction(context, name, [
+                    // a tenant's own role sees its rows by them alone
+                    `REVOKE ALL ON ${on} FROM ${identifier(tenantsRole(context.group.name))}`,
                     ...mine.map((policy) => `DROP POLICY IF EXISTS ${identifier(policy.name)} ON ${on}`),
                     // with others left it is not ours to switch off
                     ...(mine.length === table.policies.length ? [`ALTER TABLE ${on} DISABLE ROW LEVEL SECURITY`] : []),

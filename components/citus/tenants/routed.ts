@@ -1,5 +1,5 @@
 /** Tenants on servers that are not this cluster's: entries of the shard map, and nothing else. */
-import type { Context, Facet, Step } from "../../tenants/facet.ts";
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 
 interface Entry {
@@ -8,12 +8,29 @@ interface Entry {
     readonly database: string;
 }
 
-/** Entries by tenant. */
-type Found = Readonly<Record<string, Entry>>;
+interface Found {
+    /** By tenant. */
+    readonly entries: Readonly<Record<string, Entry>>;
+    /** Tenants of the group that the ledger has under other models. */
+    readonly others: Readonly<Record<string, string>>;
+}
 
 const place = ({ host, port, database }: Entry) => `${host}:${port}/${database}`;
 
-function plan(group: GroupSpec, found: Found) {
+function plan(group: GroupSpec, { entries: found, others }: Found): Planned {
+    const strangers = Object.entries(others);
+    if (strangers.length > 0)
+        return {
+            steps: [],
+            refusals: [
+                `group ${group.name} is of model ${strangers[0]?.[1]}, and ${strangers.length} of its tenants are in this cluster (${strangers
+                    .slice(0, 5)
+                    .map(([tenant]) => tenant)
+                    .join(
+                        ", ",
+                    )}): a group can't become routed. Put model back, and route tenants in a group of another name.`,
+            ],
+        };
     const add: Step[] = [];
     const change: Step[] = [];
     for (const [tenant, { host = "", port = 5432, database = tenant }] of Object.entries(group.tenants)) {
@@ -60,14 +77,15 @@ async function set({ group, session }: Context, steps: readonly Step[]): Promise
               alive AS (DELETE FROM citus_as_code.tenant_tombstone t USING given WHERE t.grp = $1 AND t.tenant = given.tenant)
          INSERT INTO citus_as_code.tenant (grp, tenant, model, state, detail)
          SELECT $1, tenant, 'routed', 'active', detail FROM given
-         ON CONFLICT (grp, tenant) DO UPDATE SET detail = excluded.detail, state = 'active', since = now()`,
+         ON CONFLICT (grp, tenant) DO UPDATE SET detail = excluded.detail, state = 'active', since = now()
+          WHERE tenant.model = 'routed'`,
         [group.name, tenants, details],
     );
 }
 
 async function remove({ group, session }: Context, steps: readonly Step[]): Promise<void> {
     await session.query(
-        `WITH removed AS (DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY ($2) RETURNING grp, tenant, model)
+        `WITH removed AS (DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY ($2) AND model = 'routed' RETURNING grp, tenant, model)
          INSERT INTO citus_as_code.tenant_tombstone (grp, tenant, model) SELECT grp, tenant, model FROM removed
          ON CONFLICT (grp, tenant) DO UPDATE SET ended = now(), moved_to = NULL`,
         [group.name, steps.map(({ tenant }) => tenant)],
@@ -78,9 +96,12 @@ export const routed: Facet<Found> = {
     name: "routed",
     sql: (_group, probe) =>
         probe.ledger
-            ? "SELECT coalesce(jsonb_object_agg(t.tenant, t.detail), '{}') FROM citus_as_code.tenant t WHERE t.grp = $1"
+            ? `SELECT jsonb_build_object(
+                 'entries', coalesce(jsonb_object_agg(t.tenant, t.detail) FILTER (WHERE t.model = 'routed'), '{}'),
+                 'others', coalesce(jsonb_object_agg(t.tenant, t.model) FILTER (WHERE t.model <> 'routed'), '{}'))
+                 FROM citus_as_code.tenant t WHERE t.grp = $1`
             : undefined,
-    none: {},
+    none: { entries: {}, others: {} },
     plan,
     run: { set, remove },
 };
