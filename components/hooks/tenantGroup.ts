@@ -30,7 +30,7 @@ export type TenantGroupInputArgs = {
     nodes: readonly pulumi.Input<TenantGroupNode>[];
 };
 
-const provider = thinProvider("components/hooks/impl/tenantGroup.ts");
+const provider = thinProvider("components/hooks/impl/tenantGroup.ts", { checks: true });
 
 /** One group of tenants, all of them: its diff asks the database once. */
 export class TenantGroupHook extends pulumi.dynamic.Resource {

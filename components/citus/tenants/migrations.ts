@@ -9,7 +9,7 @@ import { DatabaseError, type Session } from "../session.ts";
 import { FRESH, said } from "./batch.ts";
 import { literal, qualified } from "./ledger.ts";
 import { databasePrivileges } from "./state.ts";
-import { ranRow, readTemplate, settingsFor, type TemplateFile } from "./template.ts";
+import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundMigrations {
     /** Files that each tenant has not run; in models row and rls under ''. */
@@ -112,7 +112,7 @@ async function runFiles(context: Context, steps: readonly Step[]): Promise<void>
         for (let tries = 1; ; tries++) {
             try {
                 await session.query(
-                    `BEGIN;\n${settingsFor("public", group.lockTimeout)}\n${ranRow(group.name, "", file)}\n${file.sql}\n;COMMIT;${FRESH}`,
+                    `BEGIN;\n${settingsFor("public", group.lockTimeout)}\n${ranRow(group.name, "", file)}\n${file.packed}\n;COMMIT;${FRESH}`,
                 );
                 break;
             } catch (error) {
@@ -182,14 +182,20 @@ async function whoRan(context: Context, steps: readonly Step[]): Promise<Set<str
 type Template = ReadonlyMap<string, TemplateFile>;
 
 const schemaFile = (group: GroupSpec, tenant: string, file: TemplateFile) =>
-    [settingsFor(tenant, group.lockTimeout), ranRow(group.name, tenant, file), file.sql, ";"].join("\n");
+    [settingsFor(tenant, group.lockTimeout), ranRow(group.name, tenant, file), file.packed, ";"].join("\n");
 
 /** Many transactions in one round trip, one a tenant, with its rows in the ledger. What follows a failure is not run. */
 async function schemaBatch(context: Context, steps: readonly Step[], template: Template) {
     const { group, session } = context;
     const sql = steps.map((step) => {
         const files = filesOf(step).flatMap((path) => template.get(path) ?? []);
-        return ["BEGIN;", ...files.map((file) => schemaFile(group, tenantOf(step), file)), FRESH, "COMMIT;"].join("\n");
+        return [
+            "BEGIN;",
+            ...files.map((file) => schemaFile(group, tenantOf(step), file)),
+            FRESH,
+            refuseLocal(tenantOf(step)),
+            "COMMIT;",
+        ].join("\n");
     });
     try {
         await session.query(sql.join("\n"));
@@ -248,7 +254,8 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
             await oneByOne(
                 database,
                 left,
-                (file) => `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};\n${ownRow(file)}\n${file.sql}\n;`,
+                (file) =>
+                    `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};\n${ownRow(file)}\n${file.packed}\n;`,
                 // a file may have made a schema, of which the role has nothing yet
                 async () => (row?.role ? databasePrivileges(database, role, row.state) : ""),
             );

@@ -6,7 +6,7 @@ import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
 import { privileges } from "./privileges.ts";
-import { ranRow, readTemplate, settingsFor, type TemplateFile } from "./template.ts";
+import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundSchemas {
     /** Those that are there, and whether Citus has each as a tenant's. */
@@ -81,6 +81,7 @@ function end(group: GroupSpec, tenant: string, template: readonly TemplateFile[]
     const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
     return [
         FRESH,
+        refuseLocal(tenant),
         ...role,
         `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'active')
              ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now();`,
@@ -90,8 +91,8 @@ function end(group: GroupSpec, tenant: string, template: readonly TemplateFile[]
     ].join("\n");
 }
 
-const files = (group: GroupSpec, tenant: string, { sql }: TemplateFile) =>
-    `${settingsFor(tenant, group.lockTimeout)}\n${sql}`;
+const files = (group: GroupSpec, tenant: string, { packed }: TemplateFile) =>
+    `${settingsFor(tenant, group.lockTimeout)}\n${packed}`;
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;

@@ -1,6 +1,6 @@
 /** A group's template: its files' SQL, and how it is run in a place. */
 import type { Context } from "../../tenants/facet.ts";
-import { templateMistakes } from "../../tenants/statements.ts";
+import { statements, templateMistakes } from "../../tenants/statements.ts";
 import { FRESH } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
 
@@ -8,7 +8,23 @@ export interface TemplateFile {
     readonly path: string;
     readonly sha256: string;
     readonly sql: string;
+    /** The same to be sent with other statements in one text. */
+    readonly packed: string;
 }
+
+/** Of these Citus hands on the whole text that they came in, which workers refuse when it holds others. */
+const HANDED_ON = /^(ALTER|DROP|CREATE\s+(UNIQUE\s+)?INDEX)\b/i;
+
+/**
+ * Statements so that they can be sent with others: those that Citus hands on are made a text of their own. Not all, because
+ * a CREATE TABLE from inside a DO is not distributed with its schema.
+ */
+export const packed = (sql: string) =>
+    statements(sql)
+        .map(({ text }) =>
+            HANDED_ON.test(text) ? `DO ${literal(`BEGIN EXECUTE ${literal(text)}; END`)};` : `${text};`,
+        )
+        .join("\n");
 
 /**
  * The template's files with their content.
@@ -18,7 +34,8 @@ export function readTemplate(context: Context, paths?: readonly string[]): Templ
     const { name, template } = context.group;
     const files = template
         .filter(({ path }) => paths === undefined || paths.includes(path))
-        .map((file) => ({ ...file, sql: context.read(file.path) }));
+        .map((file) => ({ ...file, sql: context.read(file.path) }))
+        .map((file) => ({ ...file, packed: packed(file.sql) }));
     const mistakes = files.flatMap(({ path, sql }) => templateMistakes(path, sql));
     if (mistakes.length > 0)
         throw new Error(
@@ -42,6 +59,16 @@ DO $settings$ BEGIN
     PERFORM set_config('citus.propagate_set_commands', 'none', true);
 END $settings$;`;
 }
+
+/** Fails when a table of a tenant's schema is not distributed with it, which Citus does not say. */
+export const refuseLocal = (schema: string) =>
+    `DO ${literal(`DECLARE found text; BEGIN
+    SELECT string_agg(c.oid::regclass::text, ', ') INTO found FROM pg_class c LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid
+     WHERE c.relnamespace = to_regnamespace(${literal(identifier(schema))}) AND c.relkind IN ('r', 'p') AND p.logicalrelid IS NULL;
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'not distributed with its schema: %', found
+            USING HINT = 'Citus does not distribute a table that a function or a DO block makes: write CREATE TABLE in the file itself.';
+    END IF; END`)};`;
 
 /** The ledger's row that says that a tenant ran a file; fails when there is one. @param tenant '' for the whole group */
 export const ranRow = (group: string, tenant: string, { path, sha256 }: { path: string; sha256: string }) =>

@@ -79,30 +79,32 @@ function summaryOf({ group }: TenantGroupInputs): string {
     return `${group.model}: ${counted(Object.keys(group.tenants).length, "tenant")}`;
 }
 
-async function settle(inputs: TenantGroupInputs): Promise<TenantGroupState> {
+/** @param tell what was done; a new group's was told when it was checked */
+async function settle(inputs: TenantGroupInputs, tell: boolean): Promise<TenantGroupState> {
     await withContext(inputs, async (context) => {
         const done = await converge(context, FACETS[inputs.group.model], markOf(inputs.seed));
-        if (done.length > 0) note(inputs.self, describeSteps(done).join("\n"));
+        if (tell && done.length > 0) note(inputs.self, describeSteps(done).join("\n"));
     });
     return { ...inputs, summary: summaryOf(inputs) };
 }
 
 export async function create(inputs: TenantGroupInputs) {
-    return { id: inputs.group.name, outs: await settle(inputs) };
+    return { id: inputs.group.name, outs: await settle(inputs, false) };
 }
 
 export async function update(_id: string, _olds: TenantGroupState, news: TenantGroupInputs) {
-    return { outs: await settle(news) };
+    return { outs: await settle(news, true) };
 }
 
 /** Also where its name is not known yet. */
 const coordinatorIn = (inputs: TenantGroupInputs) => inputs.nodes[0];
 
-/** Runs in preview too: says what will happen to which tenant, and what stands in the way. */
-export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
-    if (unknown(coordinatorIn(news)) || unknown(news.seed)) return { changes: true };
-    // a node that is still to come has an address to be written down
-    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
+/**
+ * Says what will happen to which tenant.
+ * @returns whether something will; undefined when the coordinator can't be asked
+ * @throws Error with what stands in the way
+ */
+async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
     let session: Session;
     try {
         session = await connect(coordinatorOf(news).access, "coordinator", { timeout: 3000 });
@@ -112,26 +114,42 @@ export async function diff(_id: string, olds: TenantGroupState, news: TenantGrou
                 news.self,
                 `the coordinator can't be reached, so what will happen to which tenant is not known\n${(error as Error).message}`,
             );
-        return { changes: changed };
+        return undefined;
     }
     const facets = FACETS[news.group.model];
+    // passwords that are not made yet are not there
+    const mark = unknown(news.seed) ? "" : markOf(news.seed);
     try {
-        const found = await look(session, news.group, facets, markOf(news.seed), news.nodes).catch((error: unknown) => {
+        const found = await look(session, news.group, facets, mark, news.nodes).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
         if (found instanceof DatabaseError) {
             warn(news.self, `what will happen to which tenant is not known\n${found.message}`);
-            return { changes: changed };
+            return undefined;
         }
         const planned = planAll(news.group, facets, found);
         if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
         const lines = [...describeSteps(planned.steps), ...planned.notes];
         if (lines.length > 0) note(news.self, lines.join("\n"));
-        return { changes: changed || planned.steps.length > 0 };
+        return planned.steps.length > 0;
     } finally {
         await session.close().catch(() => undefined);
     }
+}
+
+/** A new group has nothing to differ from, and is told of here. */
+export async function check(olds: TenantGroupState | undefined, news: TenantGroupInputs) {
+    if (olds?.group === undefined && !unknown(coordinatorIn(news)) && !unknown(news.group)) await foresee(news, true);
+    return { inputs: news };
+}
+
+/** Runs in preview too. */
+export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
+    if (unknown(coordinatorIn(news)) || unknown(news.seed)) return { changes: true };
+    // a node that is still to come has an address to be written down
+    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
+    return { changes: (await foresee(news, changed)) || changed };
 }
 
 export async function read(id: string, props: TenantGroupState) {
