@@ -228,6 +228,14 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     const first = await as(stack, "shop_1");
     assert.equal((await first.query("INSERT INTO users (company_id) VALUES (1) RETURNING id")).length, 1);
     await first.close();
+    const { 2: _, ...others } = TENANTS;
+    const without = shop({ tenants: others });
+    await settle(stack, without);
+    assert.deepEqual(await kinds(without), []);
+    const still = await as(stack, "shop_2");
+    assert.ok((await still.query("SELECT 1 FROM users")).length > 0);
+    await assert.rejects(still.query("INSERT INTO users (company_id) VALUES (2)"), /row-level security/);
+    await still.close();
     await settle(stack, group);
 
     await stack.sql("DELETE FROM users WHERE company_id = 3; DELETE FROM companies WHERE id = 3");

@@ -346,6 +346,15 @@ describe("routed tenants", () => {
         );
     });
 
+    test("a group of another model is refused, and none of its tenants is routed or forgotten", () => {
+        const planned = routed.plan({ ...group, delete: ["us"] }, { eu: { ...eu, model: "schema" }, us: eu }, {});
+        assert.deepEqual(planned.steps, []);
+        assert.match(
+            planned.refusals?.join() ?? "",
+            /^far: 1 tenant of it is in model schema, and the program says routed\. Give far its model schema back, and make a new group of model routed/,
+        );
+    });
+
     test("one that left the program stays, one that delete names goes and its data does not", () => {
         const left = routed.plan(group, { eu, us: eu }, {});
         assert.deepEqual(left.steps, []);

@@ -1,5 +1,6 @@
 /** Tenants on servers that are not this cluster's: entries of the shard map, and nothing else. */
-import type { Context, Facet, Step } from "../../tenants/facet.ts";
+import { otherModel } from "../../tenants/changePlan.ts";
+import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 
 interface Entry {
@@ -8,12 +9,14 @@ interface Entry {
     readonly database: string;
 }
 
-/** Entries by tenant. */
-type Found = Readonly<Record<string, Entry>>;
+/** Entries by tenant; those of another model have a model. */
+type Found = Readonly<Record<string, Entry & { readonly model?: string }>>;
 
 const place = ({ host, port, database }: Entry) => `${host}:${port}/${database}`;
 
-function plan(group: GroupSpec, found: Found) {
+function plan(group: GroupSpec, found: Found): Planned {
+    const models = Object.values(found).flatMap(({ model }) => (model === undefined ? [] : [model]));
+    if (models.length > 0) return { steps: [], refusals: [otherModel(group, models[0] ?? "", models.length)] };
     const add: Step[] = [];
     const change: Step[] = [];
     for (const [tenant, { host = "", port = 5432, database = tenant }] of Object.entries(group.tenants)) {
@@ -78,7 +81,7 @@ export const routed: Facet<Found> = {
     name: "routed",
     sql: (_group, probe) =>
         probe.ledger
-            ? "SELECT coalesce(jsonb_object_agg(t.tenant, t.detail), '{}') FROM citus_as_code.tenant t WHERE t.grp = $1"
+            ? "SELECT coalesce(jsonb_object_agg(t.tenant, CASE t.model WHEN 'routed' THEN t.detail - 'model' ELSE jsonb_build_object('model', t.model) END), '{}') FROM citus_as_code.tenant t WHERE t.grp = $1"
             : undefined,
     none: {},
     plan,
