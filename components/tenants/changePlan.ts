@@ -95,7 +95,7 @@ function objection(group: GroupSpec, tenant: string, pending: Pending): string |
         const before = `${change.from_grp}/${change.from_tenant}`;
         return change.phase === "done"
             ? `${tenant}: it came from ${before}, and now says from ${name}. A tenant comes from one place: give it its old \`from\`, or take the line out.`
-            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched: give it its old \`from\` and run pulumi up to end that first.`;
+            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched: give it its old \`from\` and run pulumi up, which ends that, or no \`from\`, which undoes it.`;
     }
     if (change?.phase === "done") return undefined;
     if (from.group === group.name) return `${tenant}: from ${name} is in its own group; it must be another group.`;

@@ -242,6 +242,14 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     const { said } = await settle(stack, group);
     assert.match(said.join(), /3: its row in companies was deleted by hand and was put back/);
     assert.equal(await count("companies WHERE id = 3"), 1);
+
+    const { 3: __, ...kept } = TENANTS;
+    const gone = shop({ tenants: kept, delete: ["3", "no number"] });
+    const steps = (await plan(stack, gone)).steps.map(({ kind }) => kind);
+    assert.ok(steps.indexOf("policies.set") >= 0 && steps.indexOf("policies.set") < steps.indexOf("removal.delete"));
+    await settle(stack, gone);
+    assert.equal(await count("companies WHERE id = 3"), 0);
+    assert.deepEqual(await kinds(gone), []);
 });
 
 test("each way of losing rows without an error is found, built for real", async () => {
