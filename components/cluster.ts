@@ -55,6 +55,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly clusterName: string;
     /** The database that is distributed. */
     readonly database: string;
+    /** Names of its nodes as the program wants them, the coordinator first. */
+    readonly nodeNames: readonly string[];
     /** Each node and how it is reached, the coordinator first; secret. */
     readonly nodes: readonly pulumi.Output<TenantGroupNode>[];
     /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
@@ -122,6 +124,7 @@ export class CitusCluster extends pulumi.ComponentResource {
         this.status = placement.status;
         this.clusterName = args.name;
         this.database = args.database;
+        this.nodeNames = machines.map(({ spec }) => spec.name);
         this.nodes = machines.map(({ spec, host, port, poolPort, access, shell }) =>
             pulumi.secret(
                 pulumi.all([port, poolPort, access, shell]).apply(

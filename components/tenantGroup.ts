@@ -21,7 +21,11 @@ const groupsOf = new WeakMap<CitusCluster, Record<string, TenantGroupSettings>>(
 function specOf(name: string, { cluster, ...settings }: TenantGroupArgs): GroupSpec {
     const groups = { ...groupsOf.get(cluster), [name]: settings };
     groupsOf.set(cluster, groups);
-    const { groups: specs, mistakes } = validateGroups(groups, { database: cluster.database, files: projectFiles });
+    const { groups: specs, mistakes } = validateGroups(groups, {
+        database: cluster.database,
+        nodes: cluster.nodeNames,
+        files: projectFiles,
+    });
     if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
     return specs.find((spec) => spec.name === name) as GroupSpec;
 }

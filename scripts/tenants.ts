@@ -40,9 +40,16 @@ program
     .command("map")
     .description("the shard map for applications, as JSON")
     .action(async () => {
-        const [row] = await withStack(({ session }) =>
-            session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map"),
-        );
+        const [row] = await withStack(async ({ session }) => {
+            const [there] = await session.query<{ ok: boolean }>(
+                "SELECT to_regprocedure('citus_as_code.shard_map()') IS NOT NULL AS ok",
+            );
+            if (!there?.ok)
+                throw new Error(
+                    "There is no shard map: it is made by the first pulumi up with a group of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).",
+                );
+            return session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
+        });
         console.log(JSON.stringify(row?.map, null, 2));
     });
 

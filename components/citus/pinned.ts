@@ -172,6 +172,6 @@ export function explainPinned(
         `${node} can't ${node === "coordinator" ? "give up its shards" : "leave"}: ${tenants.length} ${one ? "shard group has" : "shard groups have"} nowhere to go.`,
         ...rows,
         ...more,
-        `Nothing was moved. Unpin the ${one ? "tenant" : "tenants"} (name another node for ${one ? "it" : "each"}, or none), or ${keep}.`,
+        `Nothing was moved. Unpin the ${one ? "tenant" : "tenants"} (name another node for ${one ? "it" : "each"}, or none) in a run of pulumi up of its own, before ${node} ${node === "coordinator" ? "gives up its shards" : "leaves"}; or ${keep}.`,
     ].join("\n");
 }

@@ -205,17 +205,23 @@ export function isSettled(assessment: Assessment): boolean {
     );
 }
 
-export interface PlaceOptions {
+/** What is asked before anything moves. */
+export interface PlaceChecks {
     /** A connection to a node itself, for data that only it has and for counting; undefined when there is none. */
     readonly open: (host: string) => Promise<Session | undefined>;
-    /** The same, for its user alone; closed by that user. */
-    readonly openFresh: (host: string) => Promise<Session | undefined>;
     /** A connection to another database of a node. */
     readonly openDatabase: (host: string, database: string) => Promise<Session>;
-    /** Whether a node answers now, on a connection of its own; true when there is no way to ask it. */
-    readonly probe: (host: string) => Promise<boolean>;
     /** Workers that a resource of their own removes afterwards; others are removed here. */
     readonly removedElsewhere: readonly WantedWorker[];
+    /** Names of databases that are moved off leaving nodes before shards are. @default none */
+    readonly moving?: readonly string[];
+}
+
+export interface PlaceOptions extends PlaceChecks {
+    /** A connection to a node for its user alone; closed by that user. */
+    readonly openFresh: (host: string) => Promise<Session | undefined>;
+    /** Whether a node answers now, on a connection of its own; true when there is no way to ask it. */
+    readonly probe: (host: string) => Promise<boolean>;
     readonly progress: (text: string) => void;
     readonly alive: () => void;
     /** @default 600000 ms without any change */
@@ -245,14 +251,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
     let bytes = 0;
     let counted = 0;
 
-    const first = await assess(session, wanted);
-    if (first.missing.length > 0) {
-        throw new Error(
-            `${first.missing.map((w) => w.name).join(", ")} should be registered and is not.\n` +
-                "Nothing was moved. Run pulumi up again: it registers what is missing.",
-        );
-    }
-    const leavingNodes = await refuseImpossible(session, wanted, first, options);
+    const { found: first, leaving: leavingNodes } = await refuseUnplaceable(session, wanted, options);
     const strategy = await setStrategy(session, wanted);
     const marked: NodeRow[] = [];
     const held = new Held({
@@ -365,11 +364,30 @@ async function takeLock(session: Session, options: PlaceOptions): Promise<void> 
 }
 
 /** Everything that can be known to fail is refused before a node is marked. */
+/**
+ * Everything that keeps shards from being placed and that can be seen before anything moves. Changes nothing.
+ * @throws Error naming it
+ */
+export async function refuseUnplaceable(
+    session: Session,
+    wanted: Wanted,
+    options: PlaceChecks,
+): Promise<{ found: Assessment; leaving: NodeRow[] }> {
+    const found = await assess(session, wanted);
+    if (found.missing.length > 0) {
+        throw new Error(
+            `${found.missing.map((w) => w.name).join(", ")} should be registered and is not.\n` +
+                "Nothing was moved. Run pulumi up again: it registers what is missing.",
+        );
+    }
+    return { found, leaving: await refuseImpossible(session, wanted, found, options) };
+}
+
 async function refuseImpossible(
     session: Session,
     wanted: Wanted,
     found: Assessment,
-    options: PlaceOptions,
+    options: PlaceChecks,
 ): Promise<NodeRow[]> {
     const leaving = found.nodes.filter(
         (n) =>
@@ -410,9 +428,10 @@ async function refuseImpossible(
                     "Nothing was moved. Look at its container or machine, start it if it is stopped, then run pulumi up again.",
             );
         }
-        const only = await readOnlyCopies(target, await readShardNames(session, false), (database) =>
+        const copies = await readOnlyCopies(target, await readShardNames(session, false), (database) =>
             options.openDatabase(node.host, database),
         );
+        const only = copies.filter((what) => !options.moving?.some((name) => what === `database ${name}`));
         if (only.length > 0) throw new Error(`${explainOnlyCopies(label(node), only)}\nNothing was moved.`);
     }
     return leaving;

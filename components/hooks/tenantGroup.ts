@@ -32,7 +32,7 @@ export type TenantGroupInputArgs = {
 
 const provider = thinProvider("components/hooks/impl/tenantGroup.ts", { checks: true });
 
-/** One group of tenants, all of them: its diff asks the database once. */
+/** One group of tenants, all of them: its diff asks the database two questions. */
 export class TenantGroupHook extends pulumi.dynamic.Resource {
     /** One line about the group as of the last change. */
     declare readonly summary: pulumi.Output<string>;

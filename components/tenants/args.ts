@@ -43,7 +43,10 @@ export interface TenantArgs {
     readonly state?: "active" | "frozen";
     /** A login role of its own. @default true in schema and database; in row and rls with `limits` */
     readonly role?: boolean;
-    /** Models `row` and `rls`: the other columns of its row in the anchor table. @default {} */
+    /**
+     * Models `row` and `rls`: the other columns of its row in the anchor table, for when that is made. A row that is there
+     * keeps its own, also when these are changed. @default {}
+     */
     readonly values?: Readonly<Record<string, string | number | boolean | null>>;
     /** Takes the data of this tenant of another group, as "group/tenant": a change of model. The old copy stays. */
     readonly from?: string;
@@ -70,7 +73,10 @@ export interface TenantGroupSettings {
     readonly tenants?: Readonly<Record<string, TenantArgs>> | readonly string[] | string;
     /** Tenants whose data is deleted, after an export. @default [] */
     readonly delete?: readonly string[];
-    /** Tables whose change blocks reads or writes, rewrites them or drops a foreign key, and that may be so changed. @default [] */
+    /**
+     * Tables that may be changed in a way that keeps them from being read or written while they are rewritten, or that drops
+     * a foreign key. A table that becomes a reference table needs it not: only its writes wait. @default []
+     */
     readonly allow?: readonly string[];
     /** Models `row` and `rls`: policies that show each tenant its rows. Always on in rls. @default true */
     readonly rowSecurity?: boolean;

@@ -41,20 +41,40 @@ export interface Counted {
     readonly rows: number;
 }
 
+/** A change that was begun and not ended. */
+export interface Unfinished {
+    /** The other tenant, as `group/tenant`. */
+    readonly other: string;
+    readonly phase: Phase;
+}
+
 export interface ChangeFound {
-    /** How many tenants of the group there are, by the model that they are in. */
+    /** How many tenants of the group there are, by the model that they are in; old copies that are kept count, too. */
     readonly models: Readonly<Partial<Record<Model, number>>>;
     /** The group's tenants whose data went elsewhere, with where it is. */
     readonly gone: Readonly<Record<string, string | null>>;
     /** Every tenant with `from`, unless that is done. */
     readonly pending: Readonly<Record<string, Pending>>;
+    /** Tenants that were on their way here, and that the program does not take from anywhere any more. */
+    readonly unwanted: Readonly<Record<string, Unfinished>>;
+    /** The group's tenants that are on their way elsewhere. */
+    readonly leaving: Readonly<Record<string, Unfinished>>;
     readonly shapes: readonly TableShape[];
     readonly counted: readonly Counted[];
     /** Rows a second, as measured here. */
     readonly rate: number | null;
 }
 
-export const NOTHING_FOUND: ChangeFound = { models: {}, gone: {}, pending: {}, shapes: [], counted: [], rate: null };
+export const NOTHING_FOUND: ChangeFound = {
+    models: {},
+    gone: {},
+    pending: {},
+    unwanted: {},
+    leaving: {},
+    shapes: [],
+    counted: [],
+    rate: null,
+};
 
 /** Rows a second where nothing was measured: copied once, and read twice for the checksums. */
 const USUAL_RATE = 50_000;
@@ -75,7 +95,7 @@ function objection(group: GroupSpec, tenant: string, pending: Pending): string |
         const before = `${change.from_grp}/${change.from_tenant}`;
         return change.phase === "done"
             ? `${tenant}: it came from ${before}, and now says from ${name}. A tenant comes from one place: give it its old \`from\`, or take the line out.`
-            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched: give it its old \`from\` and run pulumi up to end that first.`;
+            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched: give it its old \`from\` and run pulumi up, which ends that, or no \`from\`, which undoes it.`;
     }
     if (change?.phase === "done") return undefined;
     if (from.group === group.name) return `${tenant}: from ${name} is in its own group; it must be another group.`;
@@ -146,6 +166,14 @@ function planOne(group: GroupSpec, tenant: string, found: ChangeFound, pending: 
     return { steps: refusals.length > 0 ? [] : [step], refusals, notes };
 }
 
+/** The refusal of a group whose model was edited: its tenants' data is where the old model has it. */
+export function otherModel(group: GroupSpec, model: string, n: number): string {
+    const how = WAYS.some(([before, after]) => before === model && after === group.model)
+        ? "take its tenants into a new group by `from`"
+        : `make a new group of model ${group.model}: tenants come into it by \`from\`, where a way leads there (${WAYS.map(([before, after]) => `${before} to ${after}`).join(", ")})`;
+    return `${group.name}: ${countOf(n, "tenant")} of it ${n === 1 ? "is" : "are"} in model ${model}, and the program says ${group.model}. Give ${group.name} its model ${model} back, and ${how}.`;
+}
+
 export function planChange(group: GroupSpec, found: ChangeFound): Required<Planned> {
     const steps: Step[] = [];
     const refusals: string[] = [];
@@ -157,11 +185,18 @@ export function planChange(group: GroupSpec, found: ChangeFound): Required<Plann
                 kind: "change.model",
                 text: `${group.name}: rls → row: ${countOf(n, "tenant")}, in the tables that they are in`,
             });
-        else
-            refusals.push(
-                `${group.name}: ${countOf(n, "tenant")} of it ${n === 1 ? "is" : "are"} in model ${model}, and the program says ${group.model}. Give ${group.name} its model ${model} back, and take its tenants into a new group by \`from\`.`,
-            );
+        else refusals.push(otherModel(group, model, n));
     }
+    for (const [tenant, { other, phase }] of Object.entries(found.unwanted))
+        steps.push({
+            kind: "change.undo",
+            tenant,
+            text: `${tenant}: its change from ${other}, which was begun (${phase}) and which the program does not name any more, is undone: ${other} takes writes again, and what was copied is left in ${group.name}/${tenant}`,
+        });
+    for (const [tenant, { other, phase }] of Object.entries(found.leaving))
+        notes.push(
+            `${tenant}: its change to ${other} was begun (${phase}) and not ended, and it takes no writes meanwhile. pulumi up with group ${other.split("/")[0]} ends it where ${other} says \`from\`, and undoes it where it does not`,
+        );
     const sources = new Map<string, string>();
     for (const [tenant, pending] of Object.entries(found.pending)) {
         const planned = planOne(group, tenant, found, pending);

@@ -1,4 +1,4 @@
-/** Which model of tenancy fits: the decision table as data, and what follows from it. Pure. Numbers are measured: docs/tenants. */
+/** Which model of tenancy fits: the decision table as data, and what follows from it. Pure. Its numbers were measured. */
 import { MODELS, type Model } from "./args.ts";
 
 /** What the choice hangs on. */

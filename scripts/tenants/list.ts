@@ -59,7 +59,7 @@ export function renderTenants({ tracked, tenants }: Listed): string {
         "",
         ...(shared
             ? [
-                  "shared     its rows lie among those of others: count them by the tenant's key (npm run tenants -- explain)",
+                  "shared     its rows lie among those of others: count them by the tenant's key (SELECT count(*) ... WHERE <tenant column> = ...)",
               ]
             : []),
         ...(tracked

@@ -88,3 +88,10 @@ test("mistakes are said at once, also between groups", async () => {
     assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.public/);
     assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.acme is a tenant of group one too/);
 });
+
+test("a node that the cluster does not have is a mistake", async () => {
+    await assert.rejects(
+        make({ one: { model: "schema", tenants: { acme: { node: "worker-3" } } } }),
+        /tenantGroups\.one\.tenants\.acme\.node must be one of coordinator, worker-1, worker-2, got "?worker-3/,
+    );
+});

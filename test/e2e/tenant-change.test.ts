@@ -398,27 +398,34 @@ async function killed(
     phase: string,
     holding: { sql: string; node?: string; database?: string },
 ) {
-    const { said } = (
-        await withContext(stack, group("none", "row"), {}, async (context) => {
-            const holder = holding.database
-                ? await context.open(holding.node ?? "coordinator", holding.database)
-                : context.session;
-            await holder.query("BEGIN");
-            await holder.query(holding.sql);
-            const run = startRun(spec);
-            for (let tries = 0; (await phaseOf(spec, tenant)) !== phase; tries++) {
-                assert.ok(tries < 300, `never came to ${phase}`);
-                await pause(100);
-            }
-            await pause(500);
-            run.child.kill("SIGKILL");
-            await run.ended;
-            assert.equal(await phaseOf(spec, tenant), phase);
-            await holder.query("ROLLBACK");
-            return settle(stack, spec, {}, [change]);
-        })
-    ).result;
-    return said;
+    await abandoned(spec, tenant, phase, holding);
+    return (await settle(stack, spec, {}, [change])).said;
+}
+
+/** Starts a run and kills it in this phase. */
+async function abandoned(
+    spec: GroupSpec,
+    tenant: string,
+    phase: string,
+    holding: { sql: string; node?: string; database?: string },
+) {
+    await withContext(stack, group("none", "row"), {}, async (context) => {
+        const holder = holding.database
+            ? await context.open(holding.node ?? "coordinator", holding.database)
+            : context.session;
+        await holder.query("BEGIN");
+        await holder.query(holding.sql);
+        const run = startRun(spec);
+        for (let tries = 0; (await phaseOf(spec, tenant)) !== phase; tries++) {
+            assert.ok(tries < 300, `never came to ${phase}`);
+            await pause(100);
+        }
+        await pause(500);
+        run.child.kill("SIGKILL");
+        await run.ended;
+        assert.equal(await phaseOf(spec, tenant), phase);
+        await holder.query("ROLLBACK");
+    });
 }
 
 test("a change that is killed while it copies ends well when it is run again, and nothing is there twice", async () => {
@@ -437,6 +444,32 @@ test("a change that is killed while it copies ends well when it is run again, an
     });
     assert.deepEqual(await prints(vaults, "umbrella"), await prints(clinics, "umbrella"));
     assert.equal((await prints(vaults, "umbrella")).users?.count, "500");
+});
+
+test("a change that was killed and that the program does not name any more is undone, and its old place takes writes", async () => {
+    await makeSchema(clinics, "rogers");
+    await makeSchema(clinics, "pym", ownSeed("pym"));
+    await makeDatabase(vaults, "pym", "worker-1");
+    const target = { ...clinics, lockTimeout: 60_000, tenants: { rogers: from("billing/44") } };
+    await abandoned(target, "rogers", "fence", { sql: "LOCK TABLE billing.users IN ROW EXCLUSIVE MODE" });
+    assert.match((await plan(stack, billing, [change])).notes.join(), /44: its change to clinics\/rogers was begun/);
+    const { said } = await settle(stack, { ...clinics, tenants: {} }, {}, [change]);
+    assert.match(said.join(), /rogers: its change from billing\/44, .* is undone .* nothing had been copied/);
+    assert.equal(await phaseOf(clinics, "rogers"), undefined);
+    assert.notEqual((await stateOf(billing, "44"))?.state, "frozen");
+
+    const vault = { ...vaults, tenants: { pym: { ...from("clinics/pym"), node: "worker-1" } } };
+    await abandoned(vault, "pym", "copy", {
+        sql: "LOCK TABLE projects IN SHARE MODE",
+        node: "worker-1",
+        database: "pym",
+    });
+    const client = await as(stack, "clinics_pym");
+    await assert.rejects(client.query("DELETE FROM pym.projects"), /permission denied/);
+    await settle(stack, { ...vaults, tenants: { pym: { node: "worker-1" } } }, {}, [change]);
+    assert.equal((await client.query("DELETE FROM pym.projects WHERE id = 1 RETURNING id")).length, 1);
+    await client.close();
+    assert.deepEqual((await plan(stack, vaults, [change])).steps, []);
 });
 
 test("a copy that differs is caught, and the old place is as it was and takes writes", async () => {

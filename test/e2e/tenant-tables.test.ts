@@ -228,12 +228,28 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     const first = await as(stack, "shop_1");
     assert.equal((await first.query("INSERT INTO users (company_id) VALUES (1) RETURNING id")).length, 1);
     await first.close();
+    const { 2: _, ...others } = TENANTS;
+    const without = shop({ tenants: others });
+    await settle(stack, without);
+    assert.deepEqual(await kinds(without), []);
+    const still = await as(stack, "shop_2");
+    assert.ok((await still.query("SELECT 1 FROM users")).length > 0);
+    await assert.rejects(still.query("INSERT INTO users (company_id) VALUES (2)"), /row-level security/);
+    await still.close();
     await settle(stack, group);
 
     await stack.sql("DELETE FROM users WHERE company_id = 3; DELETE FROM companies WHERE id = 3");
     const { said } = await settle(stack, group);
     assert.match(said.join(), /3: its row in companies was deleted by hand and was put back/);
     assert.equal(await count("companies WHERE id = 3"), 1);
+
+    const { 3: __, ...kept } = TENANTS;
+    const gone = shop({ tenants: kept, delete: ["3"] });
+    const steps = (await plan(stack, gone)).steps.map(({ kind }) => kind);
+    assert.ok(steps.indexOf("policies.set") >= 0 && steps.indexOf("policies.set") < steps.indexOf("removal.delete"));
+    await settle(stack, gone);
+    assert.equal(await count("companies WHERE id = 3"), 0);
+    assert.deepEqual(await kinds(gone), []);
 });
 
 test("each way of losing rows without an error is found, built for real", async () => {

@@ -80,7 +80,22 @@ describe("databases of tenants", () => {
             row("a", "worker-2"),
             row("b", "worker-2"),
         ]);
-        assert.deepEqual(plan(group({ a: ROLE }), is), { steps: [], refusals: [] });
+        assert.deepEqual(plan(group({ a: ROLE }), is), {
+            steps: [],
+            refusals: [],
+            notes: [`b: there, and not in the program; left as it is (delete: ["b"] deletes)`],
+        });
+        assert.deepEqual(plan(group({ a: ROLE }, { delete: ["b"] }), is).notes, []);
+    });
+
+    test("are not made while one of the name is being deleted, and an old copy is neither made nor named", () => {
+        const is = found({ ...three, "worker-2": [database("a"), database("b")] }, [
+            row("a", "worker-2", { state: "deleting" }),
+            row("b", "worker-2", { state: "superseded" }),
+        ]);
+        const planned = plan(group({ a: ROLE, b: ROLE }), is);
+        assert.deepEqual([planned.steps, planned.notes], [[], []]);
+        assert.match(planned.refusals?.join() ?? "", /^a: is being deleted, .* Put it in delete again/);
     });
 
     test("move when the program names another node, with size and time in the preview", () => {

@@ -1,5 +1,6 @@
 /** What is planned for tables, rows and policies of tenants, from what is there. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { type FoundPolicies, planPolicies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
 import { type FoundRows, planRows } from "../../components/citus/tenants/rows.ts";
@@ -219,7 +220,7 @@ test("rows of tenants: made, frozen, put back, and every mistake at once", () =>
     assert.equal(wrong.refusals?.length, 4);
 });
 
-const POLICIES: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [] };
+const POLICIES: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [], invalid: [] };
 
 test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
     const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);
@@ -233,6 +234,40 @@ test("policies keep a frozen tenant from writing and hide one that has gone, wit
     assert.match(policies.find(({ name }) => name.endsWith("tenants_insert"))?.sql ?? "", /WITH CHECK .*'\{"2","7"\}'/);
     const off = planPolicies({ ...GROUP, rowSecurity: false, tenants: { 2: { frozen: true } } }, POLICIES);
     assert.match(off.refusals?.join() ?? "", /2: nothing would keep it from writing/);
+});
+
+test("a tenant that is to be deleted is kept from writing, by policies that are made before it is exported", () => {
+    const users = {
+        name: "users",
+        citus: true,
+        enabled: true,
+        forced: false,
+        type: "bigint",
+        policies: wantedPolicies(GROUP, "company_id", "bigint", ["2"], []).map(({ name, sql }) => ({
+            name,
+            permissive: true,
+            subquery: false,
+            roles: ["shop_app"],
+            print: "print",
+            comment: `citus_as_code ${createHash("md5").update(sql).digest("hex")} print`,
+        })),
+        digest: "",
+        index: true,
+        granted: { app: ["SELECT", "INSERT", "UPDATE", "DELETE"], tenants: ["SELECT", "INSERT", "UPDATE", "DELETE"] },
+        sequences: [],
+        schema: true,
+        others: [],
+        owner: null,
+    };
+    const steps = (group: Partial<GroupSpec>, found: Partial<FoundPolicies> = {}) =>
+        planPolicies(
+            { ...GROUP, tables: { users: { kind: "distributed", column: "company_id" } }, ...group },
+            { ...POLICIES, tables: [users], ...found },
+        ).steps.map(({ kind }) => kind);
+    assert.deepEqual(steps({}), ["policies.set"]);
+    assert.deepEqual(steps({ delete: ["2"] }), []);
+    assert.deepEqual(steps({ delete: ["2", "no number"] }, { invalid: ["no number"] }), []);
+    assert.deepEqual(steps({}, { fenced: ["2"] }), []);
 });
 
 test("policies of others that would open, break or lose rows are refused", () => {

@@ -9,8 +9,9 @@ import {
     planChange,
 } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
-import { type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
+import { databaseOf, type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { said } from "./batch.ts";
 import {
     inTransaction,
     nameOf,
@@ -27,7 +28,7 @@ import {
 } from "./checksum.ts";
 import { explainRefusals, look, planAll } from "./converge.ts";
 import { identifier, literal, qualified, recordRate } from "./ledger.ts";
-import { type Place, placeOf } from "./place.ts";
+import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { policies } from "./policies.ts";
 import { privileges } from "./privileges.ts";
 import { advanceSequences, readSequences } from "./sequences.ts";
@@ -50,12 +51,16 @@ slices AS MATERIALIZED (
      UNION SELECT '', NULL, c.oid::regclass FROM places p JOIN pg_namespace n ON n.nspname = p.tenant JOIN pg_class c ON c.relnamespace = n.oid
      WHERE p.model = 'schema' AND c.relkind IN ('r', 'p') AND NOT c.relispartition)
 SELECT jsonb_build_object(
-    'models', (SELECT coalesce(jsonb_object_agg(m.model, m.n), '{}') FROM (SELECT model, count(*) AS n FROM citus_as_code.tenant WHERE grp = $1 AND state <> 'superseded' GROUP BY model) AS m),
+    'models', (SELECT coalesce(jsonb_object_agg(m.model, m.n), '{}') FROM (SELECT model, count(*) AS n FROM citus_as_code.tenant WHERE grp = $1 GROUP BY model) AS m),
     'gone', (SELECT coalesce(jsonb_object_agg(tenant, detail ->> 'moved_to'), '{}') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded'),
     'pending', (SELECT coalesce(jsonb_object_agg(w.tenant, jsonb_build_object('change', w.change,
                     'group', (SELECT g.spec - 'tenants' || '{"tenants": {}}' FROM citus_as_code.tenant_group g WHERE g.grp = w.from_grp),
                     'source', (SELECT to_jsonb(t) FROM citus_as_code.tenant t WHERE t.grp = w.from_grp AND t.tenant = w.from_tenant),
                     'target', (SELECT to_jsonb(t) FROM citus_as_code.tenant t WHERE t.grp = $1 AND t.tenant = w.tenant))), '{}') FROM wanted w),
+    'unwanted', (SELECT coalesce(jsonb_object_agg(c.tenant, jsonb_build_object('other', c.from_grp || '/' || c.from_tenant, 'phase', c.phase)), '{}')
+                   FROM citus_as_code.tenant_change c WHERE c.grp = $1 AND c.phase <> 'done' AND NOT EXISTS (SELECT FROM wanted w WHERE w.tenant = c.tenant)),
+    'leaving', (SELECT coalesce(jsonb_object_agg(c.from_tenant, jsonb_build_object('other', c.grp || '/' || c.tenant, 'phase', c.phase)), '{}')
+                  FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.phase <> 'done'),
     'shapes', ${shapesSql("c.oid IN (SELECT rel FROM slices)")},
     'counted', (SELECT coalesce(jsonb_agg(jsonb_build_object('schema', n.nspname, 'name', c.relname, 'key', s.key,
                     'rows', ((xpath('//n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', s.rel)
@@ -233,25 +238,55 @@ async function giveUp(change: Change): Promise<boolean> {
     // a program that failed is rolled back, and rows that it met are others': only from here on what is there is the copy
     if (source.session !== change.target.session && row.phase === "verify")
         await change.target.session.query(`TRUNCATE ${targetNames(change.pairs)}`);
-    const { was, grants } = row.detail;
-    if (was === null)
-        await session.query("DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2", [
-            source.group.name,
-            source.tenant,
-        ]);
-    else
-        await session.query("UPDATE citus_as_code.tenant SET state = $3 WHERE grp = $1 AND tenant = $2", [
-            source.group.name,
-            source.tenant,
-            was,
-        ]);
-    if (source.group.model === "rls" || source.group.model === "row") await refreshPolicies(context, source.group);
-    for (const grant of grants) await source.session.query(grant);
-    await session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [
-        group.name,
-        change.tenant,
-    ]);
+    await reopen(context, change.tenant, source, row.detail);
     return true;
+}
+
+/** Takes the fence of the old place away, and with it the change out of the ledger. Safe to repeat. */
+async function reopen(
+    context: Context,
+    target: string,
+    { group: old, tenant, session: there }: Pick<Place, "group" | "tenant" | "session">,
+    { was, grants }: Detail,
+): Promise<void> {
+    const { session, group } = context;
+    // one that is being deleted by now stays so
+    const fenced = "WHERE grp = $1 AND tenant = $2 AND state = 'frozen'";
+    if (was === null) await session.query(`DELETE FROM citus_as_code.tenant ${fenced}`, [old.name, tenant]);
+    else await session.query(`UPDATE citus_as_code.tenant SET state = $3 ${fenced}`, [old.name, tenant, was]);
+    if (old.model === "rls" || old.model === "row") await refreshPolicies(context, old);
+    for (const grant of grants) await there.query(grant);
+    await session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [group.name, target]);
+}
+
+/** A change that a killed run left and that nobody wants any more. What it copied stays: it may be in use by now. */
+async function undo(context: Context, tenant: string): Promise<void> {
+    const { session, group } = context;
+    const [row] = await session.query<{ from_grp: string; from_tenant: string; phase: Phase; detail: Detail }>(
+        "SELECT from_grp, from_tenant, phase, detail FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2 AND phase <> 'done'",
+        [group.name, tenant],
+    );
+    if (!row) return;
+    const name = `${row.from_grp}/${row.from_tenant}`;
+    try {
+        const old = await groupSpec(context, row.from_grp);
+        // without GRANTs to give back nothing is done in the old place itself
+        const own = old.model === "database" && row.detail.grants.length > 0;
+        const there = own
+            ? await context.open(await nodeOfTenant(context, old, row.from_tenant), databaseOf(row.from_tenant))
+            : session;
+        await reopen(context, tenant, { group: old, tenant: row.from_tenant, session: there }, row.detail);
+    } catch (error) {
+        throw new Error(
+            `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Safe to repeat: mend that, then run pulumi up again.`,
+        );
+    }
+    context.warn(
+        `${tenant}: its change from ${name}, which was begun and not ended, is undone as the program does not name it any more: ${name} takes writes again` +
+            (row.phase === "copy" || row.phase === "verify"
+                ? `. ${group.name}/${tenant} may have a copy of its rows, which is left and grows old: look at it, and empty it before it is used or taken from ${name} again.`
+                : "; nothing had been copied."),
+    );
 }
 
 const lockRows = (places: readonly Pair[], side: "source" | "target") =>
@@ -500,6 +535,13 @@ export const change: Facet<ChangeFound> = {
     plan: (group, found) => planChange(group, { ...found, pending: pendingOf(group, found) }),
     run: {
         model: follow,
+        undo: async (context, steps) => {
+            for (const { tenant = "", text } of steps) {
+                context.alive();
+                context.progress(text);
+                await undo(context, tenant);
+            }
+        },
         move: async (context, steps) => {
             for (const step of steps) {
                 context.alive();

@@ -51,14 +51,27 @@ export function planAll(group: GroupSpec, facets: readonly Facet[], found: Found
     };
 }
 
-/** The error that lists every reason. */
-export function explainRefusals(group: GroupSpec, refusals: readonly string[]): string {
+/**
+ * The error that lists every reason.
+ * @param now what is true of the group
+ */
+export function explainRefusals(
+    group: GroupSpec,
+    refusals: readonly string[],
+    now = "Nothing of the group was changed.",
+): string {
     return [
         `tenant group ${group.name}: ${refusals.length === 1 ? "1 thing stands in the way" : `${refusals.length} things stand in the way`}:`,
         ...refusals.map((refusal) => `  ${refusal.replaceAll("\n", "\n    ")}`),
-        "Nothing of the group was changed.",
+        now,
     ].join("\n");
 }
+
+/** What is true when a run meets a refusal that its first plan could not see. */
+const after = (done: readonly Step[]) =>
+    done.length === 0
+        ? undefined
+        : `${done.length === 1 ? "1 step was" : `${done.length} steps were`} done before that, and what was done stays. Mend that, then run pulumi up again: it goes on from there.`;
 
 /** Steps of one kind that follow each other. */
 function batches(steps: readonly Step[]): Step[][] {
@@ -108,7 +121,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
         for (const facet of facets) {
             const found = await look(session, group, facets, mark, nodes);
             const { steps, refusals } = facet.plan(group, found[facet.name], found);
-            if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals));
+            if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));
             for (const batch of batches(steps)) {
                 const [step] = batch;
                 const run = step && facet.run[step.kind.slice(facet.name.length + 1)];

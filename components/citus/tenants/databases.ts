@@ -4,12 +4,14 @@
  * all nodes tells.
  */
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { own } from "../../tenants/own.ts";
 import { databaseOf } from "../../tenants/shape.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 import { FRESH, transaction } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
 import { describeMove, type Move, type MoveNode, moveDatabase } from "./moveDatabase.ts";
+import { notNamed } from "./notNamed.ts";
 import { databasePrivileges } from "./state.ts";
 import { readTemplate, type TemplateFile } from "./template.ts";
 
@@ -213,7 +215,14 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
     for (const [tenant, wanted] of Object.entries(group.tenants)) {
         if (group.delete.includes(tenant)) continue;
         const row = ledger.get(tenant);
-        if (row && row.state !== "creating" && row.state !== "active" && row.state !== "frozen") continue;
+        if (row?.state === "deleting") {
+            refusals.push(
+                `${tenant}: is being deleted, which was begun and not ended. Put it in delete again until it is gone; after that it can be made anew.`,
+            );
+            continue;
+        }
+        // what became of it is said by its change of model
+        if (row?.state === "superseded") continue;
         if (wanted.node !== undefined && found.nodes.length > 0 && !names.includes(wanted.node)) {
             refusals.push(
                 `${tenant}: there is no node ${wanted.node}: the cluster has ${names.join(", ")}. Name one of them.`,
@@ -249,7 +258,14 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
     for (const row of found.ledger) {
         if (row.detail.move && !group.tenants[row.tenant]) steps.push(...planKnown(group, row, found).steps);
     }
-    return { steps: steps.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)), refusals };
+    const left = found.ledger
+        .filter(
+            ({ tenant, state }) =>
+                !own(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
+        )
+        .map(({ tenant }) => tenant);
+    const notes = left.length === 0 ? [] : [notNamed(left)];
+    return { steps: steps.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)), refusals, notes };
 }
 
 /** Steps of one kind are run together. */

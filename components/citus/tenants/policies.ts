@@ -54,9 +54,11 @@ export interface FoundPolicies {
     /** Tenants that don't write because of the ledger, and those that don't read either. */
     readonly fenced: readonly string[];
     readonly hidden: readonly string[];
+    /** Names under `delete` that are no value of a tenant column. */
+    readonly invalid: readonly string[];
 }
 
-const NOTHING: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [] };
+const NOTHING: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [], invalid: [] };
 
 const PREFIX = "citus_as_code_";
 
@@ -117,10 +119,10 @@ const commentOf = (wanted: WantedPolicy, print: string) => `citus_as_code ${md5(
 
 const columnOf = (group: GroupSpec, table: string) => group.tables[table]?.column;
 
-/** Tenants of the program and of the ledger that don't write. */
+/** Tenants of the program and of the ledger that don't write; who is to be deleted does not from before its export on. */
 function fencedOf(group: GroupSpec, found: FoundPolicies): string[] {
     const frozen = Object.keys(group.tenants).filter((tenant) => group.tenants[tenant]?.frozen);
-    return [...frozen, ...found.fenced];
+    return [...frozen, ...found.fenced, ...group.delete.filter((tenant) => !found.invalid.includes(tenant))];
 }
 
 function strangers(group: GroupSpec, table: PolicyTable): string[] {
@@ -306,11 +308,12 @@ export const policies: Facet<FoundPolicies> = {
         );
         const fenced = probe.ledger
             ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
-                   OR t.state = 'frozen' AND EXISTS (SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done'))),
+                   OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
+                      SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
                'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded')`
             : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb";
         if (names.length === 0)
-            return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, ${fenced})`;
+            return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;
         const values = names.map(
             ([name, { column }]) =>
                 `(${literal(name)}, ${literal(qualified(name))}::regclass, ${column === undefined ? "NULL" : literal(column)})`,
@@ -352,6 +355,9 @@ export const policies: Facet<FoundPolicies> = {
             'differing', (SELECT coalesce(jsonb_object_agg(name, places), '{}') FROM (
                 SELECT p.name, jsonb_agg(p.host || ' ' || p.relation ORDER BY p.host, p.relation) AS places FROM placed p JOIN t USING (name)
                  WHERE EXISTS (SELECT 1 FROM pg_dist_partition d WHERE d.logicalrelid = t.oid) AND p.digest <> ${DIGEST("t.oid")} GROUP BY 1) x),
+            'invalid', (SELECT coalesce(jsonb_agg(DISTINCT d.name), '[]') FROM jsonb_array_elements_text($2::jsonb -> 'delete') d (name), t
+                JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = t.col AND NOT a.attisdropped
+                WHERE NOT pg_input_is_valid(d.name, CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END)),
             ${fenced})`;
     },
 

@@ -5,6 +5,7 @@ import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
 import { identifier, literal } from "./ledger.ts";
+import { notNamed } from "./notNamed.ts";
 import { privileges } from "./privileges.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
@@ -62,13 +63,6 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         )
         .map(([tenant]) => tenant);
     return { steps, refusals, notes: left.length === 0 ? [] : [notNamed(left)] };
-}
-
-/** Tenants that are there and not in the program. */
-function notNamed(tenants: readonly string[]): string {
-    const names =
-        tenants.length > 5 ? `${tenants.slice(0, 5).join(", ")} and ${tenants.length - 5} more` : tenants.join(", ");
-    return `${names}: there, and not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (delete: ${JSON.stringify(tenants.slice(0, 1))} deletes)`;
 }
 
 const begin = (tenant: string) => `${FRESH}

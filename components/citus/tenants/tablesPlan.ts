@@ -2,6 +2,7 @@
 import type { Planned, Step } from "../../tenants/facet.ts";
 import type { GroupSpec, TableSpec } from "../../tenants/spec.ts";
 import { describeBytes } from "../job.ts";
+import { literal, qualified } from "./ledger.ts";
 
 /** What a table is to Citus; `other` is nothing that this project makes. */
 export type TableKind = "local" | "distributed" | "reference" | "single" | "tenant" | "other";
@@ -293,7 +294,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         if (wish.undistribute || target !== "distributed" || table.kind !== "distributed") continue;
         if (table.distributedBy !== spec.column && name === anchorName) {
             refusals.push(
-                `${name} is distributed by ${table.distributedBy}, and is declared by ${spec.column}: the anchor's column can't be changed in place.\nDeclare distributeBy: ${table.distributedBy}, or declare all tables local: true and allow it, run pulumi up, and then distribute them anew.`,
+                `${name} is distributed by ${table.distributedBy}, and is declared by ${spec.column}: the anchor's column can't be changed in place.\nDeclare distributeBy: ${table.distributedBy}, or bring it back to the coordinator by hand, where it can be neither read nor written meanwhile (SELECT undistribute_table(${literal(qualified(name))}, cascade_via_foreign_keys => true);), and run pulumi up, which distributes it anew.`,
             );
         } else if (table.distributedBy !== spec.column) {
             wish.alter = { column: spec.column ?? "", colocate: true };

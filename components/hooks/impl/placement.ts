@@ -1,11 +1,20 @@
 /** Shards where they belong. */
 import { explainBlockers } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
-import { assess, describeAssessment, isSettled, place, refuseStranded, type Wanted } from "../../citus/place.ts";
+import {
+    assess,
+    describeAssessment,
+    isSettled,
+    place,
+    refuseStranded,
+    refuseUnplaceable,
+    type Wanted,
+} from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
 import { describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
 import type { Shell } from "../../shell.ts";
+import { databaseOf } from "../../tenants/shape.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -40,7 +49,7 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
             const node = known.get(host);
             if (!node)
                 throw new Error(
-                    `${name} can't be reached from here, and tenants' databases have to be moved off it or to it.\nNothing was moved.`,
+                    `${name} can't be reached from here, and tenants' databases have to be moved off it or to it.\nNothing was moved off it or to it.`,
                 );
             return {
                 name,
@@ -133,6 +142,15 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
         async (session) => {
             const nodes = opener(inputs, olds);
             try {
+                const checks = {
+                    open: nodes.open,
+                    openDatabase: nodes.openDatabase,
+                    removedElsewhere,
+                };
+                const { leaving } = await findLeaving(session, inputs.workers);
+                const moving = leaving.flatMap(({ tenants }) => tenants.map(({ tenant }) => databaseOf(tenant)));
+                // a database moves before shards do, so what would refuse those is asked before
+                if (moving.length > 0) await refuseUnplaceable(session, wantedOf(inputs), { ...checks, moving });
                 const moved = await evacuate(session, {
                     wanted: inputs.workers,
                     node: nodes.moveNode,
@@ -141,11 +159,9 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 });
                 if (moved.length > 0) note(inputs.self, moved.join("\n"));
                 const placed = await place(session, wantedOf(inputs), {
-                    open: nodes.open,
+                    ...checks,
                     probe: nodes.probe,
                     openFresh: nodes.openFresh,
-                    openDatabase: nodes.openDatabase,
-                    removedElsewhere,
                     progress: report,
                     alive,
                 });
