@@ -21,7 +21,9 @@ type Files = Record<string, string>;
 
 const BASE: Files = {
     "sql/clinic/01.sql": `CREATE TABLE patients (id bigserial PRIMARY KEY, name text NOT NULL);
-CREATE TABLE visits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, patient bigint NOT NULL REFERENCES patients (id));`,
+CREATE TABLE visits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, patient bigint NOT NULL REFERENCES patients (id));
+CREATE INDEX visits_patient ON visits (patient);
+ALTER TABLE patients RENAME COLUMN name TO called; ALTER TABLE patients RENAME COLUMN called TO name;`,
     "sql/clinic/02.sql": "INSERT INTO patients (name) VALUES ('first'); -- 'begin;'",
 };
 
@@ -75,6 +77,30 @@ describe("tenants that are schemas", () => {
         equal(steps.filter(({ kind }) => kind === "schemas.create").length, TENANTS);
         equal(await count("FROM pg_dist_schema"), TENANTS);
         deepEqual((await plan(stack, clinics(BASE), facets)).steps, []);
+    });
+
+    it("has each table on its worker, with its index", async () => {
+        const [found] = await stack.sql<{ tables: number; indexes: number }>(
+            `SELECT (SELECT count(*)::int FROM pg_dist_shard JOIN pg_class c ON c.oid = logicalrelid WHERE c.relname = 'visits') AS tables,
+                    (SELECT sum(r.result::int)::int FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                       CROSS JOIN LATERAL run_command_on_shards(c.oid::regclass, $$SELECT count(*) FROM pg_index WHERE indrelid = '%s'::regclass$$) r
+                      WHERE c.relname = 'visits' AND n.nspname ~ '^clinic_') AS indexes`,
+        );
+        // the primary key and the one of the template
+        deepEqual(found, { tables: 40, indexes: 80 });
+    });
+
+    it("refuses a template whose table Citus would leave out", async () => {
+        const path = "sql/clinic/02-do.sql";
+        const sql = "DO $$ BEGIN EXECUTE 'CREATE TABLE left_out (id int PRIMARY KEY)'; END $$;";
+        await rejects(
+            settle(stack, clinics({ ...BASE, [path]: sql }), { ...BASE, [path]: sql }, facets),
+            /not distributed with its schema: clinic_[0-9]+\.left_out/,
+        );
+        const [row] = await stack.sql<{ n: number }>(
+            "SELECT count(*)::int AS n FROM pg_class WHERE relname = 'left_out'",
+        );
+        equal(row?.n, 0);
     });
 
     it("shows a tenant its own rows on every node, and nobody else's", async () => {
