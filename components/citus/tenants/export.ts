@@ -337,21 +337,17 @@ async function clear(context: Context, tenant: string, node: string, exported: P
     }
 }
 
-/** Takes away what was restored. */
+/** Takes away a database that was not restored whole: nobody was let in, and its file is not run in one transaction. */
 async function undo(context: Context, tenant: string, node: string): Promise<void> {
-    const { group, session } = context;
-    if (group.model === "database") {
-        const server = await context.open(node, "postgres");
-        await server.query(`DROP DATABASE IF EXISTS ${identifier(databaseOf(tenant))} WITH (FORCE)`);
-    } else if (group.model === "schema") {
-        await session.query(`DROP SCHEMA IF EXISTS ${identifier(schemaOf(tenant))} CASCADE`);
-    } else {
-        const { slices } = await placeOf(context, group, tenant);
-        await inTransaction(session, async () => {
-            for (const slice of ordered(slices).reverse())
-                await session.query(`DELETE FROM ${nameOf(slice.table)}${whereOf(slice)}`);
-        });
-    }
+    const server = await context.open(node, "postgres");
+    await server.query(`DROP DATABASE IF EXISTS ${identifier(databaseOf(tenant))} WITH (FORCE)`);
+    const key = [context.group.name, tenant].map(literal).join(", ");
+    await transaction(
+        context.session,
+        ["tenant", "tenant_migration"]
+            .map((table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`)
+            .join("\n"),
+    );
 }
 
 async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
@@ -442,17 +438,19 @@ async function load(context: Context, tenant: string, node: string, file: string
     const { group } = context;
     const rows = ledgerRows(context, tenant, node, manifest);
     const { database, before, made, after } = await surroundings(context, tenant, rows);
+    let loaded = false;
     try {
         await onNode(context, node, ["restore", idOf(context, tenant), manifest.sha256, database], {
             files: { "before.sql": before, "made.sql": made, "after.sql": after },
         });
+        loaded = true;
         if (group.model === "database") await recordDatabase(context, tenant, node, manifest, rows);
         const place = await placeOf(context, group, tenant);
         const prints = await printTenant(place.session, place.slices);
         const wrong = different(manifest.prints, prints);
         if (wrong.length > 0)
             throw new Error(
-                `what came back is not what was exported: ${wrong
+                `what is there is not what was exported: ${wrong
                     .map(
                         (name) =>
                             `${name} had ${manifest.prints[name]?.count ?? 0} rows (${manifest.prints[name]?.sum ?? 0}) and has ${prints[name]?.count ?? 0} (${prints[name]?.sum ?? 0})`,
@@ -461,16 +459,14 @@ async function load(context: Context, tenant: string, node: string, file: string
             );
         await advanceSequences(context, place, place.slices, manifest.sequences);
     } catch (error) {
-        await undo(context, tenant, node);
-        const key = [group.name, tenant].map(literal).join(", ");
-        await transaction(
-            context.session,
-            ["tenant", "tenant_migration"]
-                .map((table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`)
-                .join("\n"),
-        );
+        if (group.model === "database") await undo(context, tenant, node);
+        // rows and schemas come in one transaction; what is there afterwards may be a client's own
+        const state =
+            group.model === "database" || !loaded
+                ? "Nothing of it is left here; the file is as it was."
+                : "The export is in its place, and nothing of it was taken away again: a client may have written meanwhile. Compare the two; the file is as it was.";
         throw new Error(
-            `${group.name}/${tenant} could not be restored from ${file}\n  ${(error as Error).message.replaceAll("\n", "\n  ")}\nNothing of it is left here; the file is as it was.`,
+            `${group.name}/${tenant} could not be restored from ${file}\n  ${(error as Error).message.replaceAll("\n", "\n  ")}\n${state}`,
         );
     }
 }
