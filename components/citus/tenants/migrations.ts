@@ -182,20 +182,20 @@ async function whoRan(context: Context, steps: readonly Step[]): Promise<Set<str
 type Template = ReadonlyMap<string, TemplateFile>;
 
 const schemaFile = (group: GroupSpec, tenant: string, file: TemplateFile) =>
-    [settingsFor(tenant, group.lockTimeout), ranRow(group.name, tenant, file), file.packed, ";"].join("\n");
+    [
+        settingsFor(tenant, group.lockTimeout),
+        ranRow(group.name, tenant, file),
+        file.packed,
+        ";",
+        refuseLocal(tenant),
+    ].join("\n");
 
 /** Many transactions in one round trip, one a tenant, with its rows in the ledger. What follows a failure is not run. */
 async function schemaBatch(context: Context, steps: readonly Step[], template: Template) {
     const { group, session } = context;
     const sql = steps.map((step) => {
         const files = filesOf(step).flatMap((path) => template.get(path) ?? []);
-        return [
-            "BEGIN;",
-            ...files.map((file) => schemaFile(group, tenantOf(step), file)),
-            FRESH,
-            refuseLocal(tenantOf(step)),
-            "COMMIT;",
-        ].join("\n");
+        return ["BEGIN;", ...files.map((file) => schemaFile(group, tenantOf(step), file)), FRESH, "COMMIT;"].join("\n");
     });
     try {
         await session.query(sql.join("\n"));
