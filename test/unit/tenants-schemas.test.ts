@@ -207,6 +207,14 @@ describe("plan of roles", () => {
             equal(steps.length, 0);
             match(refusals?.join() ?? "", /there is a role clinics_acme that this group did not make/);
         }
+        const { refusals } = roles.plan(
+            one(),
+            found({
+                roles: { clinics_tenants: { ...role, comment: "citus_as_code a m1 abcdef01" }, clinics_acme: role },
+            }),
+            {},
+        );
+        match(refusals?.join() ?? "", /there is a role clinics_tenants that this group did not make/);
     });
 });
 

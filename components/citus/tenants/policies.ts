@@ -211,7 +211,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 refusals.push(
                     `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
                 );
-            } else if (mine.length > 0 || table.granted.tenants.length > 0)
+            } else if (mine.length > 0)
                 step(
                     "drop",
                     name,

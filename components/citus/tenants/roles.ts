@@ -144,10 +144,14 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
             );
         } else if (role === undefined) {
             step(`make role ${name}`);
-        } else if (tenant !== undefined && !role.comment?.startsWith(`citus_as_code ${group.name} `)) {
+        } else if (
+            // the group's own roles are made before their comment is
+            (tenant !== undefined || role.comment) &&
+            !role.comment?.startsWith(`citus_as_code ${group.name} `)
+        ) {
             refusals.push(
                 `${of}: there is a role ${name} that this group did not make${role.comment ? ` (its comment is: ${role.comment})` : ""}.\n` +
-                    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …) or say role: false for ${tenant}. If it is this group's after all, ` +
+                    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …)${tenant === undefined ? ", or the group" : ` or say role: false for ${tenant}`}. If it is this group's after all, ` +
                     `COMMENT ON ROLE ${identifier(name)} IS 'citus_as_code ${group.name} '; its password is then set.`,
             );
         } else {
