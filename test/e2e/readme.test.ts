@@ -90,7 +90,8 @@ test("every other command of the README works, in order", { timeout: 1_200_000 }
         const ran = await sh(command);
         assert.equal(ran.code, 0, `${command}\n${ran.output}`);
         if (command === "npm run preview") assert.match(ran.output, previews.shift() ?? /nothing more is previewed/);
-        if (command.includes("count(*) FROM projects")) assert.match(ran.stdout, /20000/);
+        if (command.startsWith("npm run psql") && command.includes("count(*) FROM projects"))
+            assert.match(ran.stdout, /20000/);
     }
     assert.deepEqual(previews, []);
 });
