@@ -210,7 +210,8 @@ export async function update(_id: string, olds: PlacementState, news: PlacementI
 /** Runs in preview too: this is where a user learns what will move and what stands in the way. */
 export async function diff(_id: string, olds: PlacementState, news: PlacementInputs) {
     const changed = comparable(olds, COMPUTED) !== comparable(news, COMPUTED);
-    if (unknown(news.coordinator)) return { changes: true };
+    // while a container is replaced the engine asks what depends on it, with all that comes from it unknown
+    if (unknown(news.coordinator) || !Array.isArray(news.workers)) return { changes: true };
     let session: Session;
     try {
         session = await connect(news.coordinator, "coordinator", { timeout: 3000 });

@@ -96,8 +96,11 @@ export async function update(_id: string, _olds: TenantGroupState, news: TenantG
     return { outs: await settle(news, true) };
 }
 
-/** Also where its name is not known yet. */
-const coordinatorIn = (inputs: TenantGroupInputs) => inputs.nodes[0];
+/**
+ * Whether the coordinator can be asked. While a container is replaced the engine asks what depends on it, with all that
+ * comes from it unknown: then `nodes` is no list either.
+ */
+const reachable = ({ nodes }: TenantGroupInputs) => Array.isArray(nodes) && !unknown(nodes[0]);
 
 /**
  * Says what will happen to which tenant.
@@ -140,13 +143,13 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
 
 /** A new group has nothing to differ from, and is told of here. */
 export async function check(olds: TenantGroupState | undefined, news: TenantGroupInputs) {
-    if (olds?.group === undefined && !unknown(coordinatorIn(news)) && !unknown(news.group)) await foresee(news, true);
+    if (olds?.group === undefined && reachable(news) && !unknown(news.group)) await foresee(news, true);
     return { inputs: news };
 }
 
 /** Runs in preview too. */
 export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
-    if (unknown(coordinatorIn(news)) || unknown(news.seed)) return { changes: true };
+    if (!reachable(news) || unknown(news.seed)) return { changes: true };
     // a node that is still to come has an address to be written down
     const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
     return { changes: (await foresee(news, changed)) || changed };
