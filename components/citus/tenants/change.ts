@@ -434,7 +434,8 @@ async function moveBetween(change: Change, again: boolean): Promise<Prints> {
         await source.session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
         await source.session.query(lockRows(pairs, "source"));
         await pipe(change, again);
-        await reach(change, "verify");
+        // by a connection of its own: what is written in the source's transaction goes with that
+        await reach({ ...change, context: { ...context, session: await context.open("coordinator") } }, "verify");
         const before = await printSlices(source.session, side(pairs, "source"));
         const print = () => printSlices(target.session, side(pairs, "target"));
         compare(pairs, before, await inTransaction(target.session, print));
