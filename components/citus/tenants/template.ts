@@ -63,7 +63,7 @@ END $settings$;`;
 /** Fails when a table of a tenant's schema is not distributed with it, which Citus does not say. */
 export const refuseLocal = (schema: string) =>
     `DO ${literal(`DECLARE found text; BEGIN
-    SELECT string_agg(c.oid::regclass::text, ', ') INTO found FROM pg_class c LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid
+    SELECT string_agg(format('%s.%I', c.relnamespace::regnamespace, c.relname), ', ') INTO found FROM pg_class c LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid
      WHERE c.relnamespace = to_regnamespace(${literal(identifier(schema))}) AND c.relkind IN ('r', 'p') AND p.logicalrelid IS NULL;
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'not distributed with its schema: %', found
