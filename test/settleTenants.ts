@@ -13,6 +13,8 @@ import { settle } from "./tenants.ts";
 interface Given {
     readonly name: string;
     readonly outputs: Outputs;
+    /** Full names of the nodes' containers. */
+    readonly containers: Readonly<Record<string, string>>;
     readonly group: GroupSpec;
     readonly files: Readonly<Record<string, string>>;
     /** Names of facets. */
@@ -30,7 +32,9 @@ export async function settleApart(
     only?: readonly string[],
 ): Promise<ChildProcess> {
     const outputs = await stack.outputs();
-    const given: Given = { name: stack.name, outputs, group, files, ...(only ? { only } : {}) };
+    const nodes = ["coordinator", ...outputs.workers.map(({ name }) => name)];
+    const containers = Object.fromEntries(nodes.map((node) => [node, stack.container(node)]));
+    const given: Given = { name: stack.name, outputs, containers, group, files, ...(only ? { only } : {}) };
     const child = spawn(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", import.meta.filename], {
         stdio: ["pipe", "inherit", "inherit"],
     });
@@ -39,12 +43,12 @@ export async function settleApart(
 }
 
 if (process.argv[1] === import.meta.filename) {
-    const { name, outputs, group, files, only } = JSON.parse(await text(process.stdin)) as Given;
+    const { name, outputs, containers, group, files, only } = JSON.parse(await text(process.stdin)) as Given;
     const stack = {
         name,
         outputs: async () => outputs,
         access: async (node = "coordinator") => publishedAccess(outputs, node),
-        container: (node: string) => node,
+        container: (node: string) => containers[node],
     };
     const facets = FACETS[group.model].filter((facet) => !only || only.includes(facet.name));
     await settle(stack as unknown as TestStack, group, files, facets);

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { connect, forgotten, type Session } from "../components/citus/session.ts";
+import { connect, keepOpen } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
 import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
@@ -49,7 +49,10 @@ export async function withContext<T>(
     use: (context: Context) => Promise<T>,
 ): Promise<{ result: T; said: string[] }> {
     const session = await connect(await stack.access(), "coordinator");
-    const open = new Map<string, Promise<Session>>();
+    const kept = keepOpen(async (name, database) => {
+        const access = await stack.access(name);
+        return connect(database ? { ...access, database } : access, name);
+    });
     const said: string[] = [];
     const nodes = await nodesOf(stack);
     try {
@@ -57,17 +60,7 @@ export async function withContext<T>(
             group,
             session,
             nodes,
-            open: (name, database) => {
-                const key = `${name} ${database ?? ""}`;
-                const opened =
-                    open.get(key) ??
-                    forgotten(
-                        stack.access(name).then((access) => connect(database ? { ...access, database } : access, name)),
-                        () => open.delete(key),
-                    );
-                open.set(key, opened);
-                return opened;
-            },
+            open: kept.open,
             shell: (name) => ({ kind: "docker", engine: "", container: stack.container(name) }),
             read: (path) => files[path] ?? readFileSync(path, "utf8"),
             verifier: (role) => ({ verifier: verifierOf(SEED, role), mark: markOf(SEED) }),
@@ -79,7 +72,7 @@ export async function withContext<T>(
         });
         return { result, said };
     } finally {
-        for (const opened of open.values()) await (await opened.catch(() => undefined))?.close();
+        await kept.closeAll();
         await session.close();
     }
 }

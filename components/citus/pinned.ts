@@ -1,7 +1,7 @@
 /** Tenants that are pinned to a node, and the rebalance strategy that leaves them there. */
 import type { NodeRow } from "./catalog.ts";
+import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
-import { literal } from "./tenants/ledger.ts";
 
 /** A tenant that is pinned, with the shards that move as one with it. */
 export interface PinnedTenant {

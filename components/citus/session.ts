@@ -198,19 +198,38 @@ export async function withSession<T>(
     }
 }
 
-/** A connection that is no longer kept by who keeps it once it is closed, or could not be opened. */
-export async function forgotten(opening: Promise<Session>, forget: () => void): Promise<Session> {
-    const session = await opening.catch((error: unknown) => {
-        forget();
-        throw error;
-    });
-    return {
-        ...session,
-        close: () => {
-            forget();
-            return session.close();
-        },
+/**
+ * Connections that are kept until all are closed; one that its user closed, or that failed, is opened again.
+ * @param connectTo opens one
+ */
+export function keepOpen(connectTo: (node: string, database?: string) => Promise<Session>) {
+    const kept = new Map<string, Promise<Session>>();
+    const open = (node: string, database?: string): Promise<Session> => {
+        const key = `${node} ${database ?? ""}`;
+        const found = kept.get(key);
+        if (found) return found;
+        const forget = () => kept.delete(key);
+        const opening = connectTo(node, database).then(
+            (session) => ({
+                ...session,
+                close: () => {
+                    forget();
+                    return session.close();
+                },
+            }),
+            (error: unknown) => {
+                forget();
+                throw error;
+            },
+        );
+        kept.set(key, opening);
+        return opening;
     };
+    const closeAll = async () => {
+        for (const opening of [...kept.values()])
+            await (await opening.catch(() => undefined))?.close().catch(() => undefined);
+    };
+    return { open, closeAll };
 }
 
 /** The first words of a statement: enough to find it, without values. */

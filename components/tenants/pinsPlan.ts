@@ -1,6 +1,8 @@
 /** Which tenants get shards of their own, move and are pinned. Pure. */
+
 import { type BlockerRow, blockerOf } from "../citus/catalog.ts";
 import type { Planned, Step } from "./facet.ts";
+import { listed } from "./listed.ts";
 import type { GroupSpec } from "./spec.ts";
 
 export interface PinNode {
@@ -62,9 +64,6 @@ export interface PinDetail {
 }
 
 const UNKNOWN: TenantPlace = { distributed: false, shardId: null, own: false, groupId: null, notOfType: null };
-
-const listed = (names: readonly string[], most = 5) =>
-    names.length > most ? `${names.slice(0, most).join(", ")} and ${names.length - most} more` : names.join(", ");
 
 /** Model row: by name, whether it shall have a shard of its own. */
 const shallBeIsolated = (group: GroupSpec, tenant: string) => {

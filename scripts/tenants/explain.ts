@@ -1,4 +1,6 @@
 /** npm run tenants -- explain "SELECT ..." */
+
+import { literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
 import {
     type Advice,
@@ -7,7 +9,6 @@ import {
     type KnownTable,
     parseExplain,
 } from "../../components/citus/tenants/explain.ts";
-import { literal } from "../../components/citus/tenants/ledger.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../components/tenants/spec.ts";
 import { statements } from "../../components/tenants/statements.ts";
 import { findTenant, withStack } from "./stack.ts";

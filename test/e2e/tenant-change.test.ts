@@ -1,22 +1,22 @@
 /** Living tenants that go to a group of another model, for real: nothing is lost, nothing twice, whatever happens. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { literal } from "../../components/citus/quote.ts";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
 import { type Prints, printTenant } from "../../components/citus/tenants/checksum.ts";
 import { takeLock, unlock } from "../../components/citus/tenants/converge.ts";
 import { exportTenant, restoreTenant } from "../../components/citus/tenants/export.ts";
-import { literal } from "../../components/citus/tenants/ledger.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
 import { policies } from "../../components/citus/tenants/policies.ts";
 import { roles } from "../../components/citus/tenants/roles.ts";
 import { pause } from "../../components/pause.ts";
 import { verifierOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
-import { ROOT, requireEngine, TestStack } from "../lib.ts";
+import { requireEngine, TestStack } from "../lib.ts";
+import { settleApart } from "../settleTenants.ts";
 import { as, type Client, EMPTY, fileSpec, plan, SEED, settle, withContext } from "../tenants.ts";
 
 requireEngine();
@@ -371,15 +371,8 @@ test("rls to row: into tables of its own, and in the tables that it is in", asyn
 });
 
 /** A run in a process of its own, for killing. */
-function startRun(spec: GroupSpec) {
-    const of = JSON.stringify({ dir: stack.dir, name: stack.name, env: stack.env });
-    const program = `
-        const { TestStack } = await import(${JSON.stringify(`${ROOT}/test/lib.ts`)});
-        const { settle } = await import(${JSON.stringify(`${ROOT}/test/tenants.ts`)});
-        const { change } = await import(${JSON.stringify(`${ROOT}/components/citus/tenants/change.ts`)});
-        const stack = Object.assign(Object.create(TestStack.prototype), ${of}, { sessions: new Map() });
-        await settle(stack, ${JSON.stringify(spec)}, {}, [change]);`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: "ignore" });
+async function startRun(spec: GroupSpec) {
+    const child = await settleApart(stack, spec, {}, ["change"]);
     return { child, ended: new Promise<void>((resolve) => child.on("exit", () => resolve())) };
 }
 
@@ -415,7 +408,7 @@ async function abandoned(
             : context.session;
         await holder.query("BEGIN");
         await holder.query(holding.sql);
-        const run = startRun(spec);
+        const run = await startRun(spec);
         for (let tries = 0; (await phaseOf(spec, tenant)) !== phase; tries++) {
             assert.ok(tries < 300, `never came to ${phase}`);
             await pause(100);

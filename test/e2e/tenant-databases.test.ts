@@ -1,14 +1,13 @@
 /** Databases of tenants, for real: nobody else gets in, they move whole, also when the run is killed or a worker leaves. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import pg from "pg";
 import { connect } from "../../components/citus/session.ts";
 import { pause } from "../../components/pause.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
-import { docker, ROOT, requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
+import { docker, requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
+import { settleApart } from "../settleTenants.ts";
 import { as, type Client, EMPTY, fileSpec, plan, SEED, settle } from "../tenants.ts";
 
 requireEngine();
@@ -290,13 +289,8 @@ test("a move that is killed in the middle ends well when it is run again", async
     const from = await placeOf("acme");
     const before = await printOf("acme");
     tenants = { ...tenants, acme: { ...tenants.acme, node: "worker-3" } };
-    const child = spawn(
-        process.execPath,
-        ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", join(ROOT, "test", "settleGroup.ts")],
-        { stdio: ["pipe", "inherit", "inherit"] },
-    );
+    const child = await settleApart(stack, group(), FILES);
     const ended = new Promise((resolve) => child.on("close", (_code, signal) => resolve(signal)));
-    child.stdin.end(JSON.stringify({ dir: stack.dir, stack: stack.name, group: group(), files: FILES }));
     const watcher = await stack.session("worker-3");
     for (let tries = 0; ; tries++) {
         const [copy] = await watcher.query("SELECT FROM pg_database WHERE datname ~ '^citus_as_code_copy_'");

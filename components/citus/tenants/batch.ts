@@ -1,8 +1,15 @@
 /** Many tenants in few round trips, and still one name in the error. */
+import { literal } from "../quote.ts";
 import { DatabaseError, type Session } from "../session.ts";
 
 /** Whatever a file of SQL did to its session. */
 export const FRESH = "RESET SESSION AUTHORIZATION; RESET ALL;";
+
+/** Statements as texts of their own, in one that can be sent with others: Citus hands on the whole text that some came in. */
+export const executed = (statements: readonly string[]) =>
+    statements.length === 0
+        ? ""
+        : `DO ${literal(`BEGIN ${statements.map((statement) => `EXECUTE ${literal(statement)};`).join("\n")} END`)};`;
 
 /** Runs statements in one transaction and one round trip; nothing of them stays when one fails. */
 export async function transaction(session: Session, sql: string): Promise<void> {

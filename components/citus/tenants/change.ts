@@ -11,6 +11,7 @@ import {
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import { databaseOf, type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { identifier, literal, qualified } from "../quote.ts";
 import { said } from "./batch.ts";
 import {
     inTransaction,
@@ -27,7 +28,7 @@ import {
     whereOf,
 } from "./checksum.ts";
 import { explainRefusals, look, planAll } from "./converge.ts";
-import { identifier, literal, qualified, recordRate } from "./ledger.ts";
+import { recordRate } from "./ledger.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { policies } from "./policies.ts";
 import { privileges } from "./privileges.ts";

@@ -1,7 +1,7 @@
 /** Counts and order-free checksums of a tenant's rows: the same in every model, on every node. */
 import type { Slice, TableShape } from "../../tenants/shape.ts";
+import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { identifier, literal } from "./ledger.ts";
 
 export interface Print {
     /** Number of rows, in decimal. */

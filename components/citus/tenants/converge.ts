@@ -1,8 +1,9 @@
 /** A group of tenants from what the database has to what is wanted. */
 import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
+import { qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { makeLedger, qualified, recordGroup } from "./ledger.ts";
+import { makeLedger, recordGroup } from "./ledger.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
 
@@ -113,13 +114,14 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const first = planAll(group, facets, await look(session, group, facets, mark, nodes));
+        const lookAgain = () => look(session, group, facets, mark, nodes);
+        const first = planAll(group, facets, await lookAgain());
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);
         await recordGroup(session, group);
         const done: Step[] = [];
+        let found = await lookAgain();
         for (const facet of facets) {
-            const found = await look(session, group, facets, mark, nodes);
             const { steps, refusals } = facet.plan(group, found[facet.name], found);
             if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));
             for (const batch of batches(steps)) {
@@ -132,8 +134,10 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
                 await run(context, batch);
                 done.push(...batch);
             }
+            // what nobody changed is as it was
+            if (steps.length > 0) found = await lookAgain();
         }
-        const left = planAll(group, facets, await look(session, group, facets, mark, nodes));
+        const left = planAll(group, facets, found);
         if (left.steps.length > 0)
             throw new Error(
                 `tenant group ${group.name}: everything was done, and still there is\n${left.steps

@@ -8,6 +8,7 @@ import type { Model } from "../../tenants/args.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
+import { identifier, literal } from "../quote.ts";
 import { transaction } from "./batch.ts";
 import {
     everything,
@@ -22,7 +23,6 @@ import {
     whereOf,
 } from "./checksum.ts";
 import { takeLock, unlock } from "./converge.ts";
-import { identifier, literal } from "./ledger.ts";
 import { OWN_LEDGER, ownRow } from "./migrations.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { advanceSequences, type LastNumbers, readSequences } from "./sequences.ts";

@@ -1,7 +1,7 @@
 /** The roles that a group has whatever its tenants. */
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
+import { identifier } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { identifier } from "./ledger.ts";
 
 /** Policies and grants name them, so they are there before the first. Safe to repeat; passwords come later. */
 export async function ensureGroupRoles(session: Session, group: GroupSpec): Promise<void> {

@@ -1,6 +1,7 @@
 /** What loses rows of Citus' tables without an error, found before anything moves. */
+
+import { literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { literal, qualified } from "./ledger.ts";
 
 export interface Danger {
     /** With its schema. */

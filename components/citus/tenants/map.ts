@@ -1,7 +1,7 @@
 /** The shard map: its function, the addresses that it tells, and who may read it. */
 import type { Context, Facet, NodeTarget, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
-import { identifier, literal } from "./ledger.ts";
+import { identifier, literal } from "../quote.ts";
 import { SHARD_MAP, SHARD_MAP_HASH } from "./shardMap.ts";
 
 interface Address {

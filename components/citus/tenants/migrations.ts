@@ -5,9 +5,9 @@ import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { rollout, WAVES, type Wave, wavesOf } from "../../tenants/rollout.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { alteredTables } from "../../tenants/statements.ts";
+import { literal, qualified } from "../quote.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { FRESH, said } from "./batch.ts";
-import { literal, qualified } from "./ledger.ts";
 import { databasePrivileges } from "./state.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 

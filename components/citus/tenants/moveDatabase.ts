@@ -6,8 +6,9 @@ import { createHash } from "node:crypto";
 import { pause } from "../../pause.ts";
 import { runScript, type Shell } from "../../shell.ts";
 import { describeBytes } from "../job.ts";
+import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { identifier, literal, recordRate } from "./ledger.ts";
+import { recordRate } from "./ledger.ts";
 
 /** A move that has begun and not ended. */
 export interface Move {

@@ -11,9 +11,9 @@ import { Held } from "../held.ts";
 import { describeBytes, runningJob } from "../job.ts";
 import { finishCleanup } from "../leave.ts";
 import { honourPins } from "../pinned.ts";
+import { identifier, literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { runSplit } from "../split.ts";
-import { identifier, literal, qualified } from "./ledger.ts";
 
 const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));
 

@@ -2,9 +2,9 @@
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, type Slice, schemaOf, slicesOf, splitName } from "../../tenants/shape.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
+import { literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { OWN_TABLES, readShapes } from "./checksum.ts";
-import { literal } from "./ledger.ts";
 
 export interface Place {
     readonly group: GroupSpec;

@@ -1,11 +1,13 @@
 /** Row-level security of models row and rls: generated policies, the same on every placement, and what stands against them. */
+
 import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { listed } from "../../tenants/listed.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
-import { said, transaction } from "./batch.ts";
+import { identifier, literal, qualified } from "../quote.ts";
+import { executed, said, transaction } from "./batch.ts";
 import { ensureGroupRoles } from "./groupRoles.ts";
 import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement } from "./guards.ts";
-import { identifier, literal, qualified } from "./ledger.ts";
 
 interface FoundPolicy {
     readonly name: string;
@@ -198,11 +200,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 else if (changed > 0) step("set", name, `${changed} of its policies as they should be`);
                 else if (!table.enabled) step("set", name, "row-level security is switched on again");
                 else if (differing.length > 0)
-                    step(
-                        "set",
-                        name,
-                        `policies that differ from the coordinator's on ${differing.slice(0, 3).join(", ")}${differing.length > 3 ? ` and ${differing.length - 3} more` : ""}`,
-                    );
+                    step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
                 if (!table.enabled && table.others.length > 0)
                     notes.push(
                         `${name}: ${table.others.join(", ")} has rights on it and no policy, and sees no row once row-level security is on`,
@@ -266,17 +264,11 @@ async function foundTable(context: Context, name: string): Promise<{ found: Foun
     return { found: row.found, table };
 }
 
-/** Statements by EXECUTE, one by one in one round trip: Citus hands the whole text of a query on with a DROP POLICY. */
-const each = (statements: readonly string[]) =>
-    statements.length === 0
-        ? ""
-        : `DO ${literal(`BEGIN ${statements.map((statement) => `EXECUTE ${literal(statement)};`).join("\n")} END`)};`;
-
 async function inTransaction(context: Context, table: string, statements: readonly string[], last = ""): Promise<void> {
     try {
         await transaction(
             context.session,
-            `SET LOCAL lock_timeout = ${context.group.lockTimeout}; SET LOCAL client_min_messages = warning;\n${each(statements)}\n${last}`,
+            `SET LOCAL lock_timeout = ${context.group.lockTimeout}; SET LOCAL client_min_messages = warning;\n${executed(statements)}\n${last}`,
         );
     } catch (error) {
         throw new Error(

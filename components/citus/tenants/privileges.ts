@@ -1,5 +1,5 @@
 /** What a tenant's role may do in its schema: the one place that grants and revokes. */
-import { identifier, literal } from "./ledger.ts";
+import { identifier, literal } from "../quote.ts";
 
 /** `active` reads and writes, `frozen` reads, `fenced` sees nothing. */
 export type Access = "active" | "frozen" | "fenced";

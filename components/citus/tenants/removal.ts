@@ -4,10 +4,10 @@ import { existsSync } from "node:fs";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
 import { exportTenant } from "./export.ts";
-import { identifier, literal, qualified } from "./ledger.ts";
 import { endSessions, privileges } from "./privileges.ts";
 import { settingsFor } from "./template.ts";
 

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { identifier, literal } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
 import { ensureGroupRoles } from "./groupRoles.ts";
-import { identifier, literal } from "./ledger.ts";
 
 interface FoundRole {
     readonly login: boolean;

@@ -1,5 +1,7 @@
 /** Tenants on servers that are not this cluster's: entries of the shard map, and nothing else. */
+
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { listed } from "../../tenants/listed.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 
 interface Entry {
@@ -64,7 +66,7 @@ function plan(group: GroupSpec, { entries: found, others }: Found): Planned {
             left.length === 0
                 ? []
                 : [
-                      `group ${group.name}: ${left.slice(0, 5).join(", ")}${left.length > 5 ? ` and ${left.length - 5} more` : ""} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; delete names what is to be removed from it`,
+                      `group ${group.name}: ${listed(left)} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; delete names what is to be removed from it`,
                   ],
     };
 }

@@ -1,8 +1,10 @@
 /** Tenants of models row and rls: the row of each in the anchor table, and what the ledger says of it. */
+
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { listed } from "../../tenants/listed.ts";
 import type { GroupSpec, TenantSpec } from "../../tenants/spec.ts";
+import { identifier, literal, qualified } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
-import { identifier, literal, qualified } from "./ledger.ts";
 
 interface AnchorColumn {
     readonly name: string;
@@ -32,8 +34,7 @@ const BATCH = 500;
 /** How many are named before the rest is counted. */
 const NAMED = 10;
 
-const named = (names: readonly string[]) =>
-    names.length > NAMED ? `${names.slice(0, NAMED).join(", ")} and ${names.length - NAMED} more` : names.join(", ");
+const named = (names: readonly string[]) => listed(names, NAMED);
 
 /** A key as the database would write it, where there are two ways to write one. */
 function canonical(key: string, type: string | null | undefined): string {

@@ -3,8 +3,8 @@
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { identifier, literal } from "../quote.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
-import { identifier, literal } from "./ledger.ts";
 import { notNamed } from "./notNamed.ts";
 import { privileges } from "./privileges.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";

@@ -1,9 +1,9 @@
 /** Sequences of copied tables go on where those of the old place were, so that no number is given twice. */
 import type { Context } from "../../tenants/facet.ts";
 import type { Slice } from "../../tenants/shape.ts";
+import { identifier } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { nameOf, whereOf } from "./checksum.ts";
-import { identifier } from "./ledger.ts";
 import type { Place } from "./place.ts";
 
 /** On a worker Citus numbers from its group's id times this on. */

@@ -3,9 +3,10 @@
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { inBatches, said, transaction } from "./batch.ts";
-import { literal } from "./ledger.ts";
+import { OWN_TABLES } from "./checksum.ts";
 import { type Access, accessOf, privileges } from "./privileges.ts";
 
 interface FoundTenant {
@@ -46,8 +47,8 @@ function planStates(group: GroupSpec, found: FoundStates): Planned {
 }
 
 /** Schemas of a tenant's database that its role uses. */
-const OWN_SCHEMAS = `SELECT nspname::text AS name FROM pg_namespace
-     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'citus_as_code', 'citus', 'citus_internal', 'columnar', 'columnar_internal') ORDER BY 1`;
+const OWN_SCHEMAS = `SELECT n.nspname::text AS name FROM pg_namespace n
+     WHERE ${OWN_TABLES} ORDER BY 1`;
 
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
 export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {

@@ -1,8 +1,9 @@
 /** Tables of a group in models row and rls: what Citus' catalogs say of them, and how they become what they are declared. */
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
+import { identifier, literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { runSplit } from "../split.ts";
-import { identifier, literal, qualified, recordRate } from "./ledger.ts";
+import { recordRate } from "./ledger.ts";
 import { type FoundTables, NO_TABLES, planTables, type TableStep } from "./tablesPlan.ts";
 
 /** What a relation is to Citus. */

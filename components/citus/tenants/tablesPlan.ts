@@ -2,7 +2,7 @@
 import type { Planned, Step } from "../../tenants/facet.ts";
 import type { GroupSpec, TableSpec } from "../../tenants/spec.ts";
 import { describeBytes } from "../job.ts";
-import { literal, qualified } from "./ledger.ts";
+import { literal, qualified } from "../quote.ts";
 
 /** What a table is to Citus; `other` is nothing that this project makes. */
 export type TableKind = "local" | "distributed" | "reference" | "single" | "tenant" | "other";

@@ -1,8 +1,8 @@
 /** A group's template: its files' SQL, and how it is run in a place. */
 import type { Context } from "../../tenants/facet.ts";
 import { statements, templateMistakes } from "../../tenants/statements.ts";
-import { FRESH } from "./batch.ts";
-import { identifier, literal } from "./ledger.ts";
+import { identifier, literal } from "../quote.ts";
+import { executed, FRESH } from "./batch.ts";
 
 export interface TemplateFile {
     readonly path: string;
@@ -21,9 +21,7 @@ const HANDED_ON = /^(ALTER|DROP|CREATE\s+(UNIQUE\s+)?INDEX)\b/i;
  */
 export const packed = (sql: string) =>
     statements(sql)
-        .map(({ text }) =>
-            HANDED_ON.test(text) ? `DO ${literal(`BEGIN EXECUTE ${literal(text)}; END`)};` : `${text};`,
-        )
+        .map(({ text }) => (HANDED_ON.test(text) ? executed([text]) : `${text};`))
         .join("\n");
 
 /**

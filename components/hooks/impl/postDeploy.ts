@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { literal } from "../../citus/quote.ts";
 import { runScript } from "../../shell.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
@@ -20,8 +21,6 @@ const NOT_IN_TRANSACTION =
 
 /** Any number; one run of post-deploy files at a time. */
 const LOCK = 20_261_123;
-
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
 /** Runs scripts one after the other in one psql session on the coordinator. */
 function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {

@@ -1,7 +1,7 @@
 /** A group of tenants, in Pulumi's words. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { connect, DatabaseError, forgotten, type Session, withSession } from "../../citus/session.ts";
+import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
@@ -28,7 +28,10 @@ const coordinatorOf = (inputs: TenantGroupInputs) => nodeOf(inputs, "coordinator
 
 /** Everything that work on a group needs, from its resource alone. */
 export async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
-    const open = new Map<string, Promise<Session>>();
+    const kept = keepOpen((name, database) => {
+        const { access } = nodeOf(inputs, name);
+        return connect(database ? { ...access, database } : access, name);
+    });
     const { group, seed, self } = inputs;
     try {
         return await withSession(
@@ -39,17 +42,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     group,
                     session,
                     nodes: inputs.nodes,
-                    open: (name, database) => {
-                        const { access } = nodeOf(inputs, name);
-                        const key = `${name} ${database ?? ""}`;
-                        const opened =
-                            open.get(key) ??
-                            forgotten(connect(database ? { ...access, database } : access, name), () =>
-                                open.delete(key),
-                            );
-                        open.set(key, opened);
-                        return opened;
-                    },
+                    open: kept.open,
                     shell: (name) => nodeOf(inputs, name).shell,
                     read: (path) => {
                         const content = readFileSync(path, "utf8");
@@ -68,8 +61,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
             { patience: 60_000 },
         );
     } finally {
-        for (const session of open.values())
-            await (await session.catch(() => undefined))?.close().catch(() => undefined);
+        await kept.closeAll();
     }
 }
 

@@ -1,7 +1,7 @@
 /** From the catalogs of a living database to its tables. */
 import { parse } from "libpg-query";
+import { literal } from "../../citus/quote.ts";
 import type { Session } from "../../citus/session.ts";
-import { literal } from "../../citus/tenants/ledger.ts";
 import { settingOf, unsteadyText } from "./ast.ts";
 import { type Key, type Kind, keyOf, nameOf, type Place, type Schema, type Table } from "./model.ts";
 import { about, type Declared } from "./sql.ts";

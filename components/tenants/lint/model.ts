@@ -1,5 +1,5 @@
 /** Tables as a check sees them, whether they come from SQL files or from a living database. */
-import { identifier } from "../../citus/tenants/ledger.ts";
+import { identifier } from "../../citus/quote.ts";
 
 /** Where something is written, or which table of a database it is in. */
 export interface Place {
