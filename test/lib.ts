@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { connect, type DirectAccess, type Session } from "../components/citus/session.ts";
 import { type CommandResult, dockerEngine, execute } from "../components/docker/engine.ts";
+import { pause } from "../components/pause.ts";
 import type { RestorePoint, Stanza } from "../components/restore/points.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 
@@ -39,6 +40,13 @@ export function copyProject(packages = true, under = tmpdir()): string {
     }
     if (packages) symlinkSync(join(ROOT, "node_modules"), join(dir, "node_modules"));
     return dir;
+}
+
+/** Waits until something holds; an error counts as "not yet". */
+export async function until(what: string, seconds: number, holds: () => Promise<boolean>): Promise<void> {
+    for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(500))
+        if (await holds().catch(() => false)) return;
+    throw new Error(`${what}: not within ${seconds} s`);
 }
 
 /** Runs a command to its end. */

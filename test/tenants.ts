@@ -1,7 +1,6 @@
 /** Groups of tenants on a test stack's cluster, without Pulumi: the same facets, the same order. */
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { connect, keepOpen } from "../components/citus/session.ts";
@@ -64,7 +63,7 @@ export async function withContext<T>(
             shell: (name) => ({ kind: "docker", engine: "", container: stack.container(name) }),
             read: (path) => files[path] ?? readFileSync(path, "utf8"),
             verifier: (role) => ({ verifier: verifierOf(SEED, role), mark: markOf(SEED) }),
-            exports: mkdtempSync(join(tmpdir(), "citus-exports-")),
+            exports: mkdtempSync(join(stack.dir, "exports-")),
             progress: () => undefined,
             note: (text) => said.push(text),
             warn: (text) => said.push(text),

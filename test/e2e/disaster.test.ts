@@ -2,21 +2,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { dockerEngine, execute } from "../../components/docker/engine.ts";
+import { pause } from "../../components/pause.ts";
 import { audit, Bank } from "../bank.ts";
-import { collect, docker, requireEngine, run, TestStack } from "../lib.ts";
+import { collect, docker, requireEngine, run, TestStack, until } from "../lib.ts";
 
 const ACCOUNTS = 200;
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
 
 let stack: TestStack;
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function until(what: string, seconds: number, holds: () => Promise<boolean>): Promise<void> {
-    for (const end = Date.now() + seconds * 1000; Date.now() < end; await pause(500))
-        if (await holds().catch(() => false)) return;
-    throw new Error(`${what}: not within ${seconds} s`);
-}
 
 /** Takes a point and returns its name. */
 async function point(of: TestStack): Promise<string> {

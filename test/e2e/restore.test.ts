@@ -7,7 +7,7 @@ import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
 import { connect } from "../../components/citus/session.ts";
 import { audit, Bank } from "../bank.ts";
-import { docker, type ListedPoint, requireEngine, run, TestStack } from "../lib.ts";
+import { docker, type ListedPoint, requireEngine, run, TestStack, until } from "../lib.ts";
 
 const ACCOUNTS = 400;
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
@@ -472,6 +472,7 @@ test("a point that can't be taken is refused, naming the node, and is never list
     } finally {
         docker(["start", origin.container("worker-2")]);
     }
+    await until("points again", 60, async () => (await origin.script("coordinator", "restore-point.sh")).code === 0);
     // a lock that is held on a worker: the point gives way, and what writers waited is bounded
     const holder = await origin.session("worker-1");
     await holder.query("BEGIN");

@@ -1,7 +1,6 @@
 /** Tenants with a schema each, on a real cluster: made, limited, frozen, migrated in waves, deleted; and roles of rows. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
@@ -43,7 +42,7 @@ function clinics(files: Files, tenants: Record<string, Partial<TenantSpec>> = {}
 
 describe("tenants that are schemas", () => {
     let stack: TestStack;
-    const exports = mkdtempSync(join(tmpdir(), "citus-exports-"));
+    let exports: string;
     /** An export of rows as JSON: what is looked at here is when it is made, and of what. */
     const toFile = async ({ group, session }: Context, tenant: string) => {
         const from = group.model === "schema" ? `"${tenant}".patients` : "accounts";
@@ -58,6 +57,7 @@ describe("tenants that are schemas", () => {
 
     before(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
+        exports = mkdtempSync(join(stack.dir, "exports-"));
         await stack.up();
     });
     after(() => stack?.destroy());
