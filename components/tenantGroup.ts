@@ -18,16 +18,23 @@ export interface TenantGroupArgs extends TenantGroupSettings {
 /** Groups of each cluster of this program: no two may make the same schema or database. */
 const groupsOf = new WeakMap<CitusCluster, Record<string, TenantGroupSettings>>();
 
-function specOf(name: string, { cluster, ...settings }: TenantGroupArgs): GroupSpec {
-    const groups = { ...groupsOf.get(cluster), [name]: settings };
-    groupsOf.set(cluster, groups);
-    const { groups: specs, mistakes } = validateGroups(groups, {
+function groupsSoFar(cluster: CitusCluster): ReturnType<typeof validateGroups> {
+    return validateGroups(groupsOf.get(cluster) ?? {}, {
         database: cluster.database,
         nodes: cluster.nodeNames,
         files: projectFiles,
     });
-    if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
-    return specs.find((spec) => spec.name === name) as GroupSpec;
+}
+
+/**
+ * The group once the program has made its other ones too. Pulumi goes on with what was made before a program fails, so
+ * that a group waits forever when one that came later does not go with it; the program has said why.
+ */
+async function agreed(name: string, cluster: CitusCluster): Promise<GroupSpec> {
+    await Promise.resolve();
+    const { groups, mistakes } = groupsSoFar(cluster);
+    const spec = groups.find((group) => group.name === name);
+    return mistakes.length === 0 && spec !== undefined ? spec : new Promise(() => {});
 }
 
 /**
@@ -47,8 +54,10 @@ export class TenantGroup extends pulumi.ComponentResource {
     constructor(name: string, args: TenantGroupArgs, opts?: pulumi.ComponentResourceOptions) {
         super("citus:index:TenantGroup", name, {}, opts);
         this.name = name;
-        const spec = specOf(name, args);
-        const { cluster } = args;
+        const { cluster, ...settings } = args;
+        groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
+        const { mistakes } = groupsSoFar(cluster);
+        if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
         this.seed = new random.RandomPassword(
             `${name}-tenants`,
             { length: 48, special: false },
@@ -58,7 +67,7 @@ export class TenantGroup extends pulumi.ComponentResource {
             `${name}-tenants`,
             {
                 cluster: cluster.clusterName,
-                group: spec,
+                group: agreed(name, cluster),
                 nodes: cluster.nodes,
                 seed: pulumi.secret(this.seed),
                 exports: `.state/${pulumi.getStack()}/exports`,

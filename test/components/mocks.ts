@@ -173,6 +173,18 @@ export async function mock(cloud?: Cloud): Promise<void> {
     getStore().settings.options.cacheDynamicProviders = true;
 }
 
+/** What was registered since the last `build` began, for a program of which something never is. */
+export const registeredSoFar = (): readonly Registered[] => registered;
+
+/** After programs that failed: what they left waiting is not said to be a mistake of the test's. */
+export function abandon(): void {
+    const { getStore } = state as unknown as {
+        getStore: () => { leakCandidates: Set<unknown>; pendingResourceRegistrations: Map<unknown, unknown> };
+    };
+    getStore().leakCandidates.clear();
+    getStore().pendingResourceRegistrations.clear();
+}
+
 /** Makes what `make` makes and waits until every registration is done. */
 export async function build<T>(make: () => T): Promise<{ made: T; resources: Registered[] }> {
     registered = [];

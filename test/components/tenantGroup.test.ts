@@ -1,16 +1,18 @@
 /** What a group of tenants consists of: what it is given, what it waits for, and what is secret. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { validate } from "../../components/config.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import { pause } from "../../components/pause.ts";
 import type { TenantGroup } from "../../components/tenantGroup.ts";
 import type { TenantGroupSettings } from "../../components/tenants/args.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
-import { build, type Indexed, indexed, mock, PASSWORD, resolved } from "./mocks.ts";
+import { abandon, build, type Indexed, indexed, mock, PASSWORD, registeredSoFar, resolved } from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
+after(abandon);
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
 const { TenantGroup: Group } = await import("../../components/tenantGroup.ts");
 
@@ -94,4 +96,26 @@ test("a node that the cluster does not have is a mistake", async () => {
         make({ one: { model: "schema", tenants: { acme: { node: "worker-3" } } } }),
         /tenantGroups\.one\.tenants\.acme\.node must be one of coordinator, worker-1, worker-2, got "?worker-3/,
     );
+});
+
+// the last one here: one of its resources is waited for as long as the process lives
+test("what is wrong between two groups stops the first one too, although it was right when it was made", async () => {
+    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
+    assert.ok("args" in result);
+    let refused: unknown;
+    void build(() => {
+        const cluster = new Cluster("citus", result.args);
+        try {
+            new Group("old", { cluster, model: "schema", delete: ["acme"] });
+            new Group("new", { cluster, model: "database", tenants: { acme: { from: "old/acme" } } });
+        } catch (error) {
+            refused = error;
+        }
+    });
+    const settled = () => indexed(registeredSoFar()).of("pulumi-nodejs:dynamic/citus:Placement").length > 0;
+    for (const end = Date.now() + 10_000; !settled() && Date.now() < end; ) await pause(20);
+    await pause(200);
+    assert.ok(settled());
+    assert.match(String(refused), /tenantGroups\.new\.tenants\.acme\.from takes old\/acme, which old deletes/);
+    assert.deepEqual(indexed(registeredSoFar()).of(HOOK), []);
 });
