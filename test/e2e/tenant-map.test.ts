@@ -9,7 +9,7 @@ import { map } from "../../components/citus/tenants/map.ts";
 import { routed } from "../../components/citus/tenants/routed.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { explainStatement } from "../../scripts/tenants/explain.ts";
-import { requireEngine, TestStack } from "../lib.ts";
+import { requireEngine, TestStack, until } from "../lib.ts";
 import { EMPTY, plan, settle } from "../tenants.ts";
 
 const billing: GroupSpec = {
@@ -224,6 +224,31 @@ test("a tenant in a shard of its own is in the map, with its weight in the list"
     );
     const acme = tenants.find(({ tenant }) => tenant === "acme");
     assert.ok((acme?.bytes ?? 0) > 0 && acme?.shared === false);
+});
+
+test("what tenants ask is in the list, where Citus counts it", async () => {
+    const every = async (sql: string) => {
+        for (const name of ["coordinator", "worker-1", "worker-2"]) {
+            const node = await stack.session(name);
+            await node.query(sql);
+            await node.query("SELECT pg_reload_conf()");
+        }
+    };
+    await every("ALTER SYSTEM SET citus.stat_tenants_track = 'all'");
+    try {
+        await until("tracking on every node", 10, async () => (await listTenants(session)).tracked);
+        for (let i = 0; i < 5; i++) await session.query("SELECT * FROM users WHERE company_id = 42");
+        for (let i = 0; i < 3; i++) await session.query("SELECT count(*) FROM acme.visits");
+        const { tenants } = await listTenants(session);
+        const asked = Object.fromEntries(
+            tenants.flatMap(({ group, tenant, activity }) =>
+                activity === null ? [] : [[`${group}/${tenant}`, activity.queries]],
+            ),
+        );
+        assert.deepEqual(asked, { "billing/42": 5, "clinics/acme": 3 });
+    } finally {
+        await every("ALTER SYSTEM RESET citus.stat_tenants_track");
+    }
 });
 
 test("entries of other servers are set, changed and removed, and nothing twice", async () => {

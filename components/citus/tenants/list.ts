@@ -79,9 +79,10 @@ const ESTIMATES = `SELECT jsonb_object_agg(substring(relname from '_([0-9]+)$'),
 const DATABASES =
     "SELECT jsonb_object_agg(datname, pg_database_size(oid)) FROM pg_database WHERE NOT datistemplate AND datallowconn";
 
-const ANCHOR = `to_regclass(CASE WHEN strpos(g.spec ->> 'anchor', '.') > 0
-    THEN format('%I.%I', split_part(g.spec ->> 'anchor', '.', 1), split_part(g.spec ->> 'anchor', '.', 2))
-    ELSE format('public.%I', g.spec ->> 'anchor') END)`;
+/** Null where a group has none. */
+const ANCHOR = `to_regclass(CASE strpos(g.spec ->> 'anchor', '.') > 0
+    WHEN true THEN format('%I.%I', split_part(g.spec ->> 'anchor', '.', 1), split_part(g.spec ->> 'anchor', '.', 2))
+    WHEN false THEN format('public.%I', g.spec ->> 'anchor') END)`;
 
 const LIST = `
 WITH estimate AS (
