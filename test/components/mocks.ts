@@ -189,16 +189,23 @@ export function abandon(): void {
 export async function build<T>(make: () => T): Promise<{ made: T; resources: Registered[] }> {
     registered = [];
     groups = 0;
-    const made = make();
-    const { waitForRPCs } = pulumi.runtime as unknown as { waitForRPCs: () => Promise<void> };
-    // inputs that come from outputs register late: done when nothing was added for some turns
-    for (let quiet = 0, seen = -1; quiet < 10; ) {
-        await waitForRPCs();
-        await new Promise((resolve) => setTimeout(resolve, 5));
-        quiet = registered.length === seen ? quiet + 1 : 0;
-        seen = registered.length;
+    // Pulumi takes a trace of each of its promises, which is half of the time that a big cluster takes
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    try {
+        const made = make();
+        const { waitForRPCs } = pulumi.runtime as unknown as { waitForRPCs: () => Promise<void> };
+        // inputs that come from outputs register late: done when nothing was added for some turns
+        for (let quiet = 0, seen = -1; quiet < 10; ) {
+            await waitForRPCs();
+            await new Promise((resolve) => setTimeout(resolve, 5));
+            quiet = registered.length === seen ? quiet + 1 : 0;
+            seen = registered.length;
+        }
+        return { made, resources: registered };
+    } finally {
+        Error.stackTraceLimit = stackTraceLimit;
     }
-    return { made, resources: registered };
 }
 
 export function resolved<T>(output: pulumi.Output<T>): Promise<T> {
