@@ -280,6 +280,12 @@ describe("tenants that are schemas", () => {
         await rejects(settle(stack, group, THIRD, failing), /clinic_38: could not be deleted.*disk full/s);
         await rejects(client.query("SELECT 1"), /terminat|connection/i);
         equal(await count("FROM clinic_38.patients"), 2);
+        // one made by hand in the place of the tenant's
+        await stack.sql("ALTER SCHEMA clinic_38 RENAME TO aside");
+        await stack.sql("CREATE SCHEMA clinic_38");
+        match((await plan(stack, group, facets)).refusals.join(), /clinic_38: its schema is not distributed/);
+        await stack.sql("DROP SCHEMA clinic_38");
+        await stack.sql("ALTER SCHEMA aside RENAME TO clinic_38");
         // what would go with the schema and is not the tenant's
         await stack.sql("CREATE VIEW report AS SELECT name FROM clinic_38.patients");
         await rejects(settle(stack, group, THIRD, facets), /could not be deleted.*would go .*: .*view report.*\n/s);
@@ -327,6 +333,11 @@ describe("tenants that are schemas", () => {
             },
             delete: ["3", "77"],
         };
+        // where a shard of theirs was before it moved
+        const worker = await stack.session("worker-1");
+        await worker.query("CREATE TABLE orders_999999 (LIKE orders)");
+        await stack.sql(`INSERT INTO pg_dist_cleanup (record_id, operation_id, object_type, object_name, node_group_id, policy_type)
+            SELECT 999999, 999999, 1, 'public.orders_999999', groupid, 2 FROM pg_dist_node WHERE nodename LIKE 'worker-1.%'`);
         let exported = 0;
         // somebody writes while the first export is made
         const whileWriting = removalWith(async (context, tenant) => {
@@ -338,6 +349,7 @@ describe("tenants that are schemas", () => {
         equal(exported, 2);
         match(said.join("\n"), /rows: orders 11, accounts 1/);
         equal(manifestOf(said, "3").prints.orders.count, "11");
+        deepEqual(await worker.query("SELECT to_regclass('orders_999999') AS there"), [{ there: null }]);
         equal(await count("FROM accounts"), 4);
         equal(await count("FROM orders"), 40);
         const again = await plan(stack, group, [whileWriting]);

@@ -339,7 +339,7 @@ describe("plan of states", () => {
 });
 
 describe("plan of removals", () => {
-    const tenant = { state: null, movedTo: null, tombstone: false, taken: null, schema: false };
+    const tenant = { state: null, movedTo: null, tombstone: false, taken: null, schema: false, distributed: false };
     const plan = (found: Partial<FoundRemoval>, more: Partial<GroupSpec> = {}) =>
         removal.plan(
             group({ tenants: {}, delete: ["acme"], ...more }),
@@ -441,6 +441,10 @@ describe("plan of removals", () => {
             );
             match(refusal({ "worker-1": null }, { state: "active" }), /made for it: it has no comment/);
             match(
+                refusal({ "worker-2": null }, { state: "deleting" }),
+                /acme on worker-2 is not the one that was made/,
+            );
+            match(
                 refusal({ "worker-2": own }, { state: "deleting" }),
                 /its database should be on worker-1 and is on worker-2: it was moved by hand/,
             );
@@ -452,6 +456,17 @@ describe("plan of removals", () => {
             plan({ tenants: { acme: { ...tenant, schema: true } } }).refusals?.[0] ?? "",
             /not made by group clinics/,
         );
+    });
+
+    it("refuses a schema that Citus does not have as a tenant's", () => {
+        const schema = { ...tenant, state: "active", schema: true };
+        const refused = plan({ tenants: { acme: schema } });
+        deepEqual([refused.steps, refused.refusals?.length], [[], 1]);
+        match(
+            refused.refusals?.[0] ?? "",
+            /its schema is not distributed.* It is not deleted.*citus_schema_distribute/s,
+        );
+        equal(plan({ tenants: { acme: { ...schema, distributed: true } } }).steps.length, 1);
     });
 
     it("deletes rows of referencing tables first, and ends on a circle", () => {

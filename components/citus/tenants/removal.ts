@@ -21,8 +21,9 @@ interface FoundTenant {
     readonly tombstone: boolean;
     /** The tenant that its data is on the way to, while a change of model is not done. */
     readonly taken: string | null;
-    /** Model schema: whether there is one of its name. */
+    /** Model schema: whether there is one of its name, and whether Citus has it as a tenant's. */
     readonly schema: boolean;
+    readonly distributed: boolean;
 }
 
 export interface FoundRemoval {
@@ -55,7 +56,10 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, database
         const state = found?.state ?? null;
         const tables = Object.keys(rows).filter((table) => rows[table]?.includes(tenant));
         const others = state === null ? stranger(group, tenant, found, databases) : undefined;
-        const refused = state === null ? undefined : refuseDatabase(group, tenant, databases);
+        const refused =
+            state === null
+                ? undefined
+                : (refuseSchema(group, tenant, found) ?? refuseDatabase(group, tenant, databases));
         if (others !== undefined) {
             refusals.push(
                 `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `is under delete, and there is ${others}`}, not made by group ${group.name}. It is not deleted: take ${tenant} out of delete, and drop the other yourself if nobody needs it.`,
@@ -85,15 +89,24 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, database
     return { steps, refusals, notes };
 }
 
+/** Why the schema of a tenant is not deleted: one that was made by hand in its place is nobody's to Citus. */
+function refuseSchema(group: GroupSpec, tenant: string, found: FoundTenant | undefined): string | undefined {
+    if (group.model !== "schema" || !found?.schema || found.distributed) return undefined;
+    return `${tenant}: its schema is not distributed, so it may be another that somebody made in its place. It is not deleted.\nIf it is the tenant's: SELECT citus_schema_distribute(${literal(tenant)}); else rename it (ALTER SCHEMA ${identifier(tenant)} RENAME TO …). Then run pulumi up again.`;
+}
+
 /** Why the database that the ledger has for a tenant is not deleted. One that may be half-made is looked into when it is. */
 function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesFound): string | undefined {
     const row = databases?.ledger.find((one) => one.tenant === tenant);
     // a move that is not ended is ended before
     if (!databases || !row || row.detail.move) return undefined;
-    const there = have(databases, row.node, databaseOf(tenant));
-    if (!there) return strayed(group, row, databases);
-    const halfMade = there.comment === null && ["creating", "deleting"].includes(row.state);
-    return halfMade ? undefined : another(group, row, there.comment);
+    const name = databaseOf(tenant);
+    const nodes = places(databases, name);
+    const node = nodes.find((one) => one === row.node) ?? nodes[0];
+    const comment = have(databases, node, name)?.comment;
+    if (node === undefined || comment === undefined) return undefined;
+    const halfMade = node === row.node && comment === null && ["creating", "deleting"].includes(row.state);
+    return halfMade ? undefined : (another(group, { ...row, node }, comment) ?? strayed(group, row, databases));
 }
 
 /** SQL for the tenant that another one's data is on the way to. */
@@ -538,10 +551,14 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
     for (const { node, success, result } of nodes)
         if (!success || result !== "")
             left.push(success ? `${result} on ${node}` : `${node} could not be asked: ${result ?? "it is disabled"}`);
-    if (group.model === "schema") {
+    if (group.model !== "database") {
+        const tables = tenantTables(group).map(({ table }) => qualified(table).replaceAll('"', ""));
         const cleanup = await session.query<{ name: string }>(
-            "SELECT object_name AS name FROM pg_dist_cleanup WHERE starts_with(object_name, $1 || '.') OR starts_with(object_name, quote_ident($1) || '.')",
-            [tenant],
+            hasRows(group)
+                ? `SELECT object_name AS name FROM pg_dist_cleanup JOIN pg_dist_node n ON n.groupid = node_group_id
+                    WHERE policy_type = 2 AND regexp_replace(replace(object_name, '"', ''), '_[0-9]+$', '') = ANY ($1)`
+                : "SELECT object_name AS name FROM pg_dist_cleanup WHERE starts_with(object_name, $1 || '.') OR starts_with(object_name, quote_ident($1) || '.')",
+            [hasRows(group) ? tables : tenant],
         );
         left.push(...cleanup.map(({ name }) => `${name}, still to be cleaned up`));
     }
@@ -569,7 +586,8 @@ async function removeTenant(context: Context, tenant: string, toFile: Export): P
     const leaving = await begin(context, tenant);
     await fence(leaving);
     await deleteData(leaving, toFile);
-    if (context.group.model === "schema") await context.session.query("CALL citus_cleanup_orphaned_resources()");
+    // shards that have moved or were split are on their old nodes for a while
+    if (context.group.model !== "database") await context.session.query("CALL citus_cleanup_orphaned_resources()");
     await dropRole(leaving);
     const left = await leftOf(leaving);
     if (left.length > 0) throw new Error(`it was deleted, and still there is:\n  ${left.join("\n  ")}`);
@@ -579,7 +597,7 @@ async function removeTenant(context: Context, tenant: string, toFile: Export): P
     const rows = counts.map(([table, { count }]) => `${table} ${count}`);
     const files = [...(detail.earlier ?? []), ...(detail.exported ? [detail.exported] : [])];
     context.note(
-        `${tenant}: deleted, and nothing of it is left on any node${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ` +
+        `${tenant}: deleted, and nothing of it is left ${hasRows(context.group) ? "in the group's tables" : "on any node"}${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ` +
             (files.length === 0
                 ? "there was nothing to export"
                 : files.length === 1
@@ -634,7 +652,8 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
                 'state', ${ledger ? "l.state" : "NULL"}, 'movedTo', ${ledger ? "l.detail ->> 'moved_to'" : "NULL"},
                 'tombstone', ${ledger ? "EXISTS (SELECT FROM citus_as_code.tenant_tombstone t WHERE t.grp = $1 AND t.tenant = d.tenant)" : "false"},
                 'taken', ${ledger ? TAKEN("$1", "d.tenant") : "NULL"},
-                'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL))
+                'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL,
+                'distributed', EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = to_regnamespace(quote_ident(d.tenant)))))
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)
               ${ledger ? "LEFT JOIN citus_as_code.tenant l ON l.grp = $1 AND l.tenant = d.tenant" : ""}))`;
     },
