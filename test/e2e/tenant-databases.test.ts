@@ -1,5 +1,8 @@
 /** Databases of tenants, for real: nobody else gets in, they move whole, also when the run is killed or a worker leaves. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, renameSync, truncateSync } from "node:fs";
+import { dirname } from "node:path";
 import { after, before, test } from "node:test";
 import pg from "pg";
 import { connect } from "../../components/citus/session.ts";
@@ -377,6 +380,93 @@ test("a database that is somebody else's is refused, and one that was made half 
     await stack.sql("DELETE FROM citus_as_code.tenant WHERE tenant = 'i9'");
     const { i9: _, ...rest } = tenants;
     tenants = rest;
+});
+
+const deleting = (...names: string[]): GroupSpec => ({ ...group(), delete: names });
+
+const detailOf = async (tenant: string) =>
+    (
+        await stack.sql<{ detail: { epoch: number; exported: string } }>(
+            "SELECT detail FROM citus_as_code.tenant WHERE tenant = $1",
+            [tenant],
+        )
+    )[0]?.detail;
+
+test("no database is deleted that was not made for the tenant", async () => {
+    await asSuperuser("worker-1", "postgres", "CREATE DATABASE foreign1");
+    await asSuperuser("worker-1", "foreign1", "CREATE FUNCTION theirs() RETURNS int LANGUAGE sql AS 'SELECT 42'");
+    // as a create that refused it leaves the ledger
+    await stack.sql(
+        `INSERT INTO citus_as_code.tenant (grp, tenant, model, node, detail) VALUES ('clinics', 'foreign1', 'database', 'worker-1', '{"epoch": 1}')`,
+    );
+    const refused = /database foreign1 on worker-1 is not the one that was made for it: it has no comment/;
+    await assert.rejects(settle(stack, deleting("foreign1"), FILES), refused);
+    await asSuperuser("worker-1", "foreign1", "SELECT 1 / (theirs() = 42)::int");
+    await asSuperuser("worker-1", "foreign1", "DROP FUNCTION theirs()");
+    // empty, and open as none of ours is before it is whole
+    await assert.rejects(settle(stack, deleting("foreign1"), FILES), refused);
+    await asSuperuser("worker-1", "postgres", "ALTER DATABASE foreign1 CONNECTION LIMIT 0");
+    await settle(stack, deleting("foreign1"), FILES);
+    assert.deepEqual(await nodesWith("foreign1"), []);
+
+    await asSuperuser("worker-1", "postgres", "CREATE DATABASE foreign1");
+    const { refusals } = await plan(stack, deleting("foreign1"));
+    assert.match(refusals.join(), /^foreign1: was deleted, and there is a database of its name on worker-1 again/);
+    await asSuperuser("worker-1", "postgres", "DROP DATABASE foreign1");
+});
+
+test("a database is deleted with an export that is whole, whatever a killed run left", async () => {
+    const names = ["j1", "k2"];
+    const own = Object.fromEntries(names.map((name) => [name, { role: true, node: "worker-1" }]));
+    await settle(stack, group({ ...tenants, ...own }), FILES);
+    for (const name of names) {
+        const [seed = ""] = ROWS.replace("$n", "70").split(";\n");
+        await asSuperuser("worker-1", name, seed);
+        const { epoch } = (await detailOf(name)) ?? {};
+        const comment = (n: number) =>
+            `COMMENT ON DATABASE ${name} IS 'citus_as_code: clinics/${name}, epoch ${(epoch ?? 0) + n}'`;
+        await asSuperuser("worker-1", "postgres", comment(1));
+        assert.match((await plan(stack, deleting(name))).refusals.join(), /is not the one that was made for it/);
+        await assert.rejects(settle(stack, deleting(name), FILES), /is not the one that was made for it/);
+        await asSuperuser("worker-1", "postgres", comment(0));
+        // it can't be dropped, so the run ends right there
+        await asSuperuser(
+            "worker-1",
+            name,
+            `BEGIN; INSERT INTO patients (name) VALUES ('x'); PREPARE TRANSACTION '${name}'`,
+        );
+        await assert.rejects(settle(stack, deleting(name), FILES), /could not be deleted.*prepared transaction/s);
+        await asSuperuser("worker-1", name, `ROLLBACK PREPARED '${name}'`);
+        await asSuperuser("worker-1", name, "SELECT 1 / (count(*) = 70)::int FROM patients");
+    }
+    const [first, second] = [await detailOf("j1"), await detailOf("k2")];
+    assert.ok(first && second);
+
+    truncateSync(first.exported, 100);
+    const { said } = await settle(stack, deleting("j1"), FILES);
+    const [, file = ""] = /j1: deleted, and nothing of it is left .* its export is (\S+)/.exec(said.join("\n")) ?? [];
+    assert.notEqual(file, first.exported);
+    const manifest = JSON.parse(readFileSync(`${file}.json`, "utf8"));
+    assert.equal(manifest.prints.patients.count, "70");
+    assert.equal(createHash("sha256").update(readFileSync(file)).digest("hex"), manifest.sha256);
+    assert.deepEqual(await nodesWith("j1"), []);
+
+    // as a DROP DATABASE leaves it that the server did not end
+    await asSuperuser("worker-1", "postgres", "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'k2'");
+    renameSync(second.exported, `${second.exported}.away`);
+    await assert.rejects(settle(stack, deleting("j1", "k2"), FILES), (error: Error) => {
+        assert.match(error.message, /k2: could not be deleted.* partly deleted/s);
+        assert.ok(error.message.includes(second.exported));
+        return true;
+    });
+    assert.deepEqual(await nodesWith("k2"), ["worker-1"]);
+    renameSync(`${second.exported}.away`, second.exported);
+    await settle(stack, deleting("j1", "k2"), FILES);
+    assert.deepEqual(await nodesWith("k2"), []);
+    assert.equal(readdirSync(dirname(second.exported)).length, 2);
+    assert.equal(JSON.parse(readFileSync(`${second.exported}.json`, "utf8")).prints.patients.count, "70");
+    const again = await plan(stack, deleting("j1", "k2"));
+    assert.deepEqual([again.steps, again.refusals], [[], []]);
 });
 
 test("databases on a worker that leaves go to those that stay", async (t) => {

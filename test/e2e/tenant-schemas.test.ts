@@ -1,8 +1,9 @@
 /** Tenants with a schema each, on a real cluster: made, limited, frozen, migrated in waves, deleted; and roles of rows. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
 import type { Context, Facet } from "../../components/tenants/facet.ts";
 import { FACETS } from "../../components/tenants/models.ts";
@@ -43,15 +44,11 @@ function clinics(files: Files, tenants: Record<string, Partial<TenantSpec>> = {}
 describe("tenants that are schemas", () => {
     let stack: TestStack;
     let exports: string;
-    /** An export of rows as JSON: what is looked at here is when it is made, and of what. */
-    const toFile = async ({ group, session }: Context, tenant: string) => {
-        const from = group.model === "schema" ? `"${tenant}".patients` : "accounts";
-        const rows = await session.query(
-            `SELECT * FROM ${from} t ${group.model === "schema" ? "" : `WHERE id = '${tenant}'`}`,
-        );
-        const path = join(exports, `${group.name}-${tenant}.json`);
-        writeFileSync(path, JSON.stringify(rows));
-        return path;
+    /** In a folder that outlives one run. */
+    const toFile = (context: Context, tenant: string) => exportTenant({ ...context, exports }, tenant);
+    const manifestOf = (said: readonly string[], tenant: string) => {
+        const [, file] = new RegExp(`^${tenant}: deleted, .* its export is (\\S+)$`, "m").exec(said.join("\n")) ?? [];
+        return JSON.parse(readFileSync(`${file}.json`, "utf8"));
     };
     const facets: Facet[] = FACETS.schema.map((facet) => (facet.name === "removal" ? removalWith(toFile) : facet));
 
@@ -283,17 +280,39 @@ describe("tenants that are schemas", () => {
         await rejects(settle(stack, group, THIRD, failing), /clinic_38: could not be deleted.*disk full/s);
         await rejects(client.query("SELECT 1"), /terminat|connection/i);
         equal(await count("FROM clinic_38.patients"), 2);
-        await settle(stack, group, THIRD, facets);
+        // one made by hand in the place of the tenant's
+        await stack.sql("ALTER SCHEMA clinic_38 RENAME TO aside");
+        await stack.sql("CREATE SCHEMA clinic_38");
+        match((await plan(stack, group, facets)).refusals.join(), /clinic_38: its schema is not distributed/);
+        await stack.sql("DROP SCHEMA clinic_38");
+        await stack.sql("ALTER SCHEMA aside RENAME TO clinic_38");
+        // what would go with the schema and is not the tenant's
+        await stack.sql("CREATE VIEW report AS SELECT name FROM clinic_38.patients");
+        await rejects(settle(stack, group, THIRD, facets), /could not be deleted.*would go .*: .*view report.*\n/s);
+        deepEqual([await count("FROM report"), await count("FROM clinic_38.patients")], [2, 2]);
+        await stack.sql("DROP VIEW report");
+        // what that run exported is cut off and old when the next one goes on
+        const [half] = await stack.sql<{ exported: string }>(
+            "SELECT detail ->> 'exported' AS exported FROM citus_as_code.tenant WHERE tenant = 'clinic_38'",
+        );
+        truncateSync(half?.exported ?? "", 100);
+        await stack.sql("INSERT INTO clinic_38.patients (name) VALUES ('late')");
+        const { said } = await settle(stack, group, THIRD, facets);
         const gone = ["clinic_38", "clinic_39", "clinic_40"].map((name) => `'${name}', 'clinics_${name}'`).join(", ");
         for (const found of await everywhere(
             `SELECT (SELECT count(*) FROM pg_namespace WHERE nspname IN (${gone})) + (SELECT count(*) FROM pg_roles WHERE rolname IN (${gone}))`,
         ))
             equal(found, "0");
-        equal(JSON.parse(readFileSync(join(exports, "clinics-clinic_39.json"), "utf8")).length, 2);
-        ok(!existsSync(join(exports, "clinics-clinic_40.json")), "of what was gone before there is no export");
+        equal(manifestOf(said, "clinic_38").prints.patients.count, "3");
+        equal(manifestOf(said, "clinic_39").prints.patients.count, "2");
+        match(said.join("\n"), /^clinic_40: deleted, .*there was nothing to export$/m);
         equal(await count("FROM citus_as_code.tenant_tombstone WHERE grp = 'clinics'"), 3);
         const again = await plan(stack, group, facets);
         deepEqual([again.steps, again.refusals], [[], []]);
+        await stack.sql("CREATE SCHEMA clinic_39");
+        const [refusal] = (await plan(stack, group, facets)).refusals;
+        match(refusal ?? "", /^clinic_39: was deleted, and there is a schema of its name again/);
+        await stack.sql("DROP SCHEMA clinic_39");
     });
 
     it("deletes rows as they were exported, children first, and leaves other tenants", async () => {
@@ -314,6 +333,11 @@ describe("tenants that are schemas", () => {
             },
             delete: ["3", "77"],
         };
+        // where a shard of theirs was before it moved
+        const worker = await stack.session("worker-1");
+        await worker.query("CREATE TABLE orders_999999 (LIKE orders)");
+        await stack.sql(`INSERT INTO pg_dist_cleanup (record_id, operation_id, object_type, object_name, node_group_id, policy_type)
+            SELECT 999999, 999999, 1, 'public.orders_999999', groupid, 2 FROM pg_dist_node WHERE nodename LIKE 'worker-1.%'`);
         let exported = 0;
         // somebody writes while the first export is made
         const whileWriting = removalWith(async (context, tenant) => {
@@ -324,11 +348,41 @@ describe("tenants that are schemas", () => {
         const { said } = await settle(stack, group, {}, [whileWriting]);
         equal(exported, 2);
         match(said.join("\n"), /rows: orders 11, accounts 1/);
+        equal(manifestOf(said, "3").prints.orders.count, "11");
+        deepEqual(await worker.query("SELECT to_regclass('orders_999999') AS there"), [{ there: null }]);
         equal(await count("FROM accounts"), 4);
         equal(await count("FROM orders"), 40);
         const again = await plan(stack, group, [whileWriting]);
         deepEqual(again.steps, []);
         deepEqual(again.notes, ["77: is under delete, and there is nothing of it"]);
+    });
+
+    it("deletes no other tenant's rows that reference the tenant's", async () => {
+        await stack.sql(`CREATE TABLE crews (id bigint PRIMARY KEY);
+            CREATE TABLE mates (crew bigint REFERENCES crews ON DELETE CASCADE, id bigint PRIMARY KEY, boss bigint REFERENCES mates ON DELETE CASCADE);
+            INSERT INTO crews VALUES (1), (2);
+            INSERT INTO mates VALUES (1, 10, NULL), (1, 11, 10), (2, 20, 10)`);
+        const group: GroupSpec = {
+            ...EMPTY,
+            name: "crews",
+            model: "rls",
+            anchor: "crews",
+            tables: {
+                crews: { kind: "distributed", column: "id" },
+                mates: { kind: "distributed", column: "crew" },
+            },
+            delete: ["1"],
+        };
+        await rejects(
+            settle(stack, group, {}, [removalWith(toFile)]),
+            /1: deleting it would change 1 rows of mates that are other tenants'.*Nothing was deleted/s,
+        );
+        equal(await count("FROM mates"), 3);
+        await stack.sql("UPDATE mates SET boss = NULL WHERE id = 20");
+        const { said } = await settle(stack, group, {}, [removalWith(toFile)]);
+        equal(manifestOf(said, "1").prints.mates.count, "2");
+        deepEqual(await stack.sql("SELECT id::int FROM mates"), [{ id: 20 }]);
+        await stack.sql("DROP TABLE mates, crews");
     });
 
     it("has every role, with its limits, on a worker that joins later", async () => {

@@ -1,10 +1,11 @@
 /** Exports of tenants on this machine, and what is said of those that can't be made. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { exportTenant, makeFolder, restoreTenant } from "../../components/citus/tenants/export.ts";
+import { exportTenant, makeFolder, readExport, restoreTenant } from "../../components/citus/tenants/export.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import { clearStack } from "../../scripts/lib/project.ts";
 import { EMPTY } from "../tenants.ts";
@@ -39,6 +40,32 @@ test("exports outlive the stack's other files", () => {
     assert.equal(clearStack(stack), undefined);
     assert.equal(existsSync(stack), false);
     assert.equal(clearStack(stack), undefined);
+});
+
+test("an export is read only as what it is: the tenant's, whole, with its manifest", async () => {
+    const context = { group: { ...EMPTY, name: "billing", model: "row" } } as unknown as Context;
+    const file = join(dir, "1.sql.gz");
+    const text = "packed";
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    const right = { format: 1, group: "billing", tenant: "1", model: "row", bytes: 6, sha256, prints: {} };
+    const read = (manifest: unknown, content = text) => {
+        writeFileSync(file, content);
+        writeFileSync(`${file}.json`, typeof manifest === "string" ? manifest : JSON.stringify(manifest));
+        return readExport(context, "1", file);
+    };
+    assert.deepEqual(await read(right), right);
+    for (const other of [{ tenant: "2" }, { group: "shop" }, { model: "rls" }])
+        await assert.rejects(read({ ...right, ...other }), /1\.sql\.gz has .*, not billing\/1 of model row\.$/);
+    for (const content of ["packet", "packed ", ""])
+        await assert.rejects(read(right, content), /1\.sql\.gz is not as it was when it was exported/);
+    for (const broken of ["", "null", '{"format": 1, "gro', { ...right, format: 2 }, { ...right, sha256: undefined }])
+        await assert.rejects(read(broken), /1\.sql\.gz\.json is not the manifest of an export\.$/);
+    await read(right);
+    rmSync(file);
+    await assert.rejects(readExport(context, "1", file), /1\.sql\.gz can't be read/);
+    rmSync(`${file}.json`);
+    await assert.rejects(readExport(context, "1", file), /the manifest of the export, can't be read/);
+    await assert.rejects(restoreTenant(context, "1", file), /can't be read: .* Nothing was restored\.$/);
 });
 
 describe("a routed tenant", () => {

@@ -14,6 +14,10 @@ export type Prints = Readonly<Record<string, Print>>;
 
 export const samePrint = (a: Print | undefined, b: Print | undefined) => a?.count === b?.count && a?.sum === b?.sum;
 
+/** Names of what is not the same. */
+export const different = (before: Prints, after: Prints) =>
+    Object.keys({ ...before, ...after }).filter((name) => !samePrint(before[name], after[name]));
+
 /**
  * How values become text, in this transaction and on the workers that it reaches, whatever a database or role has set for
  * itself.
@@ -40,6 +44,10 @@ export function rowsOf(slice: Slice, columns: readonly string[]): string {
     return `SELECT ${columns.map(identifier).join(", ") || "1"} FROM ${nameOf(slice.table)}${whereOf(slice)}`;
 }
 
+/** What is asked of rows `t`: their whole text, also where a column is called t. */
+export const PRINT =
+    "count(*)::text AS count, coalesce(sum(hashtextextended((t.*)::text, 0)::numeric), 0)::text AS sum";
+
 /**
  * Counts and checksums of some slices, by name, over fixed lists of columns. To be asked inside a transaction.
  */
@@ -51,8 +59,7 @@ export async function printSlices(
     await session.query(SAME_TEXT);
     for (const { name, slice, columns } of slices) {
         const [row] = await session.query<{ count: string; sum: string }>(
-            `SELECT count(*)::text AS count, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS sum
-               FROM (${rowsOf(slice, columns)}) AS t`,
+            `SELECT ${PRINT} FROM (${rowsOf(slice, columns)}) AS t`,
         );
         prints[name] = { count: row?.count ?? "0", sum: row?.sum ?? "0" };
     }
@@ -72,9 +79,18 @@ export async function inTransaction<T>(session: Session, work: () => Promise<T>)
     }
 }
 
-/** Slices over all of their stored columns. */
-export const everything = (slices: readonly Slice[]) =>
-    slices.map((slice) => ({ name: slice.name, slice, columns: storedColumns(slice.table) }));
+/** Slices over all of their stored columns; those of one name with their schema before it. */
+export function everything(slices: readonly Slice[]) {
+    const names = slices.map(({ name }) => name);
+    return slices.map((slice, i) => {
+        const alone = names.indexOf(slice.name) === i && names.lastIndexOf(slice.name) === i;
+        return {
+            name: alone ? slice.name : `${slice.table.schema}.${slice.name}`,
+            slice,
+            columns: storedColumns(slice.table),
+        };
+    });
+}
 
 /** All that is a tenant's, table by table, over all stored columns. */
 export function printTenant(session: Session, slices: readonly Slice[]): Promise<Prints> {

@@ -125,11 +125,32 @@ function refuseName(group: GroupSpec, tenant: string, found: DatabasesFound): st
     return undefined;
 }
 
-const have = (found: DatabasesFound, node: string | null | undefined, name: string): DatabaseFound | undefined =>
+export const have = (found: DatabasesFound, node: string | null | undefined, name: string): DatabaseFound | undefined =>
     found.nodes.find((n) => n.name === node)?.databases.find((d) => d.name === name);
 
-const places = (found: DatabasesFound, name: string): string[] =>
+/** Nodes that have a database of this name. */
+export const places = (found: DatabasesFound, name: string): string[] =>
     found.nodes.filter(({ databases }) => databases.some((d) => d.name === name)).map((n) => n.name);
+
+/** Why a tenant's database is not where the ledger has it, when it is somewhere. */
+export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: DatabasesFound): string | undefined {
+    const name = databaseOf(tenant);
+    const [elsewhere, ...more] = places(found, name);
+    if (elsewhere === undefined || have(found, node, name)) return undefined;
+    return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere)} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`;
+}
+
+/** Why a database of a tenant's name, with this comment, is not the tenant's. */
+export function another(
+    group: GroupSpec,
+    { tenant, node, detail }: Pick<LedgerRow, "tenant" | "node" | "detail">,
+    comment: string | null,
+): string | undefined {
+    const name = databaseOf(tenant);
+    const own = identity(group.name, tenant, detail.epoch ?? 0);
+    if (comment === own) return undefined;
+    return `${tenant}: the database ${name} on ${node} is not the one that was made for it: ${comment === null ? "it has no comment" : `its comment is "${comment}"`}, so somebody dropped it and made another of its name.\nIf it is the tenant's all the same: COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)}.`;
+}
 
 interface CreateDetail {
     readonly node: string;
@@ -169,13 +190,11 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
         return { steps: [...moving, ...after] };
     }
     if (!there) {
-        const elsewhere = places(found, name);
         return {
             steps: [],
             refusal:
-                elsewhere.length > 0
-                    ? `${tenant}: its database should be on ${row.node} and is on ${elsewhere.join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere[0] ?? "")} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`
-                    : `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
+                strayed(group, row, found) ??
+                `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
         };
     }
     if (detail.restoring === true) {
@@ -184,13 +203,8 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             refusal: `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. Nobody is let in.\nBring it back again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`,
         };
     }
-    const own = identity(group.name, tenant, detail.epoch ?? 0);
-    if (there.comment !== own) {
-        return {
-            steps: [],
-            refusal: `${tenant}: the database ${name} on ${row.node} is not the one that was made for it: ${there.comment === null ? "it has no comment" : `its comment is "${there.comment}"`}, so somebody dropped it and made another of its name.\nIf it is the tenant's all the same: COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)}.`,
-        };
-    }
+    const refusal = another(group, row, there.comment);
+    if (refusal !== undefined) return { steps: [], refusal };
     return { steps: [...moving, ...planAccess(group, tenant, there)] };
 }
 
@@ -369,15 +383,25 @@ async function make(context: Context, node: string, tenant: string, epoch: numbe
     }
 }
 
+/** Whether nobody made anything in a database: what ours are made from has nothing but what initdb numbered. */
+export async function isEmpty(session: Session): Promise<boolean> {
+    const made = "oid >= 16384";
+    const passing = (schema: string) => `${schema}::regnamespace::text !~ '^pg_(toast|temp)'`;
+    const [row] = await session.query<{ found: boolean }>(
+        `SELECT EXISTS (SELECT FROM pg_class WHERE ${made} AND ${passing("relnamespace")})
+             OR EXISTS (SELECT FROM pg_type WHERE ${made} AND ${passing("typnamespace")})
+             OR EXISTS (SELECT FROM pg_proc WHERE ${made}) OR EXISTS (SELECT FROM pg_extension WHERE ${made})
+             OR EXISTS (SELECT FROM pg_namespace WHERE ${made} AND nspname !~ '^pg_')
+             OR EXISTS (SELECT FROM pg_largeobject_metadata) AS found`,
+    );
+    return row?.found === false;
+}
+
 /** A database that a killed run made is empty; another is somebody's. */
 async function refuseForeign(session: Session, group: GroupSpec, tenant: string): Promise<void> {
-    const [row] = await session.query<{ n: number }>(
-        `SELECT count(*)::int AS n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'`,
-    );
-    if (row?.n === 0) return;
+    if (await isEmpty(session)) return;
     throw new Error(
-        `${group.name}/${tenant}: ${session.node} has a database ${databaseOf(tenant)} with tables in it that was not made for it.\n` +
+        `${group.name}/${tenant}: ${session.node} has a database ${databaseOf(tenant)} that is not empty and was not made for it.\n` +
             "It is left as it is. Rename that database, then run pulumi up again.",
     );
 }

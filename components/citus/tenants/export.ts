@@ -9,8 +9,10 @@ import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
+import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
 import {
+    different,
     everything,
     inTransaction,
     nameOf,
@@ -18,7 +20,6 @@ import {
     printSlices,
     printTenant,
     rowsOf,
-    samePrint,
     storedColumns,
     whereOf,
 } from "./checksum.ts";
@@ -26,7 +27,7 @@ import { takeLock, unlock } from "./converge.ts";
 import { OWN_LEDGER, ownRow } from "./migrations.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { advanceSequences, type LastNumbers, readSequences } from "./sequences.ts";
-import { ranRow } from "./template.ts";
+import { ranRow, settingsFor } from "./template.ts";
 
 /** A file of the template that was run. */
 interface Ran {
@@ -171,8 +172,15 @@ export async function makeFolder(exports: string, group: string): Promise<string
     return folder;
 }
 
-const different = (before: Prints, after: Prints) =>
-    Object.keys({ ...before, ...after }).filter((name) => !samePrint(before[name], after[name]));
+/** Names in a folder outlive a machine that stops at once: what they hold may be deleted next. */
+async function keep(folder: string): Promise<void> {
+    const handle = await open(folder, "r");
+    try {
+        await handle.sync();
+    } finally {
+        await handle.close();
+    }
+}
 
 /**
  * Writes all of a tenant into a file on this machine, with a manifest beside it, both readable by this user only. Writes
@@ -242,9 +250,11 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 detail: epoch === undefined ? {} : { epoch },
             };
             // the file without its manifest would be half an export
-            await writeFile(`${file}.json`, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
+            const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
+            await writeFile(`${file}.json`, text, { mode: 0o600, flush: true });
             await chmod(fresh, 0o600);
             await rename(fresh, file);
+            await keep(folder);
         } finally {
             await rm(fresh, { force: true });
             await onNode(context, place.node, ["drop", id]).catch(() => undefined);
@@ -255,19 +265,42 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
 
 async function readManifest(file: string): Promise<Manifest> {
     const text = await readFile(`${file}.json`, "utf8").catch((error: Error) => {
-        throw new Error(
-            `${file}.json, the manifest of the export, can't be read: ${error.message}. Nothing was restored.`,
-        );
+        throw new Error(`${file}.json, the manifest of the export, can't be read: ${error.message}.`);
     });
-    const manifest = JSON.parse(text) as Manifest;
-    if (manifest.format !== 1 || !manifest.prints || !manifest.sha256)
-        throw new Error(`${file}.json is not the manifest of an export. Nothing was restored.`);
+    const wrong = new Error(`${file}.json is not the manifest of an export.`);
+    let manifest: Manifest | null;
+    try {
+        manifest = JSON.parse(text);
+    } catch {
+        throw wrong;
+    }
+    if (manifest?.format !== 1 || !manifest.prints || !manifest.sha256) throw wrong;
+    return manifest;
+}
+
+/**
+ * Reads the manifest of a tenant's export, and all of the file itself.
+ * @throws Error when the file is not the tenant's, or not as it was made
+ */
+export async function readExport({ group }: Context, tenant: string, file: string): Promise<Manifest> {
+    const manifest = await readManifest(file);
+    if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
+        throw new Error(
+            `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}.`,
+        );
+    const { size } = await stat(file).catch((error: Error) => {
+        throw new Error(`${file} can't be read: ${error.message}.`);
+    });
+    if (size !== manifest.bytes || (await sha256Of(file)) !== manifest.sha256)
+        throw new Error(
+            `${file} is not as it was when it was exported (sha256; ${size} bytes, which were ${manifest.bytes}).`,
+        );
     return manifest;
 }
 
 const rowsTold = (slices: readonly Slice[], prints: Prints) =>
-    slices.flatMap((slice) => {
-        const count = slice.anchor ? "0" : (prints[slice.name]?.count ?? "0");
+    everything(slices).flatMap(({ name, slice }) => {
+        const count = slice.anchor ? "0" : (prints[name]?.count ?? "0");
         return count === "0" ? [] : [`${nameOf(slice.table)} has ${count} rows`];
     });
 
@@ -286,55 +319,114 @@ async function dataOf(context: Context, tenant: string, node: string): Promise<s
     return rowsTold(place.slices, await printTenant(place.session, place.slices));
 }
 
+/** Objects of others that would go with a tenant's schema: no export of it has them. */
+async function outside(session: Session, schema: string): Promise<string[]> {
+    const rows = await session.query<{ what: string }>(
+        `SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS what
+           FROM pg_depend d, pg_identify_object(d.classid, d.objid, d.objsubid) i,
+                pg_identify_object_as_address(d.classid, d.objid, d.objsubid) a
+          WHERE d.deptype = 'n' AND coalesce(i.schema, quote_ident(a.object_names[1])) <> quote_ident($1)
+            AND (d.refclassid, d.refobjid) IN (
+                SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident($1))
+                UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident($1))
+                UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident($1)))
+          ORDER BY 1`,
+        [schema],
+    );
+    return rows.map(({ what }) => what);
+}
+
+async function dropSchema(context: Context, tenant: string, compare: Compare, ledger: string): Promise<string[]> {
+    const { group, session } = context;
+    const name = schemaOf(tenant);
+    const { slices } = await placeOf(context, group, tenant);
+    return inTransaction(session, async () => {
+        await session.query(`${settingsFor("public", group.lockTimeout)}\nSET LOCAL client_min_messages = warning;`);
+        if (slices.length > 0)
+            await session.query(
+                `LOCK TABLE ${slices.map(({ table }) => nameOf(table)).join(", ")} IN ACCESS EXCLUSIVE MODE`,
+            );
+        const told = compare(slices, await printSlices(session, everything(slices)));
+        if (told.length > 0) return told;
+        const others = await outside(session, name);
+        if (others.length > 0)
+            throw new Error(
+                `${group.name}/${tenant}: with its schema would go what is not in it, and in no export of it: ${others.join(", ")}.\n` +
+                    "Nothing was dropped. Drop that yourself, or take it off the schema, then repeat this.",
+            );
+        await session.query(`DROP SCHEMA IF EXISTS ${identifier(name)} CASCADE`);
+        if (ledger) await session.query(ledger);
+        return [];
+    });
+}
+
+async function dropDatabase(
+    context: Context,
+    tenant: string,
+    node: string,
+    compare: Compare,
+    ledger: string,
+): Promise<string[]> {
+    if (!(await hasDatabase(context, tenant, node))) return [];
+    const name = databaseOf(tenant);
+    const server = await context.open(node, "postgres");
+    const [was] = await server.query<{ limit: number }>(
+        "SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1",
+        [name],
+    );
+    const limit = (n: number) => server.query(`ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${n}`);
+    await limit(0);
+    let told: string[];
+    try {
+        await server.query(
+            `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+              WHERE datname = $1 AND NOT rolsuper`,
+            [name],
+        );
+        const { session: own, slices } = await placeOf(context, context.group, tenant);
+        told = compare(slices, await printTenant(own, slices));
+        await own.close();
+    } catch (error) {
+        await limit(was?.limit ?? -1);
+        throw error;
+    }
+    if (told.length > 0) {
+        await limit(was?.limit ?? -1);
+        return told;
+    }
+    if (ledger) await context.session.query(ledger);
+    await server.query(`DROP DATABASE ${identifier(name)} WITH (FORCE)`);
+    return [];
+}
+
+/** What is not as it should be. */
+export type Compare = (slices: readonly Slice[], prints: Prints) => string[];
+
+/**
+ * Drops a tenant's schema or database, if it is as it should be while nobody writes to it.
+ * @param ledger SQL that is run with it; in model database, where it can't be in one transaction, right before
+ * @returns what is not as it should be; all is as it was then
+ */
+export const dropWhole = (context: Context, tenant: string, node: string, compare: Compare, ledger = "") =>
+    context.group.model === "schema"
+        ? dropSchema(context, tenant, compare, ledger)
+        : dropDatabase(context, tenant, node, compare, ledger);
+
 /**
  * Makes room for what is restored: drops what is there of the tenant while nobody writes to it.
  * @param exported what may be there; nothing when undefined
  * @throws Error when there is anything else; it is as it was then
  */
 async function clear(context: Context, tenant: string, node: string, exported: Prints | undefined): Promise<void> {
-    const { group, session } = context;
-    const check = (slices: readonly Slice[], prints: Prints) => {
-        const told = exported === undefined ? rowsTold(slices, prints) : different(exported, prints);
-        if (told.length > 0)
-            throw new Error(
-                `${group.name}/${tenant} was written to meanwhile: ${told.join(", ")}. Nothing was restored. Keep the application from it, then repeat this.`,
-            );
-    };
-    if (group.model === "schema") {
-        const { slices } = await placeOf(context, group, tenant);
-        await inTransaction(session, async () => {
-            await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
-            if (slices.length > 0)
-                await session.query(
-                    `LOCK TABLE ${slices.map(({ table }) => nameOf(table)).join(", ")} IN ACCESS EXCLUSIVE MODE`,
-                );
-            check(slices, await printSlices(session, everything(slices)));
-            await session.query(`DROP SCHEMA IF EXISTS ${identifier(schemaOf(tenant))} CASCADE`);
-        });
-    } else if (group.model === "database" && (await hasDatabase(context, tenant, node))) {
-        const name = databaseOf(tenant);
-        const server = await context.open(node, "postgres");
-        const [was] = await server.query<{ limit: number }>(
-            "SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1",
-            [name],
+    const { group } = context;
+    if (byKey(group.model)) return;
+    const told = await dropWhole(context, tenant, node, (slices, prints) =>
+        exported === undefined ? rowsTold(slices, prints) : different(exported, prints),
+    );
+    if (told.length > 0)
+        throw new Error(
+            `${group.name}/${tenant} was written to meanwhile: ${told.join(", ")}. Nothing was restored. Keep the application from it, then repeat this.`,
         );
-        const limit = (n: number) => server.query(`ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${n}`);
-        await limit(0);
-        try {
-            await server.query(
-                `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-                  WHERE datname = $1 AND NOT rolsuper`,
-                [name],
-            );
-            const { session: own, slices } = await placeOf(context, group, tenant);
-            check(slices, await printTenant(own, slices));
-            await own.close();
-        } catch (error) {
-            await limit(was?.limit ?? -1);
-            throw error;
-        }
-        await server.query(`DROP DATABASE ${identifier(name)} WITH (FORCE)`);
-    }
 }
 
 /** Takes away a database that was not restored whole: nobody was let in, and its file is not run in one transaction. */
@@ -496,13 +588,9 @@ export async function restoreTenant(
 ): Promise<void> {
     const { group, session } = context;
     refuseRouted(context, tenant, "restored");
-    const manifest = await readManifest(file);
-    if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
-        throw new Error(
-            `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}. Nothing was restored.`,
-        );
-    if ((await sha256Of(file)) !== manifest.sha256)
-        throw new Error(`${file} is not as it was when it was exported (sha256). Nothing was restored.`);
+    const manifest = await readExport(context, tenant, file).catch((error: Error) => {
+        throw new Error(`${error.message} Nothing was restored.`);
+    });
     await takeLock(context);
     try {
         const node =

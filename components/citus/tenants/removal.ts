@@ -1,15 +1,17 @@
 /** Tenants under `delete`: fenced, exported, deleted, and shown to be gone on every node. */
 
-import { existsSync } from "node:fs";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
+import { databaseOf, type Slice } from "../../tenants/shape.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
-import { exportTenant } from "./export.ts";
+import { different, everything, nameOf, PRINT, type Print, type Prints, SAME_TEXT, whereOf } from "./checksum.ts";
+import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
+import { dropWhole, exportTenant, type Manifest, readExport } from "./export.ts";
+import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
-import { settingsFor } from "./template.ts";
 
 interface FoundTenant {
     /** In the ledger. */
@@ -19,8 +21,9 @@ interface FoundTenant {
     readonly tombstone: boolean;
     /** The tenant that its data is on the way to, while a change of model is not done. */
     readonly taken: string | null;
-    /** Model schema: whether there is one of its name. */
+    /** Model schema: whether there is one of its name, and whether Citus has it as a tenant's. */
     readonly schema: boolean;
+    readonly distributed: boolean;
 }
 
 export interface FoundRemoval {
@@ -37,7 +40,14 @@ const hasRows = ({ model }: GroupSpec) => model === "row" || model === "rls";
 const tenantTables = (group: GroupSpec) =>
     Object.entries(group.tables).flatMap(([table, { column }]) => (column === undefined ? [] : [{ table, column }]));
 
-function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned {
+/** What there is of a name that the ledger does not have. */
+function stranger(group: GroupSpec, tenant: string, found: FoundTenant | undefined, databases?: DatabasesFound) {
+    if (group.model === "schema" && found?.schema) return "a schema of its name";
+    const nodes = group.model === "database" && databases ? places(databases, databaseOf(tenant)) : [];
+    return nodes.length === 0 ? undefined : `a database of its name on ${nodes.join(", ")}`;
+}
+
+function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, databases?: DatabasesFound): Planned {
     const steps: Step[] = [];
     const refusals: string[] = [];
     const notes: string[] = [];
@@ -45,10 +55,17 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned
         const found = own(tenants, tenant);
         const state = found?.state ?? null;
         const tables = Object.keys(rows).filter((table) => rows[table]?.includes(tenant));
-        if (state === null && group.model === "schema" && found?.schema) {
+        const others = state === null ? stranger(group, tenant, found, databases) : undefined;
+        const refused =
+            state === null
+                ? undefined
+                : (refuseSchema(group, tenant, found) ?? refuseDatabase(group, tenant, databases));
+        if (others !== undefined) {
             refusals.push(
-                `${tenant}: is under delete, and its schema was not made by group ${group.name}. It is not deleted: take ${tenant} out of delete, and drop the schema yourself if it is not needed.`,
+                `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `is under delete, and there is ${others}`}, not made by group ${group.name}. It is not deleted: take ${tenant} out of delete, and drop the other yourself if nobody needs it.`,
             );
+        } else if (refused !== undefined) {
+            refusals.push(refused);
         } else if (state === null && tables.length === 0) {
             if (!found?.tombstone) notes.push(`${tenant}: is under delete, and there is nothing of it`);
         } else if (found?.taken != null) {
@@ -72,21 +89,51 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval): Planned
     return { steps, refusals, notes };
 }
 
+/** Why the schema of a tenant is not deleted: one that was made by hand in its place is nobody's to Citus. */
+function refuseSchema(group: GroupSpec, tenant: string, found: FoundTenant | undefined): string | undefined {
+    if (group.model !== "schema" || !found?.schema || found.distributed) return undefined;
+    return `${tenant}: its schema is not distributed, so it may be another that somebody made in its place. It is not deleted.\nIf it is the tenant's: SELECT citus_schema_distribute(${literal(tenant)}); else rename it (ALTER SCHEMA ${identifier(tenant)} RENAME TO …). Then run pulumi up again.`;
+}
+
+/** Why the database that the ledger has for a tenant is not deleted. One that may be half-made is looked into when it is. */
+function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesFound): string | undefined {
+    const row = databases?.ledger.find((one) => one.tenant === tenant);
+    // a move that is not ended is ended before
+    if (!databases || !row || row.detail.move) return undefined;
+    const name = databaseOf(tenant);
+    const nodes = places(databases, name);
+    const node = nodes.find((one) => one === row.node) ?? nodes[0];
+    const comment = have(databases, node, name)?.comment;
+    if (node === undefined || comment === undefined) return undefined;
+    const halfMade = node === row.node && comment === null && ["creating", "deleting"].includes(row.state);
+    return halfMade ? undefined : (another(group, { ...row, node }, comment) ?? strayed(group, row, databases));
+}
+
 /** SQL for the tenant that another one's data is on the way to. */
 const TAKEN = (group: string, tenant: string) =>
     `(SELECT c.grp || '/' || c.tenant FROM citus_as_code.tenant_change c
        WHERE c.from_grp = ${group} AND c.from_tenant = ${tenant} AND c.phase <> 'done' LIMIT 1)`;
 
-/** Count and checksum by table. */
-type Prints = Readonly<Record<string, { readonly count: string; readonly sum: string }>>;
-
 interface Detail {
     readonly was?: string;
     readonly moved_to?: string;
-    readonly exported?: string | null;
+    readonly epoch?: number;
+    /** File of its data, the file's checksum, and what is in it by table. */
+    readonly exported?: string;
+    readonly sha256?: string;
     readonly prints?: Prints;
+    /** Files of what was deleted before, when there was more of it afterwards. */
+    readonly earlier?: readonly string[];
+    /** Written down in the transaction that deleted its data; in model database right before DROP DATABASE. */
+    readonly dropped?: boolean;
     /** Colocation group of its schema. */
     readonly colocation?: number;
+}
+
+interface Row {
+    readonly state: string | null;
+    readonly node: string | null;
+    readonly detail: Detail;
 }
 
 /** One tenant on its way out. */
@@ -99,13 +146,15 @@ interface Leaving {
 
 const keyOf = ({ context, tenant }: Leaving) => [context.group.name, tenant];
 
-async function detailOf(leaving: Leaving): Promise<Detail> {
-    const [row] = await leaving.context.session.query<{ detail: Detail }>(
-        "SELECT detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+async function rowOf(leaving: Leaving): Promise<Row> {
+    const [row] = await leaving.context.session.query<Row>(
+        "SELECT state, node, detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
         keyOf(leaving),
     );
-    return row?.detail ?? {};
+    return row ?? { state: null, node: null, detail: {} };
 }
+
+const detailOf = async (leaving: Leaving): Promise<Detail> => (await rowOf(leaving)).detail;
 
 async function record(leaving: Leaving, detail: Detail): Promise<void> {
     await leaving.context.session.query(
@@ -125,24 +174,28 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
         throw new Error(
             `its data is on its way to ${taken.by}: it is deleted after that, and nothing of it was touched`,
         );
-    const changed = await changedSince(context, group, tenant);
+    const role = tenantRole(group.name, tenant);
+    const { node } = await rowOf({ context, tenant, role, node: "" });
+    const leaving = { context, tenant, role, node: node ?? "coordinator" };
+    // nothing is written down and nobody shut out before what is there is known to be the tenant's
+    const there = hasRows(group) || (await isThere(leaving));
+    const changed = there ? await changedSince(context, group, tenant) : undefined;
     if (changed !== undefined)
         throw new Error(
             `${changed}\nIt is not deleted. Bring over what is new, or, if it is not needed, write that down: ` +
                 `UPDATE citus_as_code.tenant SET state = 'frozen' WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}; then run pulumi up again.`,
         );
-    const [row] = await session.query<{ node: string | null }>(
+    await session.query(
         `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ($1, $2, $3, 'deleting')
              ON CONFLICT (grp, tenant) DO UPDATE SET state = 'deleting', since = now(),
-                detail = CASE t.state WHEN 'deleting' THEN t.detail ELSE t.detail - 'exported' - 'prints' || jsonb_build_object('was', t.state) END
-         RETURNING node`,
+                detail = CASE t.state WHEN 'deleting' THEN t.detail
+                              ELSE t.detail - '{exported,sha256,prints,earlier,dropped}'::text[] || jsonb_build_object('was', t.state) END`,
         [group.name, tenant, group.model],
     );
     const [colocation] = await session.query<{ id: number }>(
         `SELECT colocationid AS id FROM pg_dist_schema WHERE schemaid = to_regnamespace(quote_ident($1)) AND $2 = 'schema'`,
         [tenant, group.model],
     );
-    const leaving = { context, tenant, role: tenantRole(group.name, tenant), node: row?.node ?? "coordinator" };
     if (colocation) await record(leaving, { colocation: colocation.id });
     return leaving;
 }
@@ -156,32 +209,54 @@ async function ownRole({ context, role }: Leaving): Promise<boolean> {
     return row?.own === true;
 }
 
-async function hasSchema({ context, tenant }: Leaving): Promise<boolean> {
+/** @throws Error when it was deleted, and somebody made another of its name */
+async function hasSchema(leaving: Leaving): Promise<boolean> {
+    const { context, tenant } = leaving;
     const [row] = await context.session.query<{ ok: boolean }>(
         "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS ok",
         [tenant],
     );
-    return row?.ok === true;
+    if (!row?.ok) return false;
+    const { state, detail } = await rowOf(leaving);
+    if (state === "deleting" && detail.dropped)
+        throw new Error(
+            `its schema was deleted, and there is one of its name again, which group ${context.group.name} did not make.\n` +
+                "It is not deleted. Rename it, or drop it yourself if it is not needed, then run pulumi up again.",
+        );
+    return true;
 }
 
 /** A server's own database, with no Citus in it: nothing is handed on to other nodes. */
 const serverOf = ({ context, node }: Leaving) => context.open(node, "postgres");
 
-async function hasDatabase(leaving: Leaving): Promise<boolean> {
-    const { context, tenant } = leaving;
+/** A database that a DROP DATABASE left which did not end: nobody can connect to it any more, and it can only be dropped. */
+const INVALID = -2;
+
+/** @throws Error when a database of its name is not the one that was made for it */
+async function findDatabase(leaving: Leaving): Promise<"none" | "whole" | "invalid"> {
+    const { context, tenant, node } = leaving;
+    const { group } = context;
     const server = await serverOf(leaving);
-    const [row] = await server.query<{ comment: string | null }>(
-        "SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = $1",
-        [tenant],
+    const [there] = await server.query<{ comment: string | null; limit: number }>(
+        `SELECT shobj_description(oid, 'pg_database') AS comment, datconnlimit AS "limit" FROM pg_database WHERE datname = $1`,
+        [databaseOf(tenant)],
     );
-    if (!row) return false;
-    const halfMade = row.comment === null && (await detailOf(leaving)).was === "creating";
-    if (!halfMade && !row.comment?.startsWith(`citus_as_code: ${context.group.name}/${tenant},`))
-        throw new Error(
-            `${tenant}: the database of that name on ${leaving.node} is not the one that was made for it: its comment is ${row.comment ?? "empty"}.\n` +
-                "It is not deleted. Rename it, then run pulumi up again.",
-        );
-    return true;
+    if (!there) return "none";
+    const { state, detail } = await rowOf(leaving);
+    const refusal = another(group, { tenant, node, detail }, there.comment);
+    if (refusal === undefined) return there.limit === INVALID ? "invalid" : "whole";
+    const was = state === "deleting" ? detail.was : state;
+    if (there.comment === null && there.limit === 0 && was === "creating") {
+        const database = await context.open(node, databaseOf(tenant));
+        try {
+            if (await isEmpty(database)) return "whole";
+        } finally {
+            await database.close();
+        }
+    }
+    throw new Error(
+        `${refusal}\nIt is not deleted, and is as it was. If it is somebody else's, rename it, then run pulumi up again.`,
+    );
 }
 
 /** Its role can't come in any more, and what it was doing has ended. */
@@ -194,7 +269,7 @@ async function fence(leaving: Leaving): Promise<void> {
             await transaction(session, privileges(tenant, role, "fenced"));
         await session.query(endSessions(role));
     }
-    if (group.model === "database" && (await hasDatabase(leaving))) {
+    if (group.model === "database" && (await findDatabase(leaving)) === "whole") {
         const server = await serverOf(leaving);
         await server.query(`ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT 0`);
         await server.query(
@@ -205,48 +280,58 @@ async function fence(leaving: Leaving): Promise<void> {
     }
 }
 
-const printOf = (from: string) =>
-    `SELECT count(*)::text AS count, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS sum FROM ${from} t`;
-
-/** Those of the tables that are there. */
-async function tablesOf({ context }: Leaving): Promise<{ table: string; column: string }[]> {
+/** Rows of the tenant, by table. */
+async function countRows({ context, tenant }: Leaving): Promise<Readonly<Record<string, string>>> {
     const tables = tenantTables(context.group);
     const there = await context.session.query<{ name: string }>(
         "SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL",
         [tables.map(({ table }) => table), tables.map(({ table }) => qualified(table))],
     );
-    return tables.filter(({ table }) => there.some(({ name }) => name === table));
-}
-
-async function printRows(leaving: Leaving): Promise<Prints> {
-    const prints: Record<string, { count: string; sum: string }> = {};
-    for (const { table, column } of await tablesOf(leaving)) {
-        const [row] = await leaving.context.session.query<{ count: string; sum: string }>(
-            printOf(`(SELECT * FROM ${qualified(table)} WHERE ${identifier(column)} = ${literal(leaving.tenant)})`),
+    const counts: Record<string, string> = {};
+    for (const { table, column } of tables.filter(({ table }) => there.some(({ name }) => name === table))) {
+        const [row] = await context.session.query<{ count: string }>(
+            `SELECT count(*)::text AS count FROM ${qualified(table)} WHERE ${identifier(column)} = ${literal(tenant)}`,
         );
-        if (row) prints[table] = row;
+        if (row && row.count !== "0") counts[table] = row.count;
     }
-    return prints;
+    return counts;
 }
 
-/** Whether there is anything that an export could be made of. */
-async function isThere(leaving: Leaving, prints: Prints): Promise<boolean> {
+/** Whether there is anything of its data. */
+async function isThere(leaving: Leaving): Promise<boolean> {
     const { model } = leaving.context.group;
     if (model === "schema") return hasSchema(leaving);
-    if (model === "database") return hasDatabase(leaving);
-    return Object.values(prints).some(({ count }) => count !== "0");
+    if (model === "database") return (await findDatabase(leaving)) !== "none";
+    return Object.keys(await countRows(leaving)).length > 0;
 }
 
-/** Writes a tenant's data into a file; its path. */
+/** Writes a tenant's data into a file, with a manifest; the file's path. */
 export type Export = (context: Context, tenant: string) => Promise<string>;
 
-async function exportOnce(leaving: Leaving, toFile: Export): Promise<void> {
+async function exportAnew(leaving: Leaving, toFile: Export): Promise<Manifest> {
     const { context, tenant } = leaving;
-    // rows can still be written by the application's role: what is deleted is compared with this
-    const prints = hasRows(context.group) ? await printRows(leaving) : {};
-    const there = await isThere(leaving, prints);
-    const exported = there ? await toFile(context, tenant) : ((await detailOf(leaving)).exported ?? null);
-    await record(leaving, { exported, prints });
+    const exported = await toFile(context, tenant);
+    const manifest = await readExport(context, tenant, exported);
+    const { exported: last, earlier = [], dropped } = await detailOf(leaving);
+    await record(leaving, {
+        exported,
+        sha256: manifest.sha256,
+        prints: manifest.prints,
+        // what was deleted is in no later export
+        ...(dropped && last && hasRows(context.group) ? { earlier: [...earlier, last] } : {}),
+    });
+    return manifest;
+}
+
+/** The export that the ledger has, or why it can't be relied on. */
+async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: Detail): Promise<Manifest | string> {
+    if (!exported) return "there is no export of it";
+    try {
+        const manifest = await readExport(context, tenant, exported);
+        return manifest.sha256 === sha256 ? manifest : `${exported} is not the export that was written down.`;
+    } catch (error) {
+        return (error as Error).message;
+    }
 }
 
 /** Tables so that each comes before those that it references. */
@@ -268,81 +353,148 @@ export function referencingFirst(
     return result;
 }
 
-/** @throws Error when deleting rows would delete those of a table that is not the group's */
-async function deletionOrder(leaving: Leaving): Promise<{ table: string; column: string }[]> {
-    const { context, tenant } = leaving;
-    const tables = await tablesOf(leaving);
-    const rows = await context.session.query<{ from: string | null; other: string; to: string; cascades: boolean }>(
-        `WITH t AS (SELECT name, to_regclass(quoted)::oid AS oid FROM unnest($1::text[], $2::text[]) AS x (name, quoted))
-         SELECT f.name AS from, k.conrelid::regclass::text AS other, t.name AS to, k.confdeltype IN ('c', 'n', 'd') AS cascades
+interface Reference {
+    /** Undefined for a table that is not one of the tenant's. */
+    readonly from: Slice | undefined;
+    readonly other: string;
+    readonly to: Slice;
+    /** Whether it changes referencing rows. */
+    readonly cascades: boolean;
+    readonly columns: readonly string[];
+    readonly referenced: readonly string[];
+}
+
+async function referencesTo({ context }: Leaving, slices: readonly Slice[]): Promise<Reference[]> {
+    const columns = (of: string, keys: string) =>
+        `ARRAY(SELECT a.attname::text FROM unnest(${keys}) WITH ORDINALITY AS x (n, i) JOIN pg_attribute a ON a.attrelid = ${of} AND a.attnum = x.n ORDER BY x.i)`;
+    const rows = await context.session.query<
+        Omit<Reference, "from" | "to"> & { readonly from: number | null; readonly to: number }
+    >(
+        `WITH t AS (SELECT i::int AS i, to_regclass(quoted)::oid AS oid FROM unnest($1::text[]) WITH ORDINALITY AS x (quoted, i))
+         SELECT f.i AS from, k.conrelid::regclass::text AS other, t.i AS to, k.confdeltype IN ('c', 'n', 'd') AS cascades,
+                ${columns("k.conrelid", "k.conkey")} AS columns, ${columns("k.confrelid", "k.confkey")} AS referenced
            FROM pg_constraint k JOIN t ON t.oid = k.confrelid LEFT JOIN t f ON f.oid = k.conrelid
           WHERE k.contype = 'f' AND k.conparentid = 0`,
-        [tables.map(({ table }) => table), tables.map(({ table }) => qualified(table))],
+        [slices.map(({ table }) => nameOf(table))],
     );
-    const outside = rows.filter(({ from, cascades }) => from === null && cascades);
+    return rows.flatMap(({ from, to, ...row }) => {
+        const slice = slices[to - 1];
+        return slice ? [{ ...row, from: from === null ? undefined : slices[from - 1], to: slice }] : [];
+    });
+}
+
+/** @throws Error when deleting a tenant's rows would change rows that are not its own */
+async function refuseOthers({ context, tenant }: Leaving, references: readonly Reference[]): Promise<void> {
+    const outside = references.filter(({ from, cascades }) => from === undefined && cascades);
     if (outside.length > 0)
         throw new Error(
             `${tenant}: deleting it would change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}, by foreign keys, which the group's tables do not name and no export has.\n` +
                 "Nothing was deleted. Write them under tables, then run pulumi up again.",
         );
-    const order = referencingFirst(
-        tables.map(({ table }) => table),
-        rows.flatMap(({ from, to }) => (from === null ? [] : [{ from, to }])),
-    );
-    return order.flatMap((name) => tables.filter(({ table }) => table === name));
+    for (const { from, to, cascades, columns, referenced, other } of references) {
+        const [key, key2] = [from?.key, to.key];
+        const within = columns.some((column, i) => column === key?.column && referenced[i] === key2?.column);
+        if (!from || !key || !key2 || !cascades || within) continue;
+        const same = columns.map((column, i) => `t.${identifier(referenced[i] ?? "")} = f.${identifier(column)}`);
+        const [row] = await context.session.query<{ n: string }>(
+            `SELECT count(*)::text AS n FROM ${nameOf(from.table)} f WHERE f.${identifier(key.column)} IS DISTINCT FROM ${literal(tenant)}
+                AND EXISTS (SELECT FROM ${nameOf(to.table)} t WHERE t.${identifier(key2.column)} = ${literal(tenant)} AND ${same.join(" AND ")})`,
+        );
+        if (row?.n !== "0")
+            throw new Error(
+                `${tenant}: deleting it would change ${row?.n} rows of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
+                    "Nothing was deleted. Correct what they reference, then run pulumi up again.",
+            );
+    }
 }
 
-const samePrints = (a: Prints, b: Prints) =>
-    Object.keys({ ...a, ...b }).every((name) => a[name]?.count === b[name]?.count && a[name]?.sum === b[name]?.sum);
+/** SQL that writes down that its data is gone. */
+const DROPPED = (leaving: Leaving) =>
+    `UPDATE citus_as_code.tenant SET detail = detail || '{"dropped": true}' WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
 
-/** Deletes exactly what was exported. @returns undefined when rows have changed since */
-async function deleteRows(leaving: Leaving, exported: Prints): Promise<Prints | undefined> {
-    const { session, group } = leaving.context;
-    const deleted: Record<string, { count: string; sum: string }> = {};
-    const order = await deletionOrder(leaving);
+/** Deletes exactly what was exported. @returns tables whose rows have changed since; nothing was deleted then */
+async function deleteRows(leaving: Leaving, exported: Prints): Promise<string[]> {
+    const { context, tenant } = leaving;
+    const { session, group } = context;
+    const { slices } = await placeOf(context, group, tenant);
+    const references = await referencesTo(leaving, slices);
+    const all = everything(slices);
+    const order = referencingFirst(
+        all.map(({ slice }) => nameOf(slice.table)),
+        references.flatMap(({ from, to }) => (from ? [{ from: nameOf(from.table), to: nameOf(to.table) }] : [])),
+    );
+    const deleted: Record<string, Print> = {};
     try {
         await session.query("BEGIN");
+        await session.query(SAME_TEXT);
         await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
-        for (const { table, column } of order) {
+        await refuseOthers(leaving, references);
+        for (const table of order) {
+            const found = all.find(({ slice }) => nameOf(slice.table) === table);
+            if (!found) continue;
+            const returned = found.columns.map((column) => `r.${identifier(column)}`).join(", ");
             const [row] = await session.query<{ count: string; sum: string }>(
-                `WITH d AS (DELETE FROM ${qualified(table)} AS r WHERE ${identifier(column)} = ${literal(leaving.tenant)} RETURNING r.*) ${printOf("d")}`,
+                `WITH t AS (DELETE FROM ${table} AS r${whereOf(found.slice)} RETURNING ${returned}) SELECT ${PRINT} FROM t`,
             );
-            if (row) deleted[table] = row;
+            deleted[found.name] = { count: row?.count ?? "0", sum: row?.sum ?? "0" };
         }
-        const same = samePrints(exported, deleted);
-        await session.query(same ? "COMMIT" : "ROLLBACK");
-        return same ? deleted : undefined;
+        const changed = different(exported, deleted);
+        if (changed.length === 0) await session.query(DROPPED(leaving));
+        await session.query(changed.length === 0 ? "COMMIT" : "ROLLBACK");
+        return changed;
     } catch (error) {
         await session.query("ROLLBACK").catch(() => undefined);
         throw error;
     }
 }
 
-async function deleteAllRows(leaving: Leaving, toFile: Export): Promise<void> {
-    for (let tries = 1; ; tries++) {
-        if (await deleteRows(leaving, (await detailOf(leaving)).prints ?? {})) return;
-        if (tries >= TRIES)
-            throw new Error(
-                `its rows change while it is exported, ${TRIES} times. Keep the application from writing to it, then run pulumi up again.`,
-            );
-        await exportOnce(leaving, toFile);
+/** @returns what is not as it was exported; nothing was deleted then */
+async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
+    const { context, tenant, node } = leaving;
+    const { group } = context;
+    if (hasRows(group)) return deleteRows(leaving, prints);
+    if (group.model === "database" && (await findDatabase(leaving)) === "invalid") {
+        // its data can't be looked at any more, and was as it was exported when DROP DATABASE began
+        const server = await serverOf(leaving);
+        await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
+        return [];
     }
+    return dropWhole(context, tenant, node, (_slices, now) => different(prints, now), DROPPED(leaving));
 }
 
-async function dropData(leaving: Leaving, toFile: Export): Promise<void> {
+/** Deletes what a good export has, and makes one where there is none. */
+async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
     const { context, tenant } = leaving;
-    const { group, session } = context;
-    if (hasRows(group)) {
-        await deleteAllRows(leaving, toFile);
-    } else if (group.model === "schema") {
-        await transaction(
-            session,
-            `${settingsFor("public", group.lockTimeout)}\nSET LOCAL client_min_messages = warning;\nDROP SCHEMA IF EXISTS ${identifier(tenant)} CASCADE`,
+    const { group } = context;
+    const detail = await detailOf(leaving);
+    const known = await knownExport(leaving, detail);
+    if (!(await isThere(leaving))) {
+        if (detail.exported && typeof known === "string")
+            context.warn(
+                `${tenant}: its data is deleted, and its export, which was written to ${detail.exported}, can't be relied on here: ${known}\n` +
+                    "Look for the file on the machine that made it; else only a backup of the cluster has its data.",
+            );
+        return;
+    }
+    const partly = hasRows(group)
+        ? detail.dropped === true
+        : group.model === "database" && (await findDatabase(leaving)) === "invalid";
+    if (partly && typeof known === "string")
+        throw new Error(
+            `its data is partly deleted already, so that an export of what is left would not be whole, and the one that was made before can't be relied on: ${known}\n` +
+                `Nothing more is deleted. ${detail.exported ? `Put the export, with its manifest, back to ${detail.exported} (it may be on another machine), then run pulumi up again. ` : ""}` +
+                `Where there is none, bring its data back from a backup of the cluster; or, when it is not needed, delete what is left of it yourself, then run pulumi up again.`,
         );
-        await session.query("CALL citus_cleanup_orphaned_resources()");
-    } else if (await hasDatabase(leaving)) {
-        const server = await serverOf(leaving);
-        await server.query(`DROP DATABASE IF EXISTS ${identifier(tenant)} WITH (FORCE)`);
+    let manifest = typeof known === "string" ? undefined : known;
+    for (let tries = 1; ; tries++) {
+        manifest ??= await exportAnew(leaving, toFile);
+        const changed = await drop(leaving, manifest);
+        if (changed.length === 0) return;
+        manifest = undefined;
+        if (tries >= TRIES)
+            throw new Error(
+                `its rows change while it is exported, ${TRIES} times (${changed.join(", ")}). Keep the application from writing to it, then run pulumi up again.`,
+            );
     }
 }
 
@@ -370,8 +522,7 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
     const { group, session } = context;
     const left: string[] = [];
     if (hasRows(group))
-        for (const [table, { count }] of Object.entries(await printRows(leaving)))
-            if (count !== "0") left.push(`${count} rows in ${table}`);
+        for (const [table, count] of Object.entries(await countRows(leaving))) left.push(`${count} rows in ${table}`);
     const { colocation } = await detailOf(leaving);
     const own = literal(`citus_as_code ${group.name} `);
     const checks = [
@@ -391,17 +542,23 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
               ]
             : []),
     ].join(" UNION ALL ");
-    const nodes = await session.query<{ node: string; success: boolean; result: string }>(
+    // those that are disabled are not asked, and may have anything
+    const nodes = await session.query<{ node: string; success: boolean | null; result: string | null }>(
         `SELECT n.nodename AS node, r.success, r.result
-           FROM run_command_on_all_nodes(${literal(`SELECT coalesce(string_agg(what, ', '), '') FROM (${checks}) c`)}) r JOIN pg_dist_node n USING (nodeid)`,
+           FROM run_command_on_all_nodes(${literal(`SELECT coalesce(string_agg(what, ', '), '') FROM (${checks}) c`)}) r
+           RIGHT JOIN pg_dist_node n USING (nodeid) WHERE n.noderole = 'primary'`,
     );
     for (const { node, success, result } of nodes)
         if (!success || result !== "")
-            left.push(success ? `${result} on ${node}` : `${node} could not be asked: ${result}`);
-    if (group.model === "schema") {
+            left.push(success ? `${result} on ${node}` : `${node} could not be asked: ${result ?? "it is disabled"}`);
+    if (group.model !== "database") {
+        const tables = tenantTables(group).map(({ table }) => qualified(table).replaceAll('"', ""));
         const cleanup = await session.query<{ name: string }>(
-            "SELECT object_name AS name FROM pg_dist_cleanup WHERE starts_with(object_name, $1 || '.') OR starts_with(object_name, quote_ident($1) || '.')",
-            [tenant],
+            hasRows(group)
+                ? `SELECT object_name AS name FROM pg_dist_cleanup JOIN pg_dist_node n ON n.groupid = node_group_id
+                    WHERE policy_type = 2 AND regexp_replace(replace(object_name, '"', ''), '_[0-9]+$', '') = ANY ($1)`
+                : "SELECT object_name AS name FROM pg_dist_cleanup WHERE starts_with(object_name, $1 || '.') OR starts_with(object_name, quote_ident($1) || '.')",
+            [hasRows(group) ? tables : tenant],
         );
         left.push(...cleanup.map(({ name }) => `${name}, still to be cleaned up`));
     }
@@ -428,19 +585,24 @@ async function bury(leaving: Leaving, detail: Detail): Promise<void> {
 async function removeTenant(context: Context, tenant: string, toFile: Export): Promise<void> {
     const leaving = await begin(context, tenant);
     await fence(leaving);
-    const { exported } = await detailOf(leaving);
-    // a run on another machine may have made it: what is still there is exported here, too
-    if (exported === undefined || (exported !== null && !existsSync(exported))) await exportOnce(leaving, toFile);
-    await dropData(leaving, toFile);
+    await deleteData(leaving, toFile);
+    // shards that have moved or were split are on their old nodes for a while
+    if (context.group.model !== "database") await context.session.query("CALL citus_cleanup_orphaned_resources()");
     await dropRole(leaving);
     const left = await leftOf(leaving);
     if (left.length > 0) throw new Error(`it was deleted, and still there is:\n  ${left.join("\n  ")}`);
     const detail = await detailOf(leaving);
     await bury(leaving, detail);
-    const rows = Object.entries(detail.prints ?? {}).map(([table, { count }]) => `${table} ${count}`);
+    const counts = hasRows(context.group) ? Object.entries(detail.prints ?? {}) : [];
+    const rows = counts.map(([table, { count }]) => `${table} ${count}`);
+    const files = [...(detail.earlier ?? []), ...(detail.exported ? [detail.exported] : [])];
     context.note(
-        `${tenant}: deleted, and nothing of it is left on any node${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ` +
-            (detail.exported == null ? "there was nothing to export" : `its export is ${detail.exported}`),
+        `${tenant}: deleted, and nothing of it is left ${hasRows(context.group) ? "in the group's tables" : "on any node"}${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ` +
+            (files.length === 0
+                ? "there was nothing to export"
+                : files.length === 1
+                  ? `its export is ${files[0]}`
+                  : `its exports are ${files.join(" and ")}`),
     );
 }
 
@@ -457,7 +619,7 @@ const removeWith =
                 const detail = await detailOf({ context, tenant, role: "", node: "" }).catch((): Detail => ({}));
                 throw new Error(
                     `${tenant}: could not be deleted\n${said(error)}\n` +
-                        `${detail.exported ? `Its export is ${detail.exported}. ` : ""}${i} of ${steps.length} are gone. Safe to repeat: pulumi up goes on from here.`,
+                        `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} are gone. Safe to repeat: pulumi up goes on from here.`,
                 );
             }
         }
@@ -490,11 +652,12 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
                 'state', ${ledger ? "l.state" : "NULL"}, 'movedTo', ${ledger ? "l.detail ->> 'moved_to'" : "NULL"},
                 'tombstone', ${ledger ? "EXISTS (SELECT FROM citus_as_code.tenant_tombstone t WHERE t.grp = $1 AND t.tenant = d.tenant)" : "false"},
                 'taken', ${ledger ? TAKEN("$1", "d.tenant") : "NULL"},
-                'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL))
+                'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL,
+                'distributed', EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = to_regnamespace(quote_ident(d.tenant)))))
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)
               ${ledger ? "LEFT JOIN citus_as_code.tenant l ON l.grp = $1 AND l.tenant = d.tenant" : ""}))`;
     },
-    plan: planRemoval,
+    plan: (group, found, all) => planRemoval(group, found, all.databases as DatabasesFound | undefined),
     run: { delete: removeWith(toFile) },
 });
 

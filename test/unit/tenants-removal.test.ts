@@ -1,0 +1,477 @@
+/** Deletions of tenants that are killed anywhere, and what they meet when they go on. */
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import type { Session } from "../../components/citus/session.ts";
+import type { Prints } from "../../components/citus/tenants/checksum.ts";
+import { identity } from "../../components/citus/tenants/databases.ts";
+import { readExport } from "../../components/citus/tenants/export.ts";
+import { removalWith } from "../../components/citus/tenants/removal.ts";
+import type { Model } from "../../components/tenants/args.ts";
+import type { Context } from "../../components/tenants/facet.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { EMPTY } from "../tenants.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "citus-removal-test-"));
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+type Tables = Record<string, string[]>;
+
+interface Detail {
+    was?: string;
+    exported?: string;
+    earlier?: string[];
+    dropped?: boolean;
+    [more: string]: unknown;
+}
+
+interface World {
+    ledger: { state: string; node: string | null; detail: Detail } | undefined;
+    tombstone: boolean;
+    role: boolean;
+    /** Of acme, wherever its model has them; those of a schema or database are undefined when that is gone. */
+    data: Tables | undefined;
+    database: { comment: string | null; limit: number };
+}
+
+const groupOf = (model: Model): GroupSpec => ({
+    ...EMPTY,
+    name: "clinics",
+    model,
+    delete: ["acme"],
+    tables:
+        model === "row"
+            ? { users: { kind: "distributed", column: "tenant" }, notes: { kind: "distributed", column: "tenant" } }
+            : {},
+});
+
+const print = (rows: readonly string[]) => ({
+    count: String(rows.length),
+    sum: createHash("md5")
+        .update([...rows].sort().join("\n"))
+        .digest("hex"),
+});
+
+const printsOf = (data: Tables): Prints =>
+    Object.fromEntries(Object.entries(data).map(([table, rows]) => [table, print(rows)]));
+
+const dropping = /^DROP DATABASE/;
+
+/** A cluster with one tenant, as far as its deletion asks; it can be killed before or after any of its statements. */
+class Cluster {
+    readonly model: Model;
+    world: World;
+    private before: World | undefined;
+    private asked = 0;
+    private dead = false;
+    kill: { at: number; when: "before" | "after" } | undefined;
+    readonly said: string[] = [];
+
+    constructor(model: Model) {
+        this.model = model;
+        this.world = {
+            ledger: { state: "active", node: model === "database" ? "worker-1" : null, detail: { epoch: 7 } },
+            tombstone: false,
+            role: true,
+            data: { users: ["ann", "bob"], notes: ["one", "two", "three"] },
+            database: { comment: identity("clinics", "acme", 7), limit: -1 },
+        };
+    }
+
+    /** Statements that it took. */
+    get statements(): number {
+        return this.asked;
+    }
+
+    /** A new process, which can't be killed. */
+    again(): this {
+        this.asked = 0;
+        this.dead = false;
+        this.kill = undefined;
+        this.said.length = 0;
+        return this;
+    }
+
+    private die(): never {
+        this.dead = true;
+        // the server ends what its client does not
+        if (this.before) this.world = this.before;
+        this.before = undefined;
+        throw new Error("killed");
+    }
+
+    readonly session: Session = {
+        node: "coordinator",
+        query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
+            if (this.dead) throw new Error("killed");
+            this.asked++;
+            const now = this.kill?.at === this.asked ? this.kill.when : undefined;
+            if (now === "before") this.die();
+            const answer = this.answer(sql.trim(), parameters) as T[];
+            if (now === "after") this.die();
+            return answer;
+        },
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    };
+
+    private answer(sql: string, parameters: readonly unknown[]): object[] {
+        const { world } = this;
+        const rows = this.model === "row";
+        const table = /"(users|notes)"/.exec(sql)?.[1] ?? "";
+        const own = world.data?.[table] ?? [];
+        const names = Object.keys(world.data ?? {});
+        if (sql === "BEGIN") this.before = structuredClone(world);
+        else if (sql === "COMMIT") this.before = undefined;
+        else if (sql === "ROLLBACK") {
+            if (this.before) this.world = this.before;
+            this.before = undefined;
+        } else if (/^SELECT \(SELECT c\.grp/.test(sql)) return [{ by: null }];
+        else if (/^SELECT (model, )?state, node, detail FROM citus_as_code\.tenant/.test(sql))
+            return world.ledger ? [structuredClone(world.ledger)] : [];
+        else if (/^SELECT node FROM citus_as_code\.tenant/.test(sql)) return [{ node: world.ledger?.node }];
+        else if (/^INSERT INTO citus_as_code\.tenant AS t/.test(sql)) {
+            const { exported, sha256, prints, earlier, dropped, ...rest } = world.ledger?.detail ?? {};
+            const { state = "creating", node = null, detail = {} } = world.ledger ?? {};
+            world.ledger = {
+                state: "deleting",
+                node,
+                detail: state === "deleting" ? detail : { ...rest, was: state },
+            };
+        } else if (/^UPDATE citus_as_code\.tenant SET detail = detail \|\| \$3/.test(sql)) {
+            ok(world.ledger);
+            Object.assign(world.ledger.detail, JSON.parse(String(parameters[2])));
+        } else if (/SET detail = detail \|\| '\{"dropped": true\}'/.test(sql)) {
+            ok(world.ledger);
+            world.ledger.detail.dropped = true;
+        } else if (/AS own FROM pg_authid/.test(sql)) return world.role ? [{ own: true }] : [];
+        else if (/DROP OWNED BY/.test(sql)) world.role = false;
+        else if (/tenant_tombstone/.test(sql)) {
+            world.ledger = undefined;
+            world.tombstone = true;
+        } else if (/to_regnamespace\(quote_ident\(\$1\)\) IS NOT NULL/.test(sql))
+            return [{ ok: world.data !== undefined }];
+        else if (/AS shapes$/.test(sql))
+            return [
+                {
+                    shapes: (rows ? ["users", "notes"] : names).map((name) => ({
+                        schema: this.model === "schema" ? "acme" : "public",
+                        name,
+                        columns: [{ name: "tenant", type: "text", generated: false }],
+                        references: [],
+                    })),
+                },
+            ];
+        else if (/^SELECT count\(\*\)::text AS count, coalesce/.test(sql)) return [print(own)];
+        else if (/^WITH t AS \(DELETE/.test(sql)) {
+            world.data = { ...world.data, [table]: [] };
+            return [print(own)];
+        } else if (/^SELECT count\(\*\)::text AS count FROM/.test(sql)) return [{ count: String(own.length) }];
+        else if (/AS t \(name, quoted\)/.test(sql)) return [{ name: "users" }, { name: "notes" }];
+        else if (/^DROP SCHEMA/.test(sql)) world.data = undefined;
+        else if (/^SELECT shobj_description\(oid, 'pg_database'\)/.test(sql)) return world.data ? [world.database] : [];
+        else if (/^SELECT( datconnlimit AS limit)? FROM pg_database/.test(sql))
+            return world.data ? [world.database] : [];
+        else if (/^SELECT EXISTS \(SELECT FROM pg_class WHERE oid >= 16384/.test(sql))
+            return [{ found: names.length > 0 }];
+        else if (/^ALTER DATABASE "acme" CONNECTION LIMIT/.test(sql)) {
+            if (world.database.limit === -2) throw new Error("cannot alter invalid database");
+            world.database.limit = Number(sql.split(" ").at(-1));
+        } else if (dropping.test(sql)) world.data = undefined;
+        else if (/string_agg\(what/.test(sql)) {
+            const left = rows ? [] : world.data ? ["it"] : [];
+            return [{ node: "worker-1", success: true, result: [...left, ...(world.role ? ["role"] : [])].join() }];
+        } else if (
+            !/^(SET |RESET |LOCK |CALL |ALTER ROLE|BEGIN;)|pg_terminate_backend|AS id FROM pg_dist_schema|pg_describe_object|pg_shdepend|pg_dist_cleanup|\(quoted, i\)/.test(
+                sql,
+            )
+        )
+            throw new Error(`what is this? ${sql}`);
+        return [];
+    }
+
+    private files = 0;
+
+    /** Writes all that is there, as an export does. */
+    readonly toFile = async ({ group }: Context, tenant: string): Promise<string> => {
+        ok(this.world.data && this.world.database.limit !== -2, "there is nothing to export");
+        const file = join(mkdtempSync(join(dir, "export-")), `acme-${++this.files}.sql.gz`);
+        writeExport(file, { group: group.name, tenant, model: group.model }, this.world.data);
+        return file;
+    };
+
+    run(): Promise<void> {
+        const context = {
+            group: groupOf(this.model),
+            session: this.session,
+            open: async () => this.session,
+            progress: () => undefined,
+            note: (text: string) => this.said.push(text),
+            warn: (text: string) => this.said.push(text),
+            alive: () => undefined,
+        } as unknown as Context;
+        const run = removalWith(this.toFile).run.delete;
+        ok(run);
+        return run(context, [{ kind: "removal.delete", tenant: "acme", text: "acme" }]);
+    }
+}
+
+function writeExport(file: string, of: { group: string; tenant: string; model: Model }, data: Tables): void {
+    const text = JSON.stringify(data);
+    writeFileSync(file, text);
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    const manifest = { format: 1, ...of, bytes: Buffer.byteLength(text), sha256, prints: printsOf(data) };
+    writeFileSync(`${file}.json`, JSON.stringify(manifest));
+}
+
+const rowsOf = (data: Tables | undefined) =>
+    Object.entries(data ?? {}).flatMap(([table, rows]) => rows.map((row) => `${table} ${row}`));
+
+/** Rows in exports that can be relied on. */
+async function exportedRows(model: Model, files: readonly string[]): Promise<string[]> {
+    const context = { group: groupOf(model) } as unknown as Context;
+    const rows: string[] = [];
+    for (const file of files)
+        if (await readExport(context, "acme", file).catch(() => undefined))
+            rows.push(...rowsOf(JSON.parse(readFileSync(file, "utf8"))));
+    return rows;
+}
+
+const filesIn = (text: string) => text.match(/\S+\.sql\.gz/g) ?? [];
+
+const MODELS: readonly Model[] = ["row", "schema", "database"];
+
+/** What becomes of an export between two runs; and whether it is still one. */
+const HARMS: Readonly<Record<string, (file: string, model: Model) => void>> = {
+    nothing: () => undefined,
+    "is cut off": (file) => truncateSync(file, 5),
+    "has no manifest": (file) => rmSync(`${file}.json`),
+    "is on another machine": (file) => {
+        rmSync(file);
+        rmSync(`${file}.json`);
+    },
+    "is another tenant's": (file, model) =>
+        writeExport(file, { group: "clinics", tenant: "globex", model }, { users: [] }),
+    "is an older one": (file, model) =>
+        writeExport(file, { group: "clinics", tenant: "acme", model }, { users: ["ann"], notes: [] }),
+    "has other content": (file) => writeFileSync(file, readFileSync(file, "utf8").replace("ann", "eve")),
+};
+
+for (const model of MODELS)
+    describe(`a tenant of model ${model} under delete`, () => {
+        it("is exported and gone", async () => {
+            const cluster = new Cluster(model);
+            const rows = rowsOf(cluster.world.data);
+            await cluster.run();
+            const { ledger, tombstone, role, data } = cluster.world;
+            deepEqual([ledger, tombstone, role, rowsOf(data)], [undefined, true, false, []]);
+            deepEqual(await exportedRows(model, filesIn(cluster.said.join())), rows);
+        });
+
+        for (const [harm, apply] of Object.entries(HARMS))
+            it(`goes on wherever it was killed, when its export meanwhile: ${harm}`, async () => {
+                const whole = new Cluster(model);
+                await whole.run();
+                const reached = new Set<string>();
+                for (let at = 1; at <= whole.statements; at++)
+                    for (const when of ["before", "after"] as const) {
+                        const cluster = new Cluster(model);
+                        const rows = rowsOf(cluster.world.data);
+                        cluster.kill = { at, when };
+                        await rejects(cluster.run(), /killed/);
+                        const point = `${when} statement ${at}`;
+                        const { ledger, data } = cluster.world;
+                        const { exported } = ledger?.detail ?? {};
+                        const there = rowsOf(data).length > 0;
+                        reached.add(`${ledger?.state ?? "gone"} ${exported !== undefined} ${there}`);
+                        if (!there && ledger)
+                            deepEqual(
+                                await exportedRows(model, [exported ?? ""]),
+                                rows,
+                                `${point}: deleted unexported`,
+                            );
+                        equal(data === undefined || [0, rows.length].includes(rowsOf(data).length), true, point);
+                        if (exported) apply(exported, model);
+                        if (!ledger) continue;
+                        await cluster.again().run();
+                        deepEqual(
+                            [
+                                cluster.world.ledger,
+                                cluster.world.tombstone,
+                                cluster.world.role,
+                                rowsOf(cluster.world.data),
+                            ],
+                            [undefined, true, false, []],
+                            point,
+                        );
+                        const said = cluster.said.join("\n");
+                        const kept = await exportedRows(model, filesIn(said));
+                        if (there || harm === "nothing") deepEqual(kept, rows, `${point}: ${said}`);
+                        else match(said, /its data is deleted, and its export.* can't be relied on here/, point);
+                    }
+                // each of the phases: begun, exported, deleted, forgotten
+                for (const phase of [
+                    "active false true",
+                    "deleting false true",
+                    "deleting true true",
+                    "deleting true false",
+                    "gone false false",
+                ])
+                    ok(reached.has(phase), `${phase} is not among ${[...reached].join(", ")}`);
+            });
+
+        it("is exported again when it was written to since", async () => {
+            const cluster = new Cluster(model);
+            const killed = new Cluster(model);
+            await killed.run();
+            for (let at = killed.statements; !cluster.world.ledger?.detail.exported; at--) {
+                Object.assign(cluster, { world: new Cluster(model).world });
+                cluster.again().kill = { at, when: "before" };
+                await cluster.run().catch(() => undefined);
+                if (rowsOf(cluster.world.data).length === 0) delete cluster.world.ledger?.detail.exported;
+            }
+            cluster.world.data?.users?.push("late");
+            const rows = rowsOf(cluster.world.data);
+            ok(rows.includes("users late"));
+            await cluster.again().run();
+            equal(cluster.world.tombstone, true);
+            deepEqual(await exportedRows(model, filesIn(cluster.said.join())), rows);
+        });
+    });
+
+/** Killed right after its data was deleted. */
+async function deletedAndKilled(model: Model): Promise<Cluster> {
+    const whole = new Cluster(model);
+    await whole.run();
+    for (let at = 1; at <= whole.statements; at++) {
+        const cluster = new Cluster(model);
+        cluster.kill = { at, when: "before" };
+        await rejects(cluster.run(), /killed/);
+        if (rowsOf(cluster.world.data).length === 0) return cluster.again();
+    }
+    throw new Error("it deletes nothing");
+}
+
+describe("what is there again, or only in part, after the data was deleted", () => {
+    it("rows: are exported as well, and both exports are named", async () => {
+        const cluster = await deletedAndKilled("row");
+        const first = cluster.world.ledger?.detail.exported ?? "";
+        cluster.world.data = { users: ["late"], notes: [] };
+        await cluster.run();
+        const files = filesIn(cluster.said.join());
+        deepEqual([files.length, files[0], cluster.world.tombstone], [2, first, true]);
+        deepEqual(await exportedRows("row", files), [
+            "users ann",
+            "users bob",
+            "notes one",
+            "notes two",
+            "notes three",
+            "users late",
+        ]);
+    });
+
+    it("rows: are not deleted when the export of those before them is not good", async () => {
+        const cluster = await deletedAndKilled("row");
+        const { exported = "" } = cluster.world.ledger?.detail ?? {};
+        truncateSync(exported, 3);
+        cluster.world.data = { users: ["left"], notes: [] };
+        await rejects(cluster.run(), (error: Error) => {
+            match(
+                error.message,
+                /acme: could not be deleted\n.*partly deleted already.*is not as it was when it was exported/s,
+            );
+            match(error.message, /Nothing more is deleted\. Put the export, with its manifest, back to/);
+            return error.message.includes(exported);
+        });
+        deepEqual([rowsOf(cluster.world.data), cluster.world.ledger?.state], [["users left"], "deleting"]);
+    });
+
+    it("a schema: is somebody else's", async () => {
+        const cluster = await deletedAndKilled("schema");
+        cluster.world.data = { theirs: ["row"] };
+        await rejects(cluster.run(), /its schema was deleted, and there is one of its name again/);
+        deepEqual(rowsOf(cluster.world.data), ["theirs row"]);
+    });
+
+    it("a database: is somebody else's", async () => {
+        const cluster = await deletedAndKilled("database");
+        cluster.world.data = { theirs: ["row"] };
+        cluster.world.database = { comment: null, limit: -1 };
+        await rejects(cluster.run(), /is not the one that was made for it: it has no comment/);
+        deepEqual([rowsOf(cluster.world.data), cluster.world.database.limit], [["theirs row"], -1]);
+    });
+
+    it("a database whose DROP DATABASE did not end: is dropped with a good export alone", async () => {
+        const cluster = await deletedAndKilled("database");
+        const { exported = "" } = cluster.world.ledger?.detail ?? {};
+        const rows = await exportedRows("database", [exported]);
+        equal(rows.length, 5);
+        cluster.world.data = { users: [] };
+        cluster.world.database.limit = -2;
+        copyFileSync(exported, `${exported}.away`);
+        rmSync(exported);
+        await rejects(cluster.run(), (error: Error) => {
+            match(error.message, /partly deleted already.*can't be read.*Nothing more is deleted/s);
+            return error.message.includes(`back to ${exported}`);
+        });
+        ok(cluster.world.data);
+        copyFileSync(`${exported}.away`, exported);
+        await cluster.again().run();
+        deepEqual([cluster.world.data, cluster.world.tombstone], [undefined, true]);
+        deepEqual(await exportedRows("database", filesIn(cluster.said.join())), rows);
+        ok(existsSync(exported));
+    });
+});
+
+describe("a database of the tenant's name", () => {
+    const refused = async (change: (world: World) => void, reason: RegExp) => {
+        const cluster = new Cluster("database");
+        change(cluster.world);
+        const then = structuredClone(cluster.world);
+        await rejects(cluster.run(), reason);
+        deepEqual(cluster.world, then, "something was touched");
+    };
+
+    it("of another epoch, tenant or group is refused, and nothing is touched", async () => {
+        for (const comment of [
+            identity("clinics", "acme", 8),
+            identity("clinics", "acme", 70),
+            identity("clinics", "acme2", 7),
+            identity("labs", "acme", 7),
+            null,
+        ])
+            await refused((world) => {
+                world.database.comment = comment;
+            }, /is not the one that was made for it/);
+    });
+
+    it("without a comment is ours when it is empty, closed, and was being made", async () => {
+        const half = (world: World) => {
+            ok(world.ledger);
+            world.ledger.state = "creating";
+            world.database = { comment: null, limit: 0 };
+            world.data = {};
+        };
+        const reason = /is not the one that was made for it: it has no comment/;
+        await refused((world) => {
+            half(world);
+            world.data = { theirs: ["row"] };
+        }, reason);
+        await refused((world) => {
+            half(world);
+            world.database.limit = -1;
+        }, reason);
+        await refused((world) => {
+            half(world);
+            ok(world.ledger);
+            world.ledger.state = "active";
+        }, reason);
+        const cluster = new Cluster("database");
+        half(cluster.world);
+        await cluster.run();
+        deepEqual([cluster.world.data, cluster.world.tombstone], [undefined, true]);
+    });
+});
