@@ -154,12 +154,10 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
     if (paired.pairs.length === 0) paired.refusals.push("no table is in both places");
     paired.refusals.push(...(await refuseLargeObjects(source, target)));
     const name = `${from.group}/${from.tenant}`;
-    if (paired.refusals.length > 0)
-        throw new Error(
-            `${tenant}: from ${name}: the tables do not fit:\n${paired.refusals.map((r) => `  ${r}`).join("\n")}\nNothing was moved, and ${name} is as it was. Mend the template, then run pulumi up again.`,
-        );
     const change: Change = { context, tenant, from: name, source, target, pairs: paired.pairs };
     try {
+        // inside, as a killed run may have fenced it
+        if (paired.refusals.length > 0) throw new Error(`the tables do not fit:\n${paired.refusals.join("\n")}`);
         const detail = await begin(change);
         const began = Date.now();
         const closed = await fence(change, detail);
@@ -358,7 +356,7 @@ async function undo(context: Context, tenant: string): Promise<void> {
     }
     context.warn(
         `${tenant}: its change from ${name}, which was begun and not ended, is undone as the program does not name it any more: ${name} takes writes again` +
-            (row.detail.copied !== undefined
+            (row.phase === "copy" || row.phase === "verify"
                 ? `. ${group.name}/${tenant} may have a copy of its rows, which is left and grows old: look at it, and empty it before it is used or taken from ${name} again.`
                 : "; nothing had been copied."),
     );
