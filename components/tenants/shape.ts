@@ -117,10 +117,12 @@ export function pairUp(
 function pairOf(source: Slice, target: Slice, given: readonly string[]): { pair: Pair; refusals: string[] } {
     const refusals: string[] = [];
     const columns: string[] = [];
+    const same: string[] = [];
     const stored = ({ table }: Slice) => table.columns.filter(({ generated }) => !generated);
-    for (const column of stored(source)) {
+    for (const column of source.table.columns) {
         const other = target.table.columns.find(({ name }) => name === column.name);
         if (column.name === target.key?.column) continue;
+        if (column.generated && (!other || other.generated)) continue;
         if (!other) {
             if (column.name !== source.key?.column)
                 refusals.push(`column ${fullName(source)}.${column.name} is missing in ${fullName(target)}`);
@@ -128,14 +130,18 @@ function pairOf(source: Slice, target: Slice, given: readonly string[]): { pair:
             refusals.push(
                 `column ${column.name} is ${column.type} in ${fullName(source)} and ${other.type} in ${fullName(target)}`,
             );
-        } else if (!other.generated) columns.push(column.name);
+        } else {
+            same.push(column.name);
+            // where it is made from others it has to come out as it was
+            if (!other.generated) columns.push(column.name);
+        }
     }
     for (const column of stored(target)) {
         if (column.name === target.key?.column) continue;
         if (!source.table.columns.some(({ name }) => name === column.name))
             refusals.push(`column ${fullName(target)}.${column.name} is missing in ${fullName(source)}`);
     }
-    const compared = target.anchor ? columns.filter((name) => !given.includes(name)) : columns;
+    const compared = target.anchor ? same.filter((name) => !given.includes(name)) : same;
     return { pair: { name: source.name, source, target, columns, compared }, refusals };
 }
 

@@ -311,6 +311,23 @@ test("each way of losing rows without an error is found, built for real", async 
     await stack.sql("ALTER TABLE plans ADD COLUMN code uuid DEFAULT gen_random_uuid()");
     assert.deepEqual(await found("volatile-default"), ["public.plans"]);
     await stack.sql("ALTER TABLE plans DROP COLUMN code");
+    await stack.sql("ALTER TABLE plans ADD COLUMN made timestamptz, ADD COLUMN seen timestamptz");
+    await stack.sql("ALTER TABLE plans ALTER COLUMN made SET DEFAULT now()");
+    assert.deepEqual(await found("clock-default"), []);
+    await stack.sql("ALTER TABLE plans ALTER COLUMN seen SET DEFAULT CURRENT_TIMESTAMP");
+    assert.deepEqual(await found("clock-default"), ["public.plans"]);
+    await stack.sql("INSERT INTO plans (id) VALUES (77)");
+    const copies = await stack.sql<{ result: string }>(
+        "SELECT result FROM run_command_on_placements('plans', 'SELECT made || '' '' || seen FROM %s WHERE id = 77')",
+    );
+    const [made, seen] = [0, 1].map((i) => new Set(copies.map(({ result }) => result.split(/(?<=[+]00) /)[i])));
+    assert.equal(made?.size, 1);
+    assert.ok(
+        (seen?.size ?? 0) > 1,
+        "Citus computes CURRENT_TIMESTAMP once by now: the warning is not needed any more",
+    );
+    await stack.sql("DELETE FROM plans WHERE id = 77");
+    await stack.sql("ALTER TABLE plans DROP COLUMN made, DROP COLUMN seen");
 
     await stack.sql("CREATE RULE swallow AS ON INSERT TO notes DO INSTEAD NOTHING");
     assert.deepEqual(await found("rule"), ["public.notes"]);

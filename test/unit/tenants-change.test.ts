@@ -8,6 +8,7 @@ import type { Model } from "../../components/tenants/args.ts";
 import { type ChangeFound, NOTHING_FOUND, planChange } from "../../components/tenants/changePlan.ts";
 import type { Context, Facet } from "../../components/tenants/facet.ts";
 import { FACETS } from "../../components/tenants/models.ts";
+import { pairUp, type Slice } from "../../components/tenants/shape.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
 
@@ -57,6 +58,44 @@ describe("a change that was begun and not ended", () => {
         );
         assert.deepEqual(steps, []);
         assert.match(notes.join(), /17: its change to clinics\/acme was begun .* pulumi up with group clinics ends it/);
+    });
+});
+
+describe("columns that are made from others", () => {
+    const table = (schema: string, generated: readonly string[]): Slice => ({
+        name: "t",
+        table: {
+            schema,
+            name: "t",
+            columns: ["id", "a", "total"].map((name) => ({ name, type: "int", generated: generated.includes(name) })),
+            references: [],
+        },
+    });
+    const paired = (before: readonly string[], after: readonly string[]) => {
+        const { pairs, refusals } = pairUp([table("x", before)], [table("y", after)]);
+        assert.deepEqual(refusals, []);
+        return [pairs[0]?.columns, pairs[0]?.compared];
+    };
+
+    test("are made anew where both are", () => {
+        assert.deepEqual(paired(["total"], ["total"]), [
+            ["id", "a"],
+            ["id", "a"],
+        ]);
+    });
+
+    test("are copied where they are plain ones then", () => {
+        assert.deepEqual(paired(["total"], []), [
+            ["id", "a", "total"],
+            ["id", "a", "total"],
+        ]);
+    });
+
+    test("have to come out as the plain ones were", () => {
+        assert.deepEqual(paired([], ["total"]), [
+            ["id", "a"],
+            ["id", "a", "total"],
+        ]);
     });
 });
 

@@ -78,3 +78,51 @@ describe("a routed tenant", () => {
         await assert.rejects(restoreTenant(context, "eu", "no file"), where);
     });
 });
+
+describe("a restore into", () => {
+    const text = "what was exported";
+    const file = join(dir, "acme.sql.gz");
+    const manifest = {
+        format: 1,
+        group: "clinics",
+        tenant: "acme",
+        model: "schema",
+        sha256: createHash("sha256").update(text).digest("hex"),
+        bytes: Buffer.byteLength(text),
+        prints: {},
+    };
+
+    const into = async (row: { moved: string | null; change: string | null }) => {
+        writeFileSync(file, text);
+        writeFileSync(`${file}.json`, JSON.stringify(manifest));
+        const asked: string[] = [];
+        const session = {
+            query: async (sql: string) => {
+                asked.push(sql);
+                return sql.includes("AS moved") ? [row] : [{ ok: true }];
+            },
+        };
+        const context = { group: { ...EMPTY, name: "clinics", model: "schema" }, session } as unknown as Context;
+        const said = await restoreTenant(context, "acme", file).then(
+            () => "restored",
+            (error: Error) => error.message,
+        );
+        // its lock, that question, and its lock's end
+        assert.equal(asked.length, 3, asked.join("\n"));
+        return said;
+    };
+
+    test("an old copy is refused: the tenant is somewhere else", async () => {
+        assert.match(
+            await into({ moved: "vaults/acme", change: null }),
+            /its data went to vaults\/acme, and what is here is the old copy\. Nothing was restored\./,
+        );
+    });
+
+    test("a tenant whose model is being changed is refused: the run that goes on would copy it", async () => {
+        assert.match(
+            await into({ moved: null, change: "clinics/acme to vaults/acme" }),
+            /clinics\/acme to vaults\/acme, was begun and not ended\. Nothing was restored\. Run pulumi up/,
+        );
+    });
+});

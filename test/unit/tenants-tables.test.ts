@@ -40,6 +40,7 @@ const table = (name: string, more: Partial<FoundTable> = {}): FoundTable => ({
     triggers: [],
     rules: [],
     volatile: [],
+    clock: [],
     shortSequences: [],
     bytes: 50_000_000,
     ...more,
@@ -98,6 +99,14 @@ test("the reference tables come first, then the anchor, and foreign keys between
     ]);
     assert.match(steps[2]?.text ?? "", /about 5 s/);
     assert.deepEqual(steps[3]?.detail, { column: "company_id", colocateWith: "companies" });
+});
+
+test("a reference table whose default each node computes for itself is told of: once a column, or for every row", () => {
+    const notes = (more: Partial<FoundTable>) =>
+        planTables(GROUP, found([...SETTLED.slice(0, 2), table("plans", { kind: "reference", ...more })])).notes ?? [];
+    assert.deepEqual(notes({}), []);
+    assert.match(notes({ volatile: ["code"] }).join(), /plans: the default of code .* when such a column is added/);
+    assert.match(notes({ clock: ["at"] }).join(), /plans: the default of at .* for every row.* DEFAULT now\(\)/);
 });
 
 test("tables as declared are no change, also when tenants have shards of their own", () => {

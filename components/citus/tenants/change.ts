@@ -12,13 +12,16 @@ import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import { databaseOf, type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
+import type { Session } from "../session.ts";
 import { said } from "./batch.ts";
 import {
+    emptyCheck,
     inTransaction,
     nameOf,
     type Print,
     type Prints,
     printSlices,
+    printSql,
     printTenant,
     rowsOf,
     SAME_TEXT,
@@ -27,12 +30,12 @@ import {
     storedColumns,
     whereOf,
 } from "./checksum.ts";
-import { explainRefusals, look, planAll } from "./converge.ts";
+import { explainRefusals, look, planAll, takeLock } from "./converge.ts";
 import { recordRate } from "./ledger.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { policies } from "./policies.ts";
 import { privileges } from "./privileges.ts";
-import { advanceSequences, readSequences } from "./sequences.ts";
+import { advanceSequences, carryLoose, readSequences } from "./sequences.ts";
 
 /** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
 const FOUND = `(
@@ -79,7 +82,6 @@ interface Change {
     readonly source: Place;
     readonly target: Place;
     readonly pairs: readonly Pair[];
-    readonly detail: Detail;
 }
 
 /** What a change must know again after it was killed. */
@@ -89,6 +91,8 @@ interface Detail {
     /** GRANTs that undo the fence. */
     readonly grants: readonly string[];
     readonly fenced?: string;
+    /** What this change began to copy into a place that was empty: nothing else is ever taken out of it again. */
+    readonly copied?: Prints;
 }
 
 async function groupSpec(context: Context, name: string): Promise<GroupSpec> {
@@ -100,17 +104,45 @@ async function groupSpec(context: Context, name: string): Promise<GroupSpec> {
     return row.spec;
 }
 
-/** One phase after the other; the ledger says which one has begun. */
-async function reach(change: Change, phase: Phase, detail: Partial<Detail> = {}): Promise<void> {
+/** One phase after the other; the ledger says which one has begun. @param phase the same as before when undefined */
+async function reach(change: Change, phase: Phase | undefined, detail: Partial<Detail> = {}): Promise<void> {
     await change.context.session.query(
-        "UPDATE citus_as_code.tenant_change SET phase = $3, detail = detail || $4::jsonb WHERE grp = $1 AND tenant = $2",
-        [change.context.group.name, change.tenant, phase, JSON.stringify(detail)],
+        "UPDATE citus_as_code.tenant_change SET phase = coalesce($3, phase), detail = detail || $4::jsonb WHERE grp = $1 AND tenant = $2",
+        [change.context.group.name, change.tenant, phase ?? null, JSON.stringify(detail)],
     );
 }
 
-const DETAIL = "SELECT phase, detail FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2";
+interface Written {
+    readonly phase: Phase;
+    readonly detail: Detail;
+}
 
-async function move(context: Context, step: Step): Promise<void> {
+/** What the ledger has of a change; undefined when it has none. */
+async function written(session: Session, group: string, tenant: string): Promise<Written | undefined> {
+    const [row] = await session.query<Written>(
+        "SELECT phase, detail FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2",
+        [group, tenant],
+    );
+    return row;
+}
+
+/** Writes a change down, unless a run that was killed has. */
+async function begin({ context, tenant, source }: Change): Promise<Detail> {
+    const { session, group } = context;
+    await session.query(
+        `INSERT INTO citus_as_code.tenant_change (grp, tenant, from_grp, from_tenant, phase, detail)
+         SELECT $1, $2, $3, $4, 'plan', jsonb_build_object('grants', '[]'::jsonb,
+                'was', (SELECT state FROM citus_as_code.tenant WHERE grp = $3 AND tenant = $4))
+             ON CONFLICT DO NOTHING`,
+        [group.name, tenant, source.group.name, source.tenant],
+    );
+    const row = await written(session, group.name, tenant);
+    if (!row) throw new Error("it vanished from the ledger");
+    return row.detail;
+}
+
+/** @param copy how rows go to another database */
+export async function move(context: Context, step: Step, copy: Copy = pipe): Promise<void> {
     const { group, session } = context;
     const tenant = step.tenant ?? "";
     const from = group.tenants[tenant]?.from;
@@ -120,28 +152,19 @@ async function move(context: Context, step: Step): Promise<void> {
     const target = await placeOf(context, group, tenant);
     const paired = pairUp(source.slices, target.slices, Object.keys(group.tenants[tenant]?.values ?? {}));
     if (paired.pairs.length === 0) paired.refusals.push("no table is in both places");
+    paired.refusals.push(...(await refuseLargeObjects(source, target)));
     const name = `${from.group}/${from.tenant}`;
-    if (paired.refusals.length > 0)
-        throw new Error(
-            `${tenant}: from ${name}: the tables do not fit:\n${paired.refusals.map((r) => `  ${r}`).join("\n")}\nNothing was moved, and ${name} is as it was. Mend the template, then run pulumi up again.`,
-        );
-    await session.query(
-        `INSERT INTO citus_as_code.tenant_change (grp, tenant, from_grp, from_tenant, phase, detail)
-         SELECT $1, $2, $3, $4, 'plan', jsonb_build_object('grants', '[]'::jsonb,
-                'was', (SELECT state FROM citus_as_code.tenant WHERE grp = $3 AND tenant = $4))
-             ON CONFLICT DO NOTHING`,
-        [group.name, tenant, from.group, from.tenant],
-    );
-    const [row] = await session.query<{ phase: Phase; detail: Detail }>(DETAIL, [group.name, tenant]);
-    if (!row) throw new Error(`${tenant}: its change of model vanished from the ledger; run pulumi up again`);
-    const change: Change = { context, tenant, from: name, source, target, pairs: paired.pairs, detail: row.detail };
+    const change: Change = { context, tenant, from: name, source, target, pairs: paired.pairs };
     try {
+        // inside, as a killed run may have fenced it
+        if (paired.refusals.length > 0) throw new Error(`the tables do not fit:\n${paired.refusals.join("\n")}`);
+        const detail = await begin(change);
         const began = Date.now();
-        const closed = await fence(change);
+        const closed = await fence(change, detail);
         const moved =
             source.session === target.session
                 ? await moveWithin(change, closed)
-                : await moveBetween(change, row.phase === "copy" || row.phase === "verify");
+                : await moveBetween(change, detail.copied, copy);
         await closeOld(context, source);
         const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
         await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
@@ -160,25 +183,32 @@ async function move(context: Context, step: Step): Promise<void> {
                 `${tenant}: ${from.group} has no policies, so nothing keeps an application from writing to its old rows there. Point it at ${group.name}/${tenant} now; the old copy is not deleted when it has changed.`,
             );
     } catch (error) {
-        const message = (error as Error).message;
-        const state = await giveUp(change).then(
-            (undone) =>
-                undone
-                    ? `${name} takes writes again, and is as it was. Nothing was switched.`
-                    : `The switch itself was done: the tenant is served from ${group.name}, and ${name} is kept.`,
-            (e: Error) => `${name} may still refuse writes: ${e.message}`,
+        const outcome = await giveUp(change, error as Error).catch(
+            (e: Error) =>
+                `failed, and could not be given up:\n${indented(e)}\n${name} may still refuse writes. Run pulumi up again, which goes on from what the database has.`,
         );
-        throw new Error(
-            `${tenant}: ${old.model} → ${group.model} from ${name} was given up\n  ${message.replaceAll("\n", "\n  ")}\n${state} Mend that, then run pulumi up again.`,
-        );
+        throw new Error(`${tenant}: ${old.model} → ${group.model} from ${name}\n${indented(error)}\nIt ${outcome}`);
     }
 }
+
+/** Rows name them by their numbers, and no copy of rows takes them along. */
+async function refuseLargeObjects(source: Place, target: Place): Promise<string[]> {
+    const named = source.slices.some(({ table }) => table.columns.some(({ type }) => /^(.*[.])?(oid|lo)$/.test(type)));
+    if (source.session === target.session || (source.database === undefined && !named)) return [];
+    const [row] = await source.session.query<{ n: string }>("SELECT count(*)::text AS n FROM pg_largeobject_metadata");
+    if (row === undefined || row.n === "0") return [];
+    return [
+        `the database that it comes from has ${row.n} large objects, which are no rows and would stay behind: keep their content in columns of type bytea, and lo_unlink() them`,
+    ];
+}
+
+const indented = (error: unknown) => `  ${(error as Error).message.replaceAll("\n", "\n  ")}`;
 
 /**
  * The old place refuses the tenant's writes from here on, those of the superuser aside.
  * @returns whether it does by itself; else only a lock held meanwhile does
  */
-async function fence(change: Change): Promise<boolean> {
+async function fence(change: Change, detail: Detail): Promise<boolean> {
     const { context, source } = change;
     const { group: old, tenant } = source;
     await inTransaction(context.session, async () => {
@@ -208,16 +238,19 @@ async function fence(change: Change): Promise<boolean> {
     );
     if (found.length === 0) return true;
     // written down first: who is killed in between knows what to give back
-    await reach(change, "fence", { grants: [...change.detail.grants, ...found.map(({ grant }) => grant)] });
+    await reach(change, undefined, { grants: [...detail.grants, ...found.map(({ grant }) => grant)] });
     await inTransaction(source.session, async () => {
         for (const { revoke } of found) await source.session.query(revoke);
     });
     return true;
 }
 
-/** Policies of the old group follow what the ledger says of its tenants. @returns whether it has any */
-async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolean> {
-    if (!old.rowSecurity && old.model !== "rls") return false;
+/** Whether policies keep a group's tenants apart. */
+export const hasPolicies = ({ model, rowSecurity }: GroupSpec) => model === "rls" || (model === "row" && rowSecurity);
+
+/** Policies of a group follow what it and the ledger say of its tenants. @returns whether it has any */
+export async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolean> {
+    if (!hasPolicies(old)) return false;
     const theirs = { ...context, group: old };
     const found = await look(context.session, old, [policies], context.verifier(appRole(old.name)).mark, context.nodes);
     const { steps, refusals } = planAll(old, [policies], found);
@@ -226,39 +259,77 @@ async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolea
     return true;
 }
 
-/**
- * The old place takes writes again.
- * @returns false when the switch was done, and an answer about it was lost: then there is nothing to give up
- */
-async function giveUp(change: Change): Promise<boolean> {
-    const { context, source } = change;
-    const { session, group } = context;
-    const [row] = await session.query<{ phase: Phase; detail: Detail }>(DETAIL, [group.name, change.tenant]);
-    if (row?.phase === "done") return false;
-    if (!row) return true;
-    // a program that failed is rolled back, and rows that it met are others': only from here on what is there is the copy
-    if (source.session !== change.target.session && row.phase === "verify")
-        await change.target.session.query(`TRUNCATE ${targetNames(change.pairs)}`);
-    await reopen(context, change.tenant, source, row.detail);
-    return true;
+/** A connection that nothing has happened to. */
+async function fresh(context: Context, node: string, database?: string): Promise<Session> {
+    const kept = await context.open(node, database);
+    await kept.close().catch(() => undefined);
+    return context.open(node, database);
 }
 
-/** Takes the fence of the old place away, and with it the change out of the ledger. Safe to repeat. */
-async function reopen(
+/**
+ * A run goes on with a connection of its own to the coordinator, as the one that it had may be what failed. Who lost that has
+ * lost the lock with it; who gets it again knows as well that the old transaction is over.
+ */
+export async function renewed(context: Context): Promise<Context> {
+    const session = await fresh(context, "coordinator");
+    const held = await context.session.query("SELECT").then(
+        () => true,
+        () => false,
+    );
+    if (!held) await takeLock({ ...context, session });
+    return { ...context, session };
+}
+
+/**
+ * The old place takes writes again, unless the switch was done and only its answer was lost. On connections of its own, as
+ * those of the run may be what failed.
+ * @returns what became of the change, and what to do
+ */
+async function giveUp({ context, tenant, from, source, target, pairs }: Change, why: Error): Promise<string> {
+    const { group } = context;
+    const again = await renewed(context);
+    const { session } = again;
+    const on = (place: Place) => (place.database === undefined ? session : fresh(context, place.node, place.database));
+    const now = await written(session, group.name, tenant);
+    if (now?.phase === "done")
+        return `was done all the same: the tenant is served from ${group.name}, and ${from} is kept as the old copy. Run pulumi up again for what comes after it.`;
+    let left = "";
+    if (now) {
+        await unfence(again, source, await on(source), now.detail);
+        const { copied } = now.detail;
+        if (copied !== undefined)
+            left = await Promise.resolve(on(target))
+                .then((there) => clearCopy(there, pairs, copied, { timeout: group.lockTimeout }))
+                .then(
+                    () => "",
+                    (error: Error) =>
+                        error.message === why.message
+                            ? ""
+                            : `\nWhat is in ${group.name}/${tenant} was left there:\n${indented(error)}\nLook at it, and empty it. `,
+                );
+        await forget(session, group.name, tenant);
+    }
+    return `was given up: ${from} takes writes again, and is as it was. Nothing was switched.${left || " "}Mend that, then run pulumi up again.`;
+}
+
+/** Takes the fence of the old place away. Safe to repeat. @param there a connection to it */
+async function unfence(
     context: Context,
-    target: string,
-    { group: old, tenant, session: there }: Pick<Place, "group" | "tenant" | "session">,
+    { group: old, tenant }: Pick<Place, "group" | "tenant">,
+    there: Session,
     { was, grants }: Detail,
 ): Promise<void> {
-    const { session, group } = context;
+    const { session } = context;
     // one that is being deleted by now stays so
     const fenced = "WHERE grp = $1 AND tenant = $2 AND state = 'frozen'";
     if (was === null) await session.query(`DELETE FROM citus_as_code.tenant ${fenced}`, [old.name, tenant]);
     else await session.query(`UPDATE citus_as_code.tenant SET state = $3 ${fenced}`, [old.name, tenant, was]);
     if (old.model === "rls" || old.model === "row") await refreshPolicies(context, old);
     for (const grant of grants) await there.query(grant);
-    await session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [group.name, target]);
 }
+
+const forget = (session: Session, group: string, tenant: string) =>
+    session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [group, tenant]);
 
 /** A change that a killed run left and that nobody wants any more. What it copied stays: it may be in use by now. */
 async function undo(context: Context, tenant: string): Promise<void> {
@@ -276,7 +347,8 @@ async function undo(context: Context, tenant: string): Promise<void> {
         const there = own
             ? await context.open(await nodeOfTenant(context, old, row.from_tenant), databaseOf(row.from_tenant))
             : session;
-        await reopen(context, tenant, { group: old, tenant: row.from_tenant, session: there }, row.detail);
+        await unfence(context, { group: old, tenant: row.from_tenant }, there, row.detail);
+        await forget(session, group.name, tenant);
     } catch (error) {
         throw new Error(
             `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Safe to repeat: mend that, then run pulumi up again.`,
@@ -352,6 +424,7 @@ async function closeOld(context: Context, { session, group, tenant }: Place): Pr
 }
 
 async function carryNumbers({ context, pairs, source, target }: Change): Promise<void> {
+    await carryLoose(source, target);
     const given = await readSequences(
         source.session,
         pairs.map((pair) => pair.source),
@@ -375,6 +448,7 @@ async function moveWithin(change: Change, closed: boolean): Promise<Prints> {
         if (!(closed && pairs.some(({ source }) => source.key))) await session.query(lockRows(pairs, "source"));
         if (!pairs.some(({ target }) => target.key)) await session.query(lockRows(pairs, "target"));
         for (const pair of pairs) await refuseRows(session, pair);
+        for (const pair of pairs) await refuseKeys(session, pair);
         for (const pair of pairs) await copyRows(session, pair, target.group.tenants[target.tenant]?.values ?? {});
         const before = await printSlices(session, side(pairs, "source"));
         compare(pairs, before, await printSlices(session, side(pairs, "target")));
@@ -385,7 +459,7 @@ async function moveWithin(change: Change, closed: boolean): Promise<Prints> {
     return prints;
 }
 
-async function refuseRows(session: Context["session"], { target }: Pair): Promise<void> {
+async function refuseRows(session: Session, { target }: Pair): Promise<void> {
     if (target.anchor) return;
     const [row] = await session.query<{ n: string }>(
         `SELECT count(*)::text AS n FROM ${nameOf(target.table)}${whereOf(target)}`,
@@ -393,11 +467,46 @@ async function refuseRows(session: Context["session"], { target }: Pair): Promis
     if (row?.n !== "0") throw new Error(`${nameOf(target.table)} has ${row?.n} rows of the tenant already`);
 }
 
+/** A column of the new place's tenant column's name gets the tenant's key: whatever else it tells apart would be one. */
+async function refuseKeys(session: Session, { source, target }: Pair): Promise<void> {
+    const column = target.key?.column;
+    if (column === undefined || source.key || !source.table.columns.some(({ name }) => name === column)) return;
+    const [row] = await session.query<{ n: string }>(
+        `SELECT count(DISTINCT ${identifier(column)})::text AS n FROM ${nameOf(source.table)}`,
+    );
+    if (Number(row?.n ?? 0) > 1)
+        throw new Error(
+            `${nameOf(source.table)}.${column} has ${row?.n} values, and ${nameOf(target.table)} has the tenant's key in it: rename that column where it comes from`,
+        );
+}
+
 const typeOf = ({ table }: Pair["target"], column: string) =>
     table.columns.find(({ name }) => name === column)?.type ?? "text";
 
+/** The one row of the table of tenants becomes what it was elsewhere. @returns false where there is none */
+async function overwrite(
+    session: Session,
+    { source, target, columns }: Pick<Pair, "source" | "target" | "columns">,
+): Promise<boolean> {
+    const [row] = await session.query<{ n: string }>(
+        `SELECT count(*)::text AS n FROM ${nameOf(target.table)}${whereOf(target)}`,
+    );
+    if (row?.n === "0") return false;
+    const texts = columns.map((column, i) => `${identifier(column)}::text AS c${i}`);
+    const [old] = await session.query<Record<string, string | null>>(
+        `SELECT ${texts.join(", ") || "1"} FROM ${nameOf(source.table)}${whereOf(source)}`,
+    );
+    const set = columns.map((column, i) => {
+        const value = old?.[`c${i}`] ?? null;
+        return `${identifier(column)} = ${value === null ? "NULL" : `${literal(value)}::${typeOf(target, column)}`}`;
+    });
+    if (old && set.length > 0)
+        await session.query(`UPDATE ${nameOf(target.table)} SET ${set.join(", ")}${whereOf(target)}`);
+    return true;
+}
+
 async function copyRows(
-    session: Context["session"],
+    session: Session,
     { source, target, columns }: Pair,
     values: Readonly<Record<string, unknown>>,
 ): Promise<void> {
@@ -411,12 +520,13 @@ async function copyRows(
         into.push(identifier(target.key.column));
         selected.push(`${literal(target.key.value)}::${typeOf(target, target.key.column)}`);
     }
-    // its row was made with the tenant; the program's own values stay
-    if (target.anchor) await session.query(`DELETE FROM ${nameOf(target.table)}${whereOf(target)}`);
-    await session.query(
-        `INSERT INTO ${nameOf(target.table)} (${into.join(", ")}) OVERRIDING SYSTEM VALUE
-         SELECT ${selected.join(", ")} FROM ${nameOf(source.table)}${whereOf(source)}`,
-    );
+    // its row was made with the tenant, and others' tables may have rows that go with it when it is deleted
+    const kept = target.anchor === true && (await overwrite(session, { source, target, columns }));
+    if (!kept)
+        await session.query(
+            `INSERT INTO ${nameOf(target.table)} (${into.join(", ")}) OVERRIDING SYSTEM VALUE
+             SELECT ${selected.join(", ")} FROM ${nameOf(source.table)}${whereOf(source)}`,
+        );
     const own = target.anchor ? Object.entries(values).filter(([name]) => columns.includes(name)) : [];
     if (own.length > 0)
         await session.query(
@@ -424,20 +534,25 @@ async function copyRows(
         );
 }
 
+/** Copies into a place that is empty: all of it and nothing else, or nothing. */
+export type Copy = (change: Change, wanted: Prints) => Promise<void>;
+
 /** The places are in different databases: a program on the coordinator pipes one into the other, in one transaction there. */
-async function moveBetween(change: Change, again: boolean): Promise<Prints> {
+async function moveBetween(change: Change, copied: Prints | undefined, copy: Copy): Promise<Prints> {
     const { context, pairs, source, target } = change;
     const { session, group } = context;
-    if (!again) for (const pair of pairs) await refuseRows(target.session, pair);
-    await reach(change, "copy");
     await source.session.query("BEGIN");
     try {
         await source.session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
         await source.session.query(lockRows(pairs, "source"));
-        await pipe(change, again);
-        // by a connection of its own: what is written in the source's transaction goes with that
-        await reach({ ...change, context: { ...context, session: await context.open("coordinator") } }, "verify");
         const before = await printSlices(source.session, side(pairs, "source"));
+        // by a connection of its own: what is written in the source's transaction goes with that
+        const apart = { ...change, context: { ...context, session: await context.open("coordinator") } };
+        if (!(await clearCopy(target.session, pairs, copied, { keep: before }))) {
+            await reach(apart, "copy", { copied: before });
+            await copy(change, before);
+        }
+        await reach(apart, "verify");
         const print = () => printSlices(target.session, side(pairs, "target"));
         compare(pairs, before, await inTransaction(target.session, print));
         await carryNumbers(change);
@@ -452,21 +567,73 @@ async function moveBetween(change: Change, again: boolean): Promise<Prints> {
     }
 }
 
+/**
+ * Takes out of the new place what this change copied.
+ * @param keep unless it is this
+ * @param timeout how long clients of the new place are waited for, in milliseconds. @default for ever
+ * @returns whether it was kept
+ * @throws Error when there is anything else, and then it is as it was
+ */
+function clearCopy(
+    session: Session,
+    pairs: readonly Pair[],
+    copied: Prints | undefined,
+    { keep, timeout = 0 }: { readonly keep?: Prints; readonly timeout?: number },
+): Promise<boolean> {
+    const names = targetNames(pairs);
+    const same = (found: Prints, prints: Prints | undefined) =>
+        pairs.every(({ name }) => samePrint(found[name], prints?.[name]));
+    return inTransaction(session, async () => {
+        await session.query(`SET LOCAL lock_timeout = ${timeout}`);
+        // a killed run's program may be writing still
+        await session.query(`LOCK TABLE ${names} IN SHARE MODE`);
+        const found = await printSlices(session, side(pairs, "target"));
+        const filled = pairs.filter(({ name }) => found[name]?.count !== "0");
+        if (filled.length === 0) return false;
+        if (!same(found, copied))
+            throw new Error(
+                `there are rows that this change did not copy: ${filled
+                    .map(({ name, target }) => {
+                        const ours = copied === undefined ? "" : `, of which it copied ${copied[name]?.count ?? 0}`;
+                        return `${nameOf(target.table)} has ${found[name]?.count} rows${ours}`;
+                    })
+                    .join("; ")}. None of them was touched: keep elsewhere what is needed, then empty these tables.`,
+            );
+        if (keep && same(found, keep)) return true;
+        await session.query(`TRUNCATE ${names}`);
+        return false;
+    });
+}
+
 const targetNames = (pairs: readonly Pair[]) => pairs.map(({ target }) => nameOf(target.table)).join(", ");
 
 /** A text as psql's \\qecho takes it. */
 const echoed = (text: string) => `\\qecho '${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
 
-async function pipe({ context, pairs, source, target, tenant }: Change, again: boolean): Promise<void> {
-    const names = targetNames(pairs);
-    const filled = pairs.map(({ target }) => `EXISTS (SELECT FROM ${nameOf(target.table)})`).join(" OR ");
+/** SQL that fails, naming the first table, when the new place is not as it should be. */
+const printCheck = (pairs: readonly Pair[], wanted: Prints) =>
+    `DO $check$ DECLARE f record; BEGIN\n${pairs
+        .map(({ name, source, target, compared }) => {
+            const { count = "0", sum = "0" } = wanted[name] ?? {};
+            const told = [nameOf(source.table), count, sum, nameOf(target.table)].map(literal).join(", ");
+            return `${printSql(target, compared).replace(" FROM ", " INTO f FROM ")};
+IF (f.count, f.sum) IS DISTINCT FROM (${literal(count)}, ${literal(sum)}) THEN
+    RAISE EXCEPTION 'the copy differs: % has % rows, checksum %, and % has % rows, checksum %', ${told}, f.count, f.sum; END IF;`;
+        })
+        .join("\n")}\nEND $check$;`;
+
+const pipe: Copy = async ({ context, pairs, source, target, tenant }, wanted) => {
     const before = [
         "BEGIN;",
-        `LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE;`,
-        // what a killed run's program may have written after that run was gone
-        again
-            ? `TRUNCATE ${names};`
-            : `DO $check$ BEGIN IF ${filled} THEN RAISE EXCEPTION 'the tables have rows already'; END IF; END $check$;`,
+        `LOCK TABLE ${targetNames(pairs)} IN ACCESS EXCLUSIVE MODE;`,
+        emptyCheck(pairs.map(({ target }) => target)),
+    ];
+    // a copy that differs is not there at all: nobody has to tell it from others' rows
+    const after = [
+        "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL search_path = public;",
+        SAME_TEXT,
+        printCheck(pairs, wanted),
+        "COMMIT;",
     ];
     const read = pairs.flatMap(({ source, target, columns }) => [
         echoed(`COPY ${nameOf(target.table)} (${columns.map(identifier).join(", ")}) FROM stdin;`),
@@ -487,12 +654,12 @@ async function pipe({ context, pairs, source, target, tenant }: Change, again: b
             files: {
                 "before.sql": `${before.join("\n")}\n`,
                 "read.sql": `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n${read.join("\n")}\nCOMMIT;\n`,
-                "after.sql": "COMMIT;\n",
+                "after.sql": `${after.join("\n")}\n`,
             },
         },
     );
     if (ran.code !== 0) throw new Error(`coordinator: copying ${tenant} failed\n  ${ran.stderr.trim().slice(-1500)}`);
-}
+};
 
 /** Tenants of a group of model rls whose tables are distributed now. */
 async function follow(context: Context): Promise<void> {

@@ -48,6 +48,19 @@ export function rowsOf(slice: Slice, columns: readonly string[]): string {
 export const PRINT =
     "count(*)::text AS count, coalesce(sum(hashtextextended((t.*)::text, 0)::numeric), 0)::text AS sum";
 
+/** SQL query (count, sum) for the tenant's rows of a table. */
+export const printSql = (slice: Slice, columns: readonly string[]) =>
+    `SELECT ${PRINT} FROM (${rowsOf(slice, columns)}) AS t`;
+
+/** SQL that fails, naming the table, when there are rows of the tenant already. */
+export const emptyCheck = (slices: readonly Slice[]) =>
+    `DO $check$ DECLARE n bigint; BEGIN\n${slices
+        .map(
+            (slice) =>
+                `SELECT count(*) INTO n FROM ${nameOf(slice.table)}${whereOf(slice)}; IF n > 0 THEN RAISE EXCEPTION '% has % rows already', ${literal(nameOf(slice.table))}, n; END IF;`,
+        )
+        .join("\n")}\nEND $check$;`;
+
 /**
  * Counts and checksums of some slices, by name, over fixed lists of columns. To be asked inside a transaction.
  */
@@ -58,9 +71,7 @@ export async function printSlices(
     const prints: Record<string, Print> = {};
     await session.query(SAME_TEXT);
     for (const { name, slice, columns } of slices) {
-        const [row] = await session.query<{ count: string; sum: string }>(
-            `SELECT ${PRINT} FROM (${rowsOf(slice, columns)}) AS t`,
-        );
+        const [row] = await session.query<{ count: string; sum: string }>(printSql(slice, columns));
         prints[name] = { count: row?.count ?? "0", sum: row?.sum ?? "0" };
     }
     return prints;

@@ -11,8 +11,10 @@ import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
+import { hasPolicies, refreshPolicies, renewed } from "./change.ts";
 import {
     different,
+    emptyCheck,
     everything,
     inTransaction,
     nameOf,
@@ -470,7 +472,7 @@ function ledgerRows({ group }: Context, tenant: string, node: string, manifest: 
     return `
 INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state, node, detail)
 VALUES (${key}, ${literal(group.model)}, 'active', ${where}, ${literal(JSON.stringify(manifest.detail))})
-ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now(), node = excluded.node, detail = t.detail - 'restoring' || excluded.detail;
+ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE t.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END, since = now(), node = excluded.node, detail = t.detail - 'restoring' || excluded.detail;
 DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${key});
 ${manifest.migrations.map((file) => ranRow(group.name, tenant, file)).join("\n")}
 DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});
@@ -486,8 +488,11 @@ interface Surroundings {
     readonly after: string;
 }
 
-/** @param rows SQL for the ledger, in the file's own transaction where both are in one database */
-async function surroundings(context: Context, tenant: string, rows: string): Promise<Surroundings> {
+/**
+ * @param rows SQL for the ledger, in the file's own transaction where both are in one database
+ * @param frozen whether policies keep clients from writing to the tenant; else only locks do
+ */
+async function surroundings(context: Context, tenant: string, rows: string, frozen: boolean): Promise<Surroundings> {
     const { group } = context;
     if (group.model === "database")
         return {
@@ -506,10 +511,18 @@ async function surroundings(context: Context, tenant: string, rows: string): Pro
             after: `SELECT citus_schema_distribute(${literal(identifier(schemaOf(tenant)))});\n${rows}COMMIT;\n`,
         };
     const { slices } = await placeOf(context, group, tenant);
+    await refuseCascades(context, tenant, slices);
     const anchors = slices.filter(({ anchor }) => anchor);
+    const locked = slices.map(({ table }) => nameOf(table)).join(", ");
     return {
         database,
-        before: `BEGIN;\n${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}`,
+        // the weaker one is against policies: nobody gives the tenant its writes back before this has ended
+        before: `BEGIN;
+SET LOCAL lock_timeout = ${group.lockTimeout};
+LOCK TABLE ${locked} IN ${frozen ? "ROW EXCLUSIVE" : "SHARE ROW EXCLUSIVE"} MODE;
+SET LOCAL lock_timeout = 0;
+${emptyCheck(slices.filter(({ anchor }) => !anchor))}
+${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}`,
         made: "",
         after: `${rows}COMMIT;\n`,
     };
@@ -526,10 +539,17 @@ async function recordDatabase(context: Context, tenant: string, node: string, ma
 }
 
 /** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */
-async function load(context: Context, tenant: string, node: string, file: string, manifest: Manifest): Promise<void> {
+async function load(
+    context: Context,
+    tenant: string,
+    node: string,
+    file: string,
+    manifest: Manifest,
+    frozen: boolean,
+): Promise<void> {
     const { group } = context;
     const rows = ledgerRows(context, tenant, node, manifest);
-    const { database, before, made, after } = await surroundings(context, tenant, rows);
+    const { database, before, made, after } = await surroundings(context, tenant, rows, frozen);
     let loaded = false;
     try {
         await onNode(context, node, ["restore", idOf(context, tenant), manifest.sha256, database], {
@@ -563,6 +583,67 @@ async function load(context: Context, tenant: string, node: string, file: string
     }
 }
 
+/**
+ * Keeps clients from writing to a tenant of model row or rls, as `state: "frozen"` does; in the other models nobody gets into
+ * what is restored before the next `pulumi up`. Afterwards it is what the program says; where this is killed, the next
+ * restore or `pulumi up` makes it so.
+ * @param work is told whether policies do; where there are none, nothing is frozen
+ */
+async function whileFrozen(context: Context, tenant: string, work: (frozen: boolean) => Promise<void>): Promise<void> {
+    const { group } = context;
+    if (!hasPolicies(group)) return work(false);
+    const tenants = { ...group.tenants, [tenant]: { ...group.tenants[tenant], frozen: true } };
+    const thaw = async () => void (await refreshPolicies(await renewed(context), group));
+    const says = (error: Error) =>
+        `${group.name}/${tenant} may still take no writes: ${error.message}\nRun pulumi up, which gives it back its own state.`;
+    try {
+        await refreshPolicies(context, { ...group, tenants });
+        await work(true);
+    } catch (error) {
+        const left = await thaw().then(
+            () => "",
+            (e: Error) => `\n${says(e)}`,
+        );
+        throw new Error(`${(error as Error).message}${left}`);
+    }
+    await thaw().catch((error: Error) => {
+        throw new Error(`${group.name}/${tenant} is restored. ${says(error)}`);
+    });
+}
+
+/** @throws Error when what is there of the tenant is half of something else, or an old copy */
+async function refuseLeft({ group, session }: Context, tenant: string): Promise<void> {
+    const [row] = await session.query<{ moved: string | null; change: string | null }>(
+        `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state = 'superseded') AS moved,
+                (SELECT format('%s/%s to %s/%s', from_grp, from_tenant, grp, tenant) FROM citus_as_code.tenant_change
+                  WHERE phase <> 'done' AND (grp = $1 AND tenant = $2 OR from_grp = $1 AND from_tenant = $2) LIMIT 1) AS change`,
+        [group.name, tenant],
+    );
+    if (row?.change)
+        throw new Error(
+            `${group.name}/${tenant}: a change of model, ${row.change}, was begun and not ended. Nothing was restored. Run pulumi up, which ends or undoes it, then repeat this.`,
+        );
+    if (row?.moved)
+        throw new Error(
+            `${group.name}/${tenant}: its data went to ${row.moved}, and what is here is the old copy. Nothing was restored. To have it here again as well: delete the old copy first (delete of group ${group.name}).`,
+        );
+}
+
+/** The row of a tenant that is there gives way to the exported one. @throws Error when rows of other tables would go with it */
+async function refuseCascades({ session, group }: Context, tenant: string, slices: readonly Slice[]): Promise<void> {
+    const names = (chosen: readonly Slice[]) => chosen.map(({ table }) => nameOf(table));
+    const rows = await session.query<{ name: string }>(
+        `SELECT DISTINCT k.conrelid::regclass::text AS name FROM pg_constraint k
+          WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confdeltype IN ('c', 'n', 'd')
+            AND k.confrelid = ANY ($1::text[]::regclass[]) AND k.conrelid <> ALL ($2::text[]::regclass[]) ORDER BY 1`,
+        [names(slices.filter(({ anchor }) => anchor)), names(slices)],
+    );
+    if (rows.length > 0)
+        throw new Error(
+            `${group.name}/${tenant}: rows of ${rows.map(({ name }) => name).join(", ")} would be changed by foreign keys, which the group's tables do not name and no export has. Nothing was restored. Write them under tables, run pulumi up, then repeat this.`,
+        );
+}
+
 export interface RestoreOptions {
     /** Whether what is there of the tenant is exported, and then gives way. Models `schema` and `database` only. */
     readonly replace?: boolean;
@@ -593,6 +674,7 @@ export async function restoreTenant(
     });
     await takeLock(context);
     try {
+        await refuseLeft(context, tenant);
         const node =
             group.model === "database"
                 ? await nodeOfTenant(context, group, tenant).catch(() => manifest.node)
@@ -609,15 +691,17 @@ export async function restoreTenant(
             context.note(`${group.name}/${tenant}: what was there is exported: ${exported}`);
         }
         try {
-            await bring(context, node, idOf(context, tenant), file);
-            await clear(context, tenant, node, old);
-            // a file that makes a database is not run in one transaction
-            if (group.model === "database")
-                await session.query(
-                    `UPDATE citus_as_code.tenant SET detail = detail || '{"restoring": true}' WHERE grp = $1 AND tenant = $2`,
-                    [group.name, tenant],
-                );
-            await load(context, tenant, node, file, manifest);
+            await whileFrozen(context, tenant, async (frozen) => {
+                await bring(context, node, idOf(context, tenant), file);
+                await clear(context, tenant, node, old);
+                // a file that makes a database is not run in one transaction
+                if (group.model === "database")
+                    await session.query(
+                        `UPDATE citus_as_code.tenant SET detail = detail || '{"restoring": true}' WHERE grp = $1 AND tenant = $2`,
+                        [group.name, tenant],
+                    );
+                await load(context, tenant, node, file, manifest, frozen);
+            });
         } finally {
             await onNode(context, node, ["drop", idOf(context, tenant)]).catch(() => undefined);
         }

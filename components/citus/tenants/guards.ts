@@ -13,6 +13,7 @@ export interface Danger {
         | "policy-differs"
         | "subscription"
         | "volatile-default"
+        | "clock-default"
         | "rule"
         | "unlogged";
     /** What it does, and where. */
@@ -31,6 +32,16 @@ export const HAS_SUBQUERY = "(coalesce(p.polqual::text, '') || coalesce(p.polwit
 export const DIGEST = (oid: string) => `(SELECT md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity,
     (SELECT string_agg(p.polname || ' ' || ${POLICY_PRINT}, ',' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = k.oid)))
     FROM pg_class k WHERE k.oid = ${oid})`;
+
+/** Whether a default asks a volatile function other than nextval. @param tree SQL expression for its tree of nodes as text */
+export const VOLATILE = (tree: string) => `EXISTS (SELECT 1 FROM regexp_matches(${tree}, ':funcid ([0-9]+)', 'g') f
+    JOIN pg_proc p ON p.oid = f[1]::oid WHERE p.provolatile = 'v' AND p.proname <> 'nextval')`;
+
+/**
+ * Whether a default is CURRENT_TIMESTAMP or another of the clock's keywords, which are no functions: Citus computes now() once
+ * for all copies of a row that is inserted, and hands these on.
+ */
+export const CLOCK = (tree: string) => `${tree} ~ '[{]SQLVALUEFUNCTION :op [0-8] '`;
 
 /** SQL query (name, oid), run on any node, for what of each table is there: the table itself and its shards. */
 export const perPlacement = (tables: readonly string[]) =>
@@ -80,9 +91,10 @@ UNION ALL SELECT t.name, 'policy-differs', string_agg(p.host || ' ' || p.relatio
 UNION ALL SELECT t.name, 'subscription', s.subscription, s.host FROM t JOIN subscribed s USING (name)
 UNION ALL SELECT t.name, 'volatile-default', string_agg(a.attname, ', ' ORDER BY a.attnum), NULL
   FROM t JOIN pg_attrdef d ON d.adrelid = t.oid JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
- WHERE t.reference AND a.attgenerated = '' AND EXISTS (
-       SELECT 1 FROM regexp_matches(d.adbin::text, ':funcid ([0-9]+)', 'g') f JOIN pg_proc p ON p.oid = f[1]::oid
-        WHERE p.provolatile = 'v' AND p.proname <> 'nextval') GROUP BY t.name
+ WHERE t.reference AND a.attgenerated = '' AND ${VOLATILE("d.adbin::text")} GROUP BY t.name
+UNION ALL SELECT t.name, 'clock-default', string_agg(a.attname, ', ' ORDER BY a.attnum), NULL
+  FROM t JOIN pg_attrdef d ON d.adrelid = t.oid JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+ WHERE t.reference AND a.attgenerated = '' AND ${CLOCK("d.adbin::text")} GROUP BY t.name
 UNION ALL SELECT t.name, 'rule', string_agg(w.rulename, ', ' ORDER BY w.rulename), NULL FROM t JOIN pg_rewrite w ON w.ev_class = t.oid GROUP BY t.name
 UNION ALL SELECT t.name, 'unlogged', NULL, NULL FROM t WHERE relpersistence = 'u'
 ORDER BY 1, 2, 3`;
@@ -113,6 +125,10 @@ const EXPLAINED: Readonly<
     "volatile-default": (table, columns) => ({
         says: `the default of ${columns} in reference table ${table} is computed on each node: rows that were there when the column was added may have other values on each node`,
         fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} DROP DEFAULT; UPDATE ${table} SET ${columns} = ...; let applications give the value`,
+    }),
+    "clock-default": (table, columns) => ({
+        says: `the default of ${columns} in reference table ${table} (CURRENT_TIMESTAMP or the like) is computed on each node for every row: its copies differ`,
+        fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} SET DEFAULT now(); UPDATE ${table} SET ${columns} = now()`,
     }),
     rule: (table, rules) => ({
         says: `rule ${rules} on ${table} acts on the coordinator alone: rows are lost or changed depending on the node that a client is connected to`,

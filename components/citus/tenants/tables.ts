@@ -3,6 +3,7 @@ import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { runSplit } from "../split.ts";
+import { CLOCK, VOLATILE } from "./guards.ts";
 import { recordRate } from "./ledger.ts";
 import { type FoundTables, NO_TABLES, planTables, type TableStep } from "./tablesPlan.ts";
 
@@ -23,12 +24,13 @@ const columnsOf = (oid: string, numbers: string) =>
     `(SELECT coalesce(jsonb_agg(a.attname ORDER BY n.i), '[]') FROM unnest(${numbers}) WITH ORDINALITY n (attnum, i)
         JOIN pg_attribute a ON a.attrelid = ${oid} AND a.attnum = n.attnum)`;
 
-/** Default expressions of a relation that call a volatile function other than nextval; relation is an SQL expression. */
-export const volatileDefaults = (oid: string) => `(SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')
+/** Columns of a relation whose default is such a one. @param oid SQL expression @param such on the default's tree of nodes */
+const defaults = (
+    oid: string,
+    such: (tree: string) => string,
+) => `(SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')
     FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-   WHERE d.adrelid = ${oid} AND a.attgenerated = '' AND EXISTS (
-         SELECT 1 FROM regexp_matches(d.adbin::text, ':funcid ([0-9]+)', 'g') f
-           JOIN pg_proc p ON p.oid = f[1]::oid WHERE p.provolatile = 'v' AND p.proname <> 'nextval'))`;
+   WHERE d.adrelid = ${oid} AND a.attgenerated = '' AND ${such("d.adbin::text")})`;
 
 /** Bytes of a table wherever it is. */
 const bytesOf = (oid: string) => `(CASE WHEN EXISTS (SELECT 1 FROM pg_dist_partition p WHERE p.logicalrelid = ${oid})
@@ -58,7 +60,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
     'triggers', (SELECT coalesce(jsonb_agg(tgname ORDER BY tgname), '[]') FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
                   AND tgname NOT LIKE 'truncate_trigger_%'),
     'rules', (SELECT coalesce(jsonb_agg(rulename ORDER BY rulename), '[]') FROM pg_rewrite WHERE ev_class = c.oid AND c.relkind IN ('r', 'p')),
-    'volatile', ${volatileDefaults("c.oid")},
+    'volatile', ${defaults("c.oid", VOLATILE)}, 'clock', ${defaults("c.oid", CLOCK)},
     'shortSequences', (SELECT coalesce(jsonb_agg(DISTINCT a.attname), '[]') FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
                   JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
                  WHERE d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass AND q.seqtypid <> 'int8'::regtype),

@@ -41,6 +41,8 @@ export interface FoundTable {
     readonly rules: readonly string[];
     /** Columns whose default is computed anew on each node. */
     readonly volatile: readonly string[];
+    /** Columns whose default is CURRENT_TIMESTAMP or the like. */
+    readonly clock: readonly string[];
     /** Columns numbered by a sequence of int or smallint. */
     readonly shortSequences: readonly string[];
     readonly bytes: number;
@@ -143,6 +145,10 @@ function unfit(name: string, spec: TableSpec, target: string, table: FoundTable,
         if (table.volatile.length > 0)
             notes.push(
                 `${name}: the default of ${list(table.volatile)} is computed anew on each node when such a column is added to a reference table: add columns without it, and set the default afterwards`,
+            );
+        if (table.clock.length > 0)
+            notes.push(
+                `${name}: the default of ${list(table.clock)} (CURRENT_TIMESTAMP or the like) is computed on each node for every row, so the copies of a reference table differ: ALTER COLUMN ... SET DEFAULT now(), which Citus computes once`,
             );
         return { wrong, notes };
     }
