@@ -1,7 +1,7 @@
 /** What the e2e, chaos and aws tests share: throw-away stacks of their own on the real engine. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { connect, type DirectAccess, type Session } from "../components/citus/session.ts";
@@ -87,6 +87,7 @@ export abstract class OwnStack {
     readonly dir: string;
     readonly name: string;
     readonly env: NodeJS.ProcessEnv;
+    private known: { readonly at: number; readonly outputs: unknown } | undefined;
 
     /** @param secrets how the state's secrets are encrypted, as Pulumi's environment has it */
     protected constructor(dir: string, name: string, secrets: NodeJS.ProcessEnv) {
@@ -116,15 +117,17 @@ export abstract class OwnStack {
 
     /** Sets `citus:` keys, or others by their whole name; undefined removes one. */
     async config(config: Record<string, unknown>): Promise<void> {
+        const change = async (...args: string[]) => {
+            const changed = await this.pulumi(["config", ...args]);
+            if (changed.code !== 0) throw new Error(changed.output);
+        };
+        const set: string[] = [];
         for (const [name, value] of Object.entries(config)) {
             const key = name.includes(":") ? name : `citus:${name}`;
-            const args =
-                value === undefined
-                    ? ["config", "rm", key]
-                    : ["config", "set", key, "--", typeof value === "string" ? value : JSON.stringify(value)];
-            const set = await this.pulumi(args);
-            if (set.code !== 0) throw new Error(set.output);
+            if (value === undefined) await change("rm", key);
+            else set.push("--plaintext", `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
         }
+        if (set.length > 0) await change("set-all", ...set);
     }
 
     /** A script of this project on this stack, as `npm run` has it. */
@@ -164,10 +167,16 @@ export abstract class OwnStack {
         return this.pulumi(["up", "--yes", "--skip-preview", ...args]);
     }
 
+    /** The stack's outputs; Pulumi is asked anew when the state has changed. */
     async outputs<T = Outputs>(): Promise<T> {
-        const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
-        if (code !== 0) throw new Error(output);
-        return JSON.parse(stdout) as T;
+        const state = join(this.dir, ".state", "pulumi", ".pulumi", "stacks", "citus", `${this.name}.json`);
+        const at = statSync(state).mtimeMs;
+        if (this.known?.at !== at) {
+            const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
+            if (code !== 0) throw new Error(output);
+            this.known = { at, outputs: JSON.parse(stdout) };
+        }
+        return this.known.outputs as T;
     }
 
     /** What `npm run backups` lists. */
