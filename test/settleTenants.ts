@@ -12,6 +12,7 @@ import { settle } from "./tenants.ts";
 
 interface Given {
     readonly name: string;
+    readonly dir: string;
     readonly outputs: Outputs;
     /** Full names of the nodes' containers. */
     readonly containers: Readonly<Record<string, string>>;
@@ -34,7 +35,15 @@ export async function settleApart(
     const outputs = await stack.outputs();
     const nodes = ["coordinator", ...outputs.workers.map(({ name }) => name)];
     const containers = Object.fromEntries(nodes.map((node) => [node, stack.container(node)]));
-    const given: Given = { name: stack.name, outputs, containers, group, files, ...(only ? { only } : {}) };
+    const given: Given = {
+        name: stack.name,
+        dir: stack.dir,
+        outputs,
+        containers,
+        group,
+        files,
+        ...(only ? { only } : {}),
+    };
     const child = spawn(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", import.meta.filename], {
         stdio: ["pipe", "inherit", "inherit"],
     });
@@ -43,9 +52,10 @@ export async function settleApart(
 }
 
 if (process.argv[1] === import.meta.filename) {
-    const { name, outputs, containers, group, files, only } = JSON.parse(await text(process.stdin)) as Given;
+    const { name, dir, outputs, containers, group, files, only } = JSON.parse(await text(process.stdin)) as Given;
     const stack = {
         name,
+        dir,
         outputs: async () => outputs,
         access: async (node = "coordinator") => publishedAccess(outputs, node),
         container: (node: string) => containers[node],
