@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import pg from "pg";
+import { readOnlyCopies } from "../../components/citus/leave.ts";
 import { connect } from "../../components/citus/session.ts";
 import { pause } from "../../components/pause.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
@@ -396,6 +397,14 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
         }
         return all;
     };
+    // one that nobody may connect to is somebody's too
+    await asSuperuser("worker-3", "postgres", "CREATE DATABASE shut ALLOW_CONNECTIONS false");
+    const only = await readOnlyCopies(await stack.session("worker-3"), new Set());
+    assert.deepEqual(
+        only.filter((what) => what.startsWith("database ")),
+        [...leaving.map(({ tenant }) => `database ${tenant}`), "database shut"],
+    );
+    await asSuperuser("worker-3", "postgres", "DROP DATABASE shut");
     const before = await prints();
     const { acme, ...rest } = tenants;
     tenants = { ...rest, acme: { role: true, ...(acme?.limits ? { limits: acme.limits } : {}) } };
