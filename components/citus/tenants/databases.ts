@@ -3,6 +3,7 @@
  * tenant's role, moved when the program names another node. The ledger says where it is; what is there, one question to
  * all nodes tells.
  */
+import { runScript } from "../../shell.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf } from "../../tenants/shape.ts";
@@ -369,13 +370,18 @@ async function make(context: Context, node: string, tenant: string, epoch: numbe
     }
 }
 
-/** A database that a killed run made is empty; another is somebody's. */
-async function refuseForeign(session: Session, group: GroupSpec, tenant: string): Promise<void> {
+/** Whether a database has no table, view or sequence. */
+export async function isEmpty(session: Session): Promise<boolean> {
     const [row] = await session.query<{ n: number }>(
         `SELECT count(*)::int AS n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'`,
     );
-    if (row?.n === 0) return;
+    return row?.n === 0;
+}
+
+/** A database that a killed run made is empty; another is somebody's. */
+async function refuseForeign(session: Session, group: GroupSpec, tenant: string): Promise<void> {
+    if (await isEmpty(session)) return;
     throw new Error(
         `${group.name}/${tenant}: ${session.node} has a database ${databaseOf(tenant)} with tables in it that was not made for it.\n` +
             "It is left as it is. Rename that database, then run pulumi up again.",
@@ -462,7 +468,8 @@ async function move(context: Context, steps: readonly Step[]): Promise<void> {
             host: found.host,
             port: found.port,
             server: () => context.open(name, "postgres"),
-            shell: () => context.shell(name),
+            open: (database) => context.open(name, database),
+            run: (script) => runScript(context.shell(name), script),
         };
     };
     for (const step of steps) {
