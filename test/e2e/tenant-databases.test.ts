@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import pg from "pg";
 import { readOnlyCopies } from "../../components/citus/leave.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
-import { type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
+import { copyName, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
 import { pause } from "../../components/pause.ts";
 import { runScript } from "../../components/shell.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
@@ -459,6 +459,19 @@ test("a move that can't be done leaves the tenant served where it was", async ()
         "INSERT INTO stubborn VALUES (1)",
     );
     const moved = { ...tenants, c3: { role: true, node: to } };
+    const copy = copyName({ group: "clinics", tenant: "c3" });
+    await asSuperuser(to, "postgres", `CREATE DATABASE ${copy} CONNECTION LIMIT 0`);
+    await asSuperuser(to, copy, "CREATE TABLE theirs AS SELECT 1 AS x");
+    await assert.rejects(
+        settle(stack, group(moved), FILES),
+        /nothing says is a copy.*It is served on .* as before\. Remove/s,
+    );
+    assert.deepEqual(await ask(to, copy, "SELECT x FROM theirs"), [{ x: 1 }]);
+    await asSuperuser(to, "postgres", `COMMENT ON DATABASE ${copy} IS 'kept'`);
+    await assert.rejects(settle(stack, group(moved), FILES), /its comment is kept.*It is served on/s);
+    assert.deepEqual(await ask(to, copy, "SELECT x FROM theirs"), [{ x: 1 }]);
+    assert.equal(await printOf("c3"), before);
+    await asSuperuser(to, "postgres", `DROP DATABASE ${copy} WITH (FORCE)`);
     await assert.rejects(settle(stack, group(moved), FILES), (error: Error) => {
         assert.match(error.message, /clinics\/c3.*could not be copied/s);
         assert.match(error.message, /violates check constraint/);

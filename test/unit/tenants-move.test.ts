@@ -508,6 +508,18 @@ describe("a move of a database", { concurrency: true }, () => {
         await refused(elsewhere, /the database acme on worker-1 is not the one/, "coordinator");
     });
 
+    test("leaves a database of the copy's name alone when nothing says that it is one, and the tenant served", async () => {
+        const world = new World();
+        const theirs: Database = { limit: 0, comment: null, rows: ["theirs"], foreign: true };
+        world.at("worker-2").set(copyName(NAME), theirs);
+        await assert.rejects(
+            world.move(),
+            /is not a copy of this move\nIt is served on worker-1 as before\. Remove the cause/,
+        );
+        assert.deepEqual([world.get("worker-1")?.limit, world.ledger.move], [7, null]);
+        assert.equal(world.get("worker-2", copyName(NAME)), theirs);
+    });
+
     test("leaves a database that is full alone, also when it looks as if a killed run were making it", async () => {
         for (const [rows, done] of [
             [["theirs"], false],

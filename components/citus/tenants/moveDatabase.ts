@@ -377,11 +377,12 @@ async function copy(work: Work, move: Move): Promise<Move> {
                 () => false,
             );
         const served = await worked(letIn(work, move));
-        const undone = served && (await worked(forget(work, move)));
+        const code = error instanceof CopyError ? error.code : undefined;
+        // what is there under the copy's name was there before, and stays
+        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move));
+        const undone = served && (await worked(undo()));
         const what =
-            error instanceof CopyError && error.code === 6
-                ? "the copy is not the same as the original (<) and was dropped"
-                : "it could not be copied";
+            code === 6 ? "the copy is not the same as the original (<) and was dropped" : "it could not be copied";
         throw new Error(
             `${name.group}/${name.tenant}: moving its database from ${move.from} to ${move.to}: ${what}\n  ${(error as Error).message}\n` +
                 (undone
