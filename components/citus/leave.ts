@@ -42,7 +42,7 @@ export async function readOnlyCopies(
         ...(await largeObjects(target, "")),
     ];
     const databases = await target.query<{ name: string }>(
-        "SELECT datname AS name FROM pg_database WHERE NOT datistemplate AND datallowconn AND datname <> current_database() ORDER BY 1",
+        "SELECT datname AS name FROM pg_database WHERE datname NOT IN ('template0', 'template1', current_database()) ORDER BY 1",
     );
     for (const { name } of databases) {
         if (name !== "postgres") {

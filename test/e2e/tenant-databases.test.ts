@@ -5,13 +5,16 @@ import { readdirSync, readFileSync, renameSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
 import { after, before, test } from "node:test";
 import pg from "pg";
-import { connect } from "../../components/citus/session.ts";
+import { readOnlyCopies } from "../../components/citus/leave.ts";
+import { connect, type Session } from "../../components/citus/session.ts";
+import { copyName, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
 import { pause } from "../../components/pause.ts";
+import { runScript } from "../../components/shell.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { docker, requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
 import { settleApart } from "../settleTenants.ts";
-import { as, type Client, EMPTY, fileSpec, plan, SEED, settle } from "../tenants.ts";
+import { as, type Client, EMPTY, fileSpec, plan, SEED, settle, withContext } from "../tenants.ts";
 
 requireEngine();
 
@@ -92,6 +95,61 @@ async function asSuperuser(node: string, database: string, ...statements: string
     } finally {
         await session.close();
     }
+}
+
+/** What a query says in a database of a node, asked by the superuser. */
+async function ask(node: string, database: string, query: string): Promise<object[]> {
+    const session = await connect({ ...(await stack.access(node)), database }, node);
+    try {
+        return await session.query(query);
+    } finally {
+        await session.close();
+    }
+}
+
+/** Moves a tenant's database until a statement would be run: then nothing more is done, as when it is killed. */
+async function moveUntil(tenant: string, to: string, last: (sql: string, parameters: readonly unknown[]) => boolean) {
+    let killed = false;
+    const mortal = (session: Session): Session => ({
+        ...session,
+        query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
+            killed ||= last(sql, parameters);
+            if (killed) throw new Error("killed");
+            return session.query<T>(sql, parameters);
+        },
+    });
+    await withContext(stack, group(), FILES, async ({ session, nodes, open, shell }) => {
+        const node = (name: string): MoveNode => {
+            const found = nodes.find((other) => other.name === name);
+            assert.ok(found, name);
+            return {
+                ...found,
+                server: async () => mortal(await open(name, "postgres")),
+                open: (database) => open(name, database),
+                run: (script) => runScript(shell(name), script),
+            };
+        };
+        const moving = moveDatabase(mortal(session), { group: "clinics", tenant }, to, {
+            node,
+            progress: () => undefined,
+        });
+        await assert.rejects(moving, /killed/);
+    });
+    assert.ok(killed);
+}
+
+const RENAME = (sql: string) => sql.includes("RENAME TO");
+const NOTE = (_sql: string, parameters: readonly unknown[]) => String(parameters[3]).includes('"phase":"drop"');
+const DROP = (sql: string) => sql.startsWith("DROP DATABASE");
+
+/** A tenant on a node that has rows and no connection limit, and that nothing else here is about. */
+async function oneOn(node: string): Promise<string> {
+    const [row] = await stack.sql<{ tenant: string }>(
+        "SELECT tenant FROM citus_as_code.tenant WHERE node = $1 AND tenant IN ('d4', 'e5', 'f6') ORDER BY 1",
+        [node],
+    );
+    assert.ok(row, `${node} has none`);
+    return row.tenant;
 }
 
 /** Through the pool of a node. */
@@ -314,17 +372,82 @@ test("a move that is killed in the middle ends well when it is run again", async
 });
 
 test("a move that was killed between the switch and its note goes on from the switch", async () => {
-    const before = await printOf("acme");
-    // as it is then: the new one has the name, the old one is closed, and the ledger names the old one
-    await asSuperuser("worker-2", "postgres", "CREATE DATABASE acme CONNECTION LIMIT 0");
-    const move = { from: "worker-2", to: "worker-3", phase: "switch", limit: 7, fenced: Date.now() };
-    await stack.sql(
-        "UPDATE citus_as_code.tenant SET node = 'worker-2', detail = jsonb_set(detail, '{move}', $1) WHERE tenant = 'acme'",
-        [JSON.stringify(move)],
-    );
+    const [from, to] = ["worker-1", "worker-2"];
+    const tenant = await oneOn(from);
+    const before = await printOf(tenant);
+    await moveUntil(tenant, to, NOTE);
+    assert.deepEqual([await placeOf(tenant), await nodesWith(tenant)], [from, [from, to]]);
     await settle(stack, group(), FILES);
-    assert.deepEqual([await placeOf("acme"), await nodesWith("acme")], ["worker-3", ["worker-3"]]);
-    assert.equal(await printOf("acme"), before);
+    assert.deepEqual([await placeOf(tenant), await nodesWith(tenant)], [to, [to]]);
+    assert.equal(await printOf(tenant), before);
+});
+
+test("a move whose old database was let in again by hand before the switch copies what was written since", async () => {
+    const [from, to] = ["worker-2", "worker-1"];
+    const tenant = await oneOn(from);
+    await moveUntil(tenant, to, RENAME);
+    await asSuperuser(from, "postgres", `ALTER DATABASE ${tenant} CONNECTION LIMIT -1`);
+    await using(await as(stack, roleOf(tenant), from, tenant), (client) =>
+        client.query("INSERT INTO patients (name) VALUES ('written meanwhile')"),
+    );
+    const before = await printOf(tenant);
+    await settle(stack, group(), FILES);
+    assert.deepEqual([await placeOf(tenant), await nodesWith(tenant)], [to, [to]]);
+    assert.equal(await printOf(tenant), before);
+    assert.deepEqual(
+        await ask(to, "postgres", "SELECT datname FROM pg_database WHERE datname ~ '^citus_as_code_copy_'"),
+        [],
+    );
+});
+
+test("a move after which both databases were written to keeps both, and says so", async () => {
+    const [from, to] = ["worker-2", "worker-1"];
+    const tenant = await oneOn(from);
+    await moveUntil(tenant, to, NOTE);
+    await asSuperuser(from, "postgres", `ALTER DATABASE ${tenant} CONNECTION LIMIT -1`);
+    for (const node of [from, to])
+        await using(await as(stack, roleOf(tenant), node, tenant), (client) =>
+            client.query(`INSERT INTO patients (name) VALUES ('on ${node}')`),
+        );
+    await assert.rejects(settle(stack, group(), FILES), (error: Error) => {
+        assert.match(error.message, new RegExp(`both were written to: ${tenant} on ${from} and ${tenant} on ${to}`));
+        return true;
+    });
+    for (const node of [from, to])
+        assert.deepEqual(await ask(node, tenant, "SELECT name FROM patients WHERE name ~ '^on '"), [
+            { name: `on ${node}` },
+        ]);
+    // as the message says
+    await asSuperuser(from, "postgres", `ALTER DATABASE ${tenant} RENAME TO kept`);
+    await stack.sql(
+        "UPDATE citus_as_code.tenant SET node = $1, detail = detail - 'move' WHERE grp = 'clinics' AND tenant = $2",
+        [to, tenant],
+    );
+    assert.deepEqual((await plan(stack, group())).refusals, []);
+    await asSuperuser(from, "postgres", "DROP DATABASE kept WITH (FORCE)");
+});
+
+test("a move drops nothing that is not its own", async () => {
+    const [from, to] = ["worker-1", "worker-2"];
+    const tenant = await oneOn(from);
+    const before = await printOf(tenant);
+    await moveUntil(tenant, to, DROP);
+    await asSuperuser(
+        from,
+        "postgres",
+        `DROP DATABASE ${tenant} WITH (FORCE)`,
+        `CREATE DATABASE ${tenant} CONNECTION LIMIT 0`,
+    );
+    await asSuperuser(from, tenant, "CREATE TABLE theirs AS SELECT 1 AS x");
+    await assert.rejects(settle(stack, group(), FILES), (error: Error) => {
+        assert.match(error.message, new RegExp(`clinics/${tenant}: the database ${tenant} on ${from} is not the one`));
+        return true;
+    });
+    assert.deepEqual(await ask(from, tenant, "SELECT x FROM theirs"), [{ x: 1 }]);
+    await asSuperuser(from, "postgres", `DROP DATABASE ${tenant}`);
+    await settle(stack, group(), FILES);
+    assert.deepEqual([await placeOf(tenant), await nodesWith(tenant)], [to, [to]]);
+    assert.equal(await printOf(tenant), before);
 });
 
 test("a move that can't be done leaves the tenant served where it was", async () => {
@@ -339,6 +462,19 @@ test("a move that can't be done leaves the tenant served where it was", async ()
         "INSERT INTO stubborn VALUES (1)",
     );
     const moved = { ...tenants, c3: { role: true, node: to } };
+    const copy = copyName({ group: "clinics", tenant: "c3" });
+    await asSuperuser(to, "postgres", `CREATE DATABASE ${copy} CONNECTION LIMIT 0`);
+    await asSuperuser(to, copy, "CREATE TABLE theirs AS SELECT 1 AS x");
+    await assert.rejects(
+        settle(stack, group(moved), FILES),
+        /nothing says is a copy.*It is served on .* as before\. Remove/s,
+    );
+    assert.deepEqual(await ask(to, copy, "SELECT x FROM theirs"), [{ x: 1 }]);
+    await asSuperuser(to, "postgres", `COMMENT ON DATABASE ${copy} IS 'kept'`);
+    await assert.rejects(settle(stack, group(moved), FILES), /its comment is kept.*It is served on/s);
+    assert.deepEqual(await ask(to, copy, "SELECT x FROM theirs"), [{ x: 1 }]);
+    assert.equal(await printOf("c3"), before);
+    await asSuperuser(to, "postgres", `DROP DATABASE ${copy} WITH (FORCE)`);
     await assert.rejects(settle(stack, group(moved), FILES), (error: Error) => {
         assert.match(error.message, /clinics\/c3.*could not be copied/s);
         assert.match(error.message, /violates check constraint/);
@@ -486,6 +622,14 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
         }
         return all;
     };
+    // one that nobody may connect to is somebody's too
+    await asSuperuser("worker-3", "postgres", "CREATE DATABASE shut ALLOW_CONNECTIONS false");
+    const only = await readOnlyCopies(await stack.session("worker-3"), new Set());
+    assert.deepEqual(
+        only.filter((what) => what.startsWith("database ")),
+        [...leaving.map(({ tenant }) => `database ${tenant}`), "database shut"],
+    );
+    await asSuperuser("worker-3", "postgres", "DROP DATABASE shut");
     const before = await prints();
     const { acme, ...rest } = tenants;
     tenants = { ...rest, acme: { role: true, ...(acme?.limits ? { limits: acme.limits } : {}) } };

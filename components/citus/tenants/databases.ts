@@ -3,6 +3,7 @@
  * tenant's role, moved when the program names another node. The ledger says where it is; what is there, one question to
  * all nodes tells.
  */
+import { runScript } from "../../shell.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf } from "../../tenants/shape.ts";
@@ -486,7 +487,8 @@ async function move(context: Context, steps: readonly Step[]): Promise<void> {
             host: found.host,
             port: found.port,
             server: () => context.open(name, "postgres"),
-            shell: () => context.shell(name),
+            open: (database) => context.open(name, database),
+            run: (script) => runScript(context.shell(name), script),
         };
     };
     for (const step of steps) {

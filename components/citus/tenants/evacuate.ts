@@ -1,8 +1,9 @@
 /** Tenants' databases that are on workers which leave go to the nodes that stay, before anybody asks what only a worker has. */
+import { databaseOf } from "../../tenants/shape.ts";
 import { nodeOf } from "../../topology.ts";
 import type { Session } from "../session.ts";
 import { takeLock, unlock } from "./converge.ts";
-import { type MoveNode, moveDatabase } from "./moveDatabase.ts";
+import { copyName, type MoveNode, moveDatabase } from "./moveDatabase.ts";
 
 interface Registered {
     readonly name: string;
@@ -61,6 +62,10 @@ export async function findLeaving(session: Session, wanted: readonly { readonly 
     };
 }
 
+/** Names of the databases that a worker can leave with: each is moved off it, or dropped there, or refused, before. */
+export const databasesOf = (leaving: readonly Leaving[]): string[] =>
+    leaving.flatMap(({ tenants }) => tenants.flatMap((row) => [databaseOf(row.tenant), copyName(row)]));
+
 /** For preview: `moves 3 tenants' databases off worker-3`. */
 export const describeLeaving = (leaving: readonly Leaving[]): string[] =>
     leaving.map(
@@ -111,12 +116,20 @@ async function moveAll(session: Session, options: EvacuateOptions): Promise<stri
     };
     const counts = new Map(staying);
     const said: string[] = [];
-    for (const { tenants } of leaving) {
-        for (const name of tenants) {
-            options.alive();
-            const target = targetOf(name, counts);
-            counts.set(target, (counts.get(target) ?? 0) + 1);
-            said.push(await moveDatabase(session, name, target, { node, progress: options.progress }));
+    // one that was moving between two that leave is on both
+    const moving = new Map(
+        leaving.flatMap(({ node: off, tenants }) => tenants.map((row) => [copyName(row), { ...row, off }])),
+    );
+    for (const { off, ...row } of moving.values()) {
+        options.alive();
+        const target = targetOf(row, counts);
+        counts.set(target, (counts.get(target) ?? 0) + 1);
+        try {
+            said.push(await moveDatabase(session, row, target, { node, progress: options.progress }));
+        } catch (error) {
+            throw new Error(
+                `${(error as Error).message}\n${off} stays until its tenants' databases are elsewhere: ${said.length} of ${moving.size} are.`,
+            );
         }
     }
     return said;

@@ -4,10 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { pause } from "../../pause.ts";
-import { runScript, type Shell } from "../../shell.ts";
+import type { CommandResult } from "../../shell.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
+import { identity, isEmpty } from "./databases.ts";
 import { recordRate } from "./ledger.ts";
 
 /** A move that has begun and not ended. */
@@ -20,6 +21,8 @@ export interface Move {
     readonly limit: number;
     /** When its clients were shut out, in milliseconds since 1970. */
     readonly fenced: number;
+    /** What was in both when the copy was verified; see scripts/node/copy-database.sh. */
+    readonly print?: { readonly source: string; readonly copy: string };
 }
 
 export interface MoveNode {
@@ -29,8 +32,10 @@ export interface MoveNode {
     readonly port: number;
     /** A connection to its database `postgres`; kept and closed by who gives it. */
     server(): Promise<Session>;
-    /** How scripts run on it. */
-    shell(): Shell;
+    /** A connection to one of its databases, closed by who asks for it. */
+    open(database: string): Promise<Session>;
+    /** Runs one of the node scripts on it. */
+    run(script: readonly string[]): Promise<CommandResult>;
 }
 
 export interface MoveOptions {
@@ -45,10 +50,22 @@ export interface TenantName {
 }
 
 /** What databases that are not a tenant's yet are called. */
-export const COPY_PREFIX = "citus_as_code_copy_";
+const COPY_PREFIX = "citus_as_code_copy_";
 
-const copyName = ({ group, tenant }: TenantName) =>
+export const copyName = ({ group, tenant }: TenantName) =>
     `${COPY_PREFIX}${createHash("sha256").update(`${group}/${tenant}`).digest("hex").slice(0, 16)}`;
+
+/** What every step of a move needs. */
+interface Work {
+    readonly ledger: Ledger;
+    readonly name: TenantName;
+    readonly state: string;
+    /** The comment on the tenant's database. */
+    readonly own: string;
+    /** The comment on a copy of it that has not got its name yet. */
+    readonly mark: string;
+    readonly options: MoveOptions;
+}
 
 /** For preview. */
 export function describeMove(
@@ -76,27 +93,34 @@ export async function moveDatabase(
     options: MoveOptions,
 ): Promise<string> {
     const ledger = new Ledger(coordinator, name);
-    let { node, move } = await ledger.read();
+    const row = await ledger.read();
+    const own = identity(name.group, name.tenant, row.epoch);
+    const mark = own.replace(": ", ": copy of ");
+    const work: Work = { ledger, name, state: row.state, own, mark, options };
+    let { node, move } = row;
     const said: string[] = [];
+    if (move !== undefined && move.phase !== "copy") move = await takeUp(work, move);
     if (move?.phase === "copy" && move.to !== to) {
-        await giveUp(ledger, move, name, options);
+        await letIn(work, move);
+        await forget(work, move);
+        node = move.from;
         move = undefined;
     }
     if (move === undefined) {
         if (node === to) return `${name.tenant}: its database is on ${to}`;
-        move = await begin(ledger, { from: node, to }, name, options);
-        if (move === undefined) return `${name.tenant}: its database will be made on ${to}`;
+        const begun = await begin(work, { from: node, to });
+        if (typeof begun === "string") return begun;
+        move = begun;
     }
-    if (move.phase === "copy") move = await copy(ledger, move, name, options);
+    if (move.phase === "copy") move = await copy(work, move);
     if (move.phase === "switch") {
-        const took = await switchOver(ledger, move, name, options);
+        const took = await switchOver(work, move);
         said.push(
             `${name.tenant}: its database moved from ${move.from} to ${move.to}; nobody could use it for ${(took / 1000).toFixed(1)} s`,
         );
-        move = { ...move, phase: "drop" };
     }
     node = move.to;
-    await dropOld(ledger, move, name, options);
+    await dropOld(work, move);
     if (node !== to) said.push(await moveDatabase(coordinator, name, to, options));
     return said.length > 0 ? said.join("\n") : `${name.tenant}: its old database on ${move.from} is gone`;
 }
@@ -111,13 +135,14 @@ class Ledger {
         this.name = name;
     }
 
-    async read(): Promise<{ node: string; move: Move | undefined }> {
-        const [row] = await this.coordinator.query<{ node: string; move: Move | null }>(
-            "SELECT node, detail->'move' AS move FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+    async read(): Promise<{ node: string; state: string; epoch: number; move: Move | undefined }> {
+        const [row] = await this.coordinator.query<{ node: string; state: string; epoch: number; move: Move | null }>(
+            `SELECT node, state, coalesce((detail->>'epoch')::float8, 0) AS epoch, detail->'move' AS move
+               FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2`,
             [this.name.group, this.name.tenant],
         );
         if (!row) throw new Error(`${this.name.group} has no tenant ${this.name.tenant}`);
-        return { node: row.node, move: row.move ?? undefined };
+        return { ...row, move: row.move ?? undefined };
     }
 
     async write(node: string, move: Move | undefined): Promise<void> {
@@ -130,54 +155,95 @@ class Ledger {
     }
 }
 
-async function find(server: Session, database: string): Promise<{ limit: number; comment: string | null } | undefined> {
-    const [row] = await server.query<{ limit: number; comment: string | null }>(
+interface Found {
+    readonly limit: number;
+    readonly comment: string | null;
+}
+
+async function find(server: Session, database: string): Promise<Found | undefined> {
+    const [row] = await server.query<Found>(
         `SELECT datconnlimit AS "limit", shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = $1`,
         [database],
     );
     return row;
 }
 
-/** Writes down what will be done, before it is. @returns undefined when there is no database yet to move */
-async function begin(
-    ledger: Ledger,
-    { from, to }: { from: string; to: string },
-    { group, tenant }: TenantName,
-    options: MoveOptions,
-): Promise<Move | undefined> {
+/** Only what says that it is the tenant's is moved, opened or dropped. */
+function refuseForeign({ name, own }: Work, node: string, there: Found): void {
+    if (there.comment === own) return;
+    const database = identifier(name.tenant);
+    const said = there.comment === null ? "it has no comment" : `its comment is "${there.comment}"`;
+    throw new Error(
+        `${name.group}/${name.tenant}: the database ${name.tenant} on ${node} is not the one that was made for it: ${said}.\n` +
+            `No database was touched. Rename that one (ALTER DATABASE ${database} RENAME TO …) or, if it is the tenant's all the same: COMMENT ON DATABASE ${database} IS ${literal(own)}; then run pulumi up again.`,
+    );
+}
+
+const explainGone = ({ name: { group, tenant } }: Work, { from, to }: Move) =>
+    `${group}/${tenant}: its database was moving from ${from} to ${to}, and the one on ${from} is gone.\n` +
+    `No database was touched. Bring it back under its name from a backup or, to begin anew with an export, forget the move:\n` +
+    `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`;
+
+/** Writes down what will be done, before it is. @returns for a person, why there is no database to move */
+async function begin(work: Work, { from, to }: { from: string; to: string }): Promise<Move | string> {
+    const { ledger, name, options } = work;
+    const { group, tenant } = name;
     const source = await options.node(from).server();
     const target = await options.node(to).server();
     const there = await find(source, tenant);
-    // one that a killed run left in the making is empty and was never open
-    const unmade = there?.limit === 0 && there.comment === null;
-    if (!there || unmade) {
-        if (unmade) await source.query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
+    const making = work.state === "creating";
+    if (!there || (making && (await isUnmade(options.node(from), tenant, there)))) {
+        if (there) await source.query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
         await ledger.write(to, undefined);
-        return undefined;
+        return making
+            ? `${tenant}: its database will be made on ${to}`
+            : `${tenant}: its database should be on ${from} and is gone; it is looked for on ${to} now`;
     }
+    refuseForeign(work, from, there);
     if (await find(target, tenant))
         throw new Error(
             `${group}/${tenant}: ${to} has a database ${tenant} that is not its own.\nNothing was changed: its database is served on ${from}. Rename the one on ${to}, then run pulumi up again.`,
         );
-    const [prepared] = await source.query<{ n: number }>(
-        "SELECT count(*)::int AS n FROM pg_prepared_xacts WHERE database = $1",
-        [tenant],
-    );
-    if (prepared && prepared.n > 0)
-        throw new Error(
-            `${group}/${tenant}: ${prepared.n} prepared transactions are open in its database on ${from}, and a copy would not have them.\n` +
-                `Nothing was changed. Commit or roll them back (pg_prepared_xacts), then run pulumi up again.`,
-        );
+    const held = await heldBy(source, tenant);
+    if (held.length > 0)
+        throw new Error(`${explainHeld(work, from, held)}\nNothing was changed. End them, then run pulumi up again.`);
     const move: Move = { from, to, phase: "copy", limit: there.limit, fenced: Date.now() };
     await ledger.write(from, move);
     return move;
 }
 
+/** One that a killed run left in the making was never open. */
+async function isUnmade(node: MoveNode, tenant: string, { limit, comment }: Found): Promise<boolean> {
+    if (limit !== 0 || comment !== null) return false;
+    const session = await node.open(tenant);
+    try {
+        return await isEmpty(session);
+    } finally {
+        await session.close();
+    }
+}
+
+/** What a copy of a database would not have, and what writes to it although nobody may connect. */
+async function heldBy(server: Session, database: string): Promise<string[]> {
+    const rows = await server.query<{ what: string }>(
+        `SELECT 'prepared transaction ' || gid AS what FROM pg_prepared_xacts WHERE database = $1
+         UNION ALL SELECT 'subscription ' || subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = $1
+         UNION ALL SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE database = $1 ORDER BY 1`,
+        [database],
+    );
+    return rows.map(({ what }) => what);
+}
+
+const explainHeld = ({ name: { group, tenant } }: Work, from: string, held: readonly string[]) =>
+    `${group}/${tenant}: its database on ${from} has what a copy would not have: ${held.join(", ")}.`;
+
 /**
  * Shuts everybody but superusers out, and ends who is in. It is the limit that does it: the roles keep their rights, and
  * what reads the copy may come in.
+ * @returns how many sessions were ended
  */
-async function fence(server: Session, database: string): Promise<void> {
+async function fence(server: Session, database: string): Promise<number> {
+    let ended = 0;
     await server.query(`ALTER DATABASE ${identifier(database)} CONNECTION LIMIT 0`);
     // twice nobody: one that was on its way in when the limit came is seen a moment later
     for (let calm = 0, tries = 0; calm < 2; tries++) {
@@ -186,47 +252,144 @@ async function fence(server: Session, database: string): Promise<void> {
               WHERE datname = $1 AND backend_type = 'client backend' AND pid <> pg_backend_pid()`,
             [database],
         );
+        ended += row?.n ?? 0;
         calm = row?.n === 0 ? calm + 1 : 0;
         if (tries > 300) throw new Error(`${server.node}: sessions in database ${database} do not end`);
         await pause(50);
     }
+    return ended;
 }
 
-async function copy(ledger: Ledger, move: Move, name: TenantName, options: MoveOptions): Promise<Move> {
+/** What is in a database, as one hash. @param reader the node that reads it */
+async function printOf(reader: MoveNode, database: string, where: MoveNode): Promise<string> {
+    const at = where.name === reader.name ? [] : [where.host, String(where.port)];
+    const result = await reader.run(["copy-database.sh", "print", database, ...at]);
+    if (result.code !== 0)
+        throw new Error(
+            `${where.name}: whether database ${database} is still what was copied can't be seen\n  ${result.stderr.trim()}\n` +
+                "No database was dropped. Remove the cause, then run pulumi up again: the move goes on.",
+        );
+    return result.stdout.trim();
+}
+
+/** Whether a database is not what it was; when it is, nobody can change it any more. */
+async function changed(
+    reader: MoveNode,
+    database: string,
+    where: MoveNode,
+    print: string | undefined,
+): Promise<boolean> {
+    if ((await printOf(reader, database, where)) !== print) return true;
+    const server = await where.server();
+    const limit = (await find(server, database))?.limit ?? 0;
+    if ((await fence(server, database)) === 0 && limit === 0) return false;
+    if ((await printOf(reader, database, where)) === print) return false;
+    await server.query(`ALTER DATABASE ${identifier(database)} CONNECTION LIMIT ${limit}`);
+    return true;
+}
+
+/**
+ * Looks whether the databases are still what a killed run left: people may have let clients in since, or changed them.
+ * @returns the move, at `copy` again when only the original was written to
+ * @throws Error when both were written to, or one is not the tenant's
+ */
+async function takeUp(work: Work, move: Move): Promise<Move> {
+    const { ledger, options, name, mark } = work;
+    const { group, tenant } = name;
     const source = options.node(move.from);
     const target = options.node(move.to);
+    const server = await target.server();
+    const old = await find(await source.server(), tenant);
+    const made = await find(server, tenant);
+    const copied = (await find(server, copyName(name)))?.comment === mark;
+    if (old) refuseForeign(work, move.from, old);
+    if (made) refuseForeign(work, move.to, made);
+    if (!made && move.phase === "drop") throw new Error(explainLost(work, move, old !== undefined));
+    if (!old) {
+        if (made) return move;
+        throw new Error(
+            explainGone(work, move) +
+                (copied
+                    ? `\nThe copy ${copyName(name)} on ${move.to} has what was in it at ${new Date(move.fenced).toISOString()}.`
+                    : ""),
+        );
+    }
+    const written = await changed(target, tenant, source, move.print?.source);
+    if (made) {
+        if (!written) return move;
+        if (await changed(target, tenant, target, move.print?.copy))
+            throw new Error(
+                `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and since it was copied both were written to: ${tenant} on ${move.from} and ${tenant} on ${move.to}.\n` +
+                    `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
+                    `  UPDATE citus_as_code.tenant SET node = ${literal(move.to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(move.from)}`,
+            );
+        await server.query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
+    } else if (copied && !written && !(await changed(target, copyName(name), target, move.print?.copy))) {
+        return move;
+    }
+    const { print: _, ...rest } = move;
+    const again: Move = { ...rest, phase: "copy", fenced: Date.now() };
+    await ledger.write(move.from, again);
+    return again;
+}
+
+async function copy(work: Work, move: Move): Promise<Move> {
+    const { ledger, name, options, mark } = work;
     const { tenant } = name;
+    const source = options.node(move.from);
+    const target = options.node(move.to);
+    const there = await find(await source.server(), tenant);
+    if (!there) throw new Error(explainGone(work, move));
+    refuseForeign(work, move.from, there);
     try {
         options.progress(`${tenant}: copying its database from ${move.from} to ${move.to}`);
+        if (await find(await target.server(), tenant))
+            throw new Error(`${move.to} has a database ${tenant} that is not its own: rename that`);
         await fence(await source.server(), tenant);
+        // what was prepared before nobody could any more
+        const held = await heldBy(await source.server(), tenant);
+        if (held.length > 0) throw new Error(explainHeld(work, move.from, held));
         const began = Date.now();
-        const result = await runScript(target.shell(), [
+        const result = await target.run([
             "copy-database.sh",
+            "copy",
             source.host,
             String(source.port),
             tenant,
             copyName(name),
+            mark,
         ]);
         if (result.code !== 0) throw new CopyError(result.code, result.stderr.trim());
-        const bytes = Number(/^bytes=(\d+)$/m.exec(result.stdout)?.[1] ?? 0);
-        await recordRate(ledger.coordinator, "database copy", bytes, (Date.now() - began) / 1000);
-        const verified: Move = { ...move, phase: "switch" };
+        const told = (what: string) => {
+            const found = new RegExp(`^${what}=(\\w+)$`, "m").exec(result.stdout)?.[1];
+            if (found === undefined) throw new Error(`${move.to}: copy-database.sh did not say ${what}=`);
+            return found;
+        };
+        await recordRate(ledger.coordinator, "database copy", Number(told("bytes")), (Date.now() - began) / 1000);
+        const print = { source: told("source"), copy: told("copy") };
+        const verified: Move = { ...move, phase: "switch", print };
         await ledger.write(move.from, verified);
         return verified;
     } catch (error) {
-        const undone = await giveUp(ledger, move, name, options).then(
-            () => true,
-            () => false,
-        );
+        const worked = (done: Promise<void>) =>
+            done.then(
+                () => true,
+                () => false,
+            );
+        const served = await worked(letIn(work, move));
+        const code = error instanceof CopyError ? error.code : undefined;
+        // what is there under the copy's name was there before, and stays
+        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move));
+        const undone = served && (await worked(undo()));
         const what =
-            error instanceof CopyError && error.code === 6
-                ? "the copy is not the same as the original (<) and was dropped"
-                : "it could not be copied";
+            code === 6 ? "the copy is not the same as the original (<) and was dropped" : "it could not be copied";
         throw new Error(
-            `${name.group}/${tenant}: moving its database from ${move.from} to ${move.to}: ${what}\n  ${(error as Error).message}\n` +
+            `${name.group}/${name.tenant}: moving its database from ${move.from} to ${move.to}: ${what}\n  ${(error as Error).message}\n` +
                 (undone
                     ? `It is served on ${move.from} as before. Remove the cause, then run pulumi up again.`
-                    : `It is whole on ${move.from}, and closed. Run pulumi up again: it goes on.`),
+                    : served
+                      ? `It is served on ${move.from} as before. What was copied to ${move.to} may still be there, as ${copyName(name)}: the next pulumi up drops it and copies anew.`
+                      : `It is whole on ${move.from}, and closed. Run pulumi up again: it goes on.`),
         );
     }
 }
@@ -239,12 +402,32 @@ class CopyError extends Error {
     }
 }
 
-/** Back to how it was before the move. */
-async function giveUp(ledger: Ledger, move: Move, name: TenantName, options: MoveOptions): Promise<void> {
-    const target = await options.node(move.to).server();
-    await target.query(`DROP DATABASE IF EXISTS ${identifier(copyName(name))} WITH (FORCE)`);
+/** The original is served again. Only by who holds the lock: another run may be moving it by now. */
+async function letIn(work: Work, move: Move): Promise<void> {
+    const { ledger, name, options } = work;
+    await ledger.read();
     const source = await options.node(move.from).server();
+    const there = await find(source, name.tenant);
+    if (!there) throw new Error(explainGone(work, move));
+    refuseForeign(work, move.from, there);
     await source.query(`ALTER DATABASE ${identifier(name.tenant)} CONNECTION LIMIT ${move.limit}`);
+}
+
+/** One that left the cluster took its copy along. */
+function nodeIfAny(options: MoveOptions, name: string): MoveNode | undefined {
+    try {
+        return options.node(name);
+    } catch {
+        return undefined;
+    }
+}
+
+/** There was no move. */
+async function forget({ ledger, name, options, mark }: Work, move: Move): Promise<void> {
+    const target = nodeIfAny(options, move.to);
+    const result = await target?.run(["copy-database.sh", "drop", copyName(name), mark]);
+    if (result && result.code !== 0)
+        throw new Error(`${name.group}/${name.tenant}: ${move.to}: ${result.stderr.trim()}`);
     await ledger.write(move.from, undefined);
 }
 
@@ -270,39 +453,64 @@ SELECT format('ALTER %s SET %I TO %s',
   FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c WHERE d.datname = $1`;
 
 /** Gives the verified copy the name. @returns for how long nobody could use the database, in milliseconds */
-async function switchOver(ledger: Ledger, move: Move, name: TenantName, options: MoveOptions): Promise<number> {
-    const { tenant } = name;
+async function switchOver({ ledger, name, options }: Work, move: Move): Promise<number> {
+    const { group, tenant } = name;
     const target = await options.node(move.to).server();
     const temporary = copyName(name);
     // a killed run may have switched and not written it down
-    if (await find(target, temporary)) {
+    if (!(await find(target, tenant))) {
         const source = await options.node(move.from).server();
         const rows = await source.query<{ statement: string }>(DRESS, [tenant, identifier(temporary)]);
-        await target.query(
-            [
-                ...rows.map((row) => row.statement),
-                `ALTER DATABASE ${identifier(temporary)} CONNECTION LIMIT ${move.limit}`,
-                // what it says and who may come in arrive with its name
-                `ALTER DATABASE ${identifier(temporary)} RENAME TO ${identifier(tenant)}`,
-            ].join(";\n"),
-        );
+        try {
+            await target.query(
+                [
+                    ...rows.map((row) => row.statement),
+                    `ALTER DATABASE ${identifier(temporary)} CONNECTION LIMIT ${move.limit}`,
+                    // what it says and who may come in arrive with its name
+                    `ALTER DATABASE ${identifier(temporary)} RENAME TO ${identifier(tenant)}`,
+                ].join(";\n"),
+            );
+        } catch (error) {
+            throw new Error(
+                `${group}/${tenant}: moving its database from ${move.from} to ${move.to}: the copy could not be given its name\n  ${(error as Error).message}\n` +
+                    `It is whole on ${move.from}, and closed. Remove the cause, then run pulumi up again: it goes on from there.`,
+            );
+        }
     }
     const took = Date.now() - move.fenced;
     await ledger.write(move.to, { ...move, phase: "drop" });
     return took;
 }
 
+function explainLost({ name: { group, tenant } }: Work, move: Move, old: boolean): string {
+    const gone = `${group}/${tenant}: its database moved to ${move.to} and is not there any more`;
+    if (!old) return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
+    return (
+        `${gone}.\nThe old one on ${move.from} is kept, closed. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
+        `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`
+    );
+}
+
 /** The copy has the name and was verified before it got it. */
-async function dropOld(ledger: Ledger, move: Move, { group, tenant }: TenantName, options: MoveOptions): Promise<void> {
-    const target = await options.node(move.to).server();
-    const there = await find(target, tenant);
-    if (!there?.comment?.startsWith(`citus_as_code: ${group}/${tenant},`))
-        throw new Error(
-            `${group}/${tenant}: its database moved to ${move.to} and is not there any more.\n` +
-                `The old one on ${move.from} is kept, closed. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
-                `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`,
-        );
-    const source = await options.node(move.from).server();
-    await source.query(`DROP DATABASE IF EXISTS ${identifier(tenant)} WITH (FORCE)`);
+async function dropOld(work: Work, move: Move): Promise<void> {
+    const { ledger, name, options } = work;
+    const { group, tenant } = name;
+    const target = options.node(move.to);
+    const source = options.node(move.from);
+    const made = await find(await target.server(), tenant);
+    const old = await find(await source.server(), tenant);
+    if (!made) throw new Error(explainLost(work, move, old !== undefined));
+    refuseForeign(work, move.to, made);
+    if (old) {
+        refuseForeign(work, move.from, old);
+        // a superuser can have written to it since, and whoever was let in by hand
+        await fence(await source.server(), tenant);
+        if ((await printOf(target, tenant, source)) !== move.print?.source)
+            throw new Error(
+                `${group}/${tenant}: its database moved to ${move.to}, and the old one on ${move.from} was written to after it was copied.\n` +
+                    `Both are kept. Keep everybody, also superusers, from the one on ${move.from}, then run pulumi up again: it copies again unless the one on ${move.to} was written to, too.`,
+            );
+        await (await source.server()).query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
+    }
     await ledger.write(move.to, undefined);
 }

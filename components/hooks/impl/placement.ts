@@ -11,10 +11,9 @@ import {
     type Wanted,
 } from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
-import { describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
+import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
-import type { Shell } from "../../shell.ts";
-import { databaseOf } from "../../tenants/shape.ts";
+import { runScript, type Shell } from "../../shell.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -60,9 +59,10 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
                     servers.set(host, server);
                     return server;
                 },
-                shell: () => {
+                open: (database) => connect({ ...node.access, database }, name),
+                run: (script) => {
                     if (!node.shell) throw new Error(`how scripts run on ${name} is not known`);
-                    return node.shell;
+                    return runScript(node.shell, script);
                 },
             };
         },
@@ -148,7 +148,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                     removedElsewhere,
                 };
                 const { leaving } = await findLeaving(session, inputs.workers);
-                const moving = leaving.flatMap(({ tenants }) => tenants.map(({ tenant }) => databaseOf(tenant)));
+                const moving = databasesOf(leaving);
                 // a database moves before shards do, so what would refuse those is asked before
                 if (moving.length > 0) await refuseUnplaceable(session, wantedOf(inputs), { ...checks, moving });
                 const moved = await evacuate(session, {
