@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
+import { roles } from "../../components/citus/tenants/roles.ts";
 import type { Context, Facet } from "../../components/tenants/facet.ts";
 import { FACETS } from "../../components/tenants/models.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
@@ -100,6 +101,11 @@ describe("tenants that are schemas", () => {
         equal(row?.n, 0);
     });
 
+    /** Limits of one tenant. */
+    const asked = `SELECT rolconnlimit || ' ' || array_to_string(rolconfig, ';') FROM pg_roles WHERE rolname = 'clinics_clinic_02'`;
+    /** Rights, SET ROLE and ADMIN of tenants' roles in the role of all. */
+    const memberships = `SELECT DISTINCT inherit_option || ' ' || set_option || ' ' || admin_option FROM pg_auth_members WHERE roleid = 'clinics_tenants'::regrole`;
+
     it("shows a tenant its own rows on every node, and nobody else's", async () => {
         for (const node of NODES) {
             const client = await as(stack, "clinics_clinic_01", node);
@@ -112,6 +118,7 @@ describe("tenants that are schemas", () => {
                 );
                 await rejects(client.query("CREATE TABLE clinic_01.mine (i int)"), /permission denied/);
                 await rejects(client.query("SELECT * FROM citus_as_code.tenant"), /permission denied/);
+                await rejects(client.query("SET ROLE clinics_tenants"), /permission denied to set role/);
             } finally {
                 await client.close();
             }
@@ -123,7 +130,6 @@ describe("tenants that are schemas", () => {
         const limits = { connections: 2, statementTimeout: 700, idleInTransactionTimeout: 60_000 };
         const group = clinics(BASE, { clinic_02: { limits } });
         await settle(stack, group, BASE, facets);
-        const asked = `SELECT rolconnlimit || ' ' || array_to_string(rolconfig, ';') FROM pg_roles WHERE rolname = 'clinics_clinic_02'`;
         const wanted =
             "2 search_path=clinic_02, public;statement_timeout=700;idle_in_transaction_session_timeout=60000";
         const sorted = (text: string) => text.split(/[ ;](?=\w+=)/).sort();
@@ -139,26 +145,68 @@ describe("tenants that are schemas", () => {
         await worker.query(
             "BEGIN; SET LOCAL citus.enable_alter_role_propagation = off; ALTER ROLE clinics_clinic_05 CONNECTION LIMIT 1; COMMIT",
         );
+        await stack.sql("GRANT clinics_tenants TO clinics_clinic_06 WITH SET TRUE");
+        await worker.query(
+            "BEGIN; SET LOCAL citus.enable_create_role_propagation = off; GRANT clinics_tenants TO clinics_clinic_07 WITH ADMIN TRUE; COMMIT",
+        );
         const drift = (await plan(stack, group, facets)).steps;
         deepEqual(
             [...new Set(drift.map(({ tenant }) => tenant))],
-            ["clinic_02", "clinic_03", "clinic_04", "clinic_05"],
+            ["clinic_02", "clinic_03", "clinic_04", "clinic_05", "clinic_06", "clinic_07"],
         );
         await settle(stack, group, BASE, facets);
         deepEqual((await plan(stack, group, facets)).steps, []);
         for (const found of await everywhere(asked)) deepEqual(sorted(found), sorted(wanted));
+        for (const found of await everywhere(memberships)) equal(found, "true false false");
         for (const role of ["clinics_clinic_03", "clinics_clinic_04", "clinics_clinic_05"]) {
             const again = await as(stack, role, "worker-1");
             equal((await again.query("SELECT * FROM patients")).length, 1);
             await again.close();
         }
-        await settle(stack, clinics(BASE), BASE, facets);
-        for (const found of await everywhere(asked))
-            equal(found, '-1 {"search_path=clinic_02, public"}'.replace(/[{}"]/g, ""));
+    });
+
+    it("takes limits away, and keeps out who is to have no role any more, on every node", async () => {
+        const client = await as(stack, "clinics_clinic_06", "worker-1");
+        const without = clinics(BASE, { clinic_06: { role: false } });
+        const { steps } = await settle(stack, without, BASE, facets);
+        const shut =
+            "clinic_06: role clinics_clinic_06 may not log in any more (NOLOGIN, membership revoked, password removed)";
+        deepEqual(
+            steps.map(({ text }) => text).filter((text) => !text.startsWith("clinic_02")),
+            [shut],
+        );
+        for (const found of await everywhere(asked)) equal(found, "-1 search_path=clinic_02, public");
+
+        await rejects(client.query("SELECT 1"), /terminat|connection/i);
+        await rejects(as(stack, "clinics_clinic_06", "worker-2"), /password authentication failed/);
+        const left = () =>
+            everywhere(
+                `SELECT concat_ws(' ', rolcanlogin, rolpassword IS NULL, (SELECT count(*) FROM pg_auth_members WHERE member = a.oid))
+                   FROM pg_authid a WHERE rolname = 'clinics_clinic_06'`,
+            );
+        deepEqual(await left(), ["f t 0", "f t 0", "f t 0"]);
+        const worker = await stack.session("worker-2");
+        await worker.query(
+            "BEGIN; SET LOCAL citus.enable_alter_role_propagation = off; ALTER ROLE clinics_clinic_06 LOGIN; COMMIT",
+        );
+        deepEqual(
+            (await settle(stack, without, BASE, [roles])).steps.map(({ text }) => text),
+            [shut],
+            "also where one node alone lets it in",
+        );
+        deepEqual(await left(), ["f t 0", "f t 0", "f t 0"]);
+        equal(await count("FROM clinic_06.patients"), 1);
     });
 
     it("freezes: reads on every node and writes on none, and back", async () => {
         await settle(stack, clinics(BASE, { clinic_01: { frozen: true } }), BASE, facets);
+        const again = await as(stack, "clinics_clinic_06", "worker-2");
+        equal(
+            (await again.query("SELECT * FROM patients")).length,
+            1,
+            "a role that is wanted again lets its tenant in",
+        );
+        await again.close();
         for (const node of NODES) {
             const client = await as(stack, "clinics_clinic_01", node);
             equal((await client.query("SELECT * FROM patients")).length, 1);
@@ -392,6 +440,7 @@ describe("tenants that are schemas", () => {
         );
         equal(lines.length, 4);
         equal(new Set(lines).size, 1);
+        for (const found of await everywhere(memberships)) equal(found, "true false false");
         const group = clinics(THIRD, {}, { delete: ["clinic_38", "clinic_39", "clinic_40"] });
         const { steps } = await plan(stack, group, facets);
         // where it is reached is news for the shard map, and all that is

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { type Danger, readDangers } from "../../components/citus/tenants/guards.ts";
+import { policies } from "../../components/citus/tenants/policies.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, plan, settle } from "../tenants.ts";
@@ -252,11 +253,66 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     assert.deepEqual(await kinds(gone), []);
 });
 
+test("without rowSecurity no policy is left on any placement, and a tenant's own role has no rights on its tables", async () => {
+    const group = shop({ tenants: TENANTS });
+    // 2 has left the program: its role is as it was
+    const off = shop({ tenants: { 1: { values: { name: "one" } } }, rowSecurity: false });
+    await stack.sql("GRANT SELECT ON notes TO PUBLIC");
+    assert.match((await plan(stack, off)).refusals.join(), /notes: rowSecurity can't be false while PUBLIC has rights/);
+    await stack.sql("REVOKE ALL ON notes FROM PUBLIC");
+    await settle(stack, off);
+    const left = () =>
+        stack
+            .sql<{ result: string }>("SELECT result FROM run_command_on_all_nodes($1)", [
+                `SELECT concat_ws(' ', (SELECT count(*) FROM pg_policy WHERE polname LIKE 'citus_as_code_shop_%'),
+                    (SELECT count(*) FROM pg_class WHERE relrowsecurity), has_table_privilege('shop_tenants', 'users', 'SELECT'),
+                    has_sequence_privilege('shop_tenants', 'users_id_seq', 'USAGE'))`,
+            ])
+            .then((rows) => rows.map(({ result }) => result));
+    assert.deepEqual(
+        await left(),
+        NODES.map(() => "0 0 f f"),
+    );
+    assert.deepEqual(await kinds(off), []);
+    const tenant = await as(stack, "shop_2", "worker-1");
+    for (const what of ["* FROM users", "* FROM companies", "* FROM notes", "nextval('users_id_seq')"])
+        await assert.rejects(tenant.query(`SELECT ${what}`), /permission denied/);
+    const app = await as(stack, "shop_app", "worker-1");
+    assert.deepEqual(await app.query("SELECT count(*)::int AS n FROM users"), [{ n: await count("users") }]);
+
+    // what one placement alone has
+    const worker = await stack.session("worker-1");
+    const [shard] = await worker.query<{ name: string }>(
+        `SELECT shard_name(logicalrelid, shardid) AS name FROM pg_dist_shard JOIN pg_dist_placement USING (shardid) JOIN pg_dist_local_group USING (groupid)
+          WHERE logicalrelid = 'users'::regclass LIMIT 1`,
+    );
+    await worker.query("SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on");
+    await worker.query(
+        `CREATE POLICY citus_as_code_shop_app_select ON ${shard?.name} USING (false); ALTER TABLE ${shard?.name} ENABLE ROW LEVEL SECURITY`,
+    );
+    await worker.query("RESET citus.enable_ddl_propagation; RESET citus.enable_manual_changes_to_shards");
+    assert.ok((await app.query("SELECT 1 FROM users")).length < (await count("users")), "rows are hidden by it");
+    const { steps } = await settle(stack, off, {}, [policies]);
+    assert.deepEqual(
+        steps.map(({ kind, table }) => `${kind} ${table}`),
+        ["policies.drop users"],
+    );
+    assert.deepEqual(
+        await left(),
+        NODES.map(() => "0 0 f f"),
+    );
+
+    await settle(stack, group);
+    assert.deepEqual(await tenant.query("SELECT DISTINCT company_id FROM users"), [{ company_id: "2" }]);
+    assert.deepEqual(await app.query("SELECT 1 FROM users"), []);
+    await tenant.close();
+    await app.close();
+});
+
 test("each way of losing rows without an error is found, built for real", async () => {
     const found = async (rule: Danger["rule"]) =>
         (await readDangers(await stack.session())).filter((danger) => danger.rule === rule).map(({ table }) => table);
     const group = shop({ tenants: TENANTS });
-    await settle(stack, group);
     assert.deepEqual(await readDangers(await stack.session()), []);
 
     await stack.sql("CREATE ROLE keeper NOLOGIN");

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { type FoundPolicies, planPolicies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
+import {
+    type FoundPolicies,
+    type PolicyTable,
+    planPolicies,
+    wantedPolicies,
+} from "../../components/citus/tenants/policies.ts";
 import { type FoundRows, planRows } from "../../components/citus/tenants/rows.ts";
 import {
     type ForeignKey,
@@ -229,7 +234,7 @@ test("rows of tenants: made, frozen, put back, and every mistake at once", () =>
     assert.equal(wrong.refusals?.length, 4);
 });
 
-const POLICIES: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [], invalid: [] };
+const POLICIES: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };
 
 test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
     const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);
@@ -245,33 +250,38 @@ test("policies keep a frozen tenant from writing and hide one that has gone, wit
     assert.match(off.refusals?.join() ?? "", /2: nothing would keep it from writing/);
 });
 
+const ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+
+const USERS: PolicyTable = {
+    name: "users",
+    citus: true,
+    enabled: true,
+    forced: false,
+    type: "bigint",
+    policies: wantedPolicies(GROUP, "company_id", "bigint", ["2"], []).map(({ name, sql }) => ({
+        name,
+        permissive: true,
+        subquery: false,
+        roles: ["shop_app"],
+        print: "print",
+        comment: `citus_as_code ${createHash("md5").update(sql).digest("hex")} print`,
+    })),
+    digest: "",
+    index: true,
+    granted: { app: ALL, tenants: ALL },
+    sequences: [],
+    tenantSequences: [],
+    direct: [],
+    schema: true,
+    others: [],
+    owner: null,
+};
+
 test("a tenant that is to be deleted is kept from writing, by policies that are made before it is exported", () => {
-    const users = {
-        name: "users",
-        citus: true,
-        enabled: true,
-        forced: false,
-        type: "bigint",
-        policies: wantedPolicies(GROUP, "company_id", "bigint", ["2"], []).map(({ name, sql }) => ({
-            name,
-            permissive: true,
-            subquery: false,
-            roles: ["shop_app"],
-            print: "print",
-            comment: `citus_as_code ${createHash("md5").update(sql).digest("hex")} print`,
-        })),
-        digest: "",
-        index: true,
-        granted: { app: ["SELECT", "INSERT", "UPDATE", "DELETE"], tenants: ["SELECT", "INSERT", "UPDATE", "DELETE"] },
-        sequences: [],
-        schema: true,
-        others: [],
-        owner: null,
-    };
     const steps = (group: Partial<GroupSpec>, found: Partial<FoundPolicies> = {}) =>
         planPolicies(
             { ...GROUP, tables: { users: { kind: "distributed", column: "company_id" } }, ...group },
-            { ...POLICIES, tables: [users], ...found },
+            { ...POLICIES, tables: [USERS], ...found },
         ).steps.map(({ kind }) => kind);
     assert.deepEqual(steps({}), ["policies.set"]);
     assert.deepEqual(steps({ delete: ["2"] }), []);
@@ -279,28 +289,51 @@ test("a tenant that is to be deleted is kept from writing, by policies that are 
     assert.deepEqual(steps({}, { fenced: ["2"] }), []);
 });
 
+test("without rowSecurity nothing generated is left, and tenants' own roles have no rights on its tables", () => {
+    const off: GroupSpec = {
+        ...GROUP,
+        rowSecurity: false,
+        tables: { users: { kind: "distributed", column: "company_id" } },
+    };
+    const planned = (table: Partial<PolicyTable>, found: Partial<FoundPolicies> = {}) =>
+        planPolicies(off, { ...POLICIES, tables: [{ ...USERS, ...table }], ...found });
+    const texts = (...given: Parameters<typeof planned>) =>
+        planned(...given).steps.map(({ kind, text }) => [kind, text]);
+    const dropped: Partial<PolicyTable> = { policies: [], enabled: false, granted: { app: ALL, tenants: [] } };
+    assert.deepEqual(texts(dropped), []);
+    assert.match(
+        texts({}).join(),
+        /^policies.drop,users: its generated policies are dropped.*lose their rights on it$/,
+    );
+    assert.deepEqual(texts(dropped, { left: { users: ["w1 users_1"] } }), [
+        ["policies.drop", "users: generated policies that are left on w1 users_1 are dropped"],
+    ]);
+    const rights = [["policies.drop", "users: tenants' own roles lose their rights on it, as rowSecurity is false"]];
+    assert.deepEqual(texts({ ...dropped, granted: { app: ALL, tenants: ["SELECT"] } }), rights);
+    assert.deepEqual(texts({ ...dropped, tenantSequences: ["users_id_seq"] }), rights);
+
+    for (const table of [{}, dropped]) {
+        const { steps, refusals } = planned({ ...table, direct: ["PUBLIC", "shop_2"] });
+        assert.deepEqual(steps, []);
+        assert.match(
+            refusals?.join() ?? "",
+            /users: rowSecurity can't be false while PUBLIC, shop_2 have rights.*REVOKE ALL ON users FROM PUBLIC, "shop_2"/s,
+        );
+    }
+    const hidden = planned({}, { hidden: ["7"] });
+    assert.deepEqual(hidden.steps, []);
+    assert.match(
+        hidden.refusals?.join() ?? "",
+        /users: rowSecurity can't be false while the group keeps old copies.*\(7\)/,
+    );
+});
+
 test("policies of others that would open, break or lose rows are refused", () => {
     const other = { name: "p", permissive: true, subquery: false, roles: ["public"], print: "", comment: null };
     const policies = (more: object) =>
         planPolicies(GROUP, {
             ...POLICIES,
-            tables: [
-                {
-                    name: "users",
-                    citus: true,
-                    enabled: true,
-                    forced: true,
-                    type: "bigint",
-                    policies: [{ ...other, ...more }],
-                    digest: "",
-                    index: true,
-                    granted: { app: [], tenants: [] },
-                    sequences: [],
-                    schema: true,
-                    others: [],
-                    owner: null,
-                },
-            ],
+            tables: [{ ...USERS, forced: true, policies: [{ ...other, ...more }], granted: { app: [], tenants: [] } }],
         }).refusals?.join("\n") ?? "";
     assert.match(policies({}), /FORCE ROW LEVEL SECURITY.*is for public too/s);
     assert.match(policies({ permissive: false }), /RESTRICTIVE/);

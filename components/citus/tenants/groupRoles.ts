@@ -1,21 +1,51 @@
-/** The roles that a group has whatever its tenants. */
+/** The roles that a group has whatever its tenants, and which roles are a group's own. */
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
-import { identifier } from "../quote.ts";
+import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
+import { transaction } from "./batch.ts";
 
-/** Policies and grants name them, so they are there before the first. Safe to repeat; passwords come later. */
+/** With which the comment of each role begins that a group made. */
+export const ownComment = (group: string) => `citus_as_code ${group} `;
+
+/** Roles of the group itself: of all its tenants, and where those are rows of its application. */
+export const groupRoleNames = ({ name, model }: GroupSpec): string[] =>
+    model === "row" || model === "rls" ? [tenantsRole(name), appRole(name)] : [tenantsRole(name)];
+
+/**
+ * Why a role that somebody else made is not taken, and what to do.
+ * @param of whose it would be
+ * @param instead of renaming the role
+ */
+export const foreignRole = (group: string, of: string, name: string, comment: string | null, instead: string) =>
+    `${of}: there is a role ${name} that this group did not make${comment ? ` (its comment is: ${comment})` : ""}.\n` +
+    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …), or ${instead}. If it is this group's after all, ` +
+    `COMMENT ON ROLE ${identifier(name)} IS ${literal(ownComment(group))}; its rights and its password are then set.`;
+
+/**
+ * Policies and grants name them, so they are there before the first. Safe to repeat; passwords come later.
+ * @throws Error when one of that name is somebody else's
+ */
 export async function ensureGroupRoles(session: Session, group: GroupSpec): Promise<void> {
-    const app = appRole(group.name);
-    const tenants = tenantsRole(group.name);
-    const wanted = group.model === "row" || group.model === "rls" ? [tenants, app] : [tenants];
-    const there = await session.query<{ name: string }>(
-        "SELECT rolname::text AS name FROM pg_roles WHERE rolname = ANY($1)",
+    const wanted = groupRoleNames(group);
+    const there = await session.query<{ name: string; comment: string | null }>(
+        "SELECT rolname::text AS name, shobj_description(oid, 'pg_authid') AS comment FROM pg_roles WHERE rolname = ANY($1)",
         [wanted],
     );
     for (const name of wanted) {
-        if (there.some((role) => role.name === name)) continue;
-        await session.query(`CREATE ROLE ${identifier(name)} ${name === app ? "LOGIN" : "NOLOGIN"}`);
-        if (name === app)
-            await session.query(`ALTER ROLE ${identifier(name)} SET citus.propagate_set_commands = 'local'`);
+        const role = there.find((found) => found.name === name);
+        if (role?.comment?.startsWith(ownComment(group.name))) continue;
+        if (role)
+            throw new Error(
+                `${foreignRole(group.name, `group ${group.name}`, name, role.comment, "the group")}\nThe role is untouched. Then run pulumi up again.`,
+            );
+        const app = name === appRole(group.name);
+        await transaction(
+            session,
+            [
+                `CREATE ROLE ${identifier(name)} ${app ? "LOGIN" : "NOLOGIN"};`,
+                ...(app ? [`ALTER ROLE ${identifier(name)} SET citus.propagate_set_commands = 'local';`] : []),
+                `COMMENT ON ROLE ${identifier(name)} IS ${literal(ownComment(group.name))};`,
+            ].join("\n"),
+        );
     }
 }

@@ -1,7 +1,8 @@
 /** The shard map: its function, the addresses that it tells, and who may read it. */
 import type { Context, Facet, NodeTarget, Step } from "../../tenants/facet.ts";
-import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
+import type { GroupSpec } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
+import { groupRoleNames } from "./groupRoles.ts";
 import { SHARD_MAP, SHARD_MAP_HASH } from "./shardMap.ts";
 
 interface Address {
@@ -20,9 +21,6 @@ interface Found {
     readonly shut: readonly string[];
 }
 
-/** The group's roles that read the map. */
-const readers = (group: GroupSpec) => [appRole(group.name), tenantsRole(group.name)];
-
 const quoted = (names: readonly string[]) => names.map(literal).join(", ");
 
 function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string | undefined {
@@ -33,7 +31,7 @@ function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string | un
                         FROM citus_as_code.node_address a),
         'nodes', $4,
         'shut', (SELECT coalesce(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-                  WHERE r.rolname IN (${quoted(readers(group))})
+                  WHERE r.rolname IN (${quoted(groupRoleNames(group))})
                     AND NOT (has_schema_privilege(r.oid, 'citus_as_code', 'USAGE')
                              AND coalesce(has_function_privilege(r.oid, to_regprocedure('citus_as_code.shard_map()'), 'EXECUTE'), false))))`;
 }
@@ -75,7 +73,7 @@ async function publish({ group, nodes, session }: Context): Promise<void> {
         DELETE FROM citus_as_code.node_address WHERE node NOT IN (${quoted(nodes.map(({ name }) => name))})`);
     const roles = await session.query<{ name: string }>(
         "SELECT rolname AS name FROM pg_roles WHERE rolname = ANY ($1)",
-        [readers(group)],
+        [groupRoleNames(group)],
     );
     if (roles.length === 0) return;
     const names = roles.map(({ name }) => identifier(name)).join(", ");

@@ -41,6 +41,10 @@ export interface PolicyTable {
     readonly granted: Grants;
     /** Sequences of its columns that one of the roles may not use. */
     readonly sequences: readonly string[];
+    /** Those that the role of all tenants was granted. */
+    readonly tenantSequences: readonly string[];
+    /** Who of a tenant's own role was granted rights, other than the role of all; `PUBLIC` where there are such roles. */
+    readonly direct: readonly string[];
     /** Whether both roles may use its schema. */
     readonly schema: boolean;
     /** Roles with rights of their own that no policy is for. */
@@ -53,6 +57,8 @@ export interface FoundPolicies {
     readonly tables: readonly PolicyTable[];
     /** What each placement has, by table and place; those that are as on the coordinator are left out. */
     readonly differing: Readonly<Record<string, readonly string[]>>;
+    /** Places with generated policies, or with row-level security, that the coordinator has not, by table. */
+    readonly left: Readonly<Record<string, readonly string[]>>;
     /** Tenants that don't write because of the ledger, and those that don't read either. */
     readonly fenced: readonly string[];
     readonly hidden: readonly string[];
@@ -60,7 +66,7 @@ export interface FoundPolicies {
     readonly invalid: readonly string[];
 }
 
-const NOTHING: FoundPolicies = { tables: [], differing: {}, fenced: [], hidden: [], invalid: [] };
+const NOTHING: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };
 
 const PREFIX = "citus_as_code_";
 
@@ -108,14 +114,16 @@ export function wantedPolicies(
                 ...(verb === "insert" || verb === "update" ? [`WITH CHECK (${rows})`] : []),
             ];
             return {
-                name: `${PREFIX}${group.name}_${who}_${verb}`,
+                name: `${prefixOf(group)}${who}_${verb}`,
                 sql: `FOR ${verb.toUpperCase()} TO ${identifier(roles[who])} ${clauses.join(" ")}`,
             };
         }),
     );
 }
 
-const ours = (group: GroupSpec, { name }: FoundPolicy) => name.startsWith(`${PREFIX}${group.name}_`);
+const prefixOf = (group: GroupSpec) => `${PREFIX}${group.name}_`;
+
+const ours = (group: GroupSpec, { name }: FoundPolicy) => name.startsWith(prefixOf(group));
 
 const commentOf = (wanted: WantedPolicy, print: string) => `citus_as_code ${md5(wanted.sql)} ${print}`;
 
@@ -205,16 +213,27 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     notes.push(
                         `${name}: ${table.others.join(", ")} has rights on it and no policy, and sees no row once row-level security is on`,
                     );
+            } else if (table.direct.length > 0) {
+                refusals.push(
+                    `${name}: rowSecurity can't be false while ${table.direct.join(", ")} ${table.direct.length === 1 ? "has" : "have"} rights on it: a tenant's own role would see every tenant's rows.\nREVOKE ALL ON ${name} FROM ${table.direct.map((role) => (role === "PUBLIC" ? role : identifier(role))).join(", ")}, or leave rowSecurity on.`,
+                );
             } else if (found.hidden.length > 0 && mine.length > 0) {
                 refusals.push(
                     `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
                 );
-            } else if (mine.length > 0)
-                step(
-                    "drop",
-                    name,
-                    `its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it`,
-                );
+            } else {
+                const left = found.left[name] ?? [];
+                if (mine.length > 0)
+                    step(
+                        "drop",
+                        name,
+                        `its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it`,
+                    );
+                else if (left.length > 0)
+                    step("drop", name, `generated policies that are left on ${listed(left, 3)} are dropped`);
+                else if (table.granted.tenants.length > 0 || table.tenantSequences.length > 0)
+                    step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
+            }
         }
         if (table.owner !== null)
             notes.push(
@@ -305,7 +324,7 @@ export const policies: Facet<FoundPolicies> = {
                'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded')`
             : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb";
         if (names.length === 0)
-            return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;
+            return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'left', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;
         const values = names.map(
             ([name, { column }]) =>
                 `(${literal(name)}, ${literal(qualified(name))}::regclass, ${column === undefined ? "NULL" : literal(column)})`,
@@ -318,10 +337,15 @@ export const policies: Facet<FoundPolicies> = {
         const columns = names.filter(([, { column }]) => column !== undefined).map(([name]) => name);
         return `WITH t AS MATERIALIZED (SELECT v.* FROM (VALUES ${values.join(", ")}) AS v (name, oid, col)),
             mine AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE r.rolname IN (${app}, ${tenants})),
-            placed AS MATERIALIZED (SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value AS digest
+            member AS MATERIALIZED (SELECT m.member AS oid FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = ${tenants}),
+            placed AS MATERIALIZED (SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value ->> 'digest' AS digest,
+                    r.value -> 'ours' AS ours, (r.value -> 'on')::boolean AS enabled
                 FROM run_command_on_all_nodes(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
-                    SELECT r.name, jsonb_object_agg(r.oid::regclass::text, ${DIGEST("r.oid")}) AS relations FROM (${perPlacement(columns)}) r GROUP BY 1) x`)}) a
-                JOIN pg_dist_node n USING (nodeid), jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each_text(e.value) r)
+                    SELECT r.name, jsonb_object_agg(r.oid::regclass::text, jsonb_build_object('digest', ${DIGEST("r.oid")},
+                        'on', (SELECT k.relrowsecurity FROM pg_class k WHERE k.oid = r.oid),
+                        'ours', ARRAY(SELECT p.polname FROM pg_policy p WHERE p.polrelid = r.oid AND starts_with(p.polname, ${literal(prefixOf(group))}))
+                    )) AS relations FROM (${perPlacement(columns)}) r GROUP BY 1) x`)}) a
+                JOIN pg_dist_node n USING (nodeid), jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each(e.value) r)
             SELECT jsonb_build_object('tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'name', t.name, 'citus', EXISTS (SELECT 1 FROM pg_dist_partition p WHERE p.logicalrelid = c.oid),
                 'enabled', c.relrowsecurity, 'forced', c.relforcerowsecurity,
@@ -338,6 +362,11 @@ export const policies: Facet<FoundPolicies> = {
                     WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL
                       AND (NOT EXISTS (SELECT 1 FROM mine) OR EXISTS (SELECT 1 FROM mine m WHERE NOT has_sequence_privilege(m.oid, q.seqrelid, 'USAGE')
                            AND (${String(group.rowSecurity)} OR m.oid = (SELECT r.oid FROM pg_roles r WHERE r.rolname = ${app}))))),
+                'tenantSequences', (SELECT coalesce(jsonb_agg(DISTINCT d.objid::regclass::text), '[]') FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S',
+                    aclexplode(q.relacl) x JOIN pg_roles r ON r.oid = x.grantee AND r.rolname = ${tenants}
+                    WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL),
+                'direct', (SELECT coalesce(jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')), '[]') FROM aclexplode(c.relacl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
+                    WHERE t.col IS NOT NULL AND (x.grantee IN (SELECT m.oid FROM member m) OR x.grantee = 0 AND EXISTS (SELECT FROM member))),
                 'schema', (SELECT count(*) FROM mine m WHERE has_schema_privilege(m.oid, c.relnamespace, 'USAGE')) = 2,
                 'others', (SELECT coalesce(jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')), '[]') FROM aclexplode(c.relacl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
                     WHERE x.grantee <> c.relowner AND x.grantee NOT IN (SELECT oid FROM mine) AND NOT coalesce(r.rolsuper OR r.rolbypassrls, false)
@@ -347,6 +376,10 @@ export const policies: Facet<FoundPolicies> = {
             'differing', (SELECT coalesce(jsonb_object_agg(name, places), '{}') FROM (
                 SELECT p.name, jsonb_agg(p.host || ' ' || p.relation ORDER BY p.host, p.relation) AS places FROM placed p JOIN t USING (name)
                  WHERE EXISTS (SELECT 1 FROM pg_dist_partition d WHERE d.logicalrelid = t.oid) AND p.digest <> ${DIGEST("t.oid")} GROUP BY 1) x),
+            'left', (SELECT coalesce(jsonb_object_agg(name, places), '{}') FROM (
+                SELECT p.name, jsonb_agg(p.host || ' ' || p.relation ORDER BY p.host, p.relation) AS places FROM placed p JOIN t USING (name) JOIN pg_class c ON c.oid = t.oid
+                 WHERE p.enabled AND NOT c.relrowsecurity OR EXISTS (SELECT FROM jsonb_array_elements_text(p.ours) o (name)
+                       WHERE NOT EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = t.oid AND y.polname = o.name)) GROUP BY 1) x),
             'invalid', (SELECT coalesce(jsonb_agg(DISTINCT d.name), '[]') FROM jsonb_array_elements_text($2::jsonb -> 'delete') d (name), t
                 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = t.col AND NOT a.attisdropped
                 WHERE NOT pg_input_is_valid(d.name, CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END)),
@@ -407,6 +440,8 @@ export const policies: Facet<FoundPolicies> = {
         },
 
         drop: async (context, steps) => {
+            await ensureGroupRoles(context.session, context.group);
+            const tenants = identifier(tenantsRole(context.group.name));
             for (const { table: name = "" } of steps) {
                 context.alive();
                 const { table } = await foundTable(context, name);
@@ -414,10 +449,14 @@ export const policies: Facet<FoundPolicies> = {
                 const mine = table.policies.filter((policy) => ours(context.group, policy));
                 await inTransaction(context, name, [
                     // a tenant's own role sees its rows by them alone
-                    `REVOKE ALL ON ${on} FROM ${identifier(tenantsRole(context.group.name))}`,
+                    `REVOKE ALL ON ${on} FROM ${tenants}`,
+                    ...table.tenantSequences.map((sequence) => `REVOKE ALL ON SEQUENCE ${sequence} FROM ${tenants}`),
+                    ...(await dropElsewhere(context, table)),
                     ...mine.map((policy) => `DROP POLICY IF EXISTS ${identifier(policy.name)} ON ${on}`),
                     // with others left it is not ours to switch off
-                    ...(mine.length === table.policies.length ? [`ALTER TABLE ${on} DISABLE ROW LEVEL SECURITY`] : []),
+                    ...(mine.length === table.policies.length && (mine.length > 0 || !table.enabled)
+                        ? [`ALTER TABLE ${on} DISABLE ROW LEVEL SECURITY`]
+                        : []),
                 ]);
             }
         },

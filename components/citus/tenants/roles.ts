@@ -4,14 +4,17 @@ import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
-import { ensureGroupRoles } from "./groupRoles.ts";
+import { ensureGroupRoles, foreignRole, groupRoleNames, ownComment } from "./groupRoles.ts";
+import { endSessions } from "./privileges.ts";
 
 interface FoundRole {
     readonly login: boolean;
     readonly connections: number;
     readonly settings: Readonly<Record<string, string>>;
-    /** Of the group's role of all tenants. */
+    /** Of the group's role of all tenants, whose rights it has. */
     readonly member: boolean;
+    /** Whether it may become that role, or make others members of it. */
+    readonly becomes: boolean;
     /** Superuser, or another right that passes policies by. */
     readonly elevated: boolean;
     readonly comment: string | null;
@@ -42,21 +45,16 @@ const BATCH = 50;
 const MILLISECONDS = ["statement_timeout", "idle_in_transaction_session_timeout"];
 
 function groupRoles(group: GroupSpec): Wanted[] {
-    const tenants: Wanted = {
-        name: tenantsRole(group.name),
-        login: false,
-        connections: -1,
-        settings: {},
-        member: false,
-    };
-    if (group.model !== "row" && group.model !== "rls") return [tenants];
-    const app: Wanted = {
-        ...tenants,
-        name: appRole(group.name),
-        login: true,
-        settings: { "citus.propagate_set_commands": "local" },
-    };
-    return [tenants, app];
+    return groupRoleNames(group).map((name) => {
+        const app = name === appRole(group.name);
+        return {
+            name,
+            login: app,
+            connections: -1,
+            settings: app ? { "citus.propagate_set_commands": "local" } : {},
+            member: false,
+        };
+    });
 }
 
 function wantedRoles(group: GroupSpec): Wanted[] {
@@ -79,7 +77,7 @@ function wantedRoles(group: GroupSpec): Wanted[] {
 }
 
 /** Kept at the role itself: that it is ours, and which password it has. Tells nothing about the password. */
-const commentOf = (group: string, mark: string, secret: string) => `citus_as_code ${group} ${mark} ${secret}`;
+const commentOf = (group: string, mark: string, secret: string) => `${ownComment(group)}${mark} ${secret}`;
 
 const secretOf = (verifier: string) => createHash("md5").update(verifier).digest("hex").slice(0, 8);
 
@@ -88,7 +86,7 @@ const linesOf = (group: string) => `
     SELECT a.rolname::text AS name, concat_ws('|', a.rolcanlogin, a.rolconnlimit, a.rolsuper, a.rolbypassrls, a.rolcreaterole,
                md5(a.rolpassword), shobj_description(a.oid, 'pg_authid'),
                (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0),
-               (SELECT string_agg(g.rolname, ',' ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = a.oid)) AS line
+               (SELECT string_agg(concat_ws(' ', g.rolname, m.inherit_option, m.set_option, m.admin_option), ',' ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = a.oid)) AS line
       FROM pg_authid a WHERE starts_with(a.rolname, ${literal(`${group}_`)})`;
 
 const sameSetting = (name: string, wanted: string | undefined, found: string | undefined) =>
@@ -110,6 +108,7 @@ function differences(wanted: Wanted, found: FoundRole, group: string, mark: stri
                 : [`${name} ${value(name, found.settings[name])} → ${value(name, text)}`],
         ),
         ...(wanted.member && !found.member ? [`member of ${tenantsRole(group)}`] : []),
+        ...(wanted.member && found.becomes ? [`no SET ROLE ${tenantsRole(group)}`] : []),
         ...(found.elevated ? ["rights that pass policies by taken away"] : []),
         ...(wanted.login && found.comment !== commentOf(group, mark, found.secret ?? "") ? ["password"] : []),
     ];
@@ -118,6 +117,22 @@ function differences(wanted: Wanted, found: FoundRole, group: string, mark: stri
 interface Detail {
     readonly wanted: Wanted;
     readonly there: boolean;
+}
+
+const isOwn = (group: GroupSpec, role: FoundRole) => role.comment?.startsWith(ownComment(group.name)) === true;
+
+/** Roles of tenants that are in the program and want none any more: nobody gets in by them, and what they own stays. */
+function shutSteps(group: GroupSpec, found: FoundRoles, elsewhere: ReadonlyMap<string, readonly string[]>): Step[] {
+    const kept = groupRoleNames(group);
+    return Object.entries(group.tenants).flatMap(([tenant, spec]): Step[] => {
+        const name = tenantRole(group.name, tenant);
+        const role = found.roles[name];
+        if (spec.role || kept.includes(name) || role === undefined || !isOwn(group, role)) return [];
+        const hosts = elsewhere.get(name) ?? [];
+        if (!role.login && !role.member && !role.becomes && role.secret === null && hosts.length === 0) return [];
+        const text = `${tenant}: role ${name} may not log in any more (NOLOGIN, membership revoked, password removed)`;
+        return [{ kind: "roles.shut", tenant, text, detail: name }];
+    });
 }
 
 function planRoles(group: GroupSpec, found: FoundRoles): Planned {
@@ -144,16 +159,9 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
             );
         } else if (role === undefined) {
             step(`make role ${name}`);
-        } else if (
-            // the group's own roles are made before their comment is
-            (tenant !== undefined || role.comment) &&
-            !role.comment?.startsWith(`citus_as_code ${group.name} `)
-        ) {
-            refusals.push(
-                `${of}: there is a role ${name} that this group did not make${role.comment ? ` (its comment is: ${role.comment})` : ""}.\n` +
-                    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …)${tenant === undefined ? ", or the group" : ` or say role: false for ${tenant}`}. If it is this group's after all, ` +
-                    `COMMENT ON ROLE ${identifier(name)} IS 'citus_as_code ${group.name} '; its password is then set.`,
-            );
+        } else if (!isOwn(group, role)) {
+            const instead = tenant === undefined ? "the group" : `say role: false for ${tenant}`;
+            refusals.push(foreignRole(group.name, of, name, role.comment, instead));
         } else {
             const differing = [
                 ...differences(wanted, role, group.name, found.mark),
@@ -162,7 +170,7 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
             if (differing.length > 0) step(`mend role ${name} (${differing.join(", ")})`);
         }
     }
-    return { steps, refusals };
+    return { steps: [...steps, ...shutSteps(group, found, elsewhere)], refusals };
 }
 
 /** Everything of a role, whether it was so before or not: what a node lacks comes with it. */
@@ -178,7 +186,13 @@ function statementsFor(context: Context, { wanted, there }: Detail): string {
                 ? `ALTER ROLE ${name} RESET ${setting}`
                 : `ALTER ROLE ${name} SET ${setting} = ${setting === "search_path" ? value : literal(value)}`,
         ),
-        ...(wanted.member ? [`GRANT ${identifier(tenantsRole(group.name))} TO ${name}`] : []),
+        ...(wanted.member
+            ? [
+                  // Citus writes the three options of one GRANT wrongly
+                  `GRANT ${identifier(tenantsRole(group.name))} TO ${name} WITH INHERIT TRUE, SET FALSE`,
+                  `REVOKE ADMIN OPTION FOR ${identifier(tenantsRole(group.name))} FROM ${name}`,
+              ]
+            : []),
         `COMMENT ON ROLE ${name} IS ${literal(commentOf(group.name, mark, secretOf(verifier)))}`,
     ]
         .map((statement) => `${statement};`)
@@ -212,6 +226,32 @@ async function setTenants(context: Context, steps: readonly Step[]): Promise<voi
     );
 }
 
+/** Safe to repeat: the membership is revoked last, and until then it is planned again. */
+async function shut(context: Context, steps: readonly Step[]): Promise<void> {
+    const { session, group } = context;
+    const nameOf = (step: Step) => identifier(step.detail as string);
+    const together = async (batch: readonly Step[]) => {
+        await transaction(session, batch.map((step) => `ALTER ROLE ${nameOf(step)} NOLOGIN PASSWORD NULL;`).join("\n"));
+        for (const step of batch) await session.query(endSessions(step.detail as string));
+        const members = batch.map(nameOf).join(", ");
+        await transaction(session, `REVOKE ${identifier(tenantsRole(group.name))} FROM ${members}`);
+    };
+    await inBatches(
+        steps,
+        BATCH,
+        together,
+        async (step, done) => {
+            await together([step]).catch((error: unknown) => {
+                throw new Error(
+                    `${step.tenant}: role ${step.detail} could not be kept from logging in\n${said(error)}\n` +
+                        `What it owns is untouched; ${done} of ${steps.length} roles were done before. Safe to repeat: run pulumi up again.`,
+                );
+            });
+        },
+        () => context.alive(),
+    );
+}
+
 async function setGroup(context: Context, steps: readonly Step[]): Promise<void> {
     await ensureGroupRoles(context.session, context.group);
     const sql = steps.map((step) => statementsFor(context, { ...detailOf(step), there: true }));
@@ -230,7 +270,9 @@ export const roles: Facet<FoundRoles> = {
                 'login', a.rolcanlogin, 'connections', a.rolconnlimit,
                 'elevated', a.rolsuper OR a.rolbypassrls OR a.rolcreaterole OR a.rolcreatedb OR a.rolreplication,
                 'comment', shobj_description(a.oid, 'pg_authid'), 'secret', left(md5(a.rolpassword), 8),
-                'member', EXISTS (SELECT FROM pg_auth_members m WHERE m.member = a.oid AND m.roleid = to_regrole(quote_ident($1 || '_tenants'))),
+                'member', EXISTS (SELECT FROM pg_auth_members m WHERE m.member = a.oid AND m.roleid = to_regrole(quote_ident($1 || '_tenants')) AND m.inherit_option),
+                'becomes', EXISTS (SELECT FROM pg_auth_members m WHERE m.member = a.oid AND m.roleid = to_regrole(quote_ident($1 || '_tenants'))
+                                      AND (m.set_option OR m.admin_option)),
                 'settings', coalesce((SELECT jsonb_object_agg(split_part(s, '=', 1), substr(s, strpos(s, '=') + 1))
                                         FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0), '{}')))
               FROM pg_authid a WHERE starts_with(a.rolname, $1 || '_')), '{}'),
@@ -241,5 +283,5 @@ export const roles: Facet<FoundRoles> = {
                  GROUP BY 1) x), '{}'))`;
     },
     plan: planRoles,
-    run: { group: setGroup, tenant: setTenants },
+    run: { group: setGroup, tenant: setTenants, shut },
 };

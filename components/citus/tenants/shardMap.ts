@@ -2,16 +2,54 @@
 import { createHash } from "node:crypto";
 
 /**
- * Catalogs and ledger as the JSON that client/shardMap.ts reads. Nothing in it is secret, and it asks no worker. Text is
- * only hashed as the client does where its collation is deterministic and the database's encoding is UTF-8.
+ * Catalogs and ledger as the JSON that client/shardMap.ts reads, as far as whoever logged in may know it. Nothing in it is
+ * secret, and it asks no worker. Text is only hashed as the client does where its collation is deterministic and the
+ * database's encoding is UTF-8.
+ *
+ * Everything is for superusers and for roles that were granted EXECUTE by hand; the groups that an application is of, for it;
+ * and for a tenant's own role its own entry. Asked is who logged in: SET ROLE makes no other of it, and current_user is
+ * the function's owner.
  */
 const BODY = `
-WITH tenant_group AS (
-    SELECT g.grp, g.spec ->> 'model' AS model, g.spec ->> 'anchor' AS anchor FROM citus_as_code.tenant_group g),
+WITH RECURSIVE mine AS MATERIALIZED (
+    SELECT r.oid, r.rolname::text AS name FROM pg_roles r WHERE pg_has_role(session_user, r.oid, 'MEMBER')),
+reader AS MATERIALIZED (
+    SELECT r.rolsuper OR (
+           NOT EXISTS (SELECT FROM citus_as_code.tenant_group g JOIN mine m ON m.name = g.grp || '_tenants')
+           AND EXISTS (SELECT FROM pg_proc p, aclexplode(p.proacl) a
+                        WHERE p.oid = 'citus_as_code.shard_map()'::regprocedure AND a.privilege_type = 'EXECUTE'
+                          AND (a.grantee = 0 OR a.grantee IN (SELECT m.oid FROM mine m))
+                          AND NOT EXISTS (SELECT FROM citus_as_code.tenant_group g JOIN pg_roles o ON o.rolname = g.grp || '_app'
+                                           WHERE o.oid = a.grantee AND g.spec ->> 'model' IN ('row', 'rls')))) AS everything
+      FROM pg_roles r WHERE r.rolname = session_user),
+tenant_group AS MATERIALIZED (
+    SELECT g.grp, g.spec ->> 'model' AS model, g.spec ->> 'anchor' AS anchor,
+           r.everything OR (g.spec ->> 'model' IN ('row', 'rls') AND EXISTS (SELECT FROM mine m WHERE m.name = g.grp || '_app')) AS whole,
+           EXISTS (SELECT FROM mine m WHERE m.name = g.grp || '_tenants') AS own
+      FROM citus_as_code.tenant_group g, reader r),
+left_behind AS (
+    SELECT t.grp, t.tenant, t.moved_to FROM citus_as_code.tenant_tombstone t
+     WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = t.grp AND l.tenant = t.tenant)
+    UNION ALL
+    SELECT t.grp, t.tenant, t.detail ->> 'moved_to'
+      FROM citus_as_code.tenant t WHERE t.state IN ('superseded', 'deleting')),
+seen AS (
+    (SELECT t.grp, t.tenant FROM tenant_group g JOIN (
+            SELECT l.grp, l.tenant FROM citus_as_code.tenant l UNION ALL SELECT d.grp, d.tenant FROM citus_as_code.tenant_tombstone d) t USING (grp)
+      WHERE g.whole
+     UNION ALL
+     SELECT g.grp, substr(m.name, length(g.grp) + 2) FROM tenant_group g JOIN mine m ON starts_with(m.name, g.grp || '_')
+      WHERE g.own AND m.name <> g.grp || '_tenants')
+    UNION
+    SELECT split_part(l.moved_to, '/', 1), substr(l.moved_to, strpos(l.moved_to, '/') + 1)
+      FROM seen JOIN left_behind l USING (grp, tenant) WHERE l.moved_to IS NOT NULL),
+shown AS MATERIALIZED (
+    SELECT g.* FROM tenant_group g WHERE g.whole OR g.own OR g.grp IN (SELECT s.grp FROM seen s)),
 node AS (
     SELECT n.groupid, split_part(n.nodename, '.', 1) AS name FROM pg_dist_node n WHERE n.noderole = 'primary'),
 tenant AS (
-    SELECT t.grp, t.tenant, t.node, t.detail FROM citus_as_code.tenant t WHERE t.state IN ('active', 'frozen')),
+    SELECT t.grp, t.tenant, t.node, t.detail FROM citus_as_code.tenant t JOIN seen USING (grp, tenant)
+     WHERE t.state IN ('active', 'frozen')),
 schema_node AS (
     SELECT DISTINCT ON (d.schemaid) ns.nspname AS schema, node.name
       FROM pg_dist_schema d JOIN pg_namespace ns ON ns.oid = d.schemaid JOIN pg_dist_partition p USING (colocationid)
@@ -23,7 +61,7 @@ anchored AS (
            CASE WHEN a.attcollation <> 0 AND (getdatabaseencoding() <> 'UTF8'
                        OR NOT (SELECT c.collisdeterministic FROM pg_collation c WHERE c.oid = a.attcollation))
                 THEN 'unknown' ELSE coalesce(pr.proname, 'unknown') END AS hash
-      FROM tenant_group g
+      FROM shown g
       JOIN pg_dist_partition p ON p.partmethod = 'h' AND p.logicalrelid = to_regclass(
            CASE WHEN strpos(g.anchor, '.') > 0 THEN format('%I.%I', split_part(g.anchor, '.', 1), split_part(g.anchor, '.', 2))
                 ELSE format('public.%I', g.anchor) END)
@@ -46,27 +84,23 @@ grp AS (
     UNION ALL
     SELECT g.grp, jsonb_build_object('model', g.model, 'schemas', coalesce(
                jsonb_object_agg(t.tenant, n.name) FILTER (WHERE n.name IS NOT NULL), '{}'))
-      FROM tenant_group g LEFT JOIN tenant t USING (grp) LEFT JOIN schema_node n ON n.schema = t.tenant
+      FROM shown g LEFT JOIN tenant t USING (grp) LEFT JOIN schema_node n ON n.schema = t.tenant
      WHERE g.model = 'schema' GROUP BY g.grp, g.model
     UNION ALL
     SELECT g.grp, jsonb_build_object('model', g.model, 'databases', coalesce(jsonb_object_agg(t.tenant, jsonb_build_object(
                'node', t.node, 'database', coalesce(t.detail->>'database', t.tenant))) FILTER (WHERE t.node IS NOT NULL), '{}'))
-      FROM tenant_group g LEFT JOIN tenant t USING (grp)
+      FROM shown g LEFT JOIN tenant t USING (grp)
      WHERE g.model = 'database' GROUP BY g.grp, g.model
     UNION ALL
     SELECT g.grp, jsonb_build_object('model', g.model, 'routed', coalesce(jsonb_object_agg(t.tenant, jsonb_build_object(
                'host', t.detail->>'host', 'port', (t.detail->>'port')::int, 'database', t.detail->>'database'))
                FILTER (WHERE t.detail ? 'host'), '{}'))
-      FROM tenant_group g LEFT JOIN tenant t USING (grp)
+      FROM shown g LEFT JOIN tenant t USING (grp)
      WHERE g.model = 'routed' GROUP BY g.grp, g.model
     UNION ALL
-    SELECT g.grp, jsonb_build_object('model', g.model) FROM tenant_group g WHERE g.model = 'rls'),
+    SELECT g.grp, jsonb_build_object('model', g.model) FROM shown g WHERE g.model = 'rls'),
 gone AS (
-    SELECT t.grp, t.tenant, t.moved_to FROM citus_as_code.tenant_tombstone t
-     WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = t.grp AND l.tenant = t.tenant)
-    UNION ALL
-    SELECT t.grp, t.tenant, t.detail ->> 'moved_to'
-      FROM citus_as_code.tenant t WHERE t.state IN ('superseded', 'deleting')),
+    SELECT l.* FROM left_behind l JOIN seen USING (grp, tenant)),
 content AS (
     SELECT jsonb_build_object(
         'database', current_database(), 'default', 'coordinator',
