@@ -20,6 +20,7 @@ import { describeBytes, describeProgress, followJob, JobError, type MovingTable,
 import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
+import { takeRunLock } from "./runLock.ts";
 import type { Session } from "./session.ts";
 
 export interface WantedWorker {
@@ -236,9 +237,6 @@ export interface Placed {
     readonly counted: number;
 }
 
-/** Any number; the same for every run of this program. */
-const LOCK = 20_261_122;
-
 /**
  * Moves shards until no leaving node holds one and the rest is balanced. Safe to repeat, and resumes a rebalance that is
  * already running.
@@ -246,7 +244,7 @@ const LOCK = 20_261_122;
  */
 export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
     const began = Date.now();
-    await takeLock(session, options);
+    await takeRunLock(session, "placing", "is placing shards", 120, options);
     let moved = 0;
     let bytes = 0;
     let counted = 0;
@@ -337,30 +335,6 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
         }
     }
     return { moved, bytes, seconds: (Date.now() - began) / 1000, counted };
-}
-
-/** Two `pulumi up` at once would undo each other's marks. The lock goes with the session. */
-async function takeLock(session: Session, options: PlaceOptions): Promise<void> {
-    for (let waited = 0; ; waited++) {
-        const [row] = await session.query<{ ok: boolean }>("SELECT pg_try_advisory_lock($1) AS ok", [LOCK]);
-        if (row?.ok) return;
-        const [holder] = await session.query<{ pid: number; since: string }>(
-            `SELECT l.pid, to_char(a.backend_start, 'HH24:MI:SS') AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-              WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted`,
-            [LOCK],
-        );
-        if (waited > 120) {
-            throw new Error(
-                `coordinator: another pulumi up is placing shards (connection ${holder?.pid ?? "unknown"}, since ${holder?.since ?? "?"} UTC).\n` +
-                    "Nothing was changed. Wait for it, or end it, then run pulumi up again.",
-            );
-        }
-        options.progress(
-            `waiting for another pulumi up that is placing shards (connection ${holder?.pid ?? "unknown"})`,
-        );
-        options.alive();
-        await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
 }
 
 /** Everything that can be known to fail is refused before a node is marked. */

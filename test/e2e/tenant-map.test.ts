@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { hashOf } from "../../client/hash.ts";
 import { type Place, ShardMap, ShardMapClient } from "../../client/shardMap.ts";
+import { RUN_LOCKS } from "../../components/citus/runLock.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { listTenants } from "../../components/citus/tenants/list.ts";
 import { map } from "../../components/citus/tenants/map.ts";
@@ -330,7 +331,19 @@ test("each reads of the map what concerns it, and nothing in it is secret", asyn
     await session.query("GRANT EXECUTE ON FUNCTION citus_as_code.shard_map() TO clinics_acme");
     assert.deepEqual(Object.keys((await read("clinics_acme")).json.groups), ["clinics"], "a tenant stays one");
     for (const client of clients.values()) await client.close();
-    for (const client of clients.values()) await client.close();
+});
+
+test("a tenant that takes the lock of runs does not keep them waiting", async () => {
+    const held = await Promise.all([as(stack, "billing_7"), as(stack, "billing_app")]);
+    await held[0].query(`SELECT pg_advisory_lock(${RUN_LOCKS.tenants})`);
+    const waits = assert.rejects(held[1].query(`SELECT pg_advisory_lock(${RUN_LOCKS.tenants})`), /terminat/);
+    const began = Date.now();
+    const { said } = await publish(billing);
+    assert.ok(Date.now() - began < 20_000, `${Date.now() - began} ms`);
+    await waits;
+    await assert.rejects(held[0].query("SELECT 1"), /terminat|closed|not queryable/);
+    assert.match(said.join("\n"), /role billing_7 had this project's lock of runs/);
+    for (const client of held) await client.close().catch(() => undefined);
 });
 
 test("what an address was is mended, and a node that is gone leaves the map", async () => {

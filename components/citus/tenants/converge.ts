@@ -2,6 +2,7 @@
 import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import { qualified } from "../quote.ts";
+import { releaseRunLock, takeRunLock } from "../runLock.ts";
 import type { Session } from "../session.ts";
 import { makeLedger, recordGroup } from "./ledger.ts";
 
@@ -85,24 +86,14 @@ function batches(steps: readonly Step[]): Step[][] {
     return result;
 }
 
-/** Any number; one run that changes tenants at a time. It is another lock than that of placing shards. */
-const LOCK = 20_261_126;
+/** One run that changes tenants at a time. */
+export const takeLock = ({
+    session,
+    ...waiting
+}: Pick<Context, "session" | "progress" | "alive"> & Partial<Pick<Context, "note">>) =>
+    takeRunLock(session, "tenants", "is changing tenants", 600, waiting);
 
-export async function takeLock(context: Pick<Context, "session" | "progress" | "alive">): Promise<void> {
-    for (let waited = 0; ; waited++) {
-        const [row] = await context.session.query<{ ok: boolean }>("SELECT pg_try_advisory_lock($1) AS ok", [LOCK]);
-        if (row?.ok) return;
-        if (waited > 600)
-            throw new Error(
-                "coordinator: another run has been changing tenants for 10 minutes.\nNothing was changed. Wait for it, or end its connection, then repeat this.",
-            );
-        context.progress("waiting for another run that changes tenants");
-        context.alive();
-        await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
-}
-
-export const unlock = (session: Session) => session.query("SELECT pg_advisory_unlock($1)", [LOCK]);
+export const unlock = (session: Session) => releaseRunLock(session, "tenants");
 
 /**
  * Does what there is to do, facet after facet, each on what the ones before it left. Safe to repeat, and goes on where a

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { literal } from "../../citus/quote.ts";
+import { endStrangers, RUN_LOCKS } from "../../citus/runLock.ts";
 import { runScript } from "../../shell.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
@@ -18,9 +19,6 @@ CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
 /** PostgreSQL's code for a command that refuses to run inside a transaction block. */
 const NOT_IN_TRANSACTION =
     /cannot (run|be executed) (inside|from|within) a (transaction block|function)|cannot be executed from a function or procedure/i;
-
-/** Any number; one run of post-deploy files at a time. */
-const LOCK = 20_261_123;
 
 /** Runs scripts one after the other in one psql session on the coordinator. */
 function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {
@@ -51,7 +49,8 @@ const ALREADY = "citus_as_code: this file was run before";
 
 /** Waits for a psql that a killed run left behind, then asks whether there is anything to do. */
 const guard = (file: SqlFile) => `
-SELECT pg_catalog.pg_advisory_lock(${LOCK}) \\g /dev/null
+${endStrangers(String(RUN_LOCKS.postDeploy))} \\g /dev/null
+SELECT pg_catalog.pg_advisory_lock(${RUN_LOCKS.postDeploy}) \\g /dev/null
 SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 = ${literal(file.sha256)}) AS done \\gset
 \\if :done
 DO $$ BEGIN RAISE EXCEPTION '${ALREADY}'; END $$;
