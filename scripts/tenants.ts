@@ -1,7 +1,7 @@
 /** Tenants of the selected stack's cluster: npm run tenants */
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import type { RestoreOptions } from "../components/citus/tenants/export.ts";
+import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
 import { fail } from "./lib/project.ts";
 import { check } from "./tenants/check.ts";
@@ -88,15 +88,18 @@ program
     .argument("<file>", "what export wrote")
     .option("--replace", "in place of what is there, which is exported first (models schema and database)")
     .action(async (name: string, file: string, { replace }: RestoreOptions) => {
-        const { restoreTenant } = await import("../components/citus/tenants/export.ts");
+        const { restoreTenant } = await import("../components/citus/tenants/restore.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
         const path = resolve(process.env.INIT_CWD ?? process.cwd(), file);
         await withTenant(found, (context, tenant) =>
             restoreTenant(context, tenant, path, { replace: replace === true }),
         );
-        console.log(
-            `${found.inputs.group.name}/${found.tenant}: restored from ${file}. Next: pulumi up, for its rights and what came into its template since.`,
-        );
+        const { name: group, model } = found.inputs.group;
+        const rights =
+            model === "schema" || model === "database"
+                ? "Its role has no rights on it yet, so no application can use it: run pulumi up now, which gives them back and runs"
+                : "Next: pulumi up, for";
+        console.log(`${group}/${found.tenant}: restored from ${file}. ${rights} what came into its template since.`);
     });
 
 program

@@ -5,7 +5,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, sta
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { exportTenant, makeFolder, readExport, restoreTenant } from "../../components/citus/tenants/export.ts";
+import { exportTenant, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
+import { restoreTenant } from "../../components/citus/tenants/restore.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import { clearStack } from "../../scripts/lib/project.ts";
 import { EMPTY } from "../tenants.ts";

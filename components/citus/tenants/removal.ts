@@ -9,7 +9,8 @@ import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
 import { different, everything, nameOf, PRINT, type Print, type Prints, SAME_TEXT, whereOf } from "./checksum.ts";
 import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
-import { dropWhole, exportTenant, type Manifest, readExport } from "./export.ts";
+import { dropWhole } from "./drop.ts";
+import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
 
