@@ -1,5 +1,6 @@
 /** Locks that let one run of this project change something at a time. */
 import { pause } from "../pause.ts";
+import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 
 /** Any numbers; advisory locks of the cluster's database, each for one thing that two runs would undo each other. */
@@ -20,6 +21,11 @@ const askers = (key: string) => `
 export const endStrangers = (key: string) =>
     `SELECT r.rolname AS role, pg_catalog.pg_terminate_backend(a.pid) AS ended ${askers(key)} AND NOT r.rolsuper`;
 
+/** Prepared transactions that hold it: they have no connection, outlive a restart, and end by a command only. */
+const PREPARED = `
+    SELECT p.gid, p.owner::text AS owner FROM pg_prepared_xacts p JOIN pg_locks l ON l.virtualtransaction = '-1/' || p.transaction
+     WHERE l.locktype = 'advisory' AND (l.classid, l.objid, l.objsubid) = (0, $1, 1) AND p.database = current_database()`;
+
 export interface Waiting {
     readonly progress: (text: string) => void;
     readonly alive: () => void;
@@ -30,7 +36,7 @@ export interface Waiting {
  * Takes a lock, which goes with the session, and waits while another run has it.
  * @param doing what another run is doing, as in "is placing shards"
  * @param seconds after which it is given up
- * @throws Error naming the connection that holds it
+ * @throws Error naming the connection or the prepared transaction that holds it
  */
 export async function takeRunLock(
     session: Session,
@@ -52,6 +58,12 @@ export async function takeRunLock(
                 note?.(`role ${role} had this project's lock of runs (${key}); its connection was ended`);
             ended.add(role);
         }
+        const [prepared] = await session.query<{ gid: string; owner: string }>(PREPARED, [key]);
+        if (prepared)
+            throw new Error(
+                `coordinator: a prepared transaction of role ${prepared.owner} holds this project's lock of runs (${key}), and no run makes one.\n` +
+                    `Nothing was changed. End it, in this database: ROLLBACK PREPARED ${literal(prepared.gid)}; then repeat this.`,
+            );
         const [holder] = await session.query<{ pid: number; since: string }>(
             `SELECT a.pid, to_char(a.backend_start, 'HH24:MI:SS') AS since ${askers("$1")} AND l.granted AND r.rolsuper`,
             [key],

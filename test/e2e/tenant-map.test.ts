@@ -337,6 +337,10 @@ test("a tenant that takes the lock of runs does not keep them waiting", async ()
     const held = await Promise.all([as(stack, "billing_7"), as(stack, "billing_app")]);
     await held[0].query(`SELECT pg_advisory_lock(${RUN_LOCKS.tenants})`);
     const waits = assert.rejects(held[1].query(`SELECT pg_advisory_lock(${RUN_LOCKS.tenants})`), /terminat/);
+    await until("a client that waits", 10, async () => {
+        const waiting = await session.query("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+        return waiting.length === 1;
+    });
     const began = Date.now();
     const { said } = await publish(billing);
     assert.ok(Date.now() - began < 20_000, `${Date.now() - began} ms`);
@@ -344,6 +348,15 @@ test("a tenant that takes the lock of runs does not keep them waiting", async ()
     await assert.rejects(held[0].query("SELECT 1"), /terminat|closed|not queryable/);
     assert.match(said.join("\n"), /role billing_7 had this project's lock of runs/);
     for (const client of held) await client.close().catch(() => undefined);
+
+    const third = await as(stack, "billing_7");
+    await third.query("BEGIN");
+    await third.query(`SELECT pg_advisory_xact_lock(${RUN_LOCKS.tenants})`);
+    await third.query("PREPARE TRANSACTION 'it''s'");
+    await third.close();
+    await assert.rejects(publish(billing), /prepared transaction of role billing_7 .*\n.*ROLLBACK PREPARED 'it''s'/);
+    await session.query("ROLLBACK PREPARED 'it''s'");
+    await publish(billing);
 });
 
 test("what an address was is mended, and a node that is gone leaves the map", async () => {

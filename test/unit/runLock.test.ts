@@ -5,15 +5,17 @@ import { takeRunLock } from "../../components/citus/runLock.ts";
 import type { Session } from "../../components/citus/session.ts";
 
 /** Connections on the lock, its holder first. */
-function fake(queue: { role: string; superuser: boolean }[]) {
+function fake(queue: { role: string; superuser: boolean; gid?: string }[]) {
     const said: string[] = [];
     const query = async (sql: string) => {
         if (sql.includes("pg_try_advisory_lock")) return [{ ok: queue.length === 0 }];
         if (sql.includes("pg_terminate_backend")) {
-            const strangers = queue.filter(({ superuser }) => !superuser);
-            queue.splice(0, queue.length, ...queue.filter(({ superuser }) => superuser));
+            const strangers = queue.filter(({ superuser, gid }) => !superuser && gid === undefined);
+            queue.splice(0, queue.length, ...queue.filter((one) => !strangers.includes(one)));
             return strangers;
         }
+        if (sql.includes("pg_prepared_xacts"))
+            return queue.flatMap(({ role, gid }) => (gid === undefined ? [] : [{ gid, owner: role }]));
         return queue.length > 0 ? [{ pid: 77, since: "10:00:00" }] : [];
     };
     const take = () =>
@@ -41,4 +43,9 @@ test("another run is waited for, and then named", async () => {
         /another run is changing tenants \(connection 77, since 10:00:00 UTC\)\.\nNothing was changed\..*pg_terminate_backend\(77\)/,
     );
     assert.deepEqual(said, []);
+});
+
+test("a prepared transaction, which no connection ends, is named with what ends it", async () => {
+    const { take } = fake([{ role: "clinics_acme", superuser: false, gid: "it's" }]);
+    await assert.rejects(take(), /of role clinics_acme holds .*\n.*: ROLLBACK PREPARED 'it''s'; then repeat this\.$/);
 });

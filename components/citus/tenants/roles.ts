@@ -81,12 +81,24 @@ const commentOf = (group: string, mark: string, secret: string) => `${ownComment
 
 const secretOf = (verifier: string) => createHash("md5").update(verifier).digest("hex").slice(0, 8);
 
-/** One line for each role of the group, the same on every node. */
+const SETTINGS = [
+    "statement_timeout",
+    "idle_in_transaction_session_timeout",
+    "search_path",
+    "citus.propagate_set_commands",
+];
+
+/**
+ * One line for each role of the group, the same on every node: what is set here and nothing else, as a role may set more for
+ * itself. Of a role that may not log in, limits don't count.
+ */
 const linesOf = (group: string) => `
-    SELECT a.rolname::text AS name, concat_ws('|', a.rolcanlogin, a.rolconnlimit, a.rolsuper, a.rolbypassrls, a.rolcreaterole,
-               md5(a.rolpassword), shobj_description(a.oid, 'pg_authid'),
-               (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0),
-               (SELECT string_agg(concat_ws(' ', g.rolname, m.inherit_option, m.set_option, m.admin_option), ',' ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = a.oid)) AS line
+    SELECT a.rolname::text AS name, concat_ws('|', a.rolcanlogin, a.rolsuper, a.rolbypassrls, a.rolcreaterole, md5(a.rolpassword),
+               (SELECT concat_ws(' ', m.inherit_option, m.set_option, m.admin_option) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid
+                 WHERE m.member = a.oid AND g.rolname = ${literal(tenantsRole(group))} ORDER BY 1 LIMIT 1),
+               CASE WHEN a.rolcanlogin OR a.rolname = ${literal(tenantsRole(group))} THEN concat_ws('|', a.rolconnlimit, shobj_description(a.oid, 'pg_authid'),
+                   (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0
+                       AND split_part(s, '=', 1) IN (${SETTINGS.map(literal).join(", ")}))) END) AS line
       FROM pg_authid a WHERE starts_with(a.rolname, ${literal(`${group}_`)})`;
 
 const sameSetting = (name: string, wanted: string | undefined, found: string | undefined) =>
@@ -231,7 +243,12 @@ async function shut(context: Context, steps: readonly Step[]): Promise<void> {
     const { session, group } = context;
     const nameOf = (step: Step) => identifier(step.detail as string);
     const together = async (batch: readonly Step[]) => {
-        await transaction(session, batch.map((step) => `ALTER ROLE ${nameOf(step)} NOLOGIN PASSWORD NULL;`).join("\n"));
+        await transaction(
+            session,
+            batch
+                .map((step) => `ALTER ROLE ${nameOf(step)} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOLOGIN PASSWORD NULL;`)
+                .join("\n"),
+        );
         for (const step of batch) await session.query(endSessions(step.detail as string));
         const members = batch.map(nameOf).join(", ");
         await transaction(session, `REVOKE ${identifier(tenantsRole(group.name))} FROM ${members}`);

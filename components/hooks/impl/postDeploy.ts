@@ -50,7 +50,9 @@ const ALREADY = "citus_as_code: this file was run before";
 /** Waits for a psql that a killed run left behind, then asks whether there is anything to do. */
 const guard = (file: SqlFile) => `
 ${endStrangers(String(RUN_LOCKS.postDeploy))} \\g /dev/null
+SET lock_timeout = '10min';
 SELECT pg_catalog.pg_advisory_lock(${RUN_LOCKS.postDeploy}) \\g /dev/null
+RESET lock_timeout;
 SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 = ${literal(file.sha256)}) AS done \\gset
 \\if :done
 DO $$ BEGIN RAISE EXCEPTION '${ALREADY}'; END $$;
