@@ -10,6 +10,7 @@ export type Found = Readonly<Record<string, unknown>>;
 /**
  * What there is of a group, by facet: two questions, however many tenants.
  * @param nodes the cluster's; empty when they are not known
+ * @param read content of a file of the group's template
  */
 export async function look(
     session: Session,
@@ -17,6 +18,7 @@ export async function look(
     facets: readonly Facet[],
     mark: string,
     nodes: readonly NodeTarget[] = [],
+    read?: (path: string) => string,
 ): Promise<Found> {
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
@@ -39,7 +41,12 @@ export async function look(
                   [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
-    return Object.fromEntries(facets.map((facet) => [facet.name, answers.get(facet.name) ?? facet.none]));
+    const found: Record<string, unknown> = {};
+    for (const facet of facets) {
+        const answer = answers.get(facet.name) ?? facet.none;
+        found[facet.name] = facet.readFiles && read ? await facet.readFiles(group, answer, read) : answer;
+    }
+    return found;
 }
 
 /** Everything there is to do, in order. Pure. */
@@ -114,7 +121,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const lookAgain = () => look(session, group, facets, mark, nodes);
+        const lookAgain = () => look(session, group, facets, mark, nodes, context.read);
         const first = planAll(group, facets, await lookAgain());
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);

@@ -5,6 +5,7 @@ import { chmod, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:
 import { basename, join } from "node:path";
 import { runScript, type ScriptInput } from "../../shell.ts";
 import type { Model } from "../../tenants/args.ts";
+import { countOf } from "../../tenants/changePlan.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
@@ -303,7 +304,7 @@ export async function readExport({ group }: Context, tenant: string, file: strin
 const rowsTold = (slices: readonly Slice[], prints: Prints) =>
     everything(slices).flatMap(({ name, slice }) => {
         const count = slice.anchor ? "0" : (prints[name]?.count ?? "0");
-        return count === "0" ? [] : [`${nameOf(slice.table)} has ${count} rows`];
+        return count === "0" ? [] : [`${nameOf(slice.table)} has ${countOf(Number(count), "row")}`];
     });
 
 /** What is on the node is the tenant's database. */

@@ -117,7 +117,8 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
     // passwords that are not made yet are not there
     const mark = unknown(news.seed) ? "" : markOf(news.seed);
     try {
-        const found = await look(session, news.group, facets, mark, news.nodes).catch((error: unknown) => {
+        const read = (path: string) => readFileSync(path, "utf8");
+        const found = await look(session, news.group, facets, mark, news.nodes, read).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
