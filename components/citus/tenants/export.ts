@@ -566,7 +566,7 @@ async function load(
                 `what is there is not what was exported: ${wrong
                     .map(
                         (name) =>
-                            `${name} had ${manifest.prints[name]?.count ?? 0} rows (${manifest.prints[name]?.sum ?? 0}) and has ${prints[name]?.count ?? 0} (${prints[name]?.sum ?? 0})`,
+                            `${name} had ${countOf(Number(manifest.prints[name]?.count ?? 0), "row")} (${manifest.prints[name]?.sum ?? 0}) and has ${prints[name]?.count ?? 0} (${prints[name]?.sum ?? 0})`,
                     )
                     .join(", ")}`,
             );

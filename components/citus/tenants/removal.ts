@@ -403,7 +403,7 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
         );
         if (row?.n !== "0")
             throw new Error(
-                `${tenant}: deleting it would change ${row?.n} rows of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
+                `${tenant}: deleting it would change ${countOf(Number(row?.n ?? 0), "row")} of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
                     "Nothing was deleted. Correct what they reference, then run pulumi up again.",
             );
     }
