@@ -42,6 +42,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly connectionString: pulumi.Output<string>;
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
+    /** What passwords of tenants are made from, secret. */
+    readonly tenantsSeed: pulumi.Output<string>;
     readonly caCertificate: pulumi.Output<string>;
     /** Where the backups are. */
     readonly backups: pulumi.Output<BackupsOutput>;
@@ -106,6 +108,7 @@ export class CitusCluster extends pulumi.ComponentResource {
         if (args.backup.enabled) watchBackups(name, args, { coordinator, placement }, this);
 
         this.password = security.password;
+        this.tenantsSeed = security.tenantsSeed;
         this.backups = platform.backups;
         this.connect = platform.connect;
         this.network = platform.network;

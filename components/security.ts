@@ -26,6 +26,8 @@ export class Security extends pulumi.ComponentResource {
     readonly clusterId: pulumi.Output<string>;
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
+    /** What passwords of tenants are made from, secret. */
+    readonly tenantsSeed: pulumi.Output<string>;
     /** What a node stores instead of the password, secret. */
     readonly verifier: pulumi.Output<string>;
     readonly caCertificate: pulumi.Output<string>;
@@ -67,6 +69,8 @@ export class Security extends pulumi.ComponentResource {
         this.clusterId = identity.clusterId;
         // letters and digits only: it has to live in a URL
         this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
+        // here, as a group of tenants comes and goes with the program
+        this.tenantsSeed = new random.RandomPassword(`${name}-tenants`, { length: 48, special: false }, child).result;
         this.verifier = pulumi.secret(
             pulumi
                 .all([this.password, this.clusterId])

@@ -1,12 +1,11 @@
 /** A group of tenants of a cluster. */
 import * as pulumi from "@pulumi/pulumi";
-import * as random from "@pulumi/random";
 import type { CitusCluster } from "./cluster.ts";
 import { explain } from "./config/mistakes.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { TenantGroupHook } from "./hooks/tenantGroup.ts";
 import type { TenantGroupSettings } from "./tenants/args.ts";
-import { passwordOf } from "./tenants/passwords.ts";
+import { passwordOf, seedOf } from "./tenants/passwords.ts";
 import { projectFiles } from "./tenants/project.ts";
 import { appRole, type GroupSpec, tenantRole } from "./tenants/spec.ts";
 import { validateGroups } from "./tenants/validate.ts";
@@ -58,18 +57,14 @@ export class TenantGroup extends pulumi.ComponentResource {
         groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
         const { mistakes } = groupsSoFar(cluster);
         if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
-        this.seed = new random.RandomPassword(
-            `${name}-tenants`,
-            { length: 48, special: false },
-            { parent: this },
-        ).result;
+        this.seed = pulumi.secret(cluster.tenantsSeed.apply((seed) => seedOf(seed, name)));
         const hook = new TenantGroupHook(
             `${name}-tenants`,
             {
                 cluster: cluster.clusterName,
                 group: agreed(name, cluster),
                 nodes: cluster.nodes,
-                seed: pulumi.secret(this.seed),
+                seed: this.seed,
                 exports: `.state/${pulumi.getStack()}/exports`,
                 self: selfUrn("TenantGroup", `${name}-tenants`, this),
             },

@@ -94,9 +94,16 @@ export async function settle(
     return { steps: result, said };
 }
 
-/** What `pulumi preview` finds. */
-export async function plan(stack: TestStack, group: GroupSpec, facets: readonly Facet[] = FACETS[group.model]) {
-    return planAll(group, facets, await look(await stack.session(), group, facets, markOf(SEED), await nodesOf(stack)));
+/** What `pulumi preview` finds. @param files contents of the group's template by path */
+export async function plan(
+    stack: TestStack,
+    group: GroupSpec,
+    facets: readonly Facet[] = FACETS[group.model],
+    files: Readonly<Record<string, string>> = {},
+) {
+    const read = (path: string) => files[path] ?? readFileSync(path, "utf8");
+    const session = await stack.session();
+    return planAll(group, facets, await look(session, group, facets, markOf(SEED), await nodesOf(stack), read));
 }
 
 export interface Client {

@@ -522,7 +522,7 @@ export function describeAssessment(found: Assessment, bytesPerSecond: number | u
                 ? `; about ${Math.max(1, Math.round(bytes / bytesPerSecond))} s at ${describeBytes(bytesPerSecond)}/s`
                 : "";
         parts.push(
-            `moves ${found.moves.length} shard groups, ${describeBytes(bytes)}: ${summarizeMoves(found.moves, found.name)}${time}`,
+            `moves ${found.moves.length} shard group${found.moves.length === 1 ? "" : "s"}, ${describeBytes(bytes)}: ${summarizeMoves(found.moves, found.name)}${time}`,
         );
     } else {
         parts.push("no shard has to move");

@@ -31,8 +31,16 @@ export function thinProvider(module: string, options: ProviderOptions = {}): pul
         try {
             return await (await load())[method]?.(...args);
         } catch (error) {
-            // Pulumi prints the stack beside the message
-            if (error instanceof Error && !process.env.CITUS_DEBUG) error.stack = "";
+            if (error instanceof Error && !process.env.CITUS_DEBUG) {
+                // Pulumi prints the stack beside the message
+                error.stack = "";
+                // and what a check, diff, read or delete threw once more than it shows it
+                const print = console.error;
+                const twice = `${error}: `;
+                console.error = (...args: unknown[]) => {
+                    if (args[0] !== twice) print.apply(console, args);
+                };
+            }
             throw error;
         }
     };

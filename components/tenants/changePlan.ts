@@ -1,7 +1,7 @@
 /** Tenants that come from another group: which can, what that takes, and what stands in the way. Pure. */
 import type { Model } from "./args.ts";
 import type { Planned, Step } from "./facet.ts";
-import { pairUp, slicesOf, type TableShape } from "./shape.ts";
+import { type Named, pairUp, type Slice, slicesOf, splitName, type TableShape, unpaired } from "./shape.ts";
 import type { GroupSpec } from "./spec.ts";
 
 /** From which model to which a tenant can go. */
@@ -61,6 +61,8 @@ export interface ChangeFound {
     readonly leaving: Readonly<Record<string, Unfinished>>;
     readonly shapes: readonly TableShape[];
     readonly counted: readonly Counted[];
+    /** Names of the tables that the template makes in a new place; undefined where only running it shows that. */
+    readonly made?: readonly string[] | undefined;
     /** Rows a second, as measured here. */
     readonly rate: number | null;
 }
@@ -112,6 +114,54 @@ function objection(group: GroupSpec, tenant: string, pending: Pending): string |
     return undefined;
 }
 
+/** Tables of a place that has none yet, as they will be; undefined where that is not known. */
+function expected(group: GroupSpec, { target }: Pending, { made }: ChangeFound): Named[] | undefined {
+    if (isByKey(group.model))
+        return Object.entries(group.tables).flatMap(([full, { column }]) =>
+            column === undefined
+                ? []
+                : [{ name: splitName(full).name, ...(full === group.anchor ? { anchor: true } : {}) }],
+        );
+    // what is in a database that is there shows when the change begins
+    if (group.model === "database" && target !== null) return undefined;
+    return group.template.length === 0 ? [] : made?.map((name) => ({ name }));
+}
+
+/** What stands in the way of a change into a place whose tables are still to be made, and what is to be known of it. */
+function foresee(
+    group: GroupSpec,
+    source: readonly Slice[],
+    tables: readonly Named[] | undefined,
+): Required<Omit<Planned, "steps">> {
+    const template = `the template of ${group.name}`;
+    if (tables === undefined)
+        return {
+            refusals: [],
+            notes: source
+                .filter(({ anchor }) => anchor)
+                .map(
+                    ({ name, table }) =>
+                        `its row of ${where(table)} stays behind unless ${template} makes a table ${name}`,
+                ),
+        };
+    if (tables.length === 0) {
+        const names = source.filter(({ anchor }) => !anchor).map(({ name }) => name);
+        const wanted = names.length === 0 ? "the tables that it has where it is" : names.join(", ");
+        return {
+            refusals: [
+                `there is no table where it goes, and no file of ${template} makes one. Rows are copied into tables that are there: write files that make ${wanted}, without a tenant column.`,
+            ],
+            notes: [],
+        };
+    }
+    const { refusals, notes } = unpaired(source, tables);
+    const makes = isByKey(group.model) ? `${group.name} declares` : `${template} makes`;
+    return {
+        refusals: refusals.map((refusal) => `${refusal}: ${makes} ${tables.map(({ name }) => name).join(", ")}.`),
+        notes,
+    };
+}
+
 const where = (table: { schema: string; name: string }) =>
     table.schema === "public" ? table.name : `${table.schema}.${table.name}`;
 
@@ -133,6 +183,15 @@ function planOne(group: GroupSpec, tenant: string, found: ChangeFound, pending: 
         refusals.push(...paired.refusals.map((refusal) => `${tenant}: from ${name}: ${refusal}.`));
         notes.push(...paired.notes.map((note) => `${tenant}: from ${name}: ${note}`));
     }
+    const fresh = !change || change.phase === "plan";
+    const tables = target.length > 0 ? target : expected(group, pending, found);
+    if (target.length === 0 && fresh) {
+        const foreseen = foresee(group, source, tables);
+        // a database's own tables show when the change begins
+        if (source.length > 0 || tables?.length === 0)
+            refusals.push(...foreseen.refusals.map((refusal) => `${tenant}: from ${name}: ${refusal}`));
+        notes.push(...foreseen.notes.map((note) => `${tenant}: from ${name}: ${note}`));
+    }
     const rowsOf = (slices: typeof source) =>
         slices.map(({ table, key, anchor }) => ({
             table,
@@ -142,17 +201,18 @@ function planOne(group: GroupSpec, tenant: string, found: ChangeFound, pending: 
                     (c) => c.schema === table.schema && c.name === table.name && c.key === (key?.value ?? ""),
                 )?.rows ?? 0,
         }));
-    const rows = rowsOf(source).reduce((sum, { rows }) => sum + rows, 0);
-    if (source.length > 0 && rows === 0 && !known)
+    const sum = (slices: typeof source) => rowsOf(slices).reduce((sum, { rows }) => sum + rows, 0);
+    if (source.length > 0 && sum(source) === 0 && !known)
         refusals.push(`${tenant}: from ${name}: group ${from.group} has no tenant ${from.tenant}. Mend the name.`);
-    if (!change || change.phase === "plan") {
+    if (fresh) {
         for (const { table, rows, anchor } of rowsOf(target))
             if (rows > 0 && !anchor)
                 refusals.push(
                     `${tenant}: from ${name}: ${where(table)} has ${countOf(rows, "row")} of ${tenant} already, and a change of model does not mix rows. Empty it, or take out \`from\`.`,
                 );
     }
-    const copied = source.filter(({ name }) => target.length === 0 || target.some((other) => other.name === name));
+    const copied = source.filter(({ name }) => !tables || tables.some((other) => other.name === name));
+    const rows = sum(copied);
     const seconds = Math.ceil(rows / (found.rate ?? USUAL_RATE)) || 1;
     const what =
         source.length === 0

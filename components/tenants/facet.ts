@@ -81,6 +81,8 @@ export interface Facet<Found = unknown> {
      */
     sql(group: GroupSpec, probe: Probe): string | undefined;
     readonly none: Found;
+    /** Adds what files of the group's template say, where that has to be known before they are run. */
+    readFiles?(group: GroupSpec, found: Found, read: (path: string) => string): Promise<Found>;
     /** Pure. In a preview what earlier facets would do has not been done yet. */
     plan(group: GroupSpec, found: Found, all: Readonly<Record<string, unknown>>): Planned;
     /** By kind without the facet's name; each is safe to repeat. */

@@ -1,6 +1,11 @@
-/** Passwords of tenants' roles: made from one secret of the group, so that 5,000 roles need no 5,000 resources. Pure. */
+/** Passwords of tenants' roles: made from one secret, so that 5,000 roles need no 5,000 resources. Pure. */
 import { createHash, createHmac } from "node:crypto";
 import { scramVerifier } from "../scram.ts";
+
+/** A group's secret, from that of the cluster: a group that left the program and comes back has the passwords that it had. */
+export function seedOf(cluster: string, group: string): string {
+    return createHmac("sha256", cluster).update(`tenant group ${group}`).digest("base64url");
+}
 
 /** Letters, digits, - and _: 32 of them, 192 bits. */
 export function passwordOf(seed: string, role: string): string {

@@ -76,6 +76,29 @@ const typeIn = (table: TableShape, type: string) =>
 
 const fullName = ({ table }: Slice) => (table.schema === "public" ? table.name : `${table.schema}.${table.name}`);
 
+/** A table of which no more than the name is known, because it is still to be made. */
+export type Named = Pick<Slice, "name" | "anchor">;
+
+/** What is said of tables that are in one of the places only. @param full how a target's table is called */
+export function unpaired(
+    source: readonly Slice[],
+    target: readonly (Named & { readonly full?: string })[],
+): { refusals: string[]; notes: string[] } {
+    const lacking = source.filter(({ name }) => !target.some((to) => to.name === name));
+    const extra = target.filter(({ name, anchor }) => !anchor && !source.some((from) => from.name === name));
+    return {
+        refusals: [
+            ...lacking
+                .filter(({ anchor }) => !anchor)
+                .map((from) => `table ${fullName(from)} has no counterpart where it goes`),
+            ...extra.map(({ name, full = name }) => `table ${full} has no counterpart where it comes from`),
+        ],
+        notes: lacking
+            .filter(({ anchor }) => anchor)
+            .map((from) => `its row of ${fullName(from)} stays behind, as there is no such table where it goes`),
+    };
+}
+
 /**
  * Which table is copied to which, in an order that foreign keys allow.
  * @param given columns of the target's anchor that the program gives values for
@@ -85,22 +108,17 @@ export function pairUp(
     target: readonly Slice[],
     given: readonly string[] = [],
 ): { pairs: Pair[]; refusals: string[]; notes: string[] } {
-    const refusals: string[] = [];
-    const notes: string[] = [];
+    const { refusals, notes } = unpaired(
+        source,
+        target.map((slice) => ({ ...slice, full: fullName(slice) })),
+    );
     const pairs: Pair[] = [];
     for (const from of source) {
         const to = target.find(({ name }) => name === from.name);
-        if (to) {
-            const pair = pairOf(from, to, given);
-            refusals.push(...pair.refusals);
-            pairs.push(pair.pair);
-        } else if (from.anchor) {
-            notes.push(`its row of ${fullName(from)} stays behind, as there is no such table where it goes`);
-        } else refusals.push(`table ${fullName(from)} has no counterpart where it goes`);
-    }
-    for (const to of target) {
-        if (!to.anchor && !source.some(({ name }) => name === to.name))
-            refusals.push(`table ${fullName(to)} has no counterpart where it comes from`);
+        if (!to) continue;
+        const pair = pairOf(from, to, given);
+        refusals.push(...pair.refusals);
+        pairs.push(pair.pair);
     }
     for (const { source, target } of pairs) {
         if (fullName(source) === fullName(target) && source.key && target.key)

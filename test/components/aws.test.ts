@@ -327,6 +327,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
             "random:index/randomId:RandomId citus-id",
             `${IDENTITY} citus-identity`,
             "random:index/randomPassword:RandomPassword citus-password",
+            "random:index/randomPassword:RandomPassword citus-tenants",
             "tls:index/privateKey:PrivateKey citus-ca",
             "tls:index/selfSignedCert:SelfSignedCert citus-ca",
             `${VPC} citus-vpc`,

@@ -77,6 +77,7 @@ for (const workers of [2, 3]) {
                 "random:index/randomId:RandomId citus-id",
                 `${IDENTITY} citus-identity`,
                 "random:index/randomPassword:RandomPassword citus-password",
+                "random:index/randomPassword:RandomPassword citus-tenants",
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
                 "pulumi:providers:docker citus-docker",

@@ -7,7 +7,7 @@ import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { pause } from "../../components/pause.ts";
 import type { TenantGroup } from "../../components/tenantGroup.ts";
 import type { TenantGroupSettings } from "../../components/tenants/args.ts";
-import { passwordOf } from "../../components/tenants/passwords.ts";
+import { passwordOf, seedOf } from "../../components/tenants/passwords.ts";
 import { abandon, build, type Indexed, indexed, mock, PASSWORD, registeredSoFar, resolved } from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
@@ -36,12 +36,14 @@ describe("one group", () => {
         given = built.one(HOOK).inputs as unknown as TenantGroupInputs;
     });
 
-    test("is one resource for all its tenants, one secret for all their passwords", () => {
+    test("is one resource for all its tenants, and leaves no secret behind when it goes: that is the cluster's", () => {
         const own = built.all.filter(({ parent }) => parent.endsWith("citus:index:TenantGroup::clinics"));
-        assert.deepEqual(own.map(({ type, name }) => `${type} ${name}`).sort(), [
-            `${HOOK} clinics-tenants`,
-            "random:index/randomPassword:RandomPassword clinics-tenants",
-        ]);
+        assert.deepEqual(
+            own.map(({ type, name }) => `${type} ${name}`),
+            [`${HOOK} clinics-tenants`],
+        );
+        assert.equal(given.seed, seedOf(PASSWORD, "clinics"));
+        assert.notEqual(given.seed, seedOf(PASSWORD, "billing"));
     });
 
     test("is given its specification and every node, the coordinator first", () => {
@@ -74,7 +76,10 @@ describe("one group", () => {
     test("tells a tenant's password, which is its role's own", async () => {
         const [group] = built.groups;
         assert.ok(group);
-        assert.equal(await resolved(group.tenantPassword("acme")), passwordOf(PASSWORD, "clinics_acme"));
+        assert.equal(
+            await resolved(group.tenantPassword("acme")),
+            passwordOf(seedOf(PASSWORD, "clinics"), "clinics_acme"),
+        );
         assert.notEqual(await resolved(group.tenantPassword("acme")), await resolved(group.appPassword));
     });
 });

@@ -119,6 +119,24 @@ test("the map is published once, for each group", async () => {
         ('clinics', 'hollow', 'schema', 'active'), ('clinics', 'unmade', 'schema', 'creating')`);
 });
 
+test("a tenant whose data is still to come is listed so, until it has come", async () => {
+    const states = async () =>
+        Object.fromEntries(
+            (await listTenants(session, "clinics")).tenants.map(({ tenant, state }) => [tenant, state] as const),
+        );
+    const others = { acme: "active", globex: "frozen", unmade: "creating" };
+    assert.deepEqual(await states(), { ...others, hollow: "active" });
+    await session.query(`UPDATE citus_as_code.tenant_group SET spec = jsonb_set(spec, '{tenants,hollow}',
+        '{"from": {"group": "billing", "tenant": "1"}}') WHERE grp = 'clinics'`);
+    assert.deepEqual(await states(), { ...others, hollow: "coming" });
+    await session.query(
+        "INSERT INTO citus_as_code.tenant_change (grp, tenant, from_grp, from_tenant, phase) VALUES ('clinics', 'hollow', 'billing', '1', 'done')",
+    );
+    assert.deepEqual(await states(), { ...others, hollow: "active" });
+    await session.query(`DELETE FROM citus_as_code.tenant_change;
+        UPDATE citus_as_code.tenant_group SET spec = spec #- '{tenants,hollow}' WHERE grp = 'clinics'`);
+});
+
 test("every key of a row group is looked up where Citus has its shard", async () => {
     const shardMap = await readMap();
     const groups: readonly (readonly [string, string, string])[] = [

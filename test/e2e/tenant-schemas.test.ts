@@ -436,7 +436,7 @@ describe("tenants that are schemas", () => {
         };
         await rejects(
             settle(stack, group, {}, [removalWith(toFile)]),
-            /1: deleting it would change 1 rows of mates that are other tenants'.*Nothing was deleted/s,
+            /1: deleting it would change 1 row of mates that are other tenants'.*Nothing was deleted/s,
         );
         equal(await count("FROM mates"), 3);
         await stack.sql("UPDATE mates SET boss = NULL WHERE id = 20");

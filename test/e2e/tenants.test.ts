@@ -24,6 +24,15 @@ const VAULT = "CREATE TABLE items (id bigint PRIMARY KEY, body text NOT NULL);";
 const DESK =
     "CREATE TABLE desks (id bigint PRIMARY KEY); CREATE TABLE tickets (desk_id bigint, id bigint, body text, PRIMARY KEY (desk_id, id));";
 
+const DESK_GROUP = {
+    model: "rls",
+    anchor: "desks",
+    tables: { desks: { distributeBy: "id" }, tickets: { distributeBy: "desk_id" } },
+    template: "sql/desk/*.sql",
+    tenants: { 1: { role: true }, 2: {} },
+    pool: true,
+};
+
 const GROUPS = {
     billing: {
         model: "row",
@@ -156,7 +165,9 @@ test("one tenant more in each group touches that one", async () => {
     const preview = await seconds(() => stack.pulumi(["preview"]));
     for (const group of Object.keys(COUNTS) as GroupName[])
         assert.match(preview.output, new RegExp(`\\b${KEYS[group](COUNTS[group] + 1)}\\b`), group);
-    await stack.up();
+    const ran = await stack.up();
+    const [, diagnostics = ""] = ran.output.split("Diagnostics:");
+    assert.equal(diagnostics.split("c301: create schema").length, 2, `is not told once:\n${ran.output}`);
     const added = new Set(
         (Object.keys(COUNTS) as GroupName[]).map((group) => `${group} ${KEYS[group](COUNTS[group] + 1)}`),
     );
@@ -226,25 +237,15 @@ function accessTo(node: string) {
 
 const NODES = ["coordinator", "worker-1", "worker-2"];
 
+/** The groups with a pool where one can be. */
+const pooled = () =>
+    Object.fromEntries(
+        Object.entries(GROUPS).map(([name, group]) => [name, name === "regions" ? group : { ...group, pool: true }]),
+    );
+
 test("no tenant reads or writes another's, in any model, from any node, by itself and through the pool", async () => {
     stack.write("sql/desk/1.sql", DESK);
-    const pooled = Object.entries(GROUPS).map(([name, group]) => [
-        name,
-        name === "regions" ? group : { ...group, pool: true },
-    ]);
-    await stack.up({
-        tenantGroups: {
-            ...Object.fromEntries(pooled),
-            desk: {
-                model: "rls",
-                anchor: "desks",
-                tables: { desks: { distributeBy: "id" }, tickets: { distributeBy: "desk_id" } },
-                template: "sql/desk/*.sql",
-                tenants: { 1: { role: true }, 2: {} },
-                pool: true,
-            },
-        },
-    });
+    await stack.up({ tenantGroups: { ...pooled(), desk: DESK_GROUP } });
     await stack.sql(
         `INSERT INTO users SELECT c, u, md5((c * 1000 + u)::text) FROM generate_series(1, 1000) c, generate_series(1, 5) u;
          INSERT INTO plans SELECT i, 'plan ' || i FROM generate_series(1, 10) i;
@@ -327,10 +328,21 @@ test("no tenant reads or writes another's, in any model, from any node, by itsel
 
 test("scale-out and scale-in with all of them in place", async () => {
     prints = await print();
-    await stack.up({ workers: 3 });
+    const tickets = async () => {
+        const client = await login("desk/1", "coordinator", false);
+        const { rows } = await client.query("SELECT count(*)::int AS n FROM tickets");
+        await client.end();
+        return rows[0].n;
+    };
+    // a whole group leaves the program and comes back: its applications log in as before
+    const without = await stack.up({ workers: 3, tenantGroups: pooled() });
+    assert.match(without.output, /group desk left the program, and nothing of it is deleted: 2 tenants, /);
     assert.deepEqual(await print(), prints);
-    await stack.up({ workers: 2 });
+    assert.equal(await tickets(), 7);
+    const back = await stack.up({ workers: 2, tenantGroups: { ...pooled(), desk: DESK_GROUP } });
+    assert.doesNotMatch(back.output, /role desk_/);
     assert.deepEqual(await print(), prints);
+    assert.equal(await tickets(), 7);
     await stack.up({}, ["--expect-no-changes"]);
     const [row] = await stack.sql<{ databases: number; nodes: number }>(
         `SELECT (SELECT sum(result::int)::int FROM run_command_on_all_nodes(

@@ -484,6 +484,10 @@ describe("assess", () => {
         assert.equal(found.moves.length, 4);
         assert.ok(!isSettled(found));
         assert.match(describeAssessment(found, undefined), /^moves 4 shard groups, 4 MB: .*worker-1 → worker-[34]/);
+        assert.match(
+            describeAssessment({ ...found, moves: found.moves.slice(0, 1) }, undefined),
+            /^moves 1 shard group, /,
+        );
         assert.match(describeAssessment(found, 2_000_000), /about 2 s at 2 MB\/s/);
     });
 

@@ -5,8 +5,9 @@ import type { Session } from "../../components/citus/session.ts";
 import { change } from "../../components/citus/tenants/change.ts";
 import { converge } from "../../components/citus/tenants/converge.ts";
 import type { Model } from "../../components/tenants/args.ts";
-import { type ChangeFound, NOTHING_FOUND, planChange } from "../../components/tenants/changePlan.ts";
+import { type ChangeFound, type LedgerTenant, NOTHING_FOUND, planChange } from "../../components/tenants/changePlan.ts";
 import type { Context, Facet } from "../../components/tenants/facet.ts";
+import { tablesMade } from "../../components/tenants/lint/made.ts";
 import { FACETS } from "../../components/tenants/models.ts";
 import { pairUp, type Slice } from "../../components/tenants/shape.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
@@ -36,6 +37,147 @@ describe("a group whose model was edited", () => {
                 assert.match(refusals.join(), new RegExp(`its model ${before} back, and .*\\bnew group\\b.*\`from\``));
             });
         }
+});
+
+describe("a change into a place that is still to be made", () => {
+    const table = (name: string, schema = "public") => ({
+        schema,
+        name,
+        columns: [{ name: "id", type: "bigint", generated: false }],
+        references: [],
+    });
+    const billing = group("row", {
+        name: "billing",
+        anchor: "companies",
+        tables: {
+            companies: { kind: "distributed", column: "id" },
+            users: { kind: "distributed", column: "company_id" },
+            projects: { kind: "distributed", column: "company_id" },
+        },
+    });
+    const planned = (more: Partial<GroupSpec>, here: Partial<ChangeFound> = {}, target: LedgerTenant | null = null) =>
+        planChange(
+            group("schema", { tenants: { c1: { from: { group: "billing", tenant: "1" } } }, ...more }),
+            found({
+                pending: { c1: { change: null, group: billing, source: null, target } },
+                shapes: ["companies", "users", "projects"].map((name) => table(name)),
+                counted: [
+                    { schema: "public", name: "companies", key: "1", rows: 1 },
+                    { schema: "public", name: "users", key: "1", rows: 20 },
+                    { schema: "public", name: "projects", key: "1", rows: 10 },
+                ],
+                ...here,
+            }),
+        );
+    const files = { template: [{ path: "sql/1.sql", sha256: "" }] };
+
+    test("is refused where no table will be there", () => {
+        for (const one of [planned({}), planned({ model: "schema", ...files }, { made: [] })]) {
+            assert.deepEqual(one.steps, []);
+            assert.match(
+                one.refusals.join("\n"),
+                /^c1: from billing\/1: there is no table where it goes, and no file of the template of g makes one\..*make users, projects, without a tenant column\.$/,
+            );
+        }
+    });
+
+    test("counts what the template has a place for, and says whose row stays behind", () => {
+        const { steps, refusals, notes } = planned(files, { made: ["users", "projects"] });
+        assert.deepEqual(refusals, []);
+        assert.match(steps[0]?.text ?? "", /copies 2 tables, 30 rows \(from billing\/1\)/);
+        assert.deepEqual(notes, [
+            "c1: from billing/1: its row of companies stays behind, as there is no such table where it goes",
+        ]);
+        assert.match(
+            planned(files, { made: ["users", "projects", "companies"] }).steps[0]?.text ?? "",
+            /copies 3 tables, 31 rows/,
+        );
+    });
+
+    test("is refused where the template makes other tables", () => {
+        assert.deepEqual(planned(files, { made: ["users", "notes"] }).refusals, [
+            "c1: from billing/1: table projects has no counterpart where it goes: the template of g makes users, notes.",
+            "c1: from billing/1: table notes has no counterpart where it comes from: the template of g makes users, notes.",
+        ]);
+    });
+
+    test("says of what that depends where only running the template shows it", () => {
+        const { steps, refusals, notes } = planned(files);
+        assert.deepEqual([steps.length, refusals], [1, []]);
+        assert.deepEqual(notes, [
+            "c1: from billing/1: its row of companies stays behind unless the template of g makes a table companies",
+        ]);
+        // a database that is there has what it has
+        const there = { model: "database", state: "active", node: "worker-1", detail: {} } as const;
+        const from = { ...billing, name: "billing", model: "schema" } as const;
+        const database = planned(
+            { model: "database" },
+            { pending: { c1: { change: null, group: from, source: there, target: there } } },
+        );
+        assert.deepEqual([database.steps.length, database.refusals], [1, []]);
+    });
+
+    test("that was begun is not refused for it: what it fenced has to be given back", () => {
+        const change = { from_grp: "billing", from_tenant: "1", phase: "copy" } as const;
+        const { refusals } = planned({}, { pending: { c1: { change, group: billing, source: null, target: null } } });
+        assert.deepEqual(refusals, []);
+    });
+
+    test("into declared tables is told by their names", () => {
+        const own = found({
+            pending: {
+                5: {
+                    change: null,
+                    group: group("schema", { name: "clinics" }),
+                    source: { model: "schema", state: "active", node: null, detail: {} },
+                    target: null,
+                },
+            },
+            shapes: ["users", "notes"].map((name) => table(name, "acme")),
+            counted: [
+                { schema: "acme", name: "users", key: "", rows: 3 },
+                { schema: "acme", name: "notes", key: "", rows: 4 },
+            ],
+        });
+        const { refusals } = planChange(
+            { ...billing, tenants: { 5: { from: { group: "clinics", tenant: "acme" } } } },
+            own,
+        );
+        assert.deepEqual(refusals, [
+            "5: from clinics/acme: table acme.notes has no counterpart where it goes: billing declares companies, users, projects.",
+            "5: from clinics/acme: table projects has no counterpart where it comes from: billing declares companies, users, projects.",
+        ]);
+    });
+});
+
+describe("tables that a template makes", () => {
+    const made = (sql: string, model: Model = "schema") => tablesMade([{ path: "1.sql", sql }], model);
+
+    test("are read from its files", async () => {
+        assert.deepEqual(
+            await made(`CREATE TABLE users (id bigint, twice bigint GENERATED ALWAYS AS (id * 2) STORED);
+                CREATE TABLE IF NOT EXISTS "No tes" (LIKE users); CREATE TEMP TABLE t (a int); CREATE VIEW v AS SELECT 1;
+                CREATE TABLE events (id bigint) PARTITION BY RANGE (id); CREATE TABLE events_1 PARTITION OF events DEFAULT;
+                CREATE TABLE old (id bigint); DROP TABLE old; CREATE TABLE a (id bigint); ALTER TABLE a RENAME TO b;
+                CREATE TABLE public.others (id bigint); INSERT INTO users SELECT 1; ALTER TABLE elsewhere ADD c int`),
+            ["users", "No tes", "events", "b"],
+        );
+        assert.deepEqual(await made("CREATE TABLE a (b int); CREATE TABLE x.y (b int)", "database"), ["a", "x.y"]);
+        assert.deepEqual(await made("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"), []);
+    });
+
+    test("are not known where only running them shows it", async () => {
+        for (const sql of [
+            "DO $$ BEGIN EXECUTE 'CREATE TABLE a (b int)'; END $$",
+            "SELECT make_tables()",
+            "CREATE TABLE a AS SELECT 1 AS b",
+            "CREATE UNLOGGED TABLE a (b) AS VALUES (1)",
+            "SELECT 1 AS b INTO a",
+            "ALTER TABLE a ATTACH PARTITION b DEFAULT",
+            "CREATE TABLE a (",
+        ])
+            assert.equal(await made(`CREATE TABLE users (id bigint); ${sql}`), undefined, sql);
+    });
 });
 
 describe("a change that was begun and not ended", () => {

@@ -2,13 +2,15 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import { describeSteps } from "../../components/citus/tenants/converge.ts";
 import {
     type FoundPolicies,
     type PolicyTable,
     planPolicies,
     wantedPolicies,
 } from "../../components/citus/tenants/policies.ts";
-import { type FoundRows, planRows } from "../../components/citus/tenants/rows.ts";
+import { type FoundRows, planRows, rows } from "../../components/citus/tenants/rows.ts";
 import {
     type ForeignKey,
     type FoundTable,
@@ -17,6 +19,7 @@ import {
     NO_TABLES,
     planTables,
 } from "../../components/citus/tenants/tablesPlan.ts";
+import type { Context } from "../../components/tenants/facet.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
 
@@ -232,6 +235,119 @@ test("rows of tenants: made, frozen, put back, and every mistake at once", () =>
         { ...ROWS, invalid: ["x"] },
     );
     assert.equal(wrong.refusals?.length, 4);
+});
+
+test("preview folds what says the same of different tenants, and never one statement into another", () => {
+    const lines = (tenants: GroupSpec["tenants"], present: readonly string[], del: readonly string[] = []) => {
+        const { steps } = planRows({ ...GROUP, tenants }, { ...ROWS, states: {}, present, coming: [], columns: [] });
+        const deleted = del.map((tenant) => ({ kind: "removal.delete", tenant, text: `${tenant}: delete it` }));
+        return describeSteps([...steps, ...deleted]);
+    };
+    const taken = (tenant: number) => `${tenant}: is in companies already, and is taken into this group`;
+    assert.deepEqual(lines({ 600: {}, 601: {}, 4001: {}, 4002: { frozen: true } }, ["600", "601"]), [
+        taken(600),
+        taken(601),
+        "4001: a row in companies",
+        "4002: a row in companies, frozen: it reads and does not write",
+    ]);
+    const many = (from: number, n: number, more = {}) =>
+        Object.fromEntries(Array.from({ length: n }, (_, i) => [from + i, more]));
+    // those between others of another kind are counted with their like
+    const mixed = Object.keys(many(10, 40)).filter((key) => Number(key) % 2 === 0);
+    assert.deepEqual(lines({ ...many(10, 40), ...many(60, 3, { frozen: true }) }, mixed, ["7", "8"]), [
+        taken(10),
+        taken(12),
+        "… and 18 more like these",
+        "11: a row in companies",
+        "13: a row in companies",
+        "… and 18 more like these",
+        ...[60, 61, 62].map((n) => `${n}: a row in companies, frozen: it reads and does not write`),
+        "7: delete it",
+        "8: delete it",
+    ]);
+});
+
+test("preview stays short, hides no line for the sake of one that says less, and counts what it hides", () => {
+    const step = (kind: string, tenant: string, text: string) => ({ kind, tenant, text: `${tenant}: ${text}` });
+    const said = (n: number, alike: number) =>
+        Array.from({ length: n }, (_, i) =>
+            Array.from({ length: alike }, (_, k) =>
+                step("a.b", `t${i}.${k}`, `says ${"abcdefghijklmnopqrstuvwxyz"[i]}`),
+            ),
+        ).flat();
+    assert.equal(describeSteps(said(1, 3)).length, 3);
+    assert.deepEqual(describeSteps(said(1, 4)).slice(2), ["… and 2 more like these"]);
+    assert.equal(describeSteps(said(12, 1)).length, 12);
+    assert.deepEqual(describeSteps(said(5, 5)).slice(0, 2), ["t0.0: says a", "… and 4 more like this"]);
+    assert.deepEqual(describeSteps([...said(20, 10), step("removal.delete", "old", "delete it")]), [
+        "t0.0: says a",
+        "… and 199 more steps of this kind",
+        "old: delete it",
+    ]);
+    const moves = ["acme", "bolt", "core", "dune"].map((name, i) =>
+        step("change.move", name, `row → schema: copies 3 tables, ${i + 2} rows (from billing/${name}x)`),
+    );
+    assert.deepEqual(describeSteps(moves).slice(2), ["… and 2 more like these"]);
+});
+
+/** A coordinator whose table companies wants a name; others may write to it just before a transaction begins. */
+function companies(there: readonly string[], meanwhile: () => readonly string[] = () => []) {
+    const names = new Map(there.map((id) => [id, "theirs"]));
+    const ledger: string[] = [];
+    const session = {
+        query: async (sql: string) => {
+            if (sql.startsWith("SELECT"))
+                return [...names.keys()].filter((id) => sql.includes(`'${id}'`)).map((tenant) => ({ tenant }));
+            if (!sql.startsWith("BEGIN")) return [];
+            for (const id of meanwhile()) names.set(id, "theirs");
+            for (const [, columns = "", values = ""] of sql.matchAll(
+                /INSERT INTO \S*companies\S* \(([^)]*)\) VALUES (.*) ON CONFLICT DO NOTHING;/g,
+            )) {
+                if (!columns.includes('"name"'))
+                    throw new DatabaseError("coordinator", "INSERT", { message: "null value in column name" });
+                for (const [, id = "", name = ""] of values.matchAll(/\('([^']*)', '([^']*)'\)/g))
+                    if (!names.has(id)) names.set(id, name);
+            }
+            for (const [, tenant = ""] of sql.matchAll(/\('shop', '([^']*)', 'row', 'active'\)/g)) ledger.push(tenant);
+            return [];
+        },
+    } as unknown as Session;
+    const create = (tenants: GroupSpec["tenants"]) =>
+        rows.run.create?.(
+            {
+                group: { ...GROUP, tenants },
+                session,
+                progress: () => undefined,
+                warn: () => undefined,
+                alive: () => undefined,
+            } as unknown as Context,
+            Object.keys(tenants).map((tenant) => ({ kind: "rows.create", tenant, text: "", detail: { gone: false } })),
+        );
+    return { create, names, ledger };
+}
+
+test("a tenant whose row is there is taken in without an insert, which the table's NOT NULL columns would refuse", async () => {
+    const { create, names, ledger } = companies(["700"]);
+    await create({ 700: {}, 701: { values: { name: "new" } } });
+    assert.deepEqual(
+        [...names],
+        [
+            ["700", "theirs"],
+            ["701", "new"],
+        ],
+    );
+    assert.deepEqual(ledger, ["700", "701"]);
+});
+
+test("a row that somebody puts in while its tenant is made stays theirs", async () => {
+    let times = 0;
+    const { create, names, ledger } = companies([], () => (times++ === 0 ? ["700"] : []));
+    await create({ 700: { values: { name: "ours" } } });
+    assert.deepEqual([[...names], ledger], [[["700", "theirs"]], ["700"]]);
+    times = 0;
+    const bare = companies([], () => (times++ === 0 ? ["700"] : []));
+    await bare.create({ 700: {} });
+    assert.deepEqual([[...bare.names], bare.ledger], [[["700", "theirs"]], ["700"]]);
 });
 
 const POLICIES: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };

@@ -371,7 +371,8 @@ const side = (pairs: readonly Pair[], which: "source" | "target") =>
 
 /** @throws Error naming the first table that differs */
 function compare(pairs: readonly Pair[], before: Prints, after: Prints): void {
-    const told = (print: Print | undefined) => `${print?.count ?? 0} rows, checksum ${print?.sum ?? 0}`;
+    const told = (print: Print | undefined) =>
+        `${countOf(Number(print?.count ?? 0), "row")}, checksum ${print?.sum ?? 0}`;
     for (const { name, source, target } of pairs)
         if (!samePrint(before[name], after[name]))
             throw new Error(
@@ -464,7 +465,8 @@ async function refuseRows(session: Session, { target }: Pair): Promise<void> {
     const [row] = await session.query<{ n: string }>(
         `SELECT count(*)::text AS n FROM ${nameOf(target.table)}${whereOf(target)}`,
     );
-    if (row?.n !== "0") throw new Error(`${nameOf(target.table)} has ${row?.n} rows of the tenant already`);
+    if (row?.n !== "0")
+        throw new Error(`${nameOf(target.table)} has ${countOf(Number(row?.n ?? 0), "row")} of the tenant already`);
 }
 
 /** A column of the new place's tenant column's name gets the tenant's key: whatever else it tells apart would be one. */
@@ -595,7 +597,7 @@ function clearCopy(
                 `there are rows that this change did not copy: ${filled
                     .map(({ name, target }) => {
                         const ours = copied === undefined ? "" : `, of which it copied ${copied[name]?.count ?? 0}`;
-                        return `${nameOf(target.table)} has ${found[name]?.count} rows${ours}`;
+                        return `${nameOf(target.table)} has ${countOf(Number(found[name]?.count ?? 0), "row")}${ours}`;
                     })
                     .join("; ")}. None of them was touched: keep elsewhere what is needed, then empty these tables.`,
             );
@@ -693,7 +695,7 @@ export async function changedSince(context: Context, group: GroupSpec, tenant: s
     const changed = Object.keys({ ...then, ...now }).filter((name) => !samePrint(then[name], now[name]));
     if (changed.length === 0) return undefined;
     return `${tenant}: its data went to ${String(row.detail.moved_to)}, and the old copy in ${group.name} has changed since: ${changed
-        .map((name) => `${name} had ${then[name]?.count ?? 0} rows and has ${now[name]?.count ?? 0}`)
+        .map((name) => `${name} had ${countOf(Number(then[name]?.count ?? 0), "row")} and has ${now[name]?.count ?? 0}`)
         .join(", ")}${changed.every((name) => then[name]?.count === now[name]?.count) ? ", with other contents" : ""}`;
 }
 
@@ -701,6 +703,15 @@ export const change: Facet<ChangeFound> = {
     name: "change",
     sql: (_group, probe) => (probe.ledger ? FOUND : undefined),
     none: NOTHING_FOUND,
+    readFiles: async (group, found, read) => {
+        const fresh = Object.values(found.pending).some(({ change }) => !change || change.phase === "plan");
+        if (!fresh || group.template.length === 0 || (group.model !== "schema" && group.model !== "database"))
+            return found;
+        // the parser is loaded by whom it serves
+        const { tablesMade } = await import("../../tenants/lint/made.ts");
+        const files = group.template.map(({ path }) => ({ path, sql: read(path) }));
+        return { ...found, made: await tablesMade(files, group.model) };
+    },
     plan: (group, found) => planChange(group, { ...found, pending: pendingOf(group, found) }),
     run: {
         model: follow,

@@ -11,6 +11,7 @@ export type Found = Readonly<Record<string, unknown>>;
 /**
  * What there is of a group, by facet: two questions, however many tenants.
  * @param nodes the cluster's; empty when they are not known
+ * @param read content of a file of the group's template
  */
 export async function look(
     session: Session,
@@ -18,6 +19,7 @@ export async function look(
     facets: readonly Facet[],
     mark: string,
     nodes: readonly NodeTarget[] = [],
+    read?: (path: string) => string,
 ): Promise<Found> {
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
@@ -40,7 +42,12 @@ export async function look(
                   [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
-    return Object.fromEntries(facets.map((facet) => [facet.name, answers.get(facet.name) ?? facet.none]));
+    const found: Record<string, unknown> = {};
+    for (const facet of facets) {
+        const answer = answers.get(facet.name) ?? facet.none;
+        found[facet.name] = facet.readFiles && read ? await facet.readFiles(group, answer, read) : answer;
+    }
+    return found;
 }
 
 /** Everything there is to do, in order. Pure. */
@@ -105,7 +112,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const lookAgain = () => look(session, group, facets, mark, nodes);
+        const lookAgain = () => look(session, group, facets, mark, nodes, context.read);
         const first = planAll(group, facets, await lookAgain());
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);
@@ -120,8 +127,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
                 const run = step && facet.run[step.kind.slice(facet.name.length + 1)];
                 if (!run) throw new Error(`${facet.name} does not know how to ${step?.kind}`);
                 context.alive();
-                if (batch.length === 1) context.progress(step.text);
-                else context.progress(`${step.text} and ${batch.length - 1} more`);
+                context.progress(batch.length === 1 ? step.text : `${step.text} (1 of ${batch.length})`);
                 await run(context, batch);
                 done.push(...batch);
             }
@@ -142,12 +148,25 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     }
 }
 
-/** Steps as lines for a person: single ones as they are, many of one kind counted. */
+/** What a step says whoever it says it of: without names, numbers and where something comes from. */
+function statement({ kind, tenant, table, text }: Step): string {
+    const named = [tenant, table]
+        .filter((name) => name !== undefined && name !== "")
+        .reduce<string>((said, name) => said.replaceAll(name as string, "%"), text);
+    return `${kind} ${named.replace(/from (\w+)\/[^\s)]+/g, "from $1/%").replace(/\d[\d.,]*/g, "#")}`;
+}
+
+/** @param shown how many are shown of many that are alike. @param rest how the others are called */
+function fold(steps: readonly Step[], alike: (step: Step) => string, shown: number, rest: string): string[] {
+    const kinds = new Map<string, string[]>();
+    for (const step of steps) kinds.set(alike(step), [...(kinds.get(alike(step)) ?? []), step.text]);
+    return [...kinds.values()].flatMap((texts) =>
+        texts.length <= shown + 1 ? texts : [...texts.slice(0, shown), `… and ${texts.length - shown} ${rest}`],
+    );
+}
+
+/** Steps as lines for a person: many that say the same of different tenants are counted, and nothing else is. */
 export function describeSteps(steps: readonly Step[], most = 12): string[] {
-    const lines: string[] = [];
-    for (const batch of batches(steps)) {
-        if (batch.length <= 3) lines.push(...batch.map((step) => step.text));
-        else lines.push(...batch.slice(0, 2).map((step) => step.text), `… and ${batch.length - 2} more like these`);
-    }
-    return lines.length > most ? [...lines.slice(0, most), `… and ${lines.length - most} more`] : lines;
+    const said = [fold(steps, statement, 2, "more like these"), fold(steps, statement, 1, "more like this")];
+    return said.find((lines) => lines.length <= most) ?? fold(steps, ({ kind }) => kind, 1, "more steps of this kind");
 }

@@ -84,6 +84,12 @@ const ANCHOR = `to_regclass(CASE strpos(g.spec ->> 'anchor', '.') > 0
     WHEN true THEN format('%I.%I', split_part(g.spec ->> 'anchor', '.', 1), split_part(g.spec ->> 'anchor', '.', 2))
     WHEN false THEN format('public.%I', g.spec ->> 'anchor') END)`;
 
+/** One whose data is still to come from another group serves nobody yet, whatever place there is for it. */
+const STATE = `CASE WHEN t.state IN ('active', 'frozen')
+        AND (SELECT g.spec -> 'tenants' -> t.tenant ? 'from' FROM citus_as_code.tenant_group g WHERE g.grp = t.grp)
+        AND NOT EXISTS (SELECT FROM citus_as_code.tenant_change c WHERE c.grp = t.grp AND c.tenant = t.tenant AND c.phase = 'done')
+    THEN 'coming' ELSE t.state END`;
+
 const LIST = `
 WITH estimate AS (
     SELECT e.key::bigint AS shardid, max(e.value::float8)::bigint AS rows
@@ -100,7 +106,7 @@ SELECT jsonb_build_object(
     'tracked', (SELECT tracked.is FROM tracked),
     'groups', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', g.grp, 'model', g.spec -> 'model', 'anchor', g.spec -> 'anchor',
                    'template', g.spec -> 'template') ORDER BY g.grp), '[]') FROM citus_as_code.tenant_group g),
-    'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('grp', t.grp, 'tenant', t.tenant, 'model', t.model, 'state', t.state,
+    'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('grp', t.grp, 'tenant', t.tenant, 'model', t.model, 'state', ${STATE},
                     'detail', t.detail)), '[]') FROM citus_as_code.tenant t),
     'schemas', (SELECT coalesce(jsonb_object_agg(n.nspname, w.weight), '{}')
                   FROM pg_dist_schema d JOIN pg_namespace n ON n.oid = d.schemaid

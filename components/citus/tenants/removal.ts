@@ -1,5 +1,6 @@
 /** Tenants under `delete`: fenced, exported, deleted, and shown to be gone on every node. */
 
+import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf, type Slice } from "../../tenants/shape.ts";
@@ -403,7 +404,7 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
         );
         if (row?.n !== "0")
             throw new Error(
-                `${tenant}: deleting it would change ${row?.n} rows of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
+                `${tenant}: deleting it would change ${countOf(Number(row?.n ?? 0), "row")} of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
                     "Nothing was deleted. Correct what they reference, then run pulumi up again.",
             );
     }
@@ -523,7 +524,8 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
     const { group, session } = context;
     const left: string[] = [];
     if (hasRows(group))
-        for (const [table, count] of Object.entries(await countRows(leaving))) left.push(`${count} rows in ${table}`);
+        for (const [table, count] of Object.entries(await countRows(leaving)))
+            left.push(`${countOf(Number(count), "row")} in ${table}`);
     const { colocation } = await detailOf(leaving);
     const own = literal(`citus_as_code ${group.name} `);
     const checks = [

@@ -1,6 +1,7 @@
 /** A tenant's data brought back from a file on this machine. */
 import { open, stat } from "node:fs/promises";
 import { basename } from "node:path";
+import { countOf } from "../../tenants/changePlan.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
@@ -30,7 +31,7 @@ import { ranRow } from "./template.ts";
 const rowsTold = (slices: readonly Slice[], prints: Prints) =>
     everything(slices).flatMap(({ name, slice }) => {
         const count = slice.anchor ? "0" : (prints[name]?.count ?? "0");
-        return count === "0" ? [] : [`${nameOf(slice.table)} has ${count} rows`];
+        return count === "0" ? [] : [`${nameOf(slice.table)} has ${countOf(Number(count), "row")}`];
     });
 
 /** Tables that have rows of the tenant, besides the row that the program gives it. */

@@ -95,6 +95,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
             continue;
         }
         const there = present.has(tenant);
+        const frozen = spec.frozen ? ", frozen: it reads and does not write" : "";
         if (!there) {
             for (const column of required) if ((spec.values?.[column] ?? null) === null) add(lacking, column, tenant);
             if (columns.size > 0)
@@ -106,14 +107,14 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
                 tenant,
                 text: gone
                     ? `${tenant}: its row in ${anchor} was deleted by hand and is put back; what else was deleted is not`
-                    : `${tenant}: a row in ${anchor}`,
+                    : `${tenant}: a row in ${anchor}${frozen}`,
                 detail: { gone },
             });
         } else if (state === undefined || state === "creating") {
             steps.push({
                 kind: "rows.create",
                 tenant,
-                text: `${tenant}: is in ${anchor} already, and is taken into this group`,
+                text: `${tenant}: is in ${anchor} already, and is taken into this group${frozen}`,
                 detail: { gone: false },
             });
         } else if (state !== wanted && !leaving.has(tenant)) {
@@ -177,6 +178,15 @@ function insertRows(group: GroupSpec, tenants: readonly string[]): string[] {
     );
 }
 
+/** Which of these have their row by now. Others' writes may come in between: ON CONFLICT, and a batch's second try, are for those. */
+async function presentRows({ group, session }: Context, tenants: readonly string[]): Promise<Set<string>> {
+    const key = identifier(keyColumn(group));
+    const found = await session.query<{ tenant: string }>(
+        `SELECT ${key}::text AS tenant FROM ${qualified(group.anchor ?? "")} WHERE ${key} IN (${tenants.map(literal).join(", ")})`,
+    );
+    return new Set(found.map(({ tenant }) => tenant));
+}
+
 const stateRows = (group: GroupSpec, states: readonly (readonly [string, string])[]) => {
     const given = states.map(
         ([tenant, state]) => `(${[group.name, tenant, group.model, state].map(literal).join(", ")})`,
@@ -192,8 +202,11 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
     const stateOf = (tenant: string): [string, string] => [tenant, group.tenants[tenant]?.frozen ? "frozen" : "active"];
     const names = steps.map(({ tenant }) => tenant ?? "");
-    const together = (tenants: readonly string[]) =>
-        transaction(session, [...insertRows(group, tenants), stateRows(group, tenants.map(stateOf))].join("\n"));
+    const together = async (tenants: readonly string[]) => {
+        const present = await presentRows(context, tenants);
+        const missing = tenants.filter((tenant) => !present.has(tenant));
+        await transaction(session, [...insertRows(group, missing), stateRows(group, tenants.map(stateOf))].join("\n"));
+    };
     await inBatches(
         names,
         BATCH,

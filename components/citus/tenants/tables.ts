@@ -1,4 +1,5 @@
 /** Tables of a group in models row and rls: what Citus' catalogs say of them, and how they become what they are declared. */
+import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
@@ -124,7 +125,7 @@ async function rewrite(context: Context, table: string, what: string, statements
         const after = await rows(session, table);
         if (before !== after)
             throw new Error(
-                `${table}: had ${before} rows before and ${after} after (${what}); all of it was taken back.\nNothing of ${table} was changed. Look for policies on it that hide rows, then run pulumi up again.`,
+                `${table}: had ${countOf(before, "row")} before and ${after} after (${what}); all of it was taken back.\nNothing of ${table} was changed. Look for policies on it that hide rows, then run pulumi up again.`,
             );
         await session.query("COMMIT");
     } catch (error) {
@@ -282,10 +283,10 @@ export const tables: Facet<FoundTables> = {
                 await recordRate(session, "distribute", bytes, seconds);
                 if (after < before)
                     context.warn(
-                        `${table}: had ${before} rows before it was distributed and has ${after} now. If your application deleted none meanwhile, restore it from the last backup beside this cluster and compare.`,
+                        `${table}: had ${countOf(before, "row")} before it was distributed and has ${after} now. If your application deleted none meanwhile, restore it from the last backup beside this cluster and compare.`,
                     );
                 context.note(
-                    `${table}: distributed by ${detail.column} in ${seconds.toFixed(1)} s, ${before} rows before and ${after} after`,
+                    `${table}: distributed by ${detail.column} in ${seconds.toFixed(1)} s, ${countOf(before, "row")} before and ${after} after`,
                 );
             }),
 

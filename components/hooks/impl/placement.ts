@@ -174,7 +174,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                         placed.counted > 0 ? `; ${placed.counted} tables of them counted against their old copies` : "";
                     note(
                         inputs.self,
-                        `moved ${placed.moved} shard groups, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
+                        `moved ${placed.moved} shard group${placed.moved === 1 ? "" : "s"}, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
                     );
                 }
                 return {

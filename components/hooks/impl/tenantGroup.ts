@@ -71,21 +71,23 @@ function summaryOf({ group }: TenantGroupInputs): string {
     return `${group.model}: ${counted(Object.keys(group.tenants).length, "tenant")}`;
 }
 
-/** @param tell what was done; a new group's was told when it was checked */
-async function settle(inputs: TenantGroupInputs, tell: boolean): Promise<TenantGroupState> {
+/** Groups of which this process has said what will happen: the engine asks for that right before it has it done. */
+const foreseen = new Set<string>();
+
+async function settle(inputs: TenantGroupInputs): Promise<TenantGroupState> {
     await withContext(inputs, async (context) => {
         const done = await converge(context, FACETS[inputs.group.model], markOf(inputs.seed));
-        if (tell && done.length > 0) note(inputs.self, describeSteps(done).join("\n"));
+        if (done.length > 0 && !foreseen.has(inputs.group.name)) note(inputs.self, describeSteps(done).join("\n"));
     });
     return { ...inputs, summary: summaryOf(inputs) };
 }
 
 export async function create(inputs: TenantGroupInputs) {
-    return { id: inputs.group.name, outs: await settle(inputs, false) };
+    return { id: inputs.group.name, outs: await settle(inputs) };
 }
 
 export async function update(_id: string, _olds: TenantGroupState, news: TenantGroupInputs) {
-    return { outs: await settle(news, true) };
+    return { outs: await settle(news) };
 }
 
 /**
@@ -115,7 +117,8 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
     // passwords that are not made yet are not there
     const mark = unknown(news.seed) ? "" : markOf(news.seed);
     try {
-        const found = await look(session, news.group, facets, mark, news.nodes).catch((error: unknown) => {
+        const read = (path: string) => readFileSync(path, "utf8");
+        const found = await look(session, news.group, facets, mark, news.nodes, read).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
@@ -125,6 +128,7 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
         }
         const planned = planAll(news.group, facets, found);
         if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
+        foreseen.add(news.group.name);
         const lines = [...describeSteps(planned.steps), ...planned.notes];
         if (lines.length > 0) note(news.self, lines.join("\n"));
         return planned.steps.length > 0;
@@ -151,5 +155,13 @@ export async function read(id: string, props: TenantGroupState) {
     return { id, props };
 }
 
+/** What becomes of a group that left the program, for a person. */
+function describeLeft({ group }: Pick<TenantGroupInputs, "group">): string {
+    const tenants = counted(Object.keys(group.tenants).length, "tenant");
+    return `group ${group.name} left the program, and nothing of it is deleted: ${tenants}, their tables, roles and passwords stay as long as the cluster does. npm run tenants lists them; to delete tenants, put the group back with their names in delete.`;
+}
+
 /** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
-export async function remove() {}
+export async function remove(_id: string, props: TenantGroupState) {
+    note(props.self, describeLeft(props));
+}
