@@ -99,6 +99,10 @@ UNION ALL SELECT t.name, 'rule', string_agg(w.rulename, ', ' ORDER BY w.rulename
 UNION ALL SELECT t.name, 'unlogged', NULL, NULL FROM t WHERE relpersistence = 'u'
 ORDER BY 1, 2, 3`;
 
+/** What a column whose default is a keyword of the clock does, in words. */
+export const clockDefault = (table: string, columns: string) =>
+    `the default of ${columns} in reference table ${table} (CURRENT_TIMESTAMP or the like) is computed on each node for every row: its copies differ`;
+
 const EXPLAINED: Readonly<
     Record<Danger["rule"], (table: string, what: string, place: string) => Omit<Danger, "table" | "rule">>
 > = {
@@ -127,7 +131,7 @@ const EXPLAINED: Readonly<
         fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} DROP DEFAULT; UPDATE ${table} SET ${columns} = ...; let applications give the value`,
     }),
     "clock-default": (table, columns) => ({
-        says: `the default of ${columns} in reference table ${table} (CURRENT_TIMESTAMP or the like) is computed on each node for every row: its copies differ`,
+        says: clockDefault(table, columns),
         fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} SET DEFAULT now(); UPDATE ${table} SET ${columns} = now()`,
     }),
     rule: (table, rules) => ({
