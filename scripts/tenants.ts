@@ -66,6 +66,14 @@ program
     .description("what will hurt: in SQL files, or without any in the living database. Exit code 1 on errors")
     .argument("[files...]")
     .option("--database", "the living database too")
+    .addOption(
+        new Option("--model <model>", "what files are that are in no group's template").choices([
+            "rls",
+            "row",
+            "schema",
+            "database",
+        ]),
+    )
     .option("--json", "the same as data")
     .action(async (files: string[], options) => {
         if (!(await check(files, options))) process.exitCode = 1;

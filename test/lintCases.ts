@@ -226,6 +226,21 @@ CREATE TABLE users (id bigint PRIMARY KEY,
             ),
         online: false,
     },
+    {
+        rule: "L2",
+        title: "a foreign key of a tenant's schema to a distributed table",
+        sql: `CREATE TABLE public.lint_firms (id bigint PRIMARY KEY);
+SELECT create_distributed_table('public.lint_firms', 'id');
+CREATE TABLE users (id bigint PRIMARY KEY, firm bigint);
+-- refused
+ALTER TABLE users ADD FOREIGN KEY (firm) REFERENCES public.lint_firms (id); -- here
+`,
+        model: "schema",
+        goOn: run("ALTER TABLE users ADD FOREIGN KEY (firm) REFERENCES public.lint_firms (id)"),
+        online: false,
+        instead: true,
+        advice: true,
+    },
     ...["SET NULL", "SET DEFAULT"].map(
         (action): LintCase => ({
             rule: "L3",
@@ -274,6 +289,14 @@ SELECT create_distributed_table('t', 'c', colocate_with := 'none');
 SELECT create_distributed_table('t', 'c', colocate_with := 'none');
 `,
         goOn: move("t"),
+        online: true,
+    },
+    {
+        rule: "L5",
+        title: "UNLOGGED in a tenant's schema",
+        sql: "CREATE UNLOGGED TABLE t (id bigint PRIMARY KEY); -- here\n",
+        model: "schema",
+        goOn: moveSchema,
         online: true,
     },
     {
@@ -327,6 +350,19 @@ CREATE TRIGGER touched BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch();
             advice: true,
         }),
     ),
+    {
+        rule: "L8",
+        title: "a trigger in a tenant's schema",
+        sql: `${FUNCTION}CREATE TABLE t (id bigint PRIMARY KEY);
+-- refused
+CREATE TRIGGER touched BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch(); -- here
+`,
+        model: "schema",
+        goOn: run("CREATE TRIGGER touched BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch()"),
+        online: false,
+        instead: true,
+        advice: true,
+    },
     {
         rule: "L9",
         title: "serial",
@@ -436,7 +472,7 @@ CREATE TABLE t (PRIMARY KEY (c)) INHERITS (above); -- here
         instead: true,
         onlyOnce: true,
     },
-    ...["gen_random_uuid()", "now()", "clock_timestamp()"].map(
+    ...["gen_random_uuid()", "now()", "clock_timestamp()", "CURRENT_TIMESTAMP"].map(
         (call): LintCase => ({
             rule: "L11",
             title: `a reference table with a new column by ${call}`,
@@ -450,6 +486,36 @@ ALTER TABLE t ADD COLUMN v ${call === "gen_random_uuid()" ? "uuid" : "timestampt
             online: true,
             instead: true,
             fixOnline: true,
+        }),
+    ),
+    ...[
+        [
+            "CURRENT_TIMESTAMP",
+            `CREATE TABLE t (id bigint PRIMARY KEY,
+    v timestamptz DEFAULT CURRENT_TIMESTAMP); -- here
+SELECT create_reference_table('t');
+`,
+        ],
+        [
+            "LOCALTIME",
+            `CREATE TABLE t (id bigint PRIMARY KEY, v time);
+SELECT create_reference_table('t');
+ALTER TABLE t ALTER COLUMN v SET DEFAULT LOCALTIME; -- here
+`,
+        ],
+    ].map(
+        ([word = "", sql = ""]): LintCase => ({
+            rule: "L11",
+            title: `a reference table with a column by ${word}`,
+            sql,
+            goOn: async (cluster) => {
+                await cluster.coordinator.query("TRUNCATE t");
+                await cluster.coordinator.query("INSERT INTO t (id) VALUES (1)");
+                return copiesDiffer(cluster, "t", "v");
+            },
+            silent: true,
+            online: true,
+            fixOnline: word === "LOCALTIME",
         }),
     ),
     {
@@ -625,6 +691,20 @@ UPDATE t SET c = 2 WHERE c = 1; -- here
         advice: true,
     },
     {
+        rule: "L13",
+        title: "ON CONFLICT that updates the distribution column",
+        sql: `CREATE TABLE t (c bigint PRIMARY KEY, v text);
+SELECT create_distributed_table('t', 'c');
+INSERT INTO t VALUES (1, 'x') ON CONFLICT (c) DO UPDATE SET c = EXCLUDED.c;
+-- refused
+INSERT INTO t VALUES (1, 'x') ON CONFLICT (c) DO UPDATE SET c = 2; -- here
+`,
+        goOn: run("INSERT INTO t VALUES (1, 'x') ON CONFLICT (c) DO UPDATE SET c = 2"),
+        online: false,
+        instead: true,
+        advice: true,
+    },
+    {
         rule: "L14",
         title: "a rule",
         sql: `CREATE TABLE t (c bigint PRIMARY KEY);
@@ -715,6 +795,12 @@ export const declaredOf = (one: LintCase, schema: string): Declared => ({
     ...(one.model === undefined ? {} : { model: one.model }),
     tables: Object.fromEntries(Object.entries(one.tables ?? {}).map(([table, spec]) => [`${schema}.${table}`, spec])),
 });
+
+/** Whether the database said what a finding foretold, whatever number the shard has. */
+export const foretold = (later: string, said: string) => {
+    const parts = later.split("<shard>").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(parts.join("[0-9]+")).test(said);
+};
 
 /** The line that ends in `-- here`. */
 export const lineOf = (sql: string) => sql.split("\n").findIndex((line) => line.endsWith("-- here")) + 1;

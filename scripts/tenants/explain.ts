@@ -1,6 +1,7 @@
 /** npm run tenants -- explain "SELECT ..." */
 
-import { literal } from "../../components/citus/quote.ts";
+import type { Node, RangeVar } from "libpg-query";
+import { identifier, literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
 import {
     type Advice,
@@ -9,6 +10,7 @@ import {
     type KnownTable,
     parseExplain,
 } from "../../components/citus/tenants/explain.ts";
+import { nodesIn } from "../../components/tenants/lint/ast.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../components/tenants/spec.ts";
 import { statements } from "../../components/tenants/statements.ts";
 import { findTenant, withStack } from "./stack.ts";
@@ -47,21 +49,62 @@ function asTenant(group: GroupSpec, tenant: string): string[] {
     ];
 }
 
+/** What a statement says of its tables. */
+export interface Written {
+    /** Whether it has a WHERE of its own; undefined where it has several parts, or can't be read. */
+    readonly where?: boolean;
+    /** Tables in its order, as SQL names them and as the statement calls them. */
+    readonly tables: readonly { readonly name: string; readonly as: string }[];
+}
+
+export async function written(sql: string): Promise<Written> {
+    const { parse } = await import("libpg-query");
+    const tree = await parse(sql).catch(() => undefined);
+    const stmt: Node | undefined = tree?.stmts?.[0]?.stmt;
+    if (!stmt) return { tables: [] };
+    const nodes = [...nodesIn(stmt)];
+    const has = (...tags: readonly string[]) => nodes.some(([tag]) => tags.includes(tag));
+    const [[tag, top] = ["", {}]] = nodes;
+    const parts = nodes.flatMap(([tag, { ctename }]) => (tag === "CommonTableExpr" ? [String(ctename)] : []));
+    const named = [
+        ...(top.relation ? [top.relation as RangeVar] : []),
+        ...nodes.flatMap(([tag, node]) => (tag === "RangeVar" ? [node as RangeVar] : [])),
+    ];
+    const whole =
+        ["SelectStmt", "UpdateStmt", "DeleteStmt"].includes(tag) &&
+        (top.op ?? "SETOP_NONE") === "SETOP_NONE" &&
+        !has("SubLink", "RangeSubselect", "CommonTableExpr");
+    return {
+        ...(whole ? { where: top.whereClause !== undefined } : {}),
+        tables: named
+            .filter(({ schemaname, relname = "" }) => schemaname !== undefined || !parts.includes(relname))
+            .map(({ schemaname, relname = "", alias }) => ({
+                name: [...(schemaname === undefined ? [] : [schemaname]), relname].map(identifier).join("."),
+                as: alias?.aliasname ?? relname,
+            })),
+    };
+}
+
 const TABLES = `
-SELECT s.shardid::int8 AS shard, c.oid::regclass::text AS name,
+SELECT s.shardid::int8 AS shard, c.oid::text AS oid, c.oid::regclass::text AS name, p.colocationid::int AS colocation,
        CASE WHEN p.partmethod = 'h' THEN 'distributed' WHEN p.repmodel = 't' THEN 'reference' ELSE 'single' END AS kind,
        CASE WHEN p.partmethod = 'h' THEN column_to_column_name(c.oid, p.partkey) END AS column,
        (SELECT count(*)::int FROM pg_dist_shard o WHERE o.logicalrelid = p.logicalrelid) AS shards,
        (SELECT count(*)::int FROM pg_dist_placement l WHERE l.shardid = s.shardid) AS copies,
        c.relrowsecurity AS policies
   FROM pg_dist_shard s JOIN pg_dist_partition p USING (logicalrelid) JOIN pg_class c ON c.oid = p.logicalrelid
- WHERE s.shardid = ANY ($1) OR (p.partmethod = 'h' AND strpos(lower($2), lower(c.relname)) > 0
+ WHERE s.shardid = ANY ($1) OR (c.oid = ANY ($2::oid[])
        AND s.shardid = (SELECT min(o.shardid) FROM pg_dist_shard o WHERE o.logicalrelid = p.logicalrelid))`;
 
-type Row = Omit<KnownTable, "column"> & { readonly shard: string; readonly column: string | null };
+type Row = Omit<KnownTable, "column" | "colocation"> & {
+    readonly shard: string;
+    readonly oid: string;
+    readonly colocation: number;
+    readonly column: string | null;
+};
 
-function tableOf({ name, kind, column, shards, copies, policies }: Row): KnownTable {
-    return { name, kind, ...(column === null ? {} : { column }), shards, copies, policies };
+function tableOf({ name, kind, column, shards, copies, policies, colocation }: Row): KnownTable {
+    return { name, kind, ...(column === null ? {} : { column }), shards, copies, policies, colocation };
 }
 
 export interface ExplainedStatement extends Advice {
@@ -75,11 +118,18 @@ export async function explainStatement(
     as?: { readonly group: GroupSpec; readonly tenant: string },
 ): Promise<ExplainedStatement> {
     const statement = oneStatement(sql);
+    const { where, tables } = await written(statement);
+    let named: readonly (string | null)[] = [];
     let plan: unknown;
     let failed: Error | undefined;
     await session.query("BEGIN READ ONLY");
     try {
         for (const setting of as ? asTenant(as.group, as.tenant) : []) await session.query(setting);
+        const oids = await session.query<{ oid: string | null }>(
+            "SELECT to_regclass(v.name)::oid::text AS oid FROM unnest($1::text[]) WITH ORDINALITY v (name, i) ORDER BY i",
+            [tables.map(({ name }) => name)],
+        );
+        named = oids.map(({ oid }) => oid);
         const [row] = await session.query<{ "QUERY PLAN": unknown }>(`EXPLAIN (FORMAT JSON) ${statement}`);
         plan = row?.["QUERY PLAN"];
     } catch (error) {
@@ -89,10 +139,13 @@ export async function explainStatement(
     }
     const explained = failed ? undefined : parseExplain(plan);
     const shards = explained?.parts.flatMap((part) => part.shards) ?? [];
-    const rows = await session.query<Row>(TABLES, [shards, statement]);
-    const distributed = rows.filter(({ kind }) => kind === "distributed").map(tableOf);
+    const rows = await session.query<Row>(TABLES, [shards, named.filter((oid) => oid !== null)]);
+    const distributed = tables.flatMap(({ as }, i): KnownTable[] => {
+        const row = rows.find(({ oid, kind }) => oid === named[i] && kind !== "reference");
+        return row ? [{ ...tableOf(row), as }] : [];
+    });
     if (failed) {
-        const advice = adviseError(failed.message, distributed[0]?.column);
+        const advice = adviseError(failed.message, distributed);
         if (advice) return { ...advice, tasks: null };
         const hint = /there is no parameter \$/.test(failed.message)
             ? "\nWrite values in the place of $1, $2 and so on."
@@ -100,16 +153,17 @@ export async function explainStatement(
         throw new Error(`${failed.message}${hint}`);
     }
     const known = new Map(rows.map((row) => [Number(row.shard), tableOf(row)]));
-    return { ...advise(explained ?? { parts: [], tasks: 0 }, known, distributed), tasks: explained?.tasks ?? 0 };
+    return { ...advise(explained ?? { parts: [], tasks: 0 }, known, distributed, where), tasks: explained?.tasks ?? 0 };
 }
 
 const HEADS: Readonly<Record<Advice["verdict"], string>> = {
-    coordinator: "no shard",
+    coordinator: "the coordinator alone",
     one: "one shard",
     several: "several shards",
     all: "every shard",
     "every copy": "every copy",
     "moves rows": "rows are sent between nodes",
+    refused: "Citus refuses it",
 };
 
 /** Pure. */
@@ -118,7 +172,9 @@ export function renderAdvice({ verdict, tasks, says, fix }: ExplainedStatement):
         `${HEADS[verdict]}${tasks === null || tasks < 1 ? "" : ` · ${tasks} task${tasks === 1 ? "" : "s"}`}`,
         "",
         ...says,
-        ...(fix.length === 0 ? [] : ["", "to make it one shard", ...fix.map((line) => `  ${line}`)]),
+        ...(fix.length === 0
+            ? []
+            : ["", verdict === "refused" ? "instead" : "to make it one shard", ...fix.map((line) => `  ${line}`)]),
     ].join("\n");
 }
 

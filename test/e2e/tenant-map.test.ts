@@ -402,7 +402,10 @@ test("statements are explained and not run", async () => {
     const join = "SELECT count(*) FROM users u JOIN users v ON u.id = v.company_id";
     const refused = await ask(join);
     assert.deepEqual([refused.verdict, refused.tasks], ["moves rows", null]);
-    assert.match(refused.fix.join(), /a\.company_id = b\.company_id/);
+    assert.match(refused.fix.join(), /AND u\.company_id = v\.company_id/);
+    const apart = await ask("SELECT count(*) FROM acme.visits a JOIN users u ON a.id = u.id");
+    assert.equal(apart.verdict, "refused");
+    assert.match((await ask("SELECT count(*) FROM users")).fix.join(), /^Add {2}WHERE company_id = <the tenant>/);
     await session.query("SET citus.enable_repartition_joins = on");
     const moved = await ask(join);
     await session.query("RESET citus.enable_repartition_joins");

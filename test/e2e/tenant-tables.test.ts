@@ -1,7 +1,7 @@
 /** Tables and tenants of models row and rls, for real: what changes, what is refused, and who sees which rows. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { type Danger, readDangers } from "../../components/citus/tenants/guards.ts";
+import { type Danger, guardedRelations, readDangers } from "../../components/citus/tenants/guards.ts";
 import { policies } from "../../components/citus/tenants/policies.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
@@ -352,7 +352,22 @@ test("each way of losing rows without an error is found, built for real", async 
     );
     await worker.query("SET citus.enable_ddl_propagation = off");
     await worker.query("SET citus.enable_manual_changes_to_shards = on");
+    // asked of tables that have policies somewhere, and of no others
+    const guarded = await worker.query<{ name: string }>(guardedRelations("'{}'::text[]"));
+    assert.ok(guarded.some(({ name }) => name === "public.users"));
+    assert.ok(!guarded.some(({ name }) => name === "public.plans"));
+    const [copy] = await worker.query<{ name: string }>(
+        "SELECT shard_name(logicalrelid, shardid) AS name FROM pg_dist_shard WHERE logicalrelid = 'plans'::regclass",
+    );
+    await worker.query(`CREATE POLICY stray ON ${copy?.name} USING (true)`);
+    assert.deepEqual(await found("policy-differs"), ["public.plans"], "a policy on a placement only");
+    await worker.query(`DROP POLICY stray ON ${copy?.name}`);
+    await worker.query(`ALTER TABLE ${shard?.name} DISABLE ROW LEVEL SECURITY`);
+    assert.deepEqual(await found("policy-differs"), ["public.users"], "row security off on a placement");
+    await worker.query(`ALTER TABLE ${shard?.name} ENABLE ROW LEVEL SECURITY`);
+    assert.deepEqual(await found("policy-differs"), []);
     await worker.query(`DROP POLICY citus_as_code_shop_app_select ON ${shard?.name}`);
+    assert.deepEqual(await found("policy-differs"), ["public.users"], "a policy missing on a placement");
     await worker.query(`CREATE POLICY stray ON ${shard?.name} USING (true)`);
     assert.deepEqual(await found("policy-differs"), ["public.users"]);
     assert.deepEqual(await kinds(group), ["policies.set users"]);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { advise, adviseError, type KnownTable, parseExplain } from "../../components/citus/tenants/explain.ts";
+import { renderAdvice, written } from "../../scripts/tenants/explain.ts";
 
 const PLANS = JSON.parse(readFileSync(new URL("snapshots/explain.json", import.meta.url), "utf8")) as Record<
     string,
@@ -77,10 +78,52 @@ describe("a statement in words", () => {
 
     test("the fix names the table's own key", () => {
         const fix = (name: string) => advise(parseExplain(PLANS[name]), known(PLANS[name]), [users]).fix.join("\n");
-        assert.match(fix("fanOut"), /AND company_id = <the tenant>/);
-        assert.match(fix("join"), /AND users\.company_id = <the tenant>/);
-        assert.match(fix("repartition"), /a\.company_id = b\.company_id/);
-        assert.match(fix("subplan"), /AND id = <the tenant>/);
+        assert.match(fix("fanOut"), /condition {2}company_id = <the tenant>/);
+        assert.match(fix("join"), /condition {2}users\.company_id = <the tenant>/);
+        assert.match(fix("repartition"), /Join by the tenant's key too/);
+        assert.match(fix("subplan"), /In a part that runs first: add the condition {2}company_id = <the tenant>/);
+    });
+
+    test("the fix is what can be written where it stands", () => {
+        const fix = (name: string, tables: readonly KnownTable[], where?: boolean) =>
+            advise(parseExplain(PLANS[name]), known(PLANS[name]), tables, where).fix.join("\n");
+        assert.match(fix("deleteAll", [users], false), /^Add {2}WHERE company_id = <the tenant> {2}/);
+        assert.match(fix("deleteAll", [users], true), /^Add {2}AND company_id = <the tenant> {2}/);
+        const joined = [
+            { ...users, as: "u" },
+            { ...users, name: "companies", column: "id", as: "c" },
+        ];
+        assert.match(fix("join", joined, false), /^Add {2}WHERE u\.company_id = <the tenant> {2}/);
+        assert.match(fix("repartition", joined), /add {2}AND u\.company_id = c\.id {2}to the join/);
+    });
+
+    test("what a statement says of its tables", async () => {
+        const of = async (sql: string) => {
+            const { where, tables } = await written(sql);
+            return [where, ...tables.map(({ name, as }) => `${name} ${as}`)];
+        };
+        assert.deepEqual(await of("SELECT count(*) FROM projects"), [false, '"projects" projects']);
+        assert.deepEqual(await of("DELETE FROM projects"), [false, '"projects" projects']);
+        assert.deepEqual(await of("UPDATE a.b x SET y = 1 WHERE z = 2"), [true, '"a"."b" x']);
+        assert.deepEqual(await of("SELECT * FROM users u JOIN projects p ON p.owner = u.id"), [
+            false,
+            '"users" u',
+            '"projects" p',
+        ]);
+        assert.deepEqual(await of("WITH c AS (SELECT 1 FROM users) SELECT * FROM c"), [undefined, '"users" users']);
+        assert.deepEqual(await of("SELECT 1 FROM users UNION SELECT 2 FROM users"), [
+            undefined,
+            '"users" users',
+            '"users" users',
+        ]);
+        assert.deepEqual(await of("SELECT FROM"), [undefined]);
+    });
+
+    test("a statement of the coordinator's own sounds like no error, and a refusal has no one shard", () => {
+        const own = advise(parseExplain(PLANS.local), new Map());
+        assert.match(renderAdvice({ ...own, tasks: 0 }), /^the coordinator alone\n/);
+        const text = renderAdvice({ verdict: "refused", tasks: null, says: ["No."], fix: ["Ask twice."] });
+        assert.equal(text, "Citus refuses it\n\nNo.\n\ninstead\n  Ask twice.");
     });
 
     test("policies choose no shard", () => {
@@ -118,5 +161,37 @@ describe("a statement in words", () => {
             /Join by the tenant's key/,
         );
         assert.equal(adviseError('relation "users" does not exist'), undefined);
+        const tables = [
+            { ...users, as: "u" },
+            { ...users, name: "projects", as: "p" },
+        ];
+        assert.match(
+            adviseError("the query contains a join that requires repartitioning", tables)?.fix[0] ?? "",
+            /add {2}AND u\.company_id = p\.company_id {2}to the join/,
+        );
+    });
+
+    test("tenants' schemas are never joined", () => {
+        const single = (name: string, colocation: number): KnownTable => ({
+            name,
+            kind: "single",
+            shards: 1,
+            copies: 1,
+            policies: false,
+            colocation,
+        });
+        for (const message of [
+            "the query contains a join that requires repartitioning",
+            "cannot perform distributed planning on this query\n  DETAIL: Cartesian products are currently unsupported",
+            "router planner does not support queries that reference non-colocated distributed tables",
+            "complex joins are only supported when all distributed tables are joined on their distribution columns with equal operator",
+        ]) {
+            const advice = adviseError(message, [single("acme.t", 1), single("globex.t", 2)]);
+            assert.equal(advice?.verdict, "refused");
+            assert.match(advice?.says[0] ?? "", /acme\.t and globex\.t are in schemas of different tenants/);
+            assert.doesNotMatch(JSON.stringify(advice), /colocate|AND/);
+            assert.match(adviseError(message, [single("acme.t", 1), users])?.says[0] ?? "", /acme\.t and users/);
+            assert.notEqual(adviseError(message, [single("acme.t", 1), single("acme.other", 1)])?.verdict, "refused");
+        }
     });
 });

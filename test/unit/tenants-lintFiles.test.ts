@@ -63,7 +63,30 @@ describe("what is no mistake", () => {
             ALTER TABLE a FORCE ROW LEVEL SECURITY; ALTER TABLE a ADD COLUMN u uuid DEFAULT gen_random_uuid();
             CREATE POLICY p ON a AS RESTRICTIVE USING (id IN (SELECT id FROM b));`;
         assert.deepEqual(shown(await lintSql(files(sql), { model: "database" })), []);
-        assert.deepEqual(shown(await lintSql(files(sql))), []);
+        const [told, ...more] = await lintSql(files(sql));
+        assert.deepEqual(shown(more), []);
+        assert.equal(`${told?.rule} ${told?.severity} ${told?.where}:${told?.line}`, "MODEL warning 0.sql:1");
+        assert.match(told?.says ?? "", /^none of these tables is known to be distributed: a, b;/);
+        assert.match(told?.fix ?? "", /--model schema/);
+    });
+
+    test("files without tables", async () => {
+        assert.deepEqual(shown(await lintSql(files("SELECT 1;", "CREATE FUNCTION f() RETURNS int RETURN 1;"))), []);
+    });
+
+    test("LIKE takes keys with INDEXES and defaults with DEFAULTS only", async () => {
+        const sql = (options: string) => `CREATE TABLE a (id bigint PRIMARY KEY, at date DEFAULT CURRENT_DATE);
+CREATE TABLE t (LIKE a ${options});
+SELECT create_reference_table('t');`;
+        const of = async (options: string) => shown(await lintSql(files(sql(options))));
+        assert.deepEqual(await of("INCLUDING INDEXES"), []);
+        assert.deepEqual(await of("INCLUDING ALL"), ["L11 error 0.sql:2"]);
+        assert.deepEqual(await of("INCLUDING DEFAULTS"), ["L11 error 0.sql:2"]);
+        const distributed: Declared = { tables: { t: { kind: "distributed", column: "c" } } };
+        const copy = (options: string) =>
+            lintSql(files(`CREATE TABLE a (c bigint PRIMARY KEY); CREATE TABLE t (LIKE a ${options});`), distributed);
+        assert.deepEqual(shown(await copy("INCLUDING INDEXES")), []);
+        assert.deepEqual(shown(await copy("INCLUDING IDENTITY")), ["L4 warning 0.sql:1"]);
     });
 
     test("a template of tenants' schemas", async () => {
@@ -71,6 +94,31 @@ describe("what is no mistake", () => {
             CREATE TABLE visits (id bigint PRIMARY KEY, patient bigint REFERENCES patients (id) ON DELETE SET NULL);
             ALTER TABLE visits ADD COLUMN token uuid DEFAULT gen_random_uuid(); CREATE INDEX ON visits (patient);`;
         assert.deepEqual(shown(await lintSql(files(sql), { model: "schema" })), []);
+    });
+});
+
+describe("tables of other groups", () => {
+    const others = {
+        "public.users": { kind: "distributed", column: "company_id" },
+        "public.plans": { kind: "reference" },
+    } as const;
+    const schema: Declared = { model: "schema", others };
+
+    test("are not those of a template that have the same name", async () => {
+        const sql = `CREATE TABLE users (id bigint PRIMARY KEY, boss bigint REFERENCES users (id));
+ALTER TABLE users ADD COLUMN email text UNIQUE;
+CREATE TABLE notes (id bigint PRIMARY KEY, author bigint REFERENCES users (id));`;
+        assert.deepEqual(shown(await lintSql(files(sql), schema)), []);
+        assert.deepEqual(shown(await lintSql(files("ALTER TABLE users DROP COLUMN company_id;"), schema)), []);
+        assert.deepEqual(shown(await lintSql(files(sql), { model: "database", others })), []);
+    });
+
+    test("are found where a tenant's table refers to them, with and without public", async () => {
+        const sql = (target: string) => `CREATE TABLE notes (id bigint PRIMARY KEY,
+    author bigint REFERENCES ${target} (company_id));`;
+        assert.deepEqual(shown(await lintSql(files(sql("public.users")), schema)), ["L2 error 0.sql:2"]);
+        assert.deepEqual(shown(await lintSql(files(sql("users")), schema)), ["L2 error 0.sql:2"]);
+        assert.deepEqual(shown(await lintSql(files(sql("plans")), schema)), []);
     });
 });
 
@@ -110,6 +158,50 @@ SELECT create_distributed_table('public.t', 'c');
         assert.deepEqual(shown(await lintSql(files(`${create}\n${alter}`), declared)), ["L9 warning 0.sql:3"]);
         // a table that no file makes is there already
         assert.deepEqual(shown(await lintSql(files(alter), declared)), ["L9 warning 0.sql:2", "L10 warning 0.sql:2"]);
+    });
+
+    test("rows that change tenants: before the table is distributed a warning, in WITH too, and not where nothing changes", async () => {
+        const create = "CREATE TABLE users (company_id bigint, id bigint, PRIMARY KEY (company_id, id));";
+        const update = "UPDATE users SET company_id = 3;";
+        const call = "SELECT create_distributed_table('users', 'company_id');";
+        const declared: Declared = { model: "row", tables: { users: { kind: "distributed", column: "company_id" } } };
+        const of = async (sql: readonly string[], own?: Declared) => shown(await lintSql(files(sql.join("\n")), own));
+        assert.deepEqual(await of([create, update], declared), ["L13 warning 0.sql:2"]);
+        assert.deepEqual(await of([create, update, call]), ["L13 warning 0.sql:2"]);
+        assert.deepEqual(await of([create, call, update]), ["L13 error 0.sql:3"]);
+        assert.deepEqual(await of([update], declared), ["L13 error 0.sql:1"]);
+        assert.deepEqual(
+            await of([create, call, `WITH x AS (${update.replace(";", "")} RETURNING id) SELECT * FROM x;`]),
+            ["L13 error 0.sql:3"],
+        );
+        assert.deepEqual(await of([create, call, "UPDATE users u SET company_id = u.company_id;"]), []);
+    });
+
+    test("a reference table whose rows each node dates for itself", async () => {
+        const words = [
+            "CURRENT_DATE",
+            "CURRENT_TIME",
+            "CURRENT_TIME(3)",
+            "CURRENT_TIMESTAMP",
+            "LOCALTIME",
+            "LOCALTIMESTAMP",
+        ];
+        for (const word of words) {
+            const sql = `CREATE TABLE t (id bigint PRIMARY KEY,\n    v text DEFAULT ${word});`;
+            const [found, ...more] = await lintSql(files(sql), { tables: { t: { kind: "reference" } } });
+            assert.deepEqual(shown(more), []);
+            assert.equal(found?.rule, "L11", word);
+            assert.equal(found?.line, 2);
+            assert.match(
+                found?.says ?? "",
+                /default of v in reference table t \(CURRENT_TIMESTAMP or the like\) is computed on each node for every row/,
+            );
+            assert.equal(found?.fix, "ALTER TABLE t ALTER COLUMN v SET DEFAULT now();");
+        }
+        for (const value of ["now()", "CURRENT_USER", "'CURRENT_DATE'"]) {
+            const sql = `CREATE TABLE t (id bigint PRIMARY KEY, v text DEFAULT ${value});`;
+            assert.deepEqual(shown(await lintSql(files(sql), { tables: { t: { kind: "reference" } } })), [], value);
+        }
     });
 
     test("schemas that become tenants' in the files", async () => {

@@ -24,6 +24,8 @@ export interface Explained {
     readonly failed?: string;
 }
 
+const THE_STATEMENT = "the statement";
+
 type Json = Readonly<Record<string, unknown>>;
 
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null;
@@ -98,7 +100,7 @@ function partsOf(name: string, value: unknown, method?: string): Part[] {
 /** @param plan what EXPLAIN (FORMAT JSON) gave */
 export function parseExplain(plan: unknown): Explained {
     const parsed: unknown = typeof plan === "string" ? JSON.parse(plan) : plan;
-    const parts = partsOf("the statement", parsed);
+    const parts = partsOf(THE_STATEMENT, parsed);
     const failed = [...objectsIn(parsed)].map((object) => object.Error).find((error) => error !== undefined);
     return {
         parts,
@@ -118,10 +120,14 @@ export interface KnownTable {
     readonly copies: number;
     /** Whether policies are on. */
     readonly policies: boolean;
+    /** Tables with the same one are together. */
+    readonly colocation?: number;
+    /** What the statement calls it. */
+    readonly as?: string;
 }
 
 export interface Advice {
-    readonly verdict: "one" | "several" | "all" | "moves rows" | "every copy" | "coordinator";
+    readonly verdict: "one" | "several" | "all" | "moves rows" | "every copy" | "coordinator" | "refused";
     /** What it does, and why, a line each. */
     readonly says: readonly string[];
     /** How to make it one shard; empty when there is nothing to do. */
@@ -143,13 +149,41 @@ function adviseReference(table: KnownTable): Advice {
     };
 }
 
-/** What makes a join stay on a node; also for a statement that Citus refuses. */
-export const joinBy = (key: string) =>
-    `Join by the tenant's key too: add  AND a.${key} = b.${key}  to the join, and colocate the tables (the same distributeBy). A small table that every tenant reads can be a reference table.`;
+/** What makes a join of these tables stay on a node; also for a statement that Citus refuses. */
+function joinBy(tables: readonly KnownTable[]): string {
+    const [first, ...others] = tables.flatMap(({ name, as, column }) =>
+        column === undefined ? [] : [`${as ?? name}.${column}`],
+    );
+    const condition = others.map((other) => `AND ${first} = ${other}`).join(" ");
+    return `Join by the tenant's key too${condition === "" ? "" : `: add  ${condition}  to the join`}, and colocate the tables (the same distributeBy). A small table that every tenant reads can be a reference table.`;
+}
+
+/** A table of a tenant's schema, and one that it can't be joined with. */
+function apart(tables: readonly KnownTable[]): readonly [KnownTable, KnownTable] | undefined {
+    const single = tables.find(({ kind }) => kind === "single");
+    const other = tables.find(({ kind, colocation }) =>
+        kind === "single" ? colocation !== single?.colocation : kind === "distributed",
+    );
+    return single && other && [single, other];
+}
+
+const ASK_EACH =
+    "Ask each by itself, and put the answers together in the application. What all tenants share can be in a reference table.";
 
 const SEVERITY: readonly Advice["verdict"][] = ["coordinator", "one", "several", "every copy", "all", "moves rows"];
 
-function advisePart(part: Part, known: ReadonlyMap<number, KnownTable>, distributed: readonly KnownTable[]): Advice {
+/** Where one tenant is named. @param where whether the statement has one; undefined where that is not to be said */
+function nameTenant(part: Part, condition: string, where: boolean | undefined): string {
+    if (part.name !== THE_STATEMENT) return `In ${part.name}: add the condition  ${condition}`;
+    return where === undefined ? `Add the condition  ${condition}` : `Add  ${where ? "AND" : "WHERE"} ${condition}`;
+}
+
+function advisePart(
+    part: Part,
+    known: ReadonlyMap<number, KnownTable>,
+    distributed: readonly KnownTable[],
+    where: boolean | undefined,
+): Advice {
     const tables = distinct(part.shards.flatMap((shard) => known.get(shard) ?? []));
     const keyed = tables.filter(({ kind }) => kind === "distributed");
     const of = keyed[0];
@@ -160,7 +194,7 @@ function advisePart(part: Part, known: ReadonlyMap<number, KnownTable>, distribu
             says: [
                 `${part.name} joins by other columns than the tables are distributed by, so rows are sent between the nodes first: ${part.repartition.map(({ map, merge }) => `${map} tasks read, ${merge} collect`).join("; ")}.`,
             ],
-            fix: [joinBy(key)],
+            fix: [apart(distributed) ? ASK_EACH : joinBy(distributed)],
         };
     if (part.method !== undefined && part.method !== "")
         return {
@@ -176,20 +210,22 @@ function advisePart(part: Part, known: ReadonlyMap<number, KnownTable>, distribu
         };
     const reference = tables.find(({ kind }) => kind === "reference");
     if (part.writes && reference && keyed.length === 0) return adviseReference(reference);
-    const where = part.nodes.length > 0 ? ` on ${list(part.nodes)}` : "";
+    const on = part.nodes.length > 0 ? ` on ${list(part.nodes)}` : "";
     if (part.tasks <= 1) {
         const single = tables.find(({ kind }) => kind === "single");
         const why = of
-            ? `1 of ${plural(of.shards, "shard")} of ${list(keyed.map(({ name }) => name))}${where}: the condition on ${key} says which.`
+            ? `1 of ${plural(of.shards, "shard")} of ${list(keyed.map(({ name }) => name))}${on}: the condition on ${key} says which.`
             : single
-              ? `1 shard${where}: ${single.name} has no others.`
+              ? `1 shard${on}: ${single.name} has no others.`
               : reference
-                ? `1 copy of ${reference.name}${where}: it is the same on every node.`
-                : `1 task${where}.`;
+                ? `1 copy of ${reference.name}${on}: it is the same on every node.`
+                : `1 task${on}.`;
         return { verdict: "one", says: [`${part.name} asks ${why}`], fix: [] };
     }
     const all = of === undefined || part.tasks >= of.shards;
     const shards = of === undefined ? plural(part.tasks, "shard") : `${part.tasks} of ${plural(of.shards, "shard")}`;
+    const as = distributed.find(({ name }) => name === of?.name)?.as ?? of?.name;
+    const prefix = keyed.length > 1 ? `${as}.` : "";
     const policies = keyed.filter(({ policies }) => policies).map(({ name }) => name);
     return {
         verdict: all ? "all" : "several",
@@ -206,7 +242,7 @@ function advisePart(part: Part, known: ReadonlyMap<number, KnownTable>, distribu
         fix: [
             part.writes === "Insert"
                 ? `Give ${key} a constant, and one tenant for each statement.`
-                : `Add  AND ${keyed.length > 1 ? `${of?.name}.` : ""}${key} = <the tenant>  for one tenant${keyed.length > 1 ? `, and join the others by ${key}` : ""}. A report over all tenants is right to ask every shard.`,
+                : `${nameTenant(part, `${prefix}${key} = <the tenant>`, where)}  for one tenant${keyed.length > 1 ? `, and join the others by ${key}` : ""}. A report over all tenants is right to ask every shard.`,
         ],
     };
 }
@@ -214,12 +250,14 @@ function advisePart(part: Part, known: ReadonlyMap<number, KnownTable>, distribu
 /**
  * Says it for a person.
  * @param known tables by the shards that the plan shows
- * @param distributed tables that the statement may be about where the plan shows no shard
+ * @param distributed tables that the statement names, where the plan shows no shard
+ * @param where whether the statement has a WHERE; undefined where that is not to be said
  */
 export function advise(
     explained: Explained,
     known: ReadonlyMap<number, KnownTable>,
     distributed: readonly KnownTable[] = [],
+    where?: boolean,
 ): Advice {
     if (explained.parts.length === 0)
         return {
@@ -227,7 +265,7 @@ export function advise(
             says: ["The coordinator answers by itself: no table of it is a Citus table, or no row is needed."],
             fix: [],
         };
-    const advice = explained.parts.map((part) => advisePart(part, known, distributed));
+    const advice = explained.parts.map((part) => advisePart(part, known, distributed, where));
     const worst = Math.max(...advice.map(({ verdict }) => SEVERITY.indexOf(verdict)));
     const first = explained.parts.filter(({ name }) => name === "a part that runs first").length;
     return {
@@ -243,27 +281,46 @@ export function advise(
     };
 }
 
-/** Citus' own words for what it does not do, as advice; undefined for any other error. */
-export function adviseError(message: string, key = "the tenant's key"): Advice | undefined {
+/**
+ * Citus' own words for what it does not do, as advice; undefined for any other error.
+ * @param tables that the statement names
+ */
+export function adviseError(message: string, tables: readonly KnownTable[] = []): Advice | undefined {
+    const joins =
+        /requires repartitioning|complex joins are only supported when all distributed tables are (co-located|joined)|non-colocated distributed tables/;
+    const unplanned = /cannot (push down|perform) .*(subquery|distributed planning)/i;
+    const two = apart(tables);
+    if (two && (joins.test(message) || unplanned.test(message))) {
+        const [first, other] = two;
+        return {
+            verdict: "refused",
+            says: [
+                `${first.name} and ${other.name} are ${other.kind === "single" ? "in schemas of different tenants" : "a table of a tenant's schema and one distributed by a column"}: Citus joins a tenant's tables with those of the same schema and with reference tables, and with others at best by sending all rows between the nodes (citus.enable_repartition_joins).`,
+            ],
+            fix: [ASK_EACH],
+        };
+    }
     if (/requires repartitioning/.test(message))
         return {
             verdict: "moves rows",
             says: [
                 "Citus refuses it: the join needs rows to be sent between the nodes, and citus.enable_repartition_joins is off.",
             ],
-            fix: [joinBy(key)],
+            fix: [joinBy(tables)],
         };
-    if (/complex joins are only supported when all distributed tables are co-located/.test(message))
+    if (joins.test(message))
         return {
             verdict: "moves rows",
             says: ["Citus refuses it: the tables are not colocated, or are not joined by their distribution columns."],
-            fix: [joinBy(key)],
+            fix: [joinBy(tables)],
         };
-    if (/cannot (push down|perform) .*(subquery|distributed planning)/i.test(message))
+    if (unplanned.test(message))
         return {
             verdict: "moves rows",
             says: ["Citus can't plan it: a part of it needs rows of all tenants in one place."],
-            fix: [`Name the tenant in each part of it: ${key} = <the tenant>.`],
+            fix: [
+                `Name the tenant in each part of it: ${tables.find(({ column }) => column !== undefined)?.column ?? "the tenant's key"} = <the tenant>.`,
+            ],
         };
     return undefined;
 }

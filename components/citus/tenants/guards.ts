@@ -60,23 +60,38 @@ const PLACEMENTS = `SELECT x.name, x.oid FROM (
     WITH base AS (SELECT v.name, v.oid FROM (VALUES $TABLES) v (name, oid) WHERE v.oid IS NOT NULL)
     SELECT b.name, b.oid FROM base b UNION ALL ${SHARDS}) x WHERE x.oid IS NOT NULL`;
 
-/** The same for every table that Citus distributes. */
-const EVERYWHERE = `SELECT x.name, x.oid FROM (
-    WITH base AS (SELECT format('%I.%I', n.nspname, k.relname) AS name, k.oid
-                    FROM pg_dist_partition d JOIN pg_class k ON k.oid = d.logicalrelid JOIN pg_namespace n ON n.oid = k.relnamespace)
-    SELECT b.name, b.oid FROM base b UNION ALL ${SHARDS}) x WHERE x.oid IS NOT NULL`;
+const NAME = (oid: string) =>
+    `(SELECT format('%I.%I', n.nspname, k.relname) FROM pg_class k JOIN pg_namespace n ON n.oid = k.relnamespace WHERE k.oid = ${oid})`;
+
+/**
+ * SQL query (name, oid), run on any node, for what policies are about there: tables that are named and their shards, and whatever
+ * else has policies or row security. Other shards, which may be very many, are not asked for their names.
+ * @param tables SQL expression: an array of names with their schemas
+ */
+export const guardedRelations = (tables: string) => `SELECT x.name, x.oid FROM (
+    WITH base AS MATERIALIZED (SELECT v.name, to_regclass(v.name)::oid AS oid FROM unnest(${tables}) v (name)),
+    own AS MATERIALIZED (
+        SELECT k.oid, substring(k.relname FROM '_([0-9]{1,18})$')::int8 AS shardid FROM pg_class k
+         WHERE k.relkind IN ('r', 'p') AND (k.relrowsecurity OR k.relforcerowsecurity OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = k.oid)))
+    SELECT b.name, b.oid FROM base b UNION ${SHARDS}
+    UNION SELECT ${NAME("o.oid")}, o.oid FROM own o JOIN pg_dist_partition d ON d.logicalrelid = o.oid
+    UNION SELECT ${NAME("s.logicalrelid")}, o.oid FROM own o JOIN pg_dist_shard s USING (shardid) JOIN pg_dist_placement l USING (shardid)
+      JOIN pg_dist_local_group g ON g.groupid = l.groupid WHERE to_regclass(shard_name(s.logicalrelid, s.shardid)) = o.oid) x
+    WHERE x.oid IS NOT NULL`;
 
 const DANGERS = `
 WITH t AS MATERIALIZED (
     SELECT d.logicalrelid::oid AS oid, format('%I.%I', n.nspname, c.relname) AS name, d.partmethod, d.repmodel,
-           d.partmethod = 'n' AND d.repmodel = 't' AS reference, c.relforcerowsecurity, c.relpersistence, r.rolname AS owner,
+           d.partmethod = 'n' AND d.repmodel = 't' AS reference, c.relforcerowsecurity,
+           c.relrowsecurity OR c.relforcerowsecurity OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid) AS guarded, c.relpersistence, r.rolname AS owner,
            r.rolsuper OR r.rolbypassrls AS bypass
       FROM pg_dist_partition d JOIN pg_class c ON c.oid = d.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles r ON r.oid = c.relowner WHERE NOT (d.partmethod = 'n' AND d.repmodel = 's' AND d.colocationid = 0)),
 placed AS MATERIALIZED (
     SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value AS digest
-      FROM run_command_on_all_nodes(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
-          SELECT r.name, jsonb_object_agg(r.oid::regclass::text, ${DIGEST("r.oid")}) AS relations FROM (${EVERYWHERE}) r GROUP BY 1) x`)}) a
+      FROM run_command_on_all_nodes((SELECT replace(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
+          SELECT r.name, jsonb_object_agg(r.oid::regclass::text, ${DIGEST("r.oid")}) AS relations FROM (${guardedRelations("@tables@::text[]")}) r GROUP BY 1) x`)},
+          '@tables@', quote_literal(coalesce(array_agg(t.name), '{}')::text)) FROM t WHERE t.guarded)) a
       JOIN pg_dist_node n USING (nodeid), jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each_text(e.value) r),
 subscribed AS MATERIALIZED (
     SELECT n.nodename AS host, s ->> 0 AS name, s ->> 1 AS subscription
@@ -98,6 +113,10 @@ UNION ALL SELECT t.name, 'clock-default', string_agg(a.attname, ', ' ORDER BY a.
 UNION ALL SELECT t.name, 'rule', string_agg(w.rulename, ', ' ORDER BY w.rulename), NULL FROM t JOIN pg_rewrite w ON w.ev_class = t.oid GROUP BY t.name
 UNION ALL SELECT t.name, 'unlogged', NULL, NULL FROM t WHERE relpersistence = 'u'
 ORDER BY 1, 2, 3`;
+
+/** What a column whose default is a keyword of the clock does, in words. */
+export const clockDefault = (table: string, columns: string) =>
+    `the default of ${columns} in reference table ${table} (CURRENT_TIMESTAMP or the like) is computed on each node for every row: its copies differ`;
 
 const EXPLAINED: Readonly<
     Record<Danger["rule"], (table: string, what: string, place: string) => Omit<Danger, "table" | "rule">>
@@ -127,7 +146,7 @@ const EXPLAINED: Readonly<
         fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} DROP DEFAULT; UPDATE ${table} SET ${columns} = ...; let applications give the value`,
     }),
     "clock-default": (table, columns) => ({
-        says: `the default of ${columns} in reference table ${table} (CURRENT_TIMESTAMP or the like) is computed on each node for every row: its copies differ`,
+        says: clockDefault(table, columns),
         fix: `ALTER TABLE ${table} ALTER COLUMN ${columns} SET DEFAULT now(); UPDATE ${table} SET ${columns} = now()`,
     }),
     rule: (table, rules) => ({

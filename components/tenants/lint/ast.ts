@@ -87,10 +87,16 @@ const UNSTEADY = new Set(
     ),
 );
 
+/** Keywords of the clock, which are no functions; others are the session's user or schema. */
+const CLOCK = /\b(SVFOP_)?(CURRENT_TIMESTAMP|CURRENT_TIME|CURRENT_DATE|LOCALTIMESTAMP|LOCALTIME)(_N)?\b/;
+
+/** Whether {@link unsteady} or {@link unsteadyText} found such a keyword. */
+export const isClock = (found: string | undefined) => found !== undefined && CLOCK.test(found);
+
 /** The function of a default that would give each node another value. */
 export function unsteady(expression: unknown): string | undefined {
     for (const [tag, node] of nodesIn(expression)) {
-        if (tag === "SQLValueFunction" && /TIME|LOCALTIME/.test(String(node.op)))
+        if (tag === "SQLValueFunction" && CLOCK.test(String(node.op)))
             return String(node.op).replace("SVFOP_", "").replace(/_N$/, "");
         const name = tag === "FuncCall" ? lastOf(node.funcname as Node[] | undefined) : "";
         if (UNSTEADY.has(name)) return name;
@@ -100,7 +106,7 @@ export function unsteady(expression: unknown): string | undefined {
 
 /** The same of a default as the catalogs write it. */
 export const unsteadyText = (expression: string): string | undefined =>
-    /\b(CURRENT_TIMESTAMP|CURRENT_TIME|LOCALTIMESTAMP|LOCALTIME)\b/.exec(expression)?.[1] ??
+    CLOCK.exec(expression)?.[2] ??
     [...expression.matchAll(/([a-z_0-9]+)\(/g)].map(([, name = ""]) => name).find((name) => UNSTEADY.has(name));
 
 /** The setting that a policy's condition reads, and how. */

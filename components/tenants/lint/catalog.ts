@@ -2,7 +2,7 @@
 import { parse } from "libpg-query";
 import { literal } from "../../citus/quote.ts";
 import type { Session } from "../../citus/session.ts";
-import { settingOf, unsteadyText } from "./ast.ts";
+import { isClock, settingOf, unsteadyText } from "./ast.ts";
 import { type Key, type Kind, keyOf, nameOf, type Place, type Schema, type Table } from "./model.ts";
 import { about, type Declared } from "./sql.ts";
 
@@ -161,7 +161,14 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
                 const fickle = unsteadyText(value ?? "");
                 const sequence = identity || /\bnextval\(/.test(value ?? "");
                 const own = { name, type, notNull, generated, identity, sequence, place };
-                return [name, fickle === undefined ? own : { ...own, volatile: fickle }];
+                return [
+                    name,
+                    {
+                        ...own,
+                        ...(fickle === undefined ? {} : { volatile: fickle }),
+                        ...(isClock(fickle) ? { clock: place } : {}),
+                    },
+                ];
             }),
         ),
         keys: keysOf(row, place),

@@ -1,14 +1,29 @@
 /** What will hurt a group's tables: in SQL files before they are run, and in a living database. */
 import type { Session } from "../../citus/session.ts";
 import { readDangers } from "../../citus/tenants/guards.ts";
+import { listed } from "../listed.ts";
 import { readTables } from "./catalog.ts";
-import type { Finding } from "./finding.ts";
-import type { Schema } from "./model.ts";
+import { type Finding, finding } from "./finding.ts";
+import { isCitus, nameOf, type Schema } from "./model.ts";
 import { RULES } from "./rules.ts";
 import { type Declared, readSql, type SqlFile } from "./sql.ts";
 
 export type { Finding } from "./finding.ts";
 export type { Declared, SqlFile } from "./sql.ts";
+
+/** Says that hardly any rule was asked, where nobody says that a table of the files is to be distributed. */
+function unasked({ tables, model }: Schema): Finding[] {
+    const [first, ...more] = tables.values();
+    if (!first || (model !== undefined && model !== "row") || [first, ...more].some(isCitus)) return [];
+    const names = [first, ...more].map(nameOf);
+    return [
+        finding("MODEL", "warning", first.place, {
+            says: `none of these tables is known to be distributed: ${listed(names)}; so the rules for distributed tables were not asked`,
+            later: "whatever Citus says once they are distributed",
+            fix: `npm run tenants -- check --model schema, where the files are the template of tenants' schemas; or name the tables in a group of citus:tenantGroups, or SELECT create_distributed_table('${names[0]}', '...') in the files`,
+        }),
+    ];
+}
 
 /** Runs every rule. Pure. */
 export const check = (schema: Schema): Finding[] => RULES.flatMap((rule) => rule(schema));
@@ -21,7 +36,7 @@ export const check = (schema: Schema): Finding[] => RULES.flatMap((rule) => rule
 export async function lintSql(files: readonly SqlFile[], declared: Declared = {}): Promise<Finding[]> {
     const { schema, findings } = await readSql(files, declared);
     const order = new Map(files.map(({ path }, i) => [path, i]));
-    return [...findings, ...check(schema)].sort(
+    return [...findings, ...unasked(schema), ...check(schema)].sort(
         (a, b) => (order.get(a.where) ?? 0) - (order.get(b.where) ?? 0) || (a.line ?? 0) - (b.line ?? 0),
     );
 }

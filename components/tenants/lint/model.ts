@@ -25,6 +25,8 @@ export interface Column {
     sequence: boolean;
     /** A function of its default that gives another value each time. */
     volatile?: string;
+    /** Where its default became the clock's by a keyword such as CURRENT_TIMESTAMP. */
+    clock?: Place;
     place: Place;
 }
 

@@ -10,6 +10,7 @@ import type {
     FuncCall,
     IndexElem,
     IndexStmt,
+    InsertStmt,
     Node,
     RangeVar,
     RenameStmt,
@@ -23,6 +24,7 @@ import {
     argumentsOf,
     constantOf,
     functionsIn,
+    isClock,
     isSerial,
     lastOf,
     nodesIn,
@@ -48,6 +50,8 @@ export interface Declared {
     readonly model?: Model;
     /** The table of tenants. @default the first of tables with a column */
     readonly anchor?: string;
+    /** Tables of other groups with their schemas, which a tenant's own schema can refer to. */
+    readonly others?: Readonly<Record<string, TableSpec>>;
 }
 
 type Late = "yes" | "maybe" | "no";
@@ -98,6 +102,9 @@ const CLAUSES: Readonly<Record<string, string>> = {
     AT_DropIdentity: "DROP IDENTITY",
 };
 
+/** Bits of CREATE TABLE (LIKE ...); ALL has every one. */
+const LIKE = { defaults: 1 << 3, indexes: 1 << 6 };
+
 class Builder {
     readonly tables = new Map<string, Table>();
     readonly changes: Change[] = [];
@@ -123,6 +130,13 @@ class Builder {
     }
 
     private one(stmt: Node) {
+        for (const [tag, node] of nodesIn(stmt)) {
+            if (tag === "UpdateStmt") this.update(node as UpdateStmt);
+            else if (tag === "InsertStmt") {
+                const { relation, onConflictClause } = node as InsertStmt;
+                if (relation && onConflictClause) this.update({ ...onConflictClause, relation });
+            }
+        }
         if ("CreateStmt" in stmt) this.create(stmt.CreateStmt);
         else if ("AlterTableStmt" in stmt) this.alter(stmt.AlterTableStmt);
         else if ("IndexStmt" in stmt) this.index(stmt.IndexStmt);
@@ -147,7 +161,6 @@ class Builder {
             table.triggers.push({ name: trigname ?? "", late: this.isLate(table), place: this.statement });
         } else if ("DropStmt" in stmt) this.drop(stmt.DropStmt);
         else if ("RenameStmt" in stmt) this.rename(stmt.RenameStmt);
-        else if ("UpdateStmt" in stmt) this.update(stmt.UpdateStmt);
         else if ("VariableSetStmt" in stmt) this.set(stmt.VariableSetStmt);
         else if ("CreateSchemaStmt" in stmt) {
             if (this.sharding) this.tenantSchemas.add(stmt.CreateSchemaStmt.schemaname ?? "");
@@ -172,10 +185,26 @@ class Builder {
         const found = this.tables.get(key);
         if (found) return found;
         const made = this.blank(this.schemaOf(schema), name, this.at(relation?.location));
+        const other = this.declared.model === "schema" ? this.declared.others?.[key] : undefined;
+        if (other) {
+            const { kind, column } = other;
+            Object.assign(made, { kind, made: kind !== "local", declared: true, group: `other ${key}` });
+            if (column !== undefined) made.column = column;
+        }
         // what no file distributes and no group declares may be anything
-        if (this.spec(made) === undefined && made.kind === "local") made.kind = "unknown";
+        else if (this.spec(made) === undefined && made.kind === "local") made.kind = "unknown";
         this.tables.set(key, made);
         return made;
+    }
+
+    /** A table that another refers to: in a tenant's schema its own, else another group's in public, next in the search path. */
+    private referred(relation: RangeVar | undefined): Table {
+        const { schema, name } = tableOf(relation);
+        const inPublic = keyOf("public", name);
+        const own = this.tables.has(keyOf(this.schemaOf(schema), name));
+        return this.schemaOf(schema) === "" && !own && this.declared.others?.[inPublic]
+            ? this.table({ ...relation, schemaname: "public" })
+            : this.table(relation);
     }
 
     private named(text: string): Table {
@@ -253,7 +282,7 @@ class Builder {
         if (relation?.relpersistence === "u") table.unlogged = table.place;
         for (const parent of stmt.inhRelations ?? []) {
             if (!("RangeVar" in parent)) continue;
-            const of = this.table(parent.RangeVar);
+            const of = this.referred(parent.RangeVar);
             if (stmt.partbound) {
                 table.partition = keyOf(of.schema, of.name);
                 for (const [column, value] of of.columns) table.columns.set(column, { ...value });
@@ -261,7 +290,12 @@ class Builder {
                 if (of.made) this.same(table, of);
                 continue;
             }
-            for (const [column, value] of of.columns) table.columns.set(column, { ...value, place: table.place });
+            for (const [column, value] of of.columns)
+                table.columns.set(column, {
+                    ...value,
+                    ...(value.clock ? { clock: table.place } : {}),
+                    place: table.place,
+                });
             table.parents.push({
                 name: keyOf(of.schema, of.name),
                 late: false,
@@ -272,11 +306,17 @@ class Builder {
             if ("ColumnDef" in element) this.column(table, element.ColumnDef);
             else if ("Constraint" in element) this.constraint(table, element.Constraint);
             else if ("TableLikeClause" in element) {
-                const { relation: from, options } = element.TableLikeClause;
-                const like = this.table(from);
-                for (const [column, value] of like.columns) table.columns.set(column, { ...value, place: table.place });
-                // INCLUDING INDEXES, and ALL, which has every bit
-                if (((options ?? 0) & 32) !== 0)
+                const { relation: from, options = 0 } = element.TableLikeClause;
+                const has = (option: number) => (options & option) !== 0;
+                const like = this.referred(from);
+                for (const [column, { volatile, clock, ...value }] of like.columns)
+                    table.columns.set(column, {
+                        ...value,
+                        ...(has(LIKE.defaults) && volatile !== undefined ? { volatile } : {}),
+                        ...(has(LIKE.defaults) && clock ? { clock: table.place } : {}),
+                        place: table.place,
+                    });
+                if (has(LIKE.indexes))
                     for (const one of like.keys)
                         table.keys.push({ ...one, name: one.name.replace(like.name, name), place: table.place });
             }
@@ -303,6 +343,7 @@ class Builder {
             identity: has("CONSTR_IDENTITY"),
             sequence: isSerial(def) || has("CONSTR_IDENTITY") || functionsIn(value).includes("nextval"),
             ...(fickle === undefined ? {} : { volatile: fickle }),
+            ...(isClock(fickle) ? { clock: this.at(def.location) } : {}),
             place: this.at(def.location),
         };
         table.columns.set(column.name, column);
@@ -353,7 +394,7 @@ class Builder {
             });
         } else if (contype === "CONSTR_FOREIGN") {
             const from = own === undefined ? texts(constraint.fk_attrs) : [own];
-            const target = this.table(constraint.pktable);
+            const target = this.referred(constraint.pktable);
             table.foreignKeys.push({
                 name: named("fkey", from),
                 columns: from,
@@ -428,12 +469,16 @@ class Builder {
             case "AT_DropExpression":
                 if (column) column.generated = false;
                 break;
-            case "AT_ColumnDefault":
+            case "AT_ColumnDefault": {
                 if (!column) break;
+                const fickle = unsteady(def);
                 column.sequence = functionsIn(def).includes("nextval");
                 delete column.volatile;
-                if (unsteady(def) !== undefined) column.volatile = unsteady(def) ?? "";
+                delete column.clock;
+                if (fickle !== undefined) column.volatile = fickle;
+                if (isClock(fickle)) column.clock = this.statement;
                 break;
+            }
             case "AT_AddIdentity":
                 if (column) Object.assign(column, { identity: true, sequence: true });
                 break;
@@ -463,7 +508,7 @@ class Builder {
                     ["f", "i"].includes(def.ReplicaIdentityStmt.identity_type ?? "");
                 break;
             case "AT_AddInherit": {
-                const parent = def && "RangeVar" in def ? this.table(def.RangeVar) : undefined;
+                const parent = def && "RangeVar" in def ? this.referred(def.RangeVar) : undefined;
                 if (parent && this.late(table) === "no")
                     table.parents.push({ name: keyOf(parent.schema, parent.name), late: false, place: this.statement });
                 break;
@@ -566,11 +611,22 @@ class Builder {
         });
     }
 
-    private update(stmt: UpdateStmt) {
-        const table = this.table(stmt.relation);
-        for (const target of stmt.targetList ?? [])
-            if ("ResTarget" in target && table.column !== undefined && target.ResTarget.name === table.column)
-                this.change(table, "update", { column: table.column, place: this.at(target.ResTarget.location) });
+    /** Also of a table that is not distributed yet: which column that will be by is known at the end. */
+    private update({ relation, targetList }: Pick<UpdateStmt, "relation" | "targetList">) {
+        const table = this.table(relation);
+        for (const target of targetList ?? []) {
+            if (!("ResTarget" in target)) continue;
+            const { name: column = "", val, location } = target.ResTarget;
+            // EXCLUDED.c, or c itself: the same value again, which Citus takes
+            if (val && "ColumnRef" in val && lastOf(val.ColumnRef.fields) === column) continue;
+            this.changes.push({
+                table: keyOf(table.schema, table.name),
+                what: "update",
+                column,
+                sure: this.isLate(table),
+                place: this.at(location),
+            });
+        }
     }
 
     private drop(stmt: DropStmt) {

@@ -116,12 +116,14 @@ export const loseKey: Rule = (schema) => {
     }
     for (const change of schema.changes) {
         const table = schema.tables.get(change.table);
-        if (change.what !== "update" || !table || table.kind !== "distributed") continue;
         const key = change.column ?? "";
+        if (change.what !== "update" || table?.kind !== "distributed" || key !== table.column) continue;
         const others = [...table.columns.keys()].filter((column) => column !== key).map(name);
         found.push(
-            finding("L13", "error", change.place, {
-                says: `UPDATE of ${nameOf(table)}.${key} would take a row to another shard`,
+            finding("L13", change.sure ? "error" : "warning", change.place, {
+                says: change.sure
+                    ? `UPDATE of ${nameOf(table)}.${key} would take a row to another shard`
+                    : `UPDATE of ${nameOf(table)}.${key} is taken here, before the table is distributed, and never again: no row changes tenants then`,
                 later: "modifying the partition value of rows is not allowed",
                 fix: `BEGIN; INSERT INTO ${nameOf(table)} (${[name(key), ...others].join(", ")}) SELECT ${["/* new key */", ...others].join(", ")} FROM ${nameOf(table)} WHERE /* the same */; DELETE FROM ${nameOf(table)} WHERE /* the same */; COMMIT;`,
             }),

@@ -1,6 +1,7 @@
 /** L11, L12: what nobody is told of: copies that differ, rows that are lost or shown. */
+import { clockDefault } from "../../../citus/tenants/guards.ts";
 import { type Finding, finding, type Rule } from "../finding.ts";
-import { isCitus, name, nameOf, type Table } from "../model.ts";
+import { isCitus, keyOf, name, nameOf, type Table } from "../model.ts";
 
 /** A default that is the same on every copy: worked out once, and written by one statement. */
 function filled(table: Table, column: string, type: string, call: string, added: boolean): string {
@@ -22,7 +23,7 @@ export const copiesApart: Rule = ({ tables, changes }) => {
     const found: Finding[] = [];
     for (const { what, table: key, column = "", detail = "", sure, place } of changes) {
         const table = tables.get(key);
-        if (what !== "default" || table?.kind !== "reference") continue;
+        if (what !== "default" || table?.kind !== "reference" || table.columns.get(column)?.clock) continue;
         const call = /^[A-Z]/.test(detail) ? detail : `${detail}()`;
         const type = table.columns.get(column)?.type ?? "text";
         found.push(
@@ -33,8 +34,32 @@ export const copiesApart: Rule = ({ tables, changes }) => {
             }),
         );
     }
-    for (const table of tables.values())
-        for (const { column, call } of table.differing ?? [])
+    for (const table of tables.values()) {
+        if (table.kind !== "reference") continue;
+        for (const { name: column, type, clock } of table.columns.values()) {
+            if (!clock) continue;
+            const differ = table.differing?.some((other) => other.column === column);
+            const added = changes.find(
+                (change) =>
+                    change.what === "default" &&
+                    change.column === column &&
+                    change.table === keyOf(table.schema, table.name),
+            );
+            const steady = `ALTER TABLE ${nameOf(table)} ALTER COLUMN ${name(column)} SET DEFAULT now();`;
+            found.push(
+                finding("L11", "error", added?.place ?? clock, {
+                    says: clockDefault(nameOf(table), column),
+                    later: "no error: the same row has another value on each node",
+                    fix: added
+                        ? filled(table, column, type, "now()", true)
+                        : differ
+                          ? `${steady} ${filled(table, column, "", name(column), false)}`
+                          : steady,
+                }),
+            );
+        }
+        for (const { column, call } of table.differing ?? []) {
+            if (table.columns.get(column)?.clock) continue;
             found.push(
                 finding("L11", "error", table.place, {
                     says: `copies of reference table ${nameOf(table)} differ in ${column}: each node worked out its default for itself`,
@@ -42,6 +67,8 @@ export const copiesApart: Rule = ({ tables, changes }) => {
                     fix: filled(table, column, "", call, false),
                 }),
             );
+        }
+    }
     return found;
 };
 

@@ -10,7 +10,7 @@ export const unlogged: Rule = ({ tables }) => {
         found.push(
             finding("L5", "error", table.unlogged, {
                 says: `${nameOf(table)} is UNLOGGED: it can be distributed, but a move of a shard fails half-way, and a crash empties it`,
-                later: `cannot add relation "${table.name}_`,
+                later: `cannot add relation "${table.name}_<shard>" to publication`,
                 fix: `ALTER TABLE ${nameOf(table)} SET LOGGED;`,
             }),
         );
