@@ -1,5 +1,7 @@
 /** What `npm run tenants` makes of what a person types, and what it prints. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
 import type { ListedTenant } from "../../components/citus/tenants/list.ts";
@@ -9,7 +11,7 @@ import { passwordOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";
 import { renderFindings } from "../../scripts/tenants/check.ts";
-import { readAnswer, renderChoice } from "../../scripts/tenants/choose.ts";
+import { readAnswer, readFlags, renderChoice } from "../../scripts/tenants/choose.ts";
 import { oneStatement, renderAdvice } from "../../scripts/tenants/explain.ts";
 import { renderTenants } from "../../scripts/tenants/list.ts";
 import { connectionString, findLogin } from "../../scripts/tenants/password.ts";
@@ -47,7 +49,7 @@ describe("a tenant by name", () => {
         assert.equal(findTenant(groups, "big/acme").inputs.group.name, "big");
         assert.equal(findTenant(groups, "billing/a/b").tenant, "a/b");
         assert.equal(findTenant(groups, "a/b").tenant, "a/b");
-        assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme/);
+        assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme or clinics\/acme/);
         assert.throws(() => findTenant(groups, "nobody"), /no tenant nobody in big, billing, clinics, far/);
         assert.throws(() => findTenant(groups, "gone"), /put it into tenants .*, run pulumi up, then .* restore/);
         assert.throws(() => findTenant(groups, "constructor"), /no tenant constructor/);
@@ -142,11 +144,58 @@ describe("what is typed", () => {
         assert.equal(readAnswer(question("regions"), "no"), false);
         assert.throws(
             () => readAnswer(question("tenants"), "many"),
-            /--tenants must be a whole number such as 500, got "many"/,
+            /--tenants must be a whole number such as 500, 1 at least, got "many"/,
         );
         assert.throws(() => readAnswer(question("largest"), "120"), /--largest must be a number of percent/);
         assert.throws(() => readAnswer(question("isolation"), ""), /one of policy, namespace, contractual/);
         assert.throws(() => readAnswer(question("keyed"), "maybe"), /yes or no/);
+        assert.throws(
+            () => readAnswer(question("tenants"), "0"),
+            /--tenants must be a whole number such as 500, 1 at least, got "0"/,
+        );
+        assert.equal(readAnswer(question("special"), "0"), 0);
+    });
+
+    test("all that is wrong with flags at once, also between them", () => {
+        const flags = { tenants: "abc", largest: "400", isolation: "nonsense", keyed: "maybe", special: "3" };
+        assert.throws(
+            () => readFlags(flags),
+            ({ message }: Error) => {
+                assert.deepEqual(
+                    message.split("\n").map((line) => /^--\S+ must/.exec(line)?.[0]),
+                    ["--tenants must", "--largest must", "--isolation must", "--keyed must"],
+                );
+                return true;
+            },
+        );
+        assert.throws(
+            () => readFlags({ tenants: "300", special: "400" }),
+            /^Error: --special must be at most the tenants that there are \(300\), got 400$/,
+        );
+        assert.throws(() => readFlags({ special: "101" }), /at most .* \(100\), got 101/);
+        assert.deepEqual(readFlags({ tenants: "300", special: "300" }), { tenants: 300, special: 300 });
+    });
+
+    const command = (...args: string[]) => {
+        const script = join(import.meta.dirname, "..", "..", "scripts", "tenants.ts");
+        const { status, stderr } = spawnSync(
+            process.execPath,
+            ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", script, ...args],
+            { encoding: "utf8" },
+        );
+        return [status, stderr.trim()];
+    };
+
+    test("a command that there is not: which there are, and which was meant", () => {
+        assert.deepEqual(command("frobnicate"), [
+            1,
+            "There is no command frobnicate; there are list, choose, map, explain, check, export, restore, password, help.",
+        ]);
+        assert.match(
+            String(command("exprot", "acme")[1]),
+            /no command exprot \(did you mean export\?\); there are list/,
+        );
+        assert.match(String(command("map", "--jsno")[1]), /unknown option '--jsno'/);
     });
 
     test("one statement that has a plan", () => {
