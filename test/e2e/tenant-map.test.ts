@@ -224,6 +224,8 @@ test("a tenant in a shard of its own is in the map, with its weight in the list"
     );
     const acme = tenants.find(({ tenant }) => tenant === "acme");
     assert.ok((acme?.bytes ?? 0) > 0 && acme?.shared === false);
+    assert.equal(acme?.gone, false);
+    assert.equal(tenants.find(({ tenant }) => tenant === "999")?.inProgram, false, "only the ledger has it");
 });
 
 test("what tenants ask is in the list, where Citus counts it", async () => {

@@ -4,7 +4,8 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
-import type { ListedTenant } from "../../components/citus/tenants/list.ts";
+import type { Session } from "../../components/citus/session.ts";
+import { type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../components/tenants/choose.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
@@ -224,6 +225,8 @@ describe("what is printed", () => {
         activity: null,
         limits: { connections: 20, statementTimeout: "5000" },
         schema: { run: 1, of: 2, behind: ["sql/clinic/002_more.sql"] },
+        inProgram: true,
+        gone: false,
     };
 
     test("tenants", () => {
@@ -237,6 +240,129 @@ describe("what is printed", () => {
         assert.match(tracked, /7 in 2 min, 0\.50 s CPU/);
         assert.doesNotMatch(tracked, /stat_tenants_track/);
         assert.match(renderTenants({ tracked: false, tenants: [] }), /^No tenants/);
+        assert.match(renderTenants({ tracked: false, tenants: [] }, "clinics"), /^Group clinics has no tenants\.$/);
+    });
+
+    test("tenants that are not as they should be, and what the words mean", () => {
+        const row = (more: Partial<ListedTenant>) => {
+            const [, line, ...rest] = renderTenants({ tracked: true, tenants: [{ ...tenant, ...more }] }).split("\n");
+            return [line, rest.join("\n")] as const;
+        };
+        const [gone] = row({ gone: true, place: null, bytes: null, rows: null });
+        assert.match(gone ?? "", /nowhere +– +– .* – +active: its schema is gone$/);
+        const [dropped] = row({ gone: true, model: "database", inProgram: false });
+        assert.match(dropped ?? "", /active: its database is gone, not in the program$/);
+        const [left, leftLegend] = row({ inProgram: false, rows: null });
+        assert.match(left ?? "", / 16 kB +\? .*active, not in the program$/);
+        assert.match(
+            leftLegend,
+            /not in the program +as of its last pulumi up; it stays as it is until delete names it/,
+        );
+        assert.match(leftLegend, /rows +~ is PostgreSQL's estimate, \? where it has none yet \(ANALYZE\)/);
+        const [old, oldLegend] = row({ state: "superseded", inProgram: false });
+        assert.match(old ?? "", / superseded$/);
+        assert.match(
+            oldLegend,
+            /superseded +its data is in another group; this copy is kept, fenced, until delete of its group names it/,
+        );
+        const [database, databaseLegend] = row({ model: "database", rows: null });
+        assert.match(database ?? "", / 16 kB +– /);
+        assert.doesNotMatch(databaseLegend, /^rows|superseded|not in the program/m);
+    });
+
+    const sizes = { bytes: 8192, rows: 3 };
+    const answer = {
+        map: {
+            format: 1,
+            version: "",
+            generatedAt: "",
+            database: "app",
+            default: "coordinator",
+            nodes: { coordinator: { host: "c", port: 1 }, "worker-1": { host: "w1", port: 2 } },
+            groups: {
+                big: {
+                    model: "database",
+                    databases: {
+                        one: { node: "worker-1", database: "one" },
+                        two: { node: "worker-1", database: "two" },
+                        three: { node: "coordinator", database: "three" },
+                    },
+                },
+                clinics: { model: "schema", schemas: { acme: "worker-1" } },
+            },
+            tombstones: {},
+        } satisfies ShardMapJson,
+        tracked: false,
+        groups: [
+            { name: "big", model: "database", template: [] },
+            { name: "clinics", model: "schema", template: [] },
+        ],
+        tenants: [
+            ["clinics", "acme", "schema", "active", true, true],
+            ["clinics", "empty", "schema", "active", true, true],
+            ["clinics", "lost", "schema", "frozen", true, false],
+            ["clinics", "coming", "schema", "creating", true, false],
+            ["clinics", "left", "schema", "active", false, true],
+            ["big", "one", "database", "active", true, true],
+            ["big", "two", "database", "active", true, true],
+            ["big", "three", "database", "active", true, true],
+        ].map(([grp, name, model, state, inProgram, schema]) => ({
+            grp,
+            tenant: name,
+            model,
+            state,
+            detail: {},
+            inProgram,
+            schema,
+        })),
+        schemas: { acme: sizes },
+        ranges: {},
+        // the coordinator did not answer
+        databases: { "worker-1": { app: 1, one: 7_000_000 } },
+        activity: {},
+        roles: {},
+        ran: {},
+    };
+    const session = (found: object): Session => ({
+        node: "coordinator",
+        query: async <T extends object>(sql: string) =>
+            [/AS answer$/.test(sql) ? { answer: found } : { map: true }] as unknown as T[],
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    });
+
+    test("what is gone, and what is not in the program", async () => {
+        const { tenants } = await listTenants(session(answer), { groups: ["clinics"] });
+        assert.deepEqual(
+            tenants.map(({ tenant: name, gone, inProgram }) => [name, gone, inProgram]),
+            [
+                ["one", false, false],
+                ["three", false, false],
+                ["two", true, false],
+                ["acme", false, true],
+                ["coming", false, true],
+                ["empty", false, true],
+                ["left", false, false],
+                ["lost", true, true],
+            ],
+        );
+        const all = (await listTenants(session(answer))).tenants;
+        assert.deepEqual(
+            all.filter(({ inProgram }) => !inProgram).map(({ tenant: name }) => name),
+            ["left"],
+        );
+    });
+
+    test("one group, and none of that name", async () => {
+        const names = async (group: string) =>
+            (await listTenants(session(answer), { group })).tenants.map(({ tenant: name }) => name);
+        assert.deepEqual(await names("big"), ["one", "three", "two"]);
+        await assert.rejects(names("bogus"), /^Error: There is no group bogus; there are big, clinics\.$/);
+        await assert.rejects(names("clinic"), /no group clinic \(did you mean clinics\?\); there are big, clinics/);
+        await assert.rejects(
+            listTenants({ ...session(answer), query: async () => [{ map: false }] as never }, { group: "big" }),
+            /There is no group big: this cluster has no groups of tenants/,
+        );
     });
 
     test("a choice, with what speaks against each of the others", () => {
