@@ -59,6 +59,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly database: string;
     /** Names of its nodes as the program wants them, the coordinator first. */
     readonly nodeNames: readonly string[];
+    /** Whether the coordinator takes shards too. */
+    readonly coordinatorShards: boolean;
     /** Each node and how it is reached, the coordinator first; secret. */
     readonly nodes: readonly pulumi.Output<TenantGroupNode>[];
     /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
@@ -128,6 +130,7 @@ export class CitusCluster extends pulumi.ComponentResource {
         this.clusterName = args.name;
         this.database = args.database;
         this.nodeNames = machines.map(({ spec }) => spec.name);
+        this.coordinatorShards = coordinatorShards(args);
         this.nodes = machines.map(({ spec, host, port, poolPort, access, shell }) =>
             pulumi.secret(
                 pulumi.all([port, poolPort, access, shell]).apply(
@@ -257,6 +260,9 @@ function registerMembers(
     return [first, ...args.workers.map((worker) => register(worker, [worker.ready, first]))];
 }
 
+/** Without workers everything is on it. */
+const coordinatorShards = ({ coordinator, workers }: ClusterArgs) => coordinator.shards || workers === 0;
+
 function placeShards(
     name: string,
     args: ClusterArgs,
@@ -277,8 +283,7 @@ function placeShards(
                 access: machine.access,
                 shell: machine.shell,
             })),
-            // without workers everything is on the coordinator
-            coordinatorShards: args.coordinator.shards || args.workers === 0,
+            coordinatorShards: coordinatorShards(args),
             rebalance: args.rebalance.enabled,
             strategy: args.rebalance.strategy,
             transferMode: args.rebalance.transferMode,

@@ -1,7 +1,7 @@
 /** A group of tenants of a cluster. */
 import * as pulumi from "@pulumi/pulumi";
 import type { CitusCluster } from "./cluster.ts";
-import { explain } from "./config/mistakes.ts";
+import { explain, type Mistake } from "./config/mistakes.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { TenantGroupHook } from "./hooks/tenantGroup.ts";
 import type { TenantGroupSettings } from "./tenants/args.ts";
@@ -21,7 +21,19 @@ function groupsSoFar(cluster: CitusCluster): ReturnType<typeof validateGroups> {
     return validateGroups(groupsOf.get(cluster) ?? {}, {
         database: cluster.database,
         nodes: cluster.nodeNames,
+        coordinatorShards: cluster.coordinatorShards,
         files: projectFiles,
+    });
+}
+
+/** Mistakes as the program has them: there is no such key in the configuration. */
+function inProgram(cluster: CitusCluster, mistakes: readonly Mistake[]): Mistake[] {
+    const names = Object.keys(groupsOf.get(cluster) ?? {});
+    return mistakes.map(({ path, message }) => {
+        const at = path.slice("tenantGroups.".length);
+        // a name that is a mistake itself may have a point
+        const [name = at] = names.filter((n) => at === n || at.startsWith(`${n}.`)).sort((a, b) => b.length - a.length);
+        return { path: `TenantGroup ${name}:${at === name ? "" : ` ${at.slice(name.length + 1)}`}`, message };
     });
 }
 
@@ -56,7 +68,7 @@ export class TenantGroup extends pulumi.ComponentResource {
         const { cluster, ...settings } = args;
         groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
         const { mistakes } = groupsSoFar(cluster);
-        if (mistakes.length > 0) throw new pulumi.RunError(explain(mistakes));
+        if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program"));
         this.seed = pulumi.secret(cluster.tenantsSeed.apply((seed) => seedOf(seed, name)));
         const hook = new TenantGroupHook(
             `${name}-tenants`,

@@ -2,7 +2,7 @@
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
 import { Phases } from "./lib/phases.ts";
-import { checkCli, explainFindings, preflight } from "./lib/preflight.ts";
+import { checkCli, describeFindings, explainFindings, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
 import { readResources } from "./lib/resources.ts";
@@ -21,9 +21,7 @@ async function start(): Promise<void> {
         console.error(explainFindings(findings));
         process.exit(1);
     }
-    console.log(
-        `Checking        ${findings.map(({ what, found }) => (what === "Docker engine" || what === "Pulumi CLI" ? `${what} ${found}` : found)).join(" · ")}   ok`,
-    );
+    console.log(`Checking        ${describeFindings(findings)}   ok`);
     if (stack === undefined) return;
 
     const phases = new Phases();

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
+import { nearest } from "../components/config/keys.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
 import { fail } from "./lib/project.ts";
 import { check } from "./tenants/check.ts";
@@ -39,6 +40,7 @@ choose.action(chooseModel);
 program
     .command("map")
     .description("the shard map for applications, as JSON")
+    .addOption(new Option("--json", "which it is without, too").hideHelp())
     .action(async () => {
         const [row] = await withStack(async ({ session }) => {
             const [there] = await session.query<{ ok: boolean }>(
@@ -116,9 +118,20 @@ program
     .argument("<name>", "a tenant, group/tenant, or the group")
     .action(password);
 
+// the default command would take it for an argument of its own
+const known = [...program.commands.map((command) => command.name()), "help"];
+const refuseUnknown = (word = "-") => {
+    if (word.startsWith("-") || known.includes(word)) return;
+    const meant = nearest(word, known);
+    throw new Error(
+        `There is no command ${word}${meant === undefined ? "" : ` (did you mean ${meant}?)`}; there are ${known.join(", ")}.`,
+    );
+};
+
 for (const command of program.commands) command.addOption(debug());
 
 try {
+    refuseUnknown(process.argv[2]);
     await program.parseAsync();
 } catch (error) {
     fail(error);

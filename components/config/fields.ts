@@ -1,5 +1,6 @@
 /** What every field's check is made of: each says what must be, what was got, and shows an example. */
 import { z } from "zod";
+import { nearest } from "./keys.ts";
 
 /** A value as it was given, cut when it is long. */
 export function shown(value: unknown): string {
@@ -31,11 +32,20 @@ export const text = (pattern: RegExp, what: string) => {
         .regex(pattern, { error: (issue) => message(issue.input) });
 };
 
+/** A key that is not one of these, and which may have been meant. */
+export const unrecognized = (keys: readonly string[], known: readonly string[]) => {
+    const said = keys.map((key) => {
+        const meant = nearest(key, known);
+        return `"${key}"${meant === undefined ? "" : ` (did you mean ${meant}?)`}`;
+    });
+    return `has no ${said.join(", ")}; it has ${known.join(", ")}`;
+};
+
 export const strictObject = <T extends z.ZodRawShape>(shape: T, what: string) =>
     z.strictObject(shape, {
         error: (issue) =>
             issue.code === "unrecognized_keys"
-                ? `has no ${issue.keys.map((key: string) => `"${key}"`).join(", ")}; it has ${Object.keys(shape).join(", ")}`
+                ? unrecognized(issue.keys, Object.keys(shape))
                 : `must be ${what}, got ${shown(issue.input)}`,
     });
 

@@ -38,7 +38,7 @@ export const SECRETS = ["backupPassphrase", "restorePassphrase"] as const;
 
 export type Key = keyof typeof KEYS;
 
-/** The nearest known key, for a mistyped one. */
+/** The nearest known word, for a mistyped one. */
 export function nearest(word: string, words: readonly string[]): string | undefined {
     const distance = (a: string, b: string) => {
         let row = Array.from({ length: b.length + 1 }, (_, i) => i);
@@ -54,7 +54,7 @@ export function nearest(word: string, words: readonly string[]): string | undefi
     };
     return words
         .map((candidate) => ({ candidate, far: distance(word.toLowerCase(), candidate.toLowerCase()) }))
-        .filter(({ far }) => far <= 3)
+        .filter(({ candidate, far }) => far <= 3 && far < candidate.length / 2)
         .sort((a, b) => a.far - b.far)[0]?.candidate;
 }
 

@@ -13,12 +13,9 @@ export function pathOf(path: readonly PropertyKey[]): string {
         .join("");
 }
 
-/** All mistakes as one text, each on its own line. */
-export function explain(mistakes: readonly Mistake[]): string {
-    const head =
-        mistakes.length === 1
-            ? "The configuration has a mistake:"
-            : `The configuration has ${mistakes.length} mistakes:`;
+/** All mistakes as one text, each on its own line. @param whose what has them */
+export function explain(mistakes: readonly Mistake[], whose = "The configuration"): string {
+    const head = mistakes.length === 1 ? `${whose} has a mistake:` : `${whose} has ${mistakes.length} mistakes:`;
     return [
         head,
         ...mistakes.map(({ path, message }) => `  ${path.includes(":") ? path : `citus:${path}`} ${message}`),

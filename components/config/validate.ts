@@ -185,6 +185,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         ...validateGroups(raw.tenantGroups, {
             database: String(raw.database),
             ...(nodes ? { nodes } : {}),
+            coordinatorShards: record(raw.coordinator).shards === true,
             ...(source.files ? { files: source.files } : {}),
         }).mistakes,
         ...(raw.platform === "aws" ? [...awsChecks(raw, source), ...instanceTypeChecks(kept, source)] : []),

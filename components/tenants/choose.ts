@@ -44,8 +44,16 @@ export const QUESTIONS: readonly {
     readonly flag: string;
     readonly ask: string;
     readonly kind: "number" | "part" | "yes" | readonly string[];
+    /** Of a number. @default 0 */
+    readonly least?: number;
 }[] = [
-    { key: "tenants", flag: "tenants", ask: "How many tenants will there be in two or three years?", kind: "number" },
+    {
+        key: "tenants",
+        flag: "tenants",
+        ask: "How many tenants will there be in two or three years?",
+        kind: "number",
+        least: 1,
+    },
     { key: "largest", flag: "largest", ask: "How much of all data has the largest tenant, in percent?", kind: "part" },
     {
         key: "isolation",
@@ -129,7 +137,7 @@ export const TABLE: readonly Row[] = [
         weight: "out",
         why: "tenants share tables, processes, WAL and backups; a policy is all that is between them",
     },
-    { model: "rls", when: { sameSchema: false }, weight: "out", why: "tenants share every table" },
+    { model: "rls", when: { sameSchema: false }, weight: "out", why: "no tenant can have tables that others have not" },
     { model: "rls", when: { regions: true }, weight: "out", why: "all rows lie on one server" },
 
     {
@@ -176,7 +184,7 @@ export const TABLE: readonly Row[] = [
         weight: "out",
         why: "tenants share tables, processes, WAL and backups",
     },
-    { model: "row", when: { sameSchema: false }, weight: "out", why: "tenants share every table" },
+    { model: "row", when: { sameSchema: false }, weight: "out", why: "no tenant can have tables that others have not" },
     { model: "row", when: { regions: true }, weight: "out", why: "all workers are one cluster, in one place" },
 
     {
@@ -296,6 +304,12 @@ export const TABLE: readonly Row[] = [
         weight: -2,
         why: "thousands of entries are kept by hand or by a program of yours",
     },
+    {
+        model: "routed",
+        when: { regions: false, tenants: { over: 300 } },
+        weight: "out",
+        why: "hundreds of servers, each run by you, that nobody asked for",
+    },
     { model: "routed", when: { across: true }, weight: "out", why: "no query reaches two servers" },
 ];
 
@@ -361,7 +375,7 @@ export interface Choice {
 
 export function weigh(model: Model, situation: Situation): Weighed {
     const rows = TABLE.filter((row) => row.model === model && holds(row.when, situation));
-    const out = rows.filter(({ weight }) => weight === "out").map(({ why }) => why);
+    const out = [...new Set(rows.filter(({ weight }) => weight === "out").map(({ why }) => why))];
     const speaks = (sign: number) =>
         rows.filter(({ weight }) => weight !== "out" && Math.sign(weight) === sign).map(({ why }) => why);
     if (out.length > 0) return { model, against: out, for: [] };

@@ -1,6 +1,6 @@
 /** What each key of a group of tenants may hold. */
 import { z } from "zod";
-import { flag, listOf, oneOf, shown, strictObject, text, whole } from "../config/fields.ts";
+import { flag, listOf, oneOf, shown, strictObject, text, unrecognized, whole } from "../config/fields.ts";
 import { workerIndex } from "../topology.ts";
 import { MODELS } from "./args.ts";
 
@@ -38,7 +38,7 @@ const table = z
         {
             error: (issue) =>
                 issue.code === "unrecognized_keys"
-                    ? `has no ${issue.keys.map((key: string) => `"${key}"`).join(", ")}; it has distributeBy, reference, local, shardCount`
+                    ? unrecognized(issue.keys, ["distributeBy", "reference", "local", "shardCount"])
                     : `must be an object such as {"distributeBy": "company_id"}, got ${shown(issue.input)}`,
         },
     )

@@ -188,13 +188,27 @@ function refuseNodes(byNode: ReadonlyMap<string, readonly string[]>, { nodes }: 
     });
 }
 
+/** As SQL that is run in its schema names it. */
+const withoutSchema = ({ table, schema }: BlockerRow) =>
+    [schema, `"${schema}"`].reduce(
+        (name, quoted) => (name.startsWith(`${quoted}.`) ? name.slice(quoted.length + 1) : name),
+        table,
+    );
+
 function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, { blockers }: PinsFound): string[] {
     if (copied.size === 0) return [];
     return blockers
         .filter((row) => group.model === "row" || copied.has(row.schema))
         .map((row) => {
-            const { table, reason, fix } = blockerOf(row);
-            const whose = group.model === "row" ? `tenants ${listed([...copied])}` : `tenant ${row.schema}`;
-            return `${table}: ${reason}, so ${whose} can't be moved while ${group.model === "row" ? "they are" : "it is"} served\n${fix}`;
+            const rows = group.model === "row";
+            // a file of the template is run in each tenant's schema
+            const { reason, fix } = blockerOf(rows ? row : { ...row, table: withoutSchema(row) });
+            const names = rows ? listed([...copied]) : row.schema;
+            const whose = rows ? `tenants ${names}` : `tenant ${names}`;
+            return [
+                `${row.table}: ${reason}, so ${whose} can't be moved while ${rows ? "they are" : "it is"} served`,
+                `Put it into a file of template${rows ? "" : ", for all tenants,"} unless one that is still to be run has it; then run pulumi up once without node${rows ? " and isolate" : ""} (${names}):`,
+                fix,
+            ].join("\n");
         });
 }

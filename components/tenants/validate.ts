@@ -1,6 +1,7 @@
 /** Groups of tenants as they were written, to specifications or every mistake. Pure but for the files that they name. */
 import { record, shown } from "../config/fields.ts";
 import { type Mistake, pathOf } from "../config/mistakes.ts";
+import { COORDINATOR } from "../topology.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
 import { fileSpec, type ProjectFiles } from "./project.ts";
@@ -52,6 +53,8 @@ interface Known {
     readonly database: string;
     /** Names of its nodes. @default not known: any is taken */
     readonly nodes?: readonly string[];
+    /** Whether its coordinator takes shards; it is not offered where it does not. @default false */
+    readonly coordinatorShards?: boolean;
 }
 
 const isEmpty = (value: unknown) => ["[]", "{}"].includes(JSON.stringify(value) ?? "[]");
@@ -101,7 +104,10 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
         if (!files) return;
         const found = files.find(pattern as string);
         if (found.length === 0)
-            mistakes.push({ path: at, message: `means no file of this project, got ${shown(pattern)}` });
+            mistakes.push({
+                path: at,
+                message: `finds no file in this project, got ${shown(pattern)} - it is looked for from the folder of Pulumi.yaml`,
+            });
         for (const file of found) if (!template.some((t) => t.path === file)) template.push(fileSpec(file, files));
     });
     return { raw: { ...raw, tenants, template: [] }, template, mistakes };
@@ -131,6 +137,17 @@ function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec
         ...(model === "routed" ? { port: tenant.port ?? 5432, database: database ?? name } : {}),
     };
     return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TenantSpec;
+}
+
+/** Why a tenant can't be on a node that the program does not have. */
+function noNode(model: Model, node: string, { nodes = [], coordinatorShards }: Known): string {
+    const takes = model === "database" || coordinatorShards ? nodes : nodes.filter((name) => name !== COORDINATOR);
+    const pinned =
+        "If it is to leave: a tenant that is pinned keeps it from that, so name another node, or none, in a run of pulumi up of its own, with workers and retire as they were";
+    return (
+        `must be one of ${(takes.length > 0 ? takes : nodes).join(", ")}, got ${shown(node)}, which workers and retire leave out` +
+        (model === "database" ? "" : ` - ${pinned}`)
+    );
 }
 
 /** What a group's settings mean together. */
@@ -188,15 +205,15 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             )
                 wrong(
                     at,
-                    `must be a ${model}'s name: lower-case letters, digits and underscores, 48 at most, and none of PostgreSQL's, Citus' or this cluster's own`,
+                    `must be a ${model}'s name: lower-case letters, digits and underscores, not beginning with a digit, 48 at most, and none of PostgreSQL's, Citus' or this cluster's own, got ${shown(tenant)}`,
                 );
         } else if (tenant === "" || tenant.length > 63 || /[\0\n]/.test(tenant)) {
-            wrong(at, "must be a key of 1 to 63 characters");
+            wrong(at, `must be a key of 1 to 63 characters, got ${shown(tenant)}`);
         }
         if (model === "routed" && settings.host === undefined)
             wrong(`${at}.host`, "must name the tenant's server, got nothing - for example eu-1.example.com");
         if (settings.node !== undefined && known.nodes && !known.nodes.includes(settings.node))
-            wrong(`${at}.node`, `must be one of ${known.nodes.join(", ")}, got ${shown(settings.node)}`);
+            wrong(`${at}.node`, noNode(model, settings.node, known));
         if (model === "row" && settings.isolate === false && settings.node !== undefined)
             wrong(
                 `${at}.isolate`,
@@ -262,8 +279,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
         if (!GROUP_NAME.test(name))
             mistakes.push({
                 path,
-                message:
-                    "must be named by lower-case letters, digits and underscores, beginning with a letter, 31 at most",
+                message: `must be named by lower-case letters, digits and underscores, beginning with a letter, 31 at most, got ${shown(name)}`,
             });
         const read = readFiles(record(value), known, path);
         mistakes.push(...read.mistakes);

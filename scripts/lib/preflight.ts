@@ -136,6 +136,12 @@ export function checkCli(cli: PulumiCommand | Error): Finding {
     };
 }
 
+/** What was found, on one line; an image and a region say themselves what they are. */
+export const describeFindings = (findings: readonly Finding[]) =>
+    findings
+        .map(({ what, found }) => (what === "Base image" || what === "AWS" ? found : `${what} ${found}`))
+        .join(" · ");
+
 /** The screen a user sees when something is missing. */
 export function explainFindings(findings: readonly Finding[]): string {
     const bad = findings.filter((finding) => finding.todo !== "");

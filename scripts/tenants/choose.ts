@@ -8,12 +8,16 @@ type Question = (typeof QUESTIONS)[number];
  * An answer as the question's kind has it.
  * @throws Error saying what it may be
  */
-export function readAnswer({ kind, flag }: Pick<Question, "kind" | "flag">, text: string): string | number | boolean {
+export function readAnswer(
+    { kind, flag, least = 0 }: Pick<Question, "kind" | "flag" | "least">,
+    text: string,
+): string | number | boolean {
     const said = text.trim().toLowerCase();
     const wrong = (must: string) => new Error(`--${flag} must be ${must}, got ${JSON.stringify(text)}`);
     if (kind === "number") {
         const n = Number(said.replaceAll(/[_ ]/g, ""));
-        if (said === "" || !Number.isInteger(n) || n < 0) throw wrong("a whole number such as 500");
+        if (said === "" || !Number.isInteger(n) || n < least)
+            throw wrong(`a whole number such as 500${least > 0 ? `, ${least} at least` : ""}`);
         return n;
     }
     if (kind === "part") {
@@ -32,6 +36,35 @@ export function readAnswer({ kind, flag }: Pick<Question, "kind" | "flag">, text
     return found[0] as string;
 }
 
+/** What does not go together. */
+function tooMany({ tenants, special }: Situation): string | undefined {
+    return special > tenants
+        ? `--special must be at most the tenants that there are (${tenants}), got ${special}`
+        : undefined;
+}
+
+/**
+ * @param given flags by the name of what they say
+ * @throws Error with everything that is wrong with them
+ */
+export function readFlags(given: Readonly<Record<string, unknown>>): Partial<Situation> {
+    const wrong: string[] = [];
+    const flags = QUESTIONS.flatMap((question) => {
+        const value = given[question.key];
+        if (value === undefined) return [];
+        try {
+            return [[question.key, readAnswer(question, String(value))] as const];
+        } catch (error) {
+            wrong.push((error as Error).message);
+            return [];
+        }
+    });
+    const read: Partial<Situation> = Object.fromEntries(flags);
+    if (wrong.length === 0) wrong.push(...[tooMany({ ...DEFAULTS, ...read })].filter((text) => text !== undefined));
+    if (wrong.length > 0) throw new Error(wrong.join("\n"));
+    return read;
+}
+
 /** As a person would type it. */
 function shown({ kind, key }: Question): string {
     const value = DEFAULTS[key];
@@ -39,12 +72,15 @@ function shown({ kind, key }: Question): string {
     return typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
 }
 
-async function ask(terminal: Interface, question: Question): Promise<string | number | boolean> {
+async function ask(terminal: Interface, question: Question, before: Situation): Promise<string | number | boolean> {
     for (;;) {
         const text = await terminal.question(`${question.ask} [${shown(question)}] `);
         if (text.trim() === "") return DEFAULTS[question.key];
         try {
-            return readAnswer(question, text);
+            const answer = readAnswer(question, text);
+            const wrong = tooMany({ ...before, [question.key]: answer });
+            if (wrong === undefined) return answer;
+            throw new Error(wrong);
         } catch (error) {
             console.error((error as Error).message.replace(/^--\S+ must/, "It must"));
         }
@@ -54,9 +90,10 @@ async function ask(terminal: Interface, question: Question): Promise<string | nu
 async function askAll(): Promise<Situation> {
     const terminal = createInterface({ input: process.stdin, output: process.stderr });
     try {
-        const answers: [string, unknown][] = [];
-        for (const question of QUESTIONS) answers.push([question.key, await ask(terminal, question)]);
-        return Object.fromEntries(answers) as unknown as Situation;
+        let answers: Situation = DEFAULTS;
+        for (const question of QUESTIONS)
+            answers = { ...answers, [question.key]: await ask(terminal, question, answers) };
+        return answers;
     } finally {
         terminal.close();
     }
@@ -93,20 +130,16 @@ export function renderChoice(choice: Choice): string {
 
 /** @param given flags by the name of what they say */
 export async function chooseModel(given: Readonly<Record<string, unknown>>): Promise<void> {
-    const flags = QUESTIONS.flatMap((question) => {
-        const value = given[question.key];
-        return value === undefined ? [] : [[question.key, readAnswer(question, String(value))] as const];
-    });
+    const flags = readFlags(given);
+    const said = Object.keys(flags);
     const situation: Situation =
-        flags.length === 0 && process.stdin.isTTY && !given.json
-            ? await askAll()
-            : { ...DEFAULTS, ...Object.fromEntries(flags) };
+        said.length === 0 && process.stdin.isTTY && !given.json ? await askAll() : { ...DEFAULTS, ...flags };
     const choice = choose(situation);
     if (given.json) console.log(JSON.stringify({ situation, ...choice }, null, 2));
     else {
-        if (flags.length < QUESTIONS.length && !process.stdin.isTTY)
+        if (said.length < QUESTIONS.length && !process.stdin.isTTY)
             console.error(
-                `taken as they mostly are: ${QUESTIONS.filter(({ key }) => !flags.some(([flag]) => flag === key))
+                `taken as they mostly are: ${QUESTIONS.filter(({ key }) => !said.includes(key))
                     .map((question) => `--${question.flag} ${shown(question)}`)
                     .join(" ")}`,
             );

@@ -26,8 +26,8 @@ function limitsOf({ limits }: ListedTenant): string {
     );
 }
 
-function schemaOf({ schema }: ListedTenant): string {
-    if (!schema) return "–";
+function schemaOf({ schema, gone }: ListedTenant): string {
+    if (!schema || gone) return "–";
     if (schema.behind.length === 0) return `${schema.run} of ${schema.of}`;
     return `${schema.run} of ${schema.of}: waits for ${schema.behind.length === 1 ? schema.behind[0]?.split("/").at(-1) : `${schema.behind.length} files`}`;
 }
@@ -35,10 +35,68 @@ function schemaOf({ schema }: ListedTenant): string {
 const rounded = (n: number) =>
     n < 10_000 ? String(n) : n < 1e6 ? `${Math.round(n / 1000)} k` : `${(n / 1e6).toFixed(1)} M`;
 
-const unknown = ({ shared, model }: ListedTenant) => (shared ? "shared" : model === "routed" ? "–" : "?");
+const unknown = ({ shared, model, gone }: ListedTenant) => (shared ? "shared" : model === "routed" || gone ? "–" : "?");
 
-/** Pure. */
-export function renderTenants({ tracked, tenants }: Listed): string {
+function rowsOf(tenant: ListedTenant): string {
+    if (tenant.rows !== null) return `~${rounded(tenant.rows)}`;
+    return tenant.model === "database" ? "–" : unknown(tenant);
+}
+
+/** An old copy, or one that is being deleted, is not in the program as it should be. */
+const isLeft = ({ inProgram, state }: ListedTenant) => !inProgram && state !== "superseded" && state !== "deleting";
+
+function stateOf(tenant: ListedTenant): string {
+    const { state, model, gone } = tenant;
+    return `${state}${gone ? `: its ${model} is gone` : ""}${isLeft(tenant) ? ", not in the program" : ""}`;
+}
+
+/** What words in the table mean, those that are there. */
+function legend({ tracked, tenants }: Listed): string[] {
+    const rows = tenants.map(rowsOf);
+    const words: readonly (readonly [there: boolean, word: string, ...means: string[]])[] = [
+        [
+            rows.some((text) => /^[~?]/.test(text)),
+            "rows",
+            "~ is PostgreSQL's estimate, ? where it has none yet (ANALYZE); in a database of its own it is not asked for",
+        ],
+        [
+            rows.includes("shared"),
+            "shared",
+            "its rows lie among those of others: count them by the tenant's key (SELECT count(*) ... WHERE <tenant column> = ...)",
+        ],
+        [
+            tenants.some(({ state }) => state === "superseded"),
+            "superseded",
+            "its data is in another group; this copy is kept, fenced, until delete of its group names it",
+        ],
+        [
+            tenants.some(isLeft),
+            "not in the program",
+            "as of its last pulumi up; it stays as it is until delete names it",
+        ],
+        [
+            tenants.some(({ gone }) => gone),
+            "gone",
+            "somebody dropped it: npm run tenants -- restore brings an export back, and delete ends the tenant",
+        ],
+        [
+            !tracked,
+            "activity",
+            "npm run pulumi -- config set --path 'citus:settings.all[\"citus.stat_tenants_track\"]' all && npm run pulumi -- up",
+            "counts statements of the 100 busiest tenants; a point query takes 1.1 to 1.5 times as long then",
+        ],
+    ];
+    const said = words.filter(([there]) => there);
+    const width = Math.max(0, ...said.map(([, word]) => word.length)) + 2;
+    return said.flatMap(([, word, ...means]) =>
+        means.map((line, i) => `${(i === 0 ? word : "").padEnd(width)}${line}`),
+    );
+}
+
+/** Pure. @param group the only one that was asked for */
+export function renderTenants(listed: Listed, group?: string): string {
+    const { tracked, tenants } = listed;
+    if (tenants.length === 0 && group !== undefined) return `Group ${group} has no tenants.`;
     if (tenants.length === 0)
         return "No tenants: this cluster has no group with any (citus:tenantGroups, or citus.TenantGroup in index.ts).";
     const rows = tenants.map((tenant) => [
@@ -47,33 +105,21 @@ export function renderTenants({ tracked, tenants }: Listed): string {
         tenant.model,
         tenant.place ?? "nowhere",
         tenant.bytes === null ? unknown(tenant) : describeBytes(tenant.bytes),
-        tenant.rows === null ? unknown(tenant) : `~${rounded(tenant.rows)}`,
+        rowsOf(tenant),
         activityOf(tenant, tracked),
         limitsOf(tenant),
         schemaOf(tenant),
-        tenant.state,
+        stateOf(tenant),
     ]);
-    const shared = tenants.some((tenant) => tenant.shared);
-    return [
-        plainTable(HEAD, rows, [4, 5]),
-        "",
-        ...(shared
-            ? [
-                  "shared     its rows lie among those of others: count them by the tenant's key (SELECT count(*) ... WHERE <tenant column> = ...)",
-              ]
-            : []),
-        ...(tracked
-            ? []
-            : [
-                  "activity   npm run pulumi -- config set --path 'citus:settings.all[\"citus.stat_tenants_track\"]' all && npm run pulumi -- up",
-                  "           counts statements of the 100 busiest tenants; a point query takes 1.1 to 1.5 times as long then",
-              ]),
-    ]
-        .join("\n")
-        .trimEnd();
+    return [plainTable(HEAD, rows, [4, 5]), "", ...legend(listed)].join("\n").trimEnd();
 }
 
-export async function list(options: { json?: boolean; group?: string }): Promise<void> {
-    const listed = await withStack(({ session }) => listTenants(session, options.group));
-    console.log(options.json ? JSON.stringify(listed, null, 2) : renderTenants(listed));
+export async function list({ json, group }: { json?: boolean; group?: string }): Promise<void> {
+    const listed = await withStack(({ session, groups }) =>
+        listTenants(session, {
+            ...(group === undefined ? {} : { group }),
+            groups: groups.map((inputs) => inputs.group.name),
+        }),
+    );
+    console.log(json ? JSON.stringify(listed, null, 2) : renderTenants(listed, group));
 }

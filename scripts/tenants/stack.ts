@@ -82,7 +82,7 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
     if (first && !second) return first;
     if (found.length > 1)
         throw new Error(
-            `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: say ${first?.inputs.group.name}/${name}`,
+            `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: say ${found.map(({ inputs, tenant }) => `${inputs.group.name}/${tenant}`).join(" or ")}`,
         );
     const names = groups.map(({ group }) => group.name);
     throw new Error(

@@ -92,14 +92,18 @@ test("mistakes are said at once, also between groups", async () => {
         () => undefined,
         (error: Error) => error,
     );
-    assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.public/);
-    assert.match(failed?.message ?? "", /tenantGroups\.two\.tenants\.acme is a tenant of group one too/);
+    assert.match(failed?.message ?? "", /^The program has 2 mistakes:\n {2}TenantGroup two: tenants\.public must be /);
+    assert.match(failed?.message ?? "", /\n {2}TenantGroup two: tenants\.acme is a tenant of group one too/);
 });
 
 test("a node that the cluster does not have is a mistake", async () => {
     await assert.rejects(
         make({ one: { model: "schema", tenants: { acme: { node: "worker-3" } } } }),
-        /tenantGroups\.one\.tenants\.acme\.node must be one of coordinator, worker-1, worker-2, got "?worker-3/,
+        /^Error: The program has a mistake:\n {2}TenantGroup one: tenants\.acme\.node must be one of worker-1, worker-2, got "?worker-3/,
+    );
+    await assert.rejects(
+        make({ "One.two": { model: "schema" } }),
+        /\n {2}TenantGroup One\.two: must be named by lower-case letters/,
     );
 });
 
@@ -121,6 +125,6 @@ test("what is wrong between two groups stops the first one too, although it was 
     for (const end = Date.now() + 10_000; !settled() && Date.now() < end; ) await pause(20);
     await pause(200);
     assert.ok(settled());
-    assert.match(String(refused), /tenantGroups\.new\.tenants\.acme\.from takes old\/acme, which old deletes/);
+    assert.match(String(refused), /TenantGroup new: tenants\.acme\.from takes old\/acme, which old deletes/);
     assert.deepEqual(indexed(registeredSoFar()).of(HOOK), []);
 });

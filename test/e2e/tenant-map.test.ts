@@ -122,7 +122,9 @@ test("the map is published once, for each group", async () => {
 test("a tenant whose data is still to come is listed so, until it has come", async () => {
     const states = async () =>
         Object.fromEntries(
-            (await listTenants(session, "clinics")).tenants.map(({ tenant, state }) => [tenant, state] as const),
+            (await listTenants(session, { group: "clinics" })).tenants.map(
+                ({ tenant, state }) => [tenant, state] as const,
+            ),
         );
     const others = { acme: "active", globex: "frozen", unmade: "creating" };
     assert.deepEqual(await states(), { ...others, hollow: "active" });
@@ -247,6 +249,8 @@ test("a tenant in a shard of its own is in the map, with its weight in the list"
     );
     const acme = tenants.find(({ tenant }) => tenant === "acme");
     assert.ok((acme?.bytes ?? 0) > 0 && acme?.shared === false);
+    assert.equal(acme?.gone, false);
+    assert.equal(tenants.find(({ tenant }) => tenant === "999")?.inProgram, false, "only the ledger has it");
 });
 
 test("what tenants ask is in the list, where Citus counts it", async () => {

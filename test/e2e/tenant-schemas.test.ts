@@ -292,6 +292,31 @@ describe("tenants that are schemas", () => {
         deepEqual((await plan(stack, clinics(THIRD), facets)).steps, []);
     });
 
+    it("runs no file again that has another path now, until the ledger says so", async () => {
+        const { "sql/clinic/02.sql": second, ...others } = THIRD;
+        const renamed = { ...others, "sql/clinic/02-first.sql": second ?? "" };
+        const firsts = () => count("FROM clinic_01.patients WHERE name = 'first'");
+        equal(await firsts(), 1);
+        const { refusals } = await plan(stack, clinics(renamed), facets);
+        equal(refusals.length, 1);
+        match(
+            refusals[0] ?? "",
+            /02-first\.sql has the content .* of sql\/clinic\/02\.sql, which was run for 40 tenants/,
+        );
+        await rejects(settle(stack, clinics(renamed), renamed, facets), /Nothing of the group was changed/);
+        equal(await firsts(), 1);
+        const update = /^UPDATE .*$/m.exec(refusals[0] ?? "")?.[0] ?? "";
+        await stack.sql(update);
+        deepEqual((await plan(stack, clinics(renamed), facets)).steps, []);
+        await settle(stack, clinics(renamed), renamed, facets);
+        equal(await firsts(), 1);
+        equal((await plan(stack, clinics(THIRD), facets)).refusals.length, 1);
+        await stack.sql(
+            "UPDATE citus_as_code.tenant_migration SET path = 'sql/clinic/02.sql' WHERE path = 'sql/clinic/02-first.sql'",
+        );
+        deepEqual((await plan(stack, clinics(THIRD), facets)).refusals, []);
+    });
+
     it("refuses a file that was run and changed, a schema that is not its own, and one that is gone", async () => {
         await stack.sql("CREATE SCHEMA somebodys; CREATE TABLE somebodys.t (i int)");
         await stack.sql("CREATE ROLE clinics_taken");

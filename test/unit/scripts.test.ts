@@ -17,7 +17,7 @@ import { describe, test } from "node:test";
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import type { ListrTask } from "listr2";
 import { Phases } from "../../scripts/lib/phases.ts";
-import { checkCli, explainFindings } from "../../scripts/lib/preflight.ts";
+import { checkCli, describeFindings, explainFindings } from "../../scripts/lib/preflight.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const shell = globSync("scripts/node/**/*.sh", { cwd: ROOT }).sort();
@@ -188,6 +188,20 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
             /if \[ -e "\$backup_home\/expire\.waits" \] .*; then job expire "\$here\/backup\.sh" expire; fi/,
         );
     });
+});
+
+test("what was found says what it is", () => {
+    const found = (what: string, text: string) => ({ what, found: text, todo: "" });
+    assert.equal(
+        describeFindings([
+            found("Docker engine", "29.1"),
+            found("Base image", "citusdata/citus:14"),
+            found("Memory", "22.3 GiB free"),
+            found("Disk", "64.3 GiB free"),
+            found("Pulumi CLI", "3.259.0"),
+        ]),
+        "Docker engine 29.1 · citusdata/citus:14 · Memory 22.3 GiB free · Disk 64.3 GiB free · Pulumi CLI 3.259.0",
+    );
 });
 
 describe("explainFindings", () => {

@@ -20,10 +20,24 @@ const CASES: readonly (readonly [string, Partial<Situation>, string | undefined]
     ["8,000 schemas, as nothing else is a namespace", { tenants: 8000, isolation: "namespace" }, "schema"],
     ["a contract, 200 tenants", { tenants: 200, isolation: "contractual" }, "database"],
     ["a contract, 500 tenants", { tenants: 500, isolation: "contractual", restoreOne: true }, "database"],
-    ["a contract, 5,000 tenants", { tenants: 5000, isolation: "contractual" }, "routed"],
+    [
+        "a contract, 5,000 tenants: as many servers are nobody's wish",
+        { tenants: 5000, isolation: "contractual" },
+        undefined,
+    ],
+    [
+        "5,000 of them, where servers of their own are the wish",
+        { tenants: 5000, isolation: "contractual", regions: true },
+        "routed",
+    ],
+    [
+        "30,000 namespaces with tables that differ, on many servers",
+        { tenants: 30_000, isolation: "namespace", sameSchema: false, oneServer: false },
+        undefined,
+    ],
     ["few large tenants in regions", { tenants: 12, largest: 0.4, regions: true, oneServer: false }, "routed"],
     ["many without a key on one server", { tenants: 20_000, keyed: false }, "rls"],
-    ["many without a key on many servers", { tenants: 20_000, keyed: false, oneServer: false }, "routed"],
+    ["many without a key on many servers", { tenants: 20_000, keyed: false, oneServer: false }, undefined],
     ["reports over contracts", { isolation: "contractual", across: true }, undefined],
 ];
 
@@ -49,6 +63,37 @@ describe("the model", () => {
         for (const [, situation] of CASES)
             for (const other of chosen(situation).others)
                 assert.ok(other.score !== undefined || other.against.length > 0, other.model);
+    });
+
+    test("nothing that rules a model out is said twice, and what is recommended has a reason", () => {
+        const values: { [K in keyof Situation]?: readonly Situation[K][] } = {
+            tenants: [1, 50, 300, 301, 2001, 30_000],
+            largest: [0.01, 0.5],
+            isolation: ["policy", "namespace", "contractual"],
+            sameSchema: [true, false],
+            keyed: [true, false],
+            oneServer: [true, false],
+            regions: [true, false],
+            across: [true, false],
+            restoreOne: [true, false],
+        };
+        let all: Partial<Situation>[] = [{}];
+        for (const [key, some] of Object.entries(values))
+            all = all.flatMap((situation) => some.map((value) => ({ ...situation, [key]: value })));
+        for (const situation of all) {
+            const { model, reasons, but, others } = chosen(situation);
+            for (const said of [reasons, but, ...others.map(({ against }) => against)])
+                assert.deepEqual([...new Set(said)], said);
+            if (model !== undefined) assert.ok(reasons.length > 0, `${model} ${JSON.stringify(situation)}`);
+        }
+        const rls = chosen({ oneServer: false, regions: true, isolation: "namespace", sameSchema: false }).others.find(
+            ({ model }) => model === "rls",
+        );
+        assert.deepEqual(rls?.against, [
+            "all rows lie on one server",
+            "tenants share every table; a policy is all that is between them",
+            "no tenant can have tables that others have not",
+        ]);
     });
 
     test("when nothing fits, each says what rules it out", () => {

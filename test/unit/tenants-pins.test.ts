@@ -190,14 +190,30 @@ describe("planPins", () => {
                 ],
                 [
                     "acme.events: no primary key or replica identity, so tenant acme can't be moved while it is served",
-                    "ALTER TABLE acme.events ADD PRIMARY KEY (id);",
+                    "Put it into a file of template, for all tenants, unless one that is still to be run has it; then run pulumi up once without node (acme):",
+                    "ALTER TABLE events ADD PRIMARY KEY (id);",
                 ],
                 [
                     "acme.cache: UNLOGGED tables can't be moved, so tenant acme can't be moved while it is served",
-                    "ALTER TABLE acme.cache SET LOGGED;",
+                    "Put it into a file of template, for all tenants, unless one that is still to be run has it; then run pulumi up once without node (acme):",
+                    "ALTER TABLE cache SET LOGGED;",
                 ],
             ],
         );
+    });
+
+    test("rows without a key: the file that gives them one is run once without node and isolate", () => {
+        const { refusals } = planPins(
+            billing({ 7: { isolate: true } }),
+            found({
+                tenants: { 7: place({ own: false }) },
+                blockers: [blocker({ table: "events", schema: "public", column: "company_id" })],
+            }),
+        );
+        assert.deepEqual(refusals?.[0]?.split("\n").slice(1), [
+            "Put it into a file of template unless one that is still to be run has it; then run pulumi up once without node and isolate (7):",
+            "ALTER TABLE events ADD PRIMARY KEY (company_id, id);",
+        ]);
     });
 
     test("a key that is none of its column is refused", () => {

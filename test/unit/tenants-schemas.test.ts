@@ -359,7 +359,7 @@ describe("plan of schemas", () => {
 
 describe("plan of migrations", () => {
     const template = ["1.sql", "2.sql"].map((path) => ({ path, sha256: path }));
-    const none = { pending: {}, changed: {}, removed: {}, many: {} };
+    const none = { pending: {}, changed: {}, removed: {}, moved: {}, many: {} };
 
     it("rolls out in waves", () => {
         const names = Array.from({ length: 12 }, (_, i) => `t${i}`);
@@ -391,6 +391,36 @@ describe("plan of migrations", () => {
         );
         match(refusals?.[0] ?? "", /1\.sql was run for 2 tenants and has changed/);
         match(notes?.[0] ?? "", /0\.sql: not in the template any more; 1 tenant ran it/);
+    });
+
+    it("refuses a file that has another path now, which would run twice, and says how to have it so", () => {
+        const found = {
+            ...none,
+            pending: { acme: ["1.sql"] },
+            removed: { "it's old.sql": 2, "0.sql": 1 },
+            moved: { "1.sql": { was: "it's old.sql", tenants: 2 } },
+        };
+        const { refusals, notes } = migrations.plan(group({ template }), found, {});
+        deepEqual(refusals?.[0]?.split("\n"), [
+            "1.sql has the content (sha256) of it's old.sql, which was run for 2 tenants and is not in the template any more: it would run twice. Put it back as it's old.sql, and nothing is run.",
+            "To have it as 1.sql, say so in the ledger (npm run psql), then run pulumi up:",
+            "UPDATE citus_as_code.tenant_migration SET path = '1.sql' WHERE grp = 'clinics' AND path = 'it''s old.sql';",
+        ]);
+        deepEqual(
+            notes?.map((note) => note.split(":")[0]),
+            ["0.sql"],
+        );
+        const rows = migrations.plan(
+            group({ model: "row", template, tenants: {} }),
+            { ...found, pending: { "": ["1.sql"] }, moved: { "1.sql": { was: "0.sql", tenants: 1 } } },
+            {},
+        );
+        match(rows.refusals?.[0] ?? "", /^1\.sql has the content \(sha256\) of 0\.sql, which was run and is not/);
+        const databases = migrations.plan(group({ model: "database", template }), found, {});
+        match(
+            databases.refusals?.[0] ?? "",
+            /and in the database of each tenant:\nUPDATE citus_as_code\.migration SET path = '1\.sql' WHERE path = 'it''s old\.sql';$/,
+        );
     });
 });
 

@@ -1,15 +1,18 @@
 /** What `npm run tenants` makes of what a person types, and what it prints. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
-import type { ListedTenant } from "../../components/citus/tenants/list.ts";
+import type { Session } from "../../components/citus/session.ts";
+import { type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../components/tenants/choose.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";
 import { renderFindings } from "../../scripts/tenants/check.ts";
-import { readAnswer, renderChoice } from "../../scripts/tenants/choose.ts";
+import { readAnswer, readFlags, renderChoice } from "../../scripts/tenants/choose.ts";
 import { oneStatement, renderAdvice } from "../../scripts/tenants/explain.ts";
 import { renderTenants } from "../../scripts/tenants/list.ts";
 import { connectionString, findLogin } from "../../scripts/tenants/password.ts";
@@ -47,7 +50,7 @@ describe("a tenant by name", () => {
         assert.equal(findTenant(groups, "big/acme").inputs.group.name, "big");
         assert.equal(findTenant(groups, "billing/a/b").tenant, "a/b");
         assert.equal(findTenant(groups, "a/b").tenant, "a/b");
-        assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme/);
+        assert.throws(() => findTenant(groups, "acme"), /tenant of big and clinics: say big\/acme or clinics\/acme/);
         assert.throws(() => findTenant(groups, "nobody"), /no tenant nobody in big, billing, clinics, far/);
         assert.throws(() => findTenant(groups, "gone"), /put it into tenants .*, run pulumi up, then .* restore/);
         assert.throws(() => findTenant(groups, "constructor"), /no tenant constructor/);
@@ -142,11 +145,58 @@ describe("what is typed", () => {
         assert.equal(readAnswer(question("regions"), "no"), false);
         assert.throws(
             () => readAnswer(question("tenants"), "many"),
-            /--tenants must be a whole number such as 500, got "many"/,
+            /--tenants must be a whole number such as 500, 1 at least, got "many"/,
         );
         assert.throws(() => readAnswer(question("largest"), "120"), /--largest must be a number of percent/);
         assert.throws(() => readAnswer(question("isolation"), ""), /one of policy, namespace, contractual/);
         assert.throws(() => readAnswer(question("keyed"), "maybe"), /yes or no/);
+        assert.throws(
+            () => readAnswer(question("tenants"), "0"),
+            /--tenants must be a whole number such as 500, 1 at least, got "0"/,
+        );
+        assert.equal(readAnswer(question("special"), "0"), 0);
+    });
+
+    test("all that is wrong with flags at once, also between them", () => {
+        const flags = { tenants: "abc", largest: "400", isolation: "nonsense", keyed: "maybe", special: "3" };
+        assert.throws(
+            () => readFlags(flags),
+            ({ message }: Error) => {
+                assert.deepEqual(
+                    message.split("\n").map((line) => /^--\S+ must/.exec(line)?.[0]),
+                    ["--tenants must", "--largest must", "--isolation must", "--keyed must"],
+                );
+                return true;
+            },
+        );
+        assert.throws(
+            () => readFlags({ tenants: "300", special: "400" }),
+            /^Error: --special must be at most the tenants that there are \(300\), got 400$/,
+        );
+        assert.throws(() => readFlags({ special: "101" }), /at most .* \(100\), got 101/);
+        assert.deepEqual(readFlags({ tenants: "300", special: "300" }), { tenants: 300, special: 300 });
+    });
+
+    const command = (...args: string[]) => {
+        const script = join(import.meta.dirname, "..", "..", "scripts", "tenants.ts");
+        const { status, stderr } = spawnSync(
+            process.execPath,
+            ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", script, ...args],
+            { encoding: "utf8" },
+        );
+        return [status, stderr.trim()];
+    };
+
+    test("a command that there is not: which there are, and which was meant", () => {
+        assert.deepEqual(command("frobnicate"), [
+            1,
+            "There is no command frobnicate; there are list, choose, map, explain, check, export, restore, password, help.",
+        ]);
+        assert.match(
+            String(command("exprot", "acme")[1]),
+            /no command exprot \(did you mean export\?\); there are list/,
+        );
+        assert.match(String(command("map", "--jsno")[1]), /unknown option '--jsno'/);
     });
 
     test("one statement that has a plan", () => {
@@ -175,6 +225,8 @@ describe("what is printed", () => {
         activity: null,
         limits: { connections: 20, statementTimeout: "5000" },
         schema: { run: 1, of: 2, behind: ["sql/clinic/002_more.sql"] },
+        inProgram: true,
+        gone: false,
     };
 
     test("tenants", () => {
@@ -188,6 +240,129 @@ describe("what is printed", () => {
         assert.match(tracked, /7 in 2 min, 0\.50 s CPU/);
         assert.doesNotMatch(tracked, /stat_tenants_track/);
         assert.match(renderTenants({ tracked: false, tenants: [] }), /^No tenants/);
+        assert.match(renderTenants({ tracked: false, tenants: [] }, "clinics"), /^Group clinics has no tenants\.$/);
+    });
+
+    test("tenants that are not as they should be, and what the words mean", () => {
+        const row = (more: Partial<ListedTenant>) => {
+            const [, line, ...rest] = renderTenants({ tracked: true, tenants: [{ ...tenant, ...more }] }).split("\n");
+            return [line, rest.join("\n")] as const;
+        };
+        const [gone] = row({ gone: true, place: null, bytes: null, rows: null });
+        assert.match(gone ?? "", /nowhere +– +– .* – +active: its schema is gone$/);
+        const [dropped] = row({ gone: true, model: "database", inProgram: false });
+        assert.match(dropped ?? "", /active: its database is gone, not in the program$/);
+        const [left, leftLegend] = row({ inProgram: false, rows: null });
+        assert.match(left ?? "", / 16 kB +\? .*active, not in the program$/);
+        assert.match(
+            leftLegend,
+            /not in the program +as of its last pulumi up; it stays as it is until delete names it/,
+        );
+        assert.match(leftLegend, /rows +~ is PostgreSQL's estimate, \? where it has none yet \(ANALYZE\)/);
+        const [old, oldLegend] = row({ state: "superseded", inProgram: false });
+        assert.match(old ?? "", / superseded$/);
+        assert.match(
+            oldLegend,
+            /superseded +its data is in another group; this copy is kept, fenced, until delete of its group names it/,
+        );
+        const [database, databaseLegend] = row({ model: "database", rows: null });
+        assert.match(database ?? "", / 16 kB +– /);
+        assert.doesNotMatch(databaseLegend, /^rows|superseded|not in the program/m);
+    });
+
+    const sizes = { bytes: 8192, rows: 3 };
+    const answer = {
+        map: {
+            format: 1,
+            version: "",
+            generatedAt: "",
+            database: "app",
+            default: "coordinator",
+            nodes: { coordinator: { host: "c", port: 1 }, "worker-1": { host: "w1", port: 2 } },
+            groups: {
+                big: {
+                    model: "database",
+                    databases: {
+                        one: { node: "worker-1", database: "one" },
+                        two: { node: "worker-1", database: "two" },
+                        three: { node: "coordinator", database: "three" },
+                    },
+                },
+                clinics: { model: "schema", schemas: { acme: "worker-1" } },
+            },
+            tombstones: {},
+        } satisfies ShardMapJson,
+        tracked: false,
+        groups: [
+            { name: "big", model: "database", template: [] },
+            { name: "clinics", model: "schema", template: [] },
+        ],
+        tenants: [
+            ["clinics", "acme", "schema", "active", true, true],
+            ["clinics", "empty", "schema", "active", true, true],
+            ["clinics", "lost", "schema", "frozen", true, false],
+            ["clinics", "coming", "schema", "creating", true, false],
+            ["clinics", "left", "schema", "active", false, true],
+            ["big", "one", "database", "active", true, true],
+            ["big", "two", "database", "active", true, true],
+            ["big", "three", "database", "active", true, true],
+        ].map(([grp, name, model, state, inProgram, schema]) => ({
+            grp,
+            tenant: name,
+            model,
+            state,
+            detail: {},
+            inProgram,
+            schema,
+        })),
+        schemas: { acme: sizes },
+        ranges: {},
+        // the coordinator did not answer
+        databases: { "worker-1": { app: 1, one: 7_000_000 } },
+        activity: {},
+        roles: {},
+        ran: {},
+    };
+    const session = (found: object): Session => ({
+        node: "coordinator",
+        query: async <T extends object>(sql: string) =>
+            [/AS answer$/.test(sql) ? { answer: found } : { map: true }] as unknown as T[],
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    });
+
+    test("what is gone, and what is not in the program", async () => {
+        const { tenants } = await listTenants(session(answer), { groups: ["clinics"] });
+        assert.deepEqual(
+            tenants.map(({ tenant: name, gone, inProgram }) => [name, gone, inProgram]),
+            [
+                ["one", false, false],
+                ["three", false, false],
+                ["two", true, false],
+                ["acme", false, true],
+                ["coming", false, true],
+                ["empty", false, true],
+                ["left", false, false],
+                ["lost", true, true],
+            ],
+        );
+        const all = (await listTenants(session(answer))).tenants;
+        assert.deepEqual(
+            all.filter(({ inProgram }) => !inProgram).map(({ tenant: name }) => name),
+            ["left"],
+        );
+    });
+
+    test("one group, and none of that name", async () => {
+        const names = async (group: string) =>
+            (await listTenants(session(answer), { group })).tenants.map(({ tenant: name }) => name);
+        assert.deepEqual(await names("big"), ["one", "three", "two"]);
+        await assert.rejects(names("bogus"), /^Error: There is no group bogus; there are big, clinics\.$/);
+        await assert.rejects(names("clinic"), /no group clinic \(did you mean clinics\?\); there are big, clinics/);
+        await assert.rejects(
+            listTenants({ ...session(answer), query: async () => [{ map: false }] as never }, { group: "big" }),
+            /There is no group big: this cluster has no groups of tenants/,
+        );
     });
 
     test("a choice, with what speaks against each of the others", () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { TenantGroupSettings } from "../../components/tenants/args.ts";
 import type { ProjectFiles } from "../../components/tenants/project.ts";
 import { validateGroups } from "../../components/tenants/validate.ts";
 
@@ -216,6 +217,76 @@ describe("mistakes, each with its path", () => {
             mistakes.map(({ path }) => path),
             ["tenantGroups.clinics.tenants.acme.from"],
         );
+    });
+
+    const sayings = (group: unknown, more: object = {}) =>
+        validateGroups(
+            { g: group },
+            { database: "main", files, nodes: ["coordinator", "worker-2", "worker-3"], ...more },
+        ).mistakes.map(({ path, message }) => `${path.replace("tenantGroups.g.", "")} ${message}`);
+
+    test("a node that workers or retire leave out, with what a pinned tenant needs before; the coordinator only where it takes shards", () => {
+        const on = (node: string) => ({ model: "schema", tenants: { acme: { node } } });
+        const unpin =
+            "If it is to leave: a tenant that is pinned keeps it from that, so name another node, or none, in a run of pulumi up of its own, with workers and retire as they were";
+        assert.deepEqual(sayings(on("worker-1")), [
+            `tenants.acme.node must be one of worker-2, worker-3, got "worker-1", which workers and retire leave out - ${unpin}`,
+        ]);
+        assert.deepEqual(sayings(on("worker-4"), { coordinatorShards: true }), [
+            `tenants.acme.node must be one of coordinator, worker-2, worker-3, got "worker-4", which workers and retire leave out - ${unpin}`,
+        ]);
+        assert.deepEqual(sayings({ model: "database", tenants: { acme: { node: "worker-1" } } }), [
+            'tenants.acme.node must be one of coordinator, worker-2, worker-3, got "worker-1", which workers and retire leave out',
+        ]);
+        assert.deepEqual(sayings(on("worker-1"), { nodes: ["coordinator"] }), [
+            `tenants.acme.node must be one of coordinator, got "worker-1", which workers and retire leave out - ${unpin}`,
+        ]);
+        // said by preview, with what is true of the cluster
+        assert.deepEqual(sayings(on("coordinator")), []);
+    });
+
+    test("names that do not do: what they must be, and what was got", () => {
+        const [one, two] = sayings({ model: "schema", tenants: { "1a": {}, 42: {} } }).sort();
+        assert.match(
+            one ?? "",
+            /^tenants\.1a must be a schema's name: lower-case letters, digits and underscores, not beginning with a digit, 48 at most, and none of .* own, got "1a"$/,
+        );
+        assert.match(two ?? "", /^tenants\.42 must be .* got "42"$/);
+        assert.match(
+            check({ "Not a name": { model: "schema" } }).mistakes[0]?.message ?? "",
+            /31 at most, got "Not a name"$/,
+        );
+        assert.match(sayings({ ...ROW, tenants: { "": {} } })[0] ?? "", /must be a key of 1 to 63 characters, got ""$/);
+    });
+
+    test("a key with a slip says which was meant", () => {
+        assert.match(
+            sayings({ model: "schema", templete: "x.sql" })[0] ?? "",
+            /has no "templete" \(did you mean template\?\); it has model, /,
+        );
+        assert.match(
+            sayings({ model: "schema", tenants: { acme: { nod: 3 } } })[0] ?? "",
+            /has no "nod" \(did you mean node\?\); it has /,
+        );
+        assert.match(
+            sayings({ ...ROW, tables: { companies: { distributedBy: "id" } } })[0] ?? "",
+            /has no "distributedBy" \(did you mean distributeBy\?\); it has distributeBy, reference, local, shardCount/,
+        );
+        assert.match(sayings({ model: "schema", zzzzzz: 1 })[0] ?? "", /has no "zzzzzz"; it has model, /);
+    });
+
+    test("a slip in a program is one of its types too, which npm run check looks at", () => {
+        // @ts-expect-error: no such model
+        const model: TenantGroupSettings = { model: "schemas" };
+        // @ts-expect-error: no such key
+        const key: TenantGroupSettings = { model: "schema", tenants: { acme: { nod: 3 } } };
+        assert.deepEqual([model, key].map(wrongIn), [["model"], ["tenants.acme"]]);
+    });
+
+    test("a pattern that finds nothing", () => {
+        assert.deepEqual(sayings({ model: "schema", template: "sql/none/*.sql" }), [
+            'template finds no file in this project, got "sql/none/*.sql" - it is looked for from the folder of Pulumi.yaml',
+        ]);
     });
 
     test("groups that are no map", () => {

@@ -1,6 +1,7 @@
 /** Every tenant of every group, from catalogs and ledger alone: no table is read, however many tenants there are. */
 import { hashOf } from "../../../client/hash.ts";
-import { type RowGroup, ShardMap } from "../../../client/shardMap.ts";
+import { type Place, type RowGroup, ShardMap } from "../../../client/shardMap.ts";
+import { nearest } from "../../config/keys.ts";
 import type { Model } from "../../tenants/args.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
@@ -28,12 +29,16 @@ export interface ListedTenant {
     /** Whether it shares what it lies in with others: then it has no size of its own. */
     readonly shared: boolean;
     readonly bytes: number | null;
-    /** As PostgreSQL last estimated it. */
+    /** As PostgreSQL estimates it; null where it does not, and in model database. */
     readonly rows: number | null;
     readonly activity: Activity | null;
     readonly limits: Limits;
     /** Files of the template that it ran, of how many; null where nothing is run. */
     readonly schema: { readonly run: number; readonly of: number; readonly behind: readonly string[] } | null;
+    /** Whether the program had it at the last `up` of its group. */
+    readonly inProgram: boolean;
+    /** Whether its schema or database was dropped by somebody else. */
+    readonly gone: boolean;
 }
 
 export interface Listed {
@@ -57,6 +62,9 @@ interface Answer {
         readonly model: Model;
         readonly state: string;
         readonly detail: Readonly<Record<string, unknown>>;
+        readonly inProgram: boolean;
+        /** Whether there is a schema of its name. */
+        readonly schema: boolean;
     }[];
     /** Weight by schema. */
     readonly schemas: Readonly<Record<string, Weight>>;
@@ -73,8 +81,14 @@ interface Answer {
     readonly ran: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 }
 
-/** Estimates of every shard on the node. */
-const ESTIMATES = `SELECT jsonb_object_agg(substring(relname from '_([0-9]+)$'), reltuples) FILTER (WHERE reltuples >= 0) FROM pg_class WHERE relkind = 'r' AND relname ~ '_[0-9]{5,15}$'`;
+/**
+ * Estimates of every shard on the node. Few rows are in the statistics long before the catalog has them, which CREATE INDEX
+ * fills and nobody else until there are fifty more; a crash empties the statistics.
+ */
+const ESTIMATES = `SELECT jsonb_object_agg(substring(relname from '_([0-9]+)$'), n) FILTER (WHERE n IS NOT NULL) FROM (
+    SELECT relname, CASE WHEN greatest(reltuples, pg_stat_get_live_tuples(oid)) > 0 THEN greatest(reltuples, pg_stat_get_live_tuples(oid))
+                         WHEN reltuples = 0 OR pg_relation_size(oid) = 0 THEN 0 END AS n
+      FROM pg_class WHERE relkind = 'r' AND relname ~ '_[0-9]{5,15}$') e`;
 
 const DATABASES =
     "SELECT jsonb_object_agg(datname, pg_database_size(oid)) FROM pg_database WHERE NOT datistemplate AND datallowconn";
@@ -107,7 +121,10 @@ SELECT jsonb_build_object(
     'groups', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', g.grp, 'model', g.spec -> 'model', 'anchor', g.spec -> 'anchor',
                    'template', g.spec -> 'template') ORDER BY g.grp), '[]') FROM citus_as_code.tenant_group g),
     'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('grp', t.grp, 'tenant', t.tenant, 'model', t.model, 'state', ${STATE},
-                    'detail', t.detail)), '[]') FROM citus_as_code.tenant t),
+                    'detail', t.detail, 'inProgram', k.tenant IS NOT NULL, 'schema', n.nspname IS NOT NULL)), '[]')
+                  FROM citus_as_code.tenant t LEFT JOIN pg_namespace n ON n.nspname = t.tenant
+                  LEFT JOIN (SELECT grp, jsonb_object_keys(spec -> 'tenants') AS tenant FROM citus_as_code.tenant_group) k
+                         ON (k.grp, k.tenant) = (t.grp, t.tenant)),
     'schemas', (SELECT coalesce(jsonb_object_agg(n.nspname, w.weight), '{}')
                   FROM pg_dist_schema d JOIN pg_namespace n ON n.oid = d.schemaid
                   JOIN (SELECT colocationid, jsonb_build_object('bytes', sum(bytes), 'rows', sum(rows)) AS weight
@@ -155,13 +172,26 @@ function limitsOf(role: Answer["roles"][string] | undefined): Limits {
     };
 }
 
+/** Whether the place that it has to have is not there. Where a node does not answer nothing is said. */
+function isGone({ databases }: Answer, { model, state, schema }: Answer["tenants"][number], found: Place): boolean {
+    if (state === "creating" || state === "deleting") return false;
+    if (model === "schema") return !schema;
+    const there = found.exact ? databases[found.node] : undefined;
+    return model === "database" && there !== undefined && !Object.hasOwn(there, found.database);
+}
+
 /** The range that is this tenant's alone. */
 function ownRange(group: RowGroup | undefined, tenant: string): number | undefined {
     const hash = group && hashOf(group.hash, tenant);
     return group?.ranges.find(([low, high]) => low === high && low === hash)?.[0];
 }
 
-function describe(answer: Answer, map: ShardMap, row: Answer["tenants"][number]): ListedTenant {
+function describe(
+    answer: Answer,
+    map: ShardMap,
+    row: Answer["tenants"][number],
+    groups: readonly string[] | undefined,
+): ListedTenant {
     const { grp, tenant, model, state } = row;
     const spec = answer.groups.find(({ name }) => name === grp);
     const group = map.json.groups[grp];
@@ -192,24 +222,39 @@ function describe(answer: Answer, map: ShardMap, row: Answer["tenants"][number])
         activity: answer.activity[model === "schema" ? tenant : `${grp}/${tenant}`] ?? null,
         limits: limitsOf(answer.roles[tenantRole(grp, tenant)]),
         schema: paths.length === 0 ? null : { run: paths.length - behind.length, of: paths.length, behind },
+        inProgram: row.inProgram && groups?.includes(grp) !== false,
+        gone: isGone(answer, row, found),
     };
 }
 
+function noGroup(name: string, known: readonly string[]): string {
+    if (known.length === 0)
+        return `There is no group ${name}: this cluster has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`;
+    const meant = nearest(name, known);
+    return `There is no group ${name}${meant === undefined ? "" : ` (did you mean ${meant}?)`}; there are ${known.join(", ")}.`;
+}
+
 /**
- * @param group only this one's
+ * @param only.group only this one's tenants
+ * @param only.groups those that the program has @default not known: those that it ever had
+ * @throws Error when there is no such group
  */
-export async function listTenants(session: Session, group?: string): Promise<Listed> {
+export async function listTenants(
+    session: Session,
+    { group, groups }: { readonly group?: string; readonly groups?: readonly string[] } = {},
+): Promise<Listed> {
     const [there] = await session.query<{ map: boolean }>(
         "SELECT to_regprocedure('citus_as_code.shard_map()') IS NOT NULL AS map",
     );
-    if (!there?.map) return { tracked: false, tenants: [] };
-    const [row] = await session.query<{ answer: Answer }>(LIST);
+    const [row] = there?.map ? await session.query<{ answer: Answer }>(LIST) : [];
+    const known = row?.answer.groups.map(({ name }) => name) ?? [];
+    if (group !== undefined && !known.includes(group)) throw new Error(noGroup(group, known));
     if (!row) return { tracked: false, tenants: [] };
     const { answer } = row;
     const map = ShardMap.from(answer.map);
     const tenants = answer.tenants
         .filter(({ grp }) => group === undefined || grp === group)
-        .map((tenant) => describe(answer, map, tenant))
+        .map((tenant) => describe(answer, map, tenant, groups))
         .sort(
             (a, b) =>
                 (a.group < b.group ? -1 : a.group > b.group ? 1 : 0) ||

@@ -18,6 +18,8 @@ export interface FoundMigrations {
     readonly changed: Readonly<Record<string, number>>;
     /** Files that were run and are not in the template any more. */
     readonly removed: Readonly<Record<string, number>>;
+    /** Pending files whose content tenants ran under a path that is not in the template any more. */
+    readonly moved: Readonly<Record<string, { readonly was: string; readonly tenants: number }>>;
     /** Shards of the group's distributed tables that have more than is quick to alter. */
     readonly many: Readonly<Record<string, number>>;
 }
@@ -44,18 +46,35 @@ export const ownRow = ({ path, sha256 }: { path: string; sha256: string }) =>
 
 const named = (files: readonly string[]) => (files.length > 2 ? whole(files.length, "file") : files.join(" and "));
 
+function refuseMoved(group: GroupSpec, path: string, was: string, tenants: number): string {
+    const ran = perTenant(group) ? `run for ${whole(tenants, "tenant")}` : "run";
+    const set = `SET path = ${literal(path)} WHERE`;
+    return [
+        `${path} has the content (sha256) of ${was}, which was ${ran} and is not in the template any more: it would run twice. Put it back as ${was}, and nothing is run.`,
+        `To have it as ${path}, say so in the ledger (npm run psql), then run pulumi up:`,
+        `UPDATE citus_as_code.tenant_migration ${set} grp = ${literal(group.name)} AND path = ${literal(was)};`,
+        ...(group.model === "database"
+            ? ["and in the database of each tenant:", `UPDATE citus_as_code.migration ${set} path = ${literal(was)};`]
+            : []),
+    ].join("\n");
+}
+
 function planMigrations(group: GroupSpec, found: FoundMigrations | undefined): Planned {
     const paths = group.template.map(({ path }) => path);
-    const refusals = Object.entries(found?.changed ?? {}).map(([path, n]) =>
+    const moved = Object.entries(found?.moved ?? {});
+    const changed = Object.entries(found?.changed ?? {}).map(([path, n]) =>
         perTenant(group)
             ? `${path} was run for ${whole(n, "tenant")} and has changed since. Put it back as it was (git checkout ${path}), and what is new into a file that sorts after it.`
             : `${path} was run and has changed since. Put it back as it was (git checkout ${path}), and what is new into a file that sorts after it.`,
     );
-    const notes = Object.entries(found?.removed ?? {}).map(([path, n]) =>
-        perTenant(group)
-            ? `${path}: not in the template any more; ${whole(n, "tenant")} ran it, and what it did stays; new tenants are made without it`
-            : `${path}: not in the template any more; what it did stays`,
-    );
+    const refusals = [...changed, ...moved.map(([path, { was, tenants }]) => refuseMoved(group, path, was, tenants))];
+    const notes = Object.entries(found?.removed ?? {})
+        .filter(([path]) => !moved.some(([, { was }]) => was === path))
+        .map(([path, n]) =>
+            perTenant(group)
+                ? `${path}: not in the template any more; ${whole(n, "tenant")} ran it, and what it did stays; new tenants are made without it`
+                : `${path}: not in the template any more; what it did stays`,
+        );
     if (!perTenant(group)) {
         const pending = found === undefined ? paths : (found.pending[""] ?? []);
         const many = Object.entries(found?.many ?? {}).map(([table, n]) => `${table} has ${n} shards`);
@@ -340,6 +359,11 @@ export const migrations: Facet<FoundMigrations | undefined> = {
             'removed', coalesce((SELECT jsonb_object_agg(path, n) FROM (
                 SELECT path, count(*) AS n FROM citus_as_code.tenant_migration m
                  WHERE m.grp = $1 AND NOT EXISTS (SELECT FROM ${TEMPLATE} f WHERE f.path = m.path) GROUP BY 1) r), '{}'),
+            'moved', coalesce((SELECT jsonb_object_agg(path, jsonb_build_object('was', was, 'tenants', n)) FROM (
+                SELECT f.path, min(m.path) AS was, count(DISTINCT t.tenant) AS n
+                  FROM ${tenants} t JOIN citus_as_code.tenant_migration m ON (m.grp, m.tenant) = ($1, t.tenant) JOIN ${TEMPLATE} f USING (sha256)
+                 WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant_migration r WHERE (r.grp, r.tenant, r.path) = ($1, t.tenant, f.path))
+                   AND NOT EXISTS (SELECT FROM ${TEMPLATE} k WHERE k.path = m.path) GROUP BY 1) v), '{}'),
             'many', ${
                 many.length === 0
                     ? "'{}'::jsonb"
