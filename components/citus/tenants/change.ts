@@ -12,22 +12,21 @@ import type { Context, Facet, Step } from "../../tenants/facet.ts";
 import { databaseOf, type Pair, pairUp, schemaOf } from "../../tenants/shape.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
-import type { Session } from "../session.ts";
+import { DatabaseError, type Session } from "../session.ts";
 import { said } from "./batch.ts";
 import {
     emptyCheck,
+    everything,
     inTransaction,
     nameOf,
     type Print,
     type Prints,
     printSlices,
     printSql,
-    printTenant,
     rowsOf,
     SAME_TEXT,
     samePrint,
     shapesSql,
-    storedColumns,
     whereOf,
 } from "./checksum.ts";
 import { explainRefusals, look, planAll, takeLock } from "./converge.ts";
@@ -325,8 +324,18 @@ async function unfence(
     if (was === null) await session.query(`DELETE FROM citus_as_code.tenant ${fenced}`, [old.name, tenant]);
     else await session.query(`UPDATE citus_as_code.tenant SET state = $3 ${fenced}`, [old.name, tenant, was]);
     if (old.model === "rls" || old.model === "row") await refreshPolicies(context, old);
-    for (const grant of grants) await there.query(grant);
+    for (const grant of grants)
+        await there.query(grant).catch((error: unknown) => {
+            if (!isGone(error)) throw error;
+            context.warn(
+                `${old.name}/${tenant}: a right that it had is not given back, as what it names is gone: ${grant}\n${indented(error)}`,
+            );
+        });
 }
+
+/** Whether a role, table, schema or database is not there. */
+const isGone = (error: unknown) =>
+    error instanceof DatabaseError && ["42704", "42P01", "3F000", "3D000"].includes(error.code ?? "");
 
 const forget = (session: Session, group: string, tenant: string) =>
     session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [group, tenant]);
@@ -344,10 +353,15 @@ async function undo(context: Context, tenant: string): Promise<void> {
         const old = await groupSpec(context, row.from_grp);
         // without GRANTs to give back nothing is done in the old place itself
         const own = old.model === "database" && row.detail.grants.length > 0;
-        const there = own
-            ? await context.open(await nodeOfTenant(context, old, row.from_tenant), databaseOf(row.from_tenant))
-            : session;
-        await unfence(context, { group: old, tenant: row.from_tenant }, there, row.detail);
+        const place = { group: old, tenant: row.from_tenant };
+        if (own) {
+            const node = await nodeOfTenant(context, old, row.from_tenant);
+            const there = await context.open(node, databaseOf(row.from_tenant)).catch((error: unknown) => {
+                if (!isGone(error)) throw error;
+                context.warn(`${name}: its database is gone from ${node}, so that no right in it is given back.`);
+            });
+            await unfence(context, place, there ?? session, there ? row.detail : { ...row.detail, grants: [] });
+        } else await unfence(context, place, session, row.detail);
         await forget(session, group.name, tenant);
     } catch (error) {
         throw new Error(
@@ -383,15 +397,12 @@ function compare(pairs: readonly Pair[], before: Prints, after: Prints): void {
 /** Checksums of all that the old place has, over all its columns; what was summed up already is not read again. */
 async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prints> {
     const kept: Record<string, Print> = {};
-    const asked = source.slices.flatMap((slice) => {
-        const columns = storedColumns(slice.table);
-        const print = known[slice.name];
-        const compared = pairs.find(({ name }) => name === slice.name)?.compared;
-        if (print && compared?.join("\n") === columns.join("\n")) {
-            kept[slice.name] = print;
-            return [];
-        }
-        return [{ name: slice.name, slice, columns }];
+    const asked = everything(source.slices).filter(({ name, columns }) => {
+        const print = known[name];
+        const compared = pairs.find((pair) => pair.name === name)?.compared;
+        if (!print || compared?.join("\n") !== columns.join("\n")) return true;
+        kept[name] = print;
+        return false;
     });
     return { ...kept, ...(await printSlices(source.session, asked)) };
 }
@@ -399,12 +410,13 @@ async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prin
 /** The new tenant serves, the old one is a copy that is kept; with the copy's checksum as of now. */
 async function switchOver(change: Change, checksum: Prints): Promise<void> {
     const { context, source, target } = change;
+    const columns = Object.fromEntries(everything(source.slices).map((slice) => [slice.name, slice.columns]));
     await context.session.query(
         `UPDATE citus_as_code.tenant SET state = 'superseded', since = now(), detail = detail || $3::jsonb WHERE grp = $1 AND tenant = $2`,
         [
             source.group.name,
             source.tenant,
-            JSON.stringify({ moved_to: `${target.group.name}/${target.tenant}`, checksum }),
+            JSON.stringify({ moved_to: `${target.group.name}/${target.tenant}`, checksum, columns }),
         ],
     );
     await context.session.query(
@@ -614,7 +626,7 @@ const echoed = (text: string) => `\\qecho '${text.replaceAll("\\", "\\\\").repla
 
 /** SQL that fails, naming the first table, when the new place is not as it should be. */
 const printCheck = (pairs: readonly Pair[], wanted: Prints) =>
-    `DO $check$ DECLARE f record; BEGIN\n${pairs
+    `DO $check$\n#variable_conflict use_column\nDECLARE f record; BEGIN\n${pairs
         .map(({ name, source, target, compared }) => {
             const { count = "0", sum = "0" } = wanted[name] ?? {};
             const told = [nameOf(source.table), count, sum, nameOf(target.table)].map(literal).join(", ");
@@ -690,9 +702,19 @@ export async function changedSince(context: Context, group: GroupSpec, tenant: s
     );
     if (row?.state !== "superseded") return undefined;
     const then = (row.detail.checksum ?? {}) as Prints;
+    const had = (row.detail.columns ?? {}) as Readonly<Record<string, readonly string[]>>;
     const place = await placeOf(context, group, tenant);
-    const now = await printTenant(place.session, place.slices);
-    const changed = Object.keys({ ...then, ...now }).filter((name) => !samePrint(then[name], now[name]));
+    // columns and tables that the group has got since are no change of the copy
+    const slices = everything(place.slices).map(({ name, slice, columns }) => ({
+        name,
+        slice,
+        columns: had[name]?.filter((column) => columns.includes(column)) ?? columns,
+    }));
+    const now = await inTransaction(place.session, () => printSlices(place.session, slices));
+    const none = { count: "0", sum: "0" };
+    const changed = Object.keys({ ...then, ...now }).filter(
+        (name) => !samePrint(then[name] ?? none, now[name] ?? none),
+    );
     if (changed.length === 0) return undefined;
     return `${tenant}: its data went to ${String(row.detail.moved_to)}, and the old copy in ${group.name} has changed since: ${changed
         .map((name) => `${name} had ${countOf(Number(then[name]?.count ?? 0), "row")} and has ${now[name]?.count ?? 0}`)

@@ -54,7 +54,7 @@ export const printSql = (slice: Slice, columns: readonly string[]) =>
 
 /** SQL that fails, naming the table, when there are rows of the tenant already. */
 export const emptyCheck = (slices: readonly Slice[]) =>
-    `DO $check$ DECLARE n bigint; BEGIN\n${slices
+    `DO $check$\n#variable_conflict use_column\nDECLARE n bigint; BEGIN\n${slices
         .map(
             (slice) =>
                 `SELECT count(*) INTO n FROM ${nameOf(slice.table)}${whereOf(slice)}; IF n > 0 THEN RAISE EXCEPTION '% has % rows already', ${literal(nameOf(slice.table))}, n; END IF;`,
