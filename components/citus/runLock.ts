@@ -23,7 +23,9 @@ export const endStrangers = (key: string) =>
 
 /** Prepared transactions that hold it: they have no connection, outlive a restart, and end by a command only. */
 const PREPARED = `
-    SELECT p.gid, p.owner::text AS owner FROM pg_prepared_xacts p JOIN pg_locks l ON l.virtualtransaction = '-1/' || p.transaction
+    SELECT p.gid, p.owner::text AS owner FROM pg_prepared_xacts p
+      JOIN pg_locks x ON x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.pid IS NULL
+      JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NULL
      WHERE l.locktype = 'advisory' AND (l.classid, l.objid, l.objsubid) = (0, $1, 1) AND p.database = current_database()`;
 
 export interface Waiting {
