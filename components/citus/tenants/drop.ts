@@ -7,13 +7,6 @@ import { everything, inTransaction, nameOf, type Prints, printSlices, printTenan
 import { placeOf } from "./place.ts";
 import { settingsFor } from "./template.ts";
 
-/** Whether there is a database of the tenant's name on the node. */
-export async function hasDatabase(context: Context, tenant: string, node: string): Promise<boolean> {
-    const server = await context.open(node, "postgres");
-    const [there] = await server.query("SELECT FROM pg_database WHERE datname = $1", [databaseOf(tenant)]);
-    return there !== undefined;
-}
-
 /**
  * SQL for what goes with a schema and is not in it: dependents, however far, of every object in it, and extensions that
  * have one as a member. What has no schema of its own is where its table, or its operator family, is.
@@ -77,13 +70,13 @@ async function dropDatabase(
     compare: Compare,
     ledger: string,
 ): Promise<string[]> {
-    if (!(await hasDatabase(context, tenant, node))) return [];
     const name = databaseOf(tenant);
     const server = await context.open(node, "postgres");
     const [was] = await server.query<{ limit: number }>(
         "SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1",
         [name],
     );
+    if (!was) return [];
     const limit = (n: number) => server.query(`ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${n}`);
     await limit(0);
     let told: string[];
@@ -93,15 +86,22 @@ async function dropDatabase(
               WHERE datname = $1 AND NOT rolsuper`,
             [name],
         );
-        const { session: own, slices } = await placeOf(context, context.group, tenant);
+        const { session: own, slices } = await placeOf(context, context.group, tenant, node);
         told = compare(slices, await printTenant(own, slices));
         await own.close();
     } catch (error) {
-        await limit(was?.limit ?? -1);
-        throw error;
+        const closed = await limit(was.limit).then(
+            () => undefined,
+            (e: Error) => e.message,
+        );
+        if (closed === undefined) throw error;
+        throw new Error(
+            `${(error as Error).message}\nNothing was dropped, and database ${name} on ${node} is still closed: ${closed}\n` +
+                `To open it again: ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${was.limit}.`,
+        );
     }
     if (told.length > 0) {
-        await limit(was?.limit ?? -1);
+        await limit(was.limit);
         return told;
     }
     if (ledger) await context.session.query(ledger);
