@@ -1,14 +1,17 @@
 /** Living tenants that go to a group of another model, for real: nothing is lost, nothing twice, whatever happens. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
 import { type Prints, printTenant } from "../../components/citus/tenants/checksum.ts";
 import { converge, takeLock, unlock } from "../../components/citus/tenants/converge.ts";
+import { identity } from "../../components/citus/tenants/databases.ts";
 import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
 import { policies } from "../../components/citus/tenants/policies.ts";
@@ -113,7 +116,8 @@ async function makeDatabase(spec: GroupSpec, tenant: string, node: string, seed 
     await onDatabase(
         node,
         tenant,
-        `${ownTables("public")} GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role};
+        `COMMENT ON DATABASE ${tenant} IS ${literal(identity(spec.name, tenant, 0))};
+         ${ownTables("public")} GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${role}; ${seed}`,
     );
 }
@@ -730,12 +734,40 @@ test("an older export brings back what its tenant had run, and the next up the r
         // made anew: with what the template puts in, and every file run
         await settle(stack, spec, files);
         assert.equal((await migrated(spec, tenant)).length, 2);
-        const restore = (replace: boolean) =>
+        const bring = (path: string) => withContext(stack, spec, {}, (context) => restoreTenant(context, tenant, path));
+        const restore = (replace: boolean, path = file) =>
             withContext(stack, spec, {}, async (context) => {
-                await restoreTenant(context, tenant, file, { replace });
+                await restoreTenant(context, tenant, path, { replace });
                 return (await readdir(join(context.exports, spec.name))).filter((name) => name.endsWith(".gz"));
             });
         await assert.rejects(restore(false), /has data: .*"plans" has 1 row\b.* --replace/);
+        // a file that fails half-way, when what was there is dropped: nothing empty comes in its place
+        const anew = await prints(spec, tenant);
+        const broken = `${file}.broken`;
+        const half = gzipSync(
+            model === "database"
+                ? "CREATE DATABASE yutani TEMPLATE template0;\n\\connect yutani\nCREATE TABLE half (id int);\nSELECT no_such_function();\n"
+                : "CREATE SCHEMA weyland;\nSELECT no_such_function();\n",
+        );
+        writeFileSync(broken, half);
+        const sha256 = createHash("sha256").update(half).digest("hex");
+        const manifest = JSON.parse(readFileSync(`${file}.json`, "utf8"));
+        writeFileSync(`${broken}.json`, JSON.stringify({ ...manifest, bytes: half.length, sha256 }));
+        const failed = await restore(true, broken).then(
+            () => "",
+            (error: Error) => error.message,
+        );
+        assert.match(failed, /no_such_function.*Nothing serves \S+ now, and pulumi up puts no empty/s);
+        const { steps: made, refusals } = await plan(stack, spec);
+        assert.deepEqual(
+            made.filter(({ kind }) => kind.endsWith(".create")),
+            [],
+        );
+        assert.match(refusals.join("\n"), /No empty one is put in its place|its schema is gone/);
+        await assert.rejects(settle(stack, spec, files));
+        const [, kept] = /Or bring back what was there before: .* (\S+)$/.exec(failed) ?? [];
+        await bring(kept ?? "");
+        assert.deepEqual(await prints(spec, tenant), anew);
         const { result: replaced, said } = await restore(true);
         assert.equal(replaced.length, 1, said.join());
         assert.deepEqual(await prints(spec, tenant), then, model);

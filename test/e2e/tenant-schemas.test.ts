@@ -373,10 +373,21 @@ describe("tenants that are schemas", () => {
         await stack.sql("DROP SCHEMA clinic_38");
         await stack.sql("ALTER SCHEMA aside RENAME TO clinic_38");
         // what would go with the schema and is not the tenant's
-        await stack.sql("CREATE VIEW report AS SELECT name FROM clinic_38.patients");
-        await rejects(settle(stack, group, THIRD, facets), /could not be deleted.*would go .*: .*view report.*\n/s);
+        await stack.sql(`CREATE VIEW report AS SELECT name FROM clinic_38.patients;
+            CREATE COLLATION clinic_38.german (provider = icu, locale = 'de');
+            CREATE TEXT SEARCH CONFIGURATION clinic_38.words (COPY = simple);
+            CREATE TABLE theirs (name text COLLATE clinic_38.german, v tsvector GENERATED ALWAYS AS (to_tsvector('clinic_38.words', 'a')) STORED);
+            INSERT INTO theirs VALUES ('kept')`);
+        await rejects(settle(stack, group, THIRD, facets), (error: Error) => {
+            match(error.message, /could not be deleted.*would go .*: .*\n/s);
+            for (const what of ["view report", "column name of table theirs", "column v of table theirs"])
+                ok(error.message.includes(what), what);
+            return true;
+        });
         deepEqual([await count("FROM report"), await count("FROM clinic_38.patients")], [2, 2]);
-        await stack.sql("DROP VIEW report");
+        deepEqual(await stack.sql("SELECT name, v::text AS v FROM theirs"), [{ name: "kept", v: "'a':1" }]);
+        await stack.sql(`DROP VIEW report; DROP TABLE theirs; DROP COLLATION clinic_38.german;
+            DROP TEXT SEARCH CONFIGURATION clinic_38.words`);
         // what that run exported is cut off and old when the next one goes on
         const [half] = await stack.sql<{ exported: string }>(
             "SELECT detail ->> 'exported' AS exported FROM citus_as_code.tenant WHERE tenant = 'clinic_38'",

@@ -125,6 +125,29 @@ describe("databases of tenants", () => {
         assert.deepEqual(back?.detail, { to: "worker-2" });
     });
 
+    test("that a restore left are neither made, moved nor opened: there may be half of one, or none", () => {
+        const move = { from: "worker-2", to: "worker-1", phase: "copy", limit: 5, fenced: 0 } as const;
+        const rows = [
+            row("a", "worker-2", { detail: { epoch: 7, restoring: true } }),
+            row("a", "worker-2", { detail: { epoch: 7, restoring: true, move } }),
+            row("a", "worker-2", { state: "creating", detail: { epoch: 7, restoring: true } }),
+        ];
+        for (const left of rows) {
+            for (const there of [[], [database("a", { limit: 0 })]]) {
+                const is = found({ ...three, "worker-2": there }, [left]);
+                const { steps, refusals } = plan(group({ a: { ...ROLE, node: "worker-1" } }), is);
+                assert.deepEqual([steps, refusals?.length], [[], 1]);
+                assert.match(
+                    refusals?.join() ?? "",
+                    there.length === 0
+                        ? /^a: a restore .* and there is none\. No empty one is put in its place\.\nBring it back.* restore clinics\/a FILE; or/
+                        : /^a: a restore .* may not be whole\. Nobody is let in\.\nBring it back again: .* --replace/,
+                );
+                assert.deepEqual(plan(group({}), is).steps, []);
+            }
+        }
+    });
+
     test("are closed to others, opened to their role, and limited", () => {
         const is = found({ ...three, "worker-1": [database("a", { open: true, roles: null, limit: 3 })] }, [
             row("a", "worker-1"),

@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, sta
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { identity } from "../../components/citus/tenants/databases.ts";
 import { exportTenant, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
 import { restoreTenant } from "../../components/citus/tenants/restore.ts";
 import type { Context } from "../../components/tenants/facet.ts";
@@ -93,7 +94,7 @@ describe("a restore into", () => {
         prints: {},
     };
 
-    const into = async (row: { moved: string | null; change: string | null }) => {
+    const ask = async (row: { moved: string | null; change: string | null }) => {
         writeFileSync(file, text);
         writeFileSync(`${file}.json`, JSON.stringify(manifest));
         const asked: string[] = [];
@@ -110,8 +111,9 @@ describe("a restore into", () => {
         );
         // its lock, that question, and its lock's end
         assert.equal(asked.length, 3, asked.join("\n"));
-        return said;
+        return { said, asked };
     };
+    const into = async (row: Parameters<typeof ask>[0]) => (await ask(row)).said;
 
     test("an old copy is refused: the tenant is somewhere else", async () => {
         assert.match(
@@ -120,10 +122,239 @@ describe("a restore into", () => {
         );
     });
 
+    test("an old copy is refused while it is being deleted, too", async () => {
+        const { asked } = await ask({ moved: "vaults/acme", change: null });
+        const [question = ""] = asked.filter((sql) => sql.includes("AS moved"));
+        assert.match(question, /state IN \('superseded', 'deleting'\)\) AS moved/);
+    });
+
     test("a tenant whose model is being changed is refused: the run that goes on would copy it", async () => {
         assert.match(
             await into({ moved: null, change: "clinics/acme to vaults/acme" }),
             /clinics\/acme to vaults\/acme, was begun and not ended\. Nothing was restored\. Run pulumi up/,
         );
     });
+});
+
+describe("a restore of a database", () => {
+    const own = identity("clinics", "acme", 7);
+    const file = join(dir, "database.sql.gz");
+    const exported = join(dir, "exported.sql.gz");
+
+    interface Database {
+        comment: string | null;
+        limit: number;
+        /** Large objects in it, and tables. */
+        objects?: number;
+    }
+
+    interface World {
+        ledger?: { node: string; state?: string; detail: Record<string, unknown> };
+        database?: Database;
+    }
+
+    /** @param script what the script does that brings the file in; what is not a question fails where `failing` says so */
+    async function restore(
+        world: World,
+        script: (world: World) => void = () => undefined,
+        { replace = true, failing = /$^/ } = {},
+    ) {
+        const manifest = {
+            format: 1,
+            group: "clinics",
+            tenant: "acme",
+            model: "database",
+            sha256: createHash("sha256").update("").digest("hex"),
+            bytes: 0,
+            node: "worker-1",
+            prints: {},
+            sequences: {},
+            migrations: [],
+            detail: { epoch: 8 },
+        };
+        for (const path of [file, exported]) {
+            writeFileSync(path, "");
+            writeFileSync(`${path}.json`, JSON.stringify(manifest));
+        }
+        const done: string[] = [];
+        const query = async (sql: string, values: unknown[] = []) => {
+            if (!/^\s*(SELECT|SET|BEGIN$|COMMIT$|ROLLBACK)/.test(sql)) done.push(sql.trim().split("\n")[0] ?? "");
+            if (failing.test(sql)) throw new Error("the connection was lost");
+            if (sql.includes("AS moved")) return [{ moved: null, change: null }];
+            if (sql.includes("AS shapes")) return [{ shapes: [] }];
+            if (sql.includes("count(*)::text")) return [{ count: String(world.database?.objects ?? 0) }];
+            if (sql.includes("AS found")) return [{ found: (world.database?.objects ?? 0) > 0 }];
+            if (sql.includes("FROM pg_database")) return world.database ? [world.database] : [];
+            if (sql.startsWith("SELECT node, detail")) return world.ledger ? [world.ledger] : [];
+            if (sql.startsWith("INSERT INTO citus_as_code.tenant ")) {
+                const detail = { ...world.ledger?.detail, ...JSON.parse(String(values[3])) };
+                world.ledger = { state: "creating", ...world.ledger, node: String(values[2]), detail };
+                return [world.ledger];
+            }
+            if (sql.includes("DELETE FROM citus_as_code.tenant ")) delete world.ledger;
+            if (sql.startsWith("DROP DATABASE")) delete world.database;
+            return [{ ok: true }];
+        };
+        const session = { query, close: async () => undefined };
+        let began = false;
+        const context = {
+            group: { ...EMPTY, name: "clinics", model: "database", tenants: { acme: {} } },
+            session,
+            open: async () => session,
+            shell: () => {
+                if (!began) {
+                    done.push("the file");
+                    script(world);
+                }
+                began = true;
+                throw new Error("the disk is full");
+            },
+            note: () => undefined,
+        } as unknown as Context;
+        const said = await restoreTenant(context, "acme", file, { replace }, async () => exported).then(
+            () => "restored",
+            (error: Error) => error.message,
+        );
+        return { said, done };
+    }
+
+    const there = (more: Partial<Database> = {}): World => ({
+        ledger: { node: "worker-1", state: "active", detail: { epoch: 7 } },
+        database: { comment: own, limit: -1, ...more },
+    });
+    const dropped = 'DROP DATABASE "acme" WITH (FORCE)';
+
+    test("that fails leaves the tenant in the ledger, so that no empty one is served, and says how to go on", async () => {
+        const world = there();
+        const { said, done } = await restore(world, (now) => {
+            now.database = { comment: identity("clinics", "acme", 8), limit: 0, objects: 3 };
+        });
+        assert.deepEqual(world, {
+            ledger: { node: "worker-1", state: "active", detail: { epoch: 8, restoring: true } },
+        });
+        assert.equal(done.filter((sql) => sql === dropped).length, 2);
+        assert.ok(
+            done.findIndex((sql) => sql.startsWith("INSERT INTO citus_as_code.tenant ")) < done.indexOf("the file"),
+        );
+        assert.match(said, /could not be restored from .*database\.sql\.gz\n {2}the disk is full\n/);
+        assert.match(said, /Nothing serves clinics\/acme now, and pulumi up puts no empty database in its place\./);
+        assert.match(
+            said,
+            /restore clinics\/acme \S+\/database\.sql\.gz\n.* restore clinics\/acme \S+\/exported\.sql\.gz$/,
+        );
+    });
+
+    test("that can't be undone says first what it failed at, and stays written down", async () => {
+        const world = there();
+        let drops = 0;
+        const failing = {
+            test: (sql: string) => sql.startsWith("DROP DATABASE") && ++drops > 1,
+        } as unknown as RegExp;
+        const { said } = await restore(
+            world,
+            (now) => {
+                now.database = { comment: identity("clinics", "acme", 8), limit: 0, objects: 3 };
+            },
+            { failing },
+        );
+        assert.match(
+            said,
+            /the disk is full\nWhat came of it on worker-1 could not be taken away again:\n {2}the conn/,
+        );
+        assert.match(said, /database\.sql\.gz --replace\n.* restore clinics\/acme \S+\/exported\.sql\.gz$/);
+        assert.equal(world.ledger?.detail.restoring, true);
+    });
+
+    test("of a tenant that the ledger does not have is written down before anything is there", async () => {
+        const killed: World = {};
+        let seen: unknown;
+        const { said, done } = await restore(killed, (now) => {
+            seen = structuredClone(now.ledger);
+            now.database = { comment: null, limit: 0 };
+        });
+        assert.deepEqual(seen, { node: "worker-1", state: "creating", detail: { epoch: 8, restoring: true } });
+        assert.match(said, /Nothing of it is left here; the file is as it was\.$/);
+        assert.deepEqual([killed, done.filter((sql) => sql === dropped).length], [{}, 1]);
+        // as a killed one leaves it
+        const again: World = {
+            ledger: { node: "worker-1", state: "creating", detail: { epoch: 8, restoring: true } },
+            database: { comment: null, limit: 0 },
+        };
+        const { done: then } = await restore(again, undefined, { replace: false });
+        assert.ok(then.indexOf(dropped) !== -1 && then.indexOf(dropped) < then.indexOf("the file"));
+    });
+
+    test("touches no database that is somebody else's", async () => {
+        const others: World[] = [
+            there({ comment: null }),
+            there({ comment: "theirs", limit: 0 }),
+            { database: { comment: own, limit: 0 } },
+            {
+                ledger: { node: "worker-1", detail: { epoch: 7, restoring: true } },
+                database: { comment: null, limit: 0, objects: 1 },
+            },
+        ];
+        for (const world of others) {
+            const before = structuredClone(world);
+            const { said, done } = await restore(world);
+            assert.match(said, /It is left as it is\. If it is somebody else's, rename it/);
+            assert.deepEqual(world, before);
+            assert.deepEqual(
+                done.filter((sql) => /DATABASE|^INSERT|^the file/.test(sql)),
+                [],
+            );
+        }
+        // one that was made while the file was on its way
+        const world: World = { ledger: { node: "worker-1", detail: { epoch: 7 } } };
+        const { said } = await restore(world, (now) => {
+            now.database = { comment: "theirs", limit: -1 };
+        });
+        assert.match(said, /the disk is full\nWhat came of it .*\n.*its comment is "theirs"/);
+        assert.deepEqual(world.database, { comment: "theirs", limit: -1 });
+    });
+
+    test("takes large objects for data, and exports what has no rows, too", async () => {
+        const world = there({ objects: 2 });
+        const { said, done } = await restore(world, undefined, { replace: false });
+        assert.match(said, /clinics\/acme has data: pg_largeobject has 2 large objects\. Nothing was restored\./);
+        assert.equal(done.includes(dropped), false);
+        const { said: then } = await restore(there(), undefined, { replace: false });
+        assert.match(then, /restore clinics\/acme \S+\/exported\.sql\.gz$/);
+    });
+
+    test("says what it failed at where a database can't be opened again, either", async () => {
+        const { said } = await restore(there(), undefined, { failing: /pg_terminate_backend|CONNECTION LIMIT -1/ });
+        assert.match(
+            said,
+            /^the connection was lost\nNothing was dropped, and database acme on worker-1 is still closed/,
+        );
+        assert.match(said, /ALTER DATABASE "acme" CONNECTION LIMIT -1\.$/);
+    });
+});
+
+test("a restore takes no schema that is somebody else's", async () => {
+    const text = "CREATE SCHEMA acme;";
+    const file = join(dir, "schema.sql.gz");
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    const manifest = { format: 1, group: "clinics", tenant: "acme", model: "schema", bytes: text.length, sha256 };
+    writeFileSync(file, text);
+    writeFileSync(`${file}.json`, JSON.stringify({ ...manifest, prints: {}, detail: {} }));
+    for (const [rows, distributed, says] of [
+        [[], true, /there is a schema acme that was not made for it\. It is left as it is\./],
+        [[{ node: null, detail: {} }], false, /its schema is not distributed, so it may be another/],
+    ] as const) {
+        const asked: string[] = [];
+        const query = async (sql: string) => {
+            asked.push(sql);
+            if (sql.includes("AS moved")) return [{ moved: null, change: null }];
+            if (sql.startsWith("SELECT node, detail")) return rows;
+            return sql.includes("pg_namespace") ? [{ distributed }] : [{ ok: true }];
+        };
+        const context = { group: { ...EMPTY, name: "clinics", model: "schema" }, session: { query } };
+        await assert.rejects(restoreTenant(context as unknown as Context, "acme", file, { replace: true }), says);
+        assert.equal(
+            asked.some((sql) => /DROP|INSERT|UPDATE/.test(sql)),
+            false,
+        );
+    }
 });

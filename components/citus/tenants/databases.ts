@@ -34,7 +34,7 @@ export interface LedgerRow {
     readonly tenant: string;
     readonly state: string;
     readonly node: string | null;
-    /** `restoring`: an export is being brought back, or was when a run was killed. */
+    /** `restoring`: an export is being brought back, or was when a run failed or was killed. */
     readonly detail: { readonly epoch?: number; readonly move?: Move; readonly restoring?: boolean };
 }
 
@@ -168,6 +168,16 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
     const wanted = group.tenants[tenant];
     const target = wanted?.node ?? detail.move?.to ?? row.node ?? "";
     const there = have(found, row.node, name);
+    // what a restore left is neither made nor moved: it may be half of what it was, or nothing
+    if (detail.restoring === true) {
+        return {
+            steps: [],
+            refusal: there
+                ? `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. Nobody is let in.\nBring it back again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`
+                : (strayed(group, row, found) ??
+                  `${tenant}: a restore of its database on ${row.node} was begun and not ended, and there is none. No empty one is put in its place.\nBring it back, from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE; or write it under delete.`),
+        };
+    }
     const moving: Step[] = [];
     if (detail.move !== undefined || target !== row.node) {
         moving.push({
@@ -196,12 +206,6 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             refusal:
                 strayed(group, row, found) ??
                 `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
-        };
-    }
-    if (detail.restoring === true) {
-        return {
-            steps: [],
-            refusal: `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. Nobody is let in.\nBring it back again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`,
         };
     }
     const refusal = another(group, row, there.comment);

@@ -7,27 +7,35 @@ import { everything, inTransaction, nameOf, type Prints, printSlices, printTenan
 import { placeOf } from "./place.ts";
 import { settingsFor } from "./template.ts";
 
-/** Whether there is a database of the tenant's name on the node. */
-export async function hasDatabase(context: Context, tenant: string, node: string): Promise<boolean> {
-    const server = await context.open(node, "postgres");
-    const [there] = await server.query("SELECT FROM pg_database WHERE datname = $1", [databaseOf(tenant)]);
-    return there !== undefined;
-}
+/**
+ * SQL for what goes with a schema and is not in it: dependents, however far, of every object in it, and extensions that
+ * have one as a member. What has no schema of its own is where its table, or its operator family, is.
+ * @param schema SQL expression for its name
+ */
+export const outsideSql = (schema: string) => `
+WITH RECURSIVE gone (classid, objid, objsubid, inside) AS (
+    SELECT 'pg_namespace'::regclass::oid, to_regnamespace(quote_ident(${schema}))::oid, 0, true
+    UNION
+    SELECT d.classid, d.objid, d.objsubid,
+           d.part OR d.classid = 'pg_default_acl'::regclass OR coalesce(
+               i.schema IN (quote_ident(${schema}), 'pg_toast'),
+               CASE WHEN d.classid IN ('pg_amop'::regclass, 'pg_amproc'::regclass) THEN a.object_names[2] = ${schema}
+                    WHEN d.classid IN ('pg_attrdef'::regclass, 'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+                                       'pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass) THEN a.object_names[1] = ${schema}
+                    ELSE false END)
+      FROM gone g
+     CROSS JOIN LATERAL (
+           SELECT classid, objid, objsubid, deptype = 'i' AS part FROM pg_depend WHERE refclassid = g.classid AND refobjid = g.objid
+           UNION ALL
+           SELECT refclassid, refobjid, refobjsubid, false FROM pg_depend WHERE classid = g.classid AND objid = g.objid AND deptype = 'e') d
+     CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
+     CROSS JOIN LATERAL pg_identify_object_as_address(d.classid, d.objid, d.objsubid) a
+     WHERE g.inside)
+SELECT pg_describe_object(classid, objid, objsubid) AS what FROM gone GROUP BY classid, objid, objsubid HAVING NOT bool_or(inside) ORDER BY 1`;
 
 /** Objects of others that would go with a tenant's schema: no export of it has them. */
 async function outside(session: Session, schema: string): Promise<string[]> {
-    const rows = await session.query<{ what: string }>(
-        `SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS what
-           FROM pg_depend d, pg_identify_object(d.classid, d.objid, d.objsubid) i,
-                pg_identify_object_as_address(d.classid, d.objid, d.objsubid) a
-          WHERE d.deptype = 'n' AND coalesce(i.schema, quote_ident(a.object_names[1])) <> quote_ident($1)
-            AND (d.refclassid, d.refobjid) IN (
-                SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident($1))
-                UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident($1))
-                UNION ALL SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident($1)))
-          ORDER BY 1`,
-        [schema],
-    );
+    const rows = await session.query<{ what: string }>(outsideSql("$1::text"), [schema]);
     return rows.map(({ what }) => what);
 }
 
@@ -62,13 +70,13 @@ async function dropDatabase(
     compare: Compare,
     ledger: string,
 ): Promise<string[]> {
-    if (!(await hasDatabase(context, tenant, node))) return [];
     const name = databaseOf(tenant);
     const server = await context.open(node, "postgres");
     const [was] = await server.query<{ limit: number }>(
         "SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1",
         [name],
     );
+    if (!was) return [];
     const limit = (n: number) => server.query(`ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${n}`);
     await limit(0);
     let told: string[];
@@ -78,15 +86,22 @@ async function dropDatabase(
               WHERE datname = $1 AND NOT rolsuper`,
             [name],
         );
-        const { session: own, slices } = await placeOf(context, context.group, tenant);
+        const { session: own, slices } = await placeOf(context, context.group, tenant, node);
         told = compare(slices, await printTenant(own, slices));
         await own.close();
     } catch (error) {
-        await limit(was?.limit ?? -1);
-        throw error;
+        const closed = await limit(was.limit).then(
+            () => undefined,
+            (e: Error) => e.message,
+        );
+        if (closed === undefined) throw error;
+        throw new Error(
+            `${(error as Error).message}\nNothing was dropped, and database ${name} on ${node} is still closed: ${closed}\n` +
+                `To open it again: ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${was.limit}.`,
+        );
     }
     if (told.length > 0) {
-        await limit(was?.limit ?? -1);
+        await limit(was.limit);
         return told;
     }
     if (ledger) await context.session.query(ledger);

@@ -40,10 +40,13 @@ export async function nodeOfTenant(context: Context, group: GroupSpec, tenant: s
     return node;
 }
 
-/** The place of a tenant with its tables as they are now. */
-export async function placeOf(context: Context, group: GroupSpec, tenant: string): Promise<Place> {
+/**
+ * The place of a tenant with its tables as they are now.
+ * @param on the node of its database, where the ledger need not know it
+ */
+export async function placeOf(context: Context, group: GroupSpec, tenant: string, on?: string): Promise<Place> {
     const own = group.model === "database";
-    const node = own ? await nodeOfTenant(context, group, tenant) : "coordinator";
+    const node = own ? (on ?? (await nodeOfTenant(context, group, tenant))) : "coordinator";
     const session = own ? await context.open(node, databaseOf(tenant)) : context.session;
     const shapes = await readShapes(session, ownTables(group, tenant));
     return {

@@ -10,7 +10,8 @@ import { transaction } from "./batch.ts";
 import { hasPolicies, refreshPolicies, renewed } from "./change.ts";
 import { different, emptyCheck, everything, nameOf, type Prints, printTenant, whereOf } from "./checksum.ts";
 import { takeLock, unlock } from "./converge.ts";
-import { dropWhole, hasDatabase } from "./drop.ts";
+import { another, identity, isEmpty, type LedgerRow } from "./databases.ts";
+import { dropWhole } from "./drop.ts";
 import {
     byKey,
     exportTenant,
@@ -24,7 +25,7 @@ import {
     refuseRouted,
 } from "./export.ts";
 import { OWN_LEDGER, ownRow } from "./migrations.ts";
-import { nodeOfTenant, placeOf } from "./place.ts";
+import { placeOf } from "./place.ts";
 import { advanceSequences } from "./sequences.ts";
 import { ranRow } from "./template.ts";
 
@@ -34,22 +35,96 @@ const rowsTold = (slices: readonly Slice[], prints: Prints) =>
         return count === "0" ? [] : [`${nameOf(slice.table)} has ${countOf(Number(count), "row")}`];
     });
 
-/** Tables that have rows of the tenant, besides the row that the program gives it. */
+/** What the ledger has of a tenant. */
+type Known = Pick<LedgerRow, "node" | "detail">;
+
+async function readKnown({ session, group }: Context, tenant: string): Promise<Known | undefined> {
+    const [row] = await session.query<Known>(
+        "SELECT node, detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+        [group.name, tenant],
+    );
+    return row;
+}
+
+/**
+ * What is there under a tenant's name: nothing, the tenant's own, or a database that a restore made and nothing came into.
+ * @throws Error when it is somebody else's
+ */
+async function findOwn(
+    context: Context,
+    tenant: string,
+    node: string,
+    known: Known | undefined,
+): Promise<"none" | "own" | "made"> {
+    const { group, session } = context;
+    if (byKey(group.model)) return "own";
+    const stranger = (what: string, rename: string) =>
+        new Error(
+            `${group.name}/${tenant}: there is a ${what} that was not made for it. It is left as it is. If it is somebody else's, rename it (${rename} RENAME TO …), then repeat this.`,
+        );
+    if (group.model === "schema") {
+        const name = schemaOf(tenant);
+        const [there] = await session.query<{ distributed: boolean }>(
+            `SELECT EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = n.oid) AS distributed FROM pg_namespace n WHERE n.nspname = $1`,
+            [name],
+        );
+        if (!there) return "none";
+        if (!known) throw stranger(`schema ${name}`, `ALTER SCHEMA ${identifier(name)}`);
+        if (there.distributed) return "own";
+        throw new Error(
+            `${group.name}/${tenant}: its schema is not distributed, so it may be another that somebody made in its place. It is left as it is.\n` +
+                `If it is the tenant's: SELECT citus_schema_distribute(${literal(identifier(name))}); else rename it (ALTER SCHEMA ${identifier(name)} RENAME TO …). Then repeat this.`,
+        );
+    }
+    const name = databaseOf(tenant);
+    const server = await context.open(node, "postgres");
+    const [there] = await server.query<{ comment: string | null; limit: number }>(
+        `SELECT shobj_description(oid, 'pg_database') AS comment, datconnlimit AS "limit" FROM pg_database WHERE datname = $1`,
+        [name],
+    );
+    if (!there) return "none";
+    if (!known) throw stranger(`database ${name} on ${node}`, `ALTER DATABASE ${identifier(name)}`);
+    const refusal = another(group, { tenant, node, detail: known.detail }, there.comment);
+    if (refusal === undefined) return "own";
+    if (known.detail.restoring === true && there.comment === null && there.limit === 0) {
+        const database = await context.open(node, name);
+        try {
+            if (await isEmpty(database)) return "made";
+        } finally {
+            await database.close();
+        }
+    }
+    throw new Error(`${refusal}\nIt is left as it is. If it is somebody else's, rename it, then repeat this.`);
+}
+
+/** What there is of the tenant, besides the row that the program gives it and what its template made. */
 async function dataOf(context: Context, tenant: string, node: string): Promise<string[]> {
     const { group } = context;
-    if (group.model === "database" && !(await hasDatabase(context, tenant, node))) return [];
-    const place = await placeOf(context, group, tenant);
-    return rowsTold(place.slices, await printTenant(place.session, place.slices));
+    const { session, slices } = await placeOf(context, group, tenant, node);
+    const rows = rowsTold(slices, await printTenant(session, slices));
+    if (group.model !== "database") return rows;
+    const [large] = await session.query<{ count: string }>(
+        "SELECT count(*)::text AS count FROM pg_largeobject_metadata",
+    );
+    return large === undefined || large.count === "0"
+        ? rows
+        : [...rows, `pg_largeobject has ${large.count} large objects`];
 }
 
 /**
  * Makes room for what is restored: drops what is there of the tenant while nobody writes to it.
  * @param exported what may be there; nothing when undefined
- * @throws Error when there is anything else; it is as it was then
+ * @throws Error when there is anything else, or it is not the tenant's; it is as it was then
  */
-async function clear(context: Context, tenant: string, node: string, exported: Prints | undefined): Promise<void> {
+async function clear(
+    context: Context,
+    tenant: string,
+    node: string,
+    known: Known | undefined,
+    exported: Prints | undefined,
+): Promise<void> {
     const { group } = context;
-    if (byKey(group.model)) return;
+    if (byKey(group.model) || (await findOwn(context, tenant, node, known)) === "none") return;
     const told = await dropWhole(context, tenant, node, (slices, prints) =>
         exported === undefined ? rowsTold(slices, prints) : different(exported, prints),
     );
@@ -59,10 +134,36 @@ async function clear(context: Context, tenant: string, node: string, exported: P
         );
 }
 
-/** Takes away a database that was not restored whole: nobody was let in, and its file is not run in one transaction. */
-async function undo(context: Context, tenant: string, node: string): Promise<void> {
-    const server = await context.open(node, "postgres");
-    await server.query(`DROP DATABASE IF EXISTS ${identifier(databaseOf(tenant))} WITH (FORCE)`);
+/**
+ * Writes down that a database is being restored, before any of it is there: a file that makes one is not run in one
+ * transaction, and whatever is there until this is taken back is not served, nor an empty one in its place.
+ */
+async function begin({ session, group }: Context, tenant: string, node: string, manifest: Manifest): Promise<Known> {
+    const [row] = await session.query<Known>(
+        `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, node, detail) VALUES ($1, $2, 'database', $3, $4)
+         ON CONFLICT (grp, tenant) DO UPDATE SET node = excluded.node, detail = t.detail || excluded.detail RETURNING node, detail`,
+        [group.name, tenant, node, JSON.stringify({ ...manifest.detail, restoring: true })],
+    );
+    return row ?? { node, detail: {} };
+}
+
+/**
+ * Takes away a database that was not restored whole: nobody was let in. A tenant that the ledger had stays there, so that no
+ * empty database is made for it.
+ */
+async function undo(
+    context: Context,
+    tenant: string,
+    node: string,
+    known: Known | undefined,
+    manifest: Manifest,
+): Promise<void> {
+    const made = await begin(context, tenant, node, manifest);
+    if ((await findOwn(context, tenant, node, made)) !== "none") {
+        const server = await context.open(node, "postgres");
+        await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
+    }
+    if (known) return;
     const key = [context.group.name, tenant].map(literal).join(", ");
     await transaction(
         context.session,
@@ -118,15 +219,22 @@ interface Surroundings {
 
 /**
  * @param rows SQL for the ledger, in the file's own transaction where both are in one database
+ * @param comment what a database of its own is known by
  * @param frozen whether policies keep clients from writing to the tenant; else only locks do
  */
-async function surroundings(context: Context, tenant: string, rows: string, frozen: boolean): Promise<Surroundings> {
+async function surroundings(
+    context: Context,
+    tenant: string,
+    rows: string,
+    comment: string,
+    frozen: boolean,
+): Promise<Surroundings> {
     const { group } = context;
     if (group.model === "database")
         return {
             database: "postgres",
             before: "",
-            made: `REVOKE ALL ON DATABASE ${identifier(databaseOf(tenant))} FROM PUBLIC;\n`,
+            made: `COMMENT ON DATABASE ${identifier(databaseOf(tenant))} IS ${literal(comment)};\nREVOKE ALL ON DATABASE ${identifier(databaseOf(tenant))} FROM PUBLIC;\n`,
             after: "",
         };
     const database = await ownDatabase(context);
@@ -166,26 +274,66 @@ async function recordDatabase(context: Context, tenant: string, node: string, ma
     await transaction(context.session, rows);
 }
 
-/** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */
-async function load(
+/** Where a restore puts what it brings. */
+interface Target {
+    readonly node: string;
+    /** What the ledger had before. */
+    readonly known: Known | undefined;
+    /** File of what was there before, and is dropped. */
+    readonly exported: string | undefined;
+    /** Whether policies keep clients from writing; else only locks do. */
+    readonly frozen: boolean;
+}
+
+/** What is there of the tenant after a file could not be brought in. */
+async function afterFailure(
     context: Context,
     tenant: string,
-    node: string,
     file: string,
     manifest: Manifest,
-    frozen: boolean,
-): Promise<void> {
+    { node, known, exported }: Target,
+    loaded: boolean,
+): Promise<string> {
     const { group } = context;
-    const rows = ledgerRows(context, tenant, node, manifest);
-    const { database, before, made, after } = await surroundings(context, tenant, rows, frozen);
+    // rows and schemas come in one transaction; what is there afterwards may be a client's own
+    if (group.model !== "database" && loaded)
+        return "The export is in its place, and nothing of it was taken away again: a client may have written meanwhile. Compare the two; the file is as it was.";
+    const again = (path: string) => `npm run tenants -- restore ${group.name}/${tenant} ${path}`;
+    const back = exported === undefined ? "" : `\nOr bring back what was there before: ${again(exported)}`;
+    if (group.model === "database") {
+        const left = await undo(context, tenant, node, known, manifest).then(
+            () => undefined,
+            (error: Error) => error.message,
+        );
+        if (left !== undefined)
+            return (
+                `What came of it on ${node} could not be taken away again:\n  ${left.replaceAll("\n", "\n  ")}\n` +
+                `Nothing serves ${group.name}/${tenant} now; the file is as it was. Remove the causes, then: ${again(file)} --replace${back}`
+            );
+    }
+    if (byKey(group.model) || known === undefined) return "Nothing of it is left here; the file is as it was.";
+    return (
+        `Nothing of it is left here; the file is as it was. Nothing serves ${group.name}/${tenant} now, and pulumi up puts no empty ${group.model} in its place.\n` +
+        `Remove the cause, then: ${again(file)}${back}`
+    );
+}
+
+/** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */
+async function load(context: Context, tenant: string, file: string, manifest: Manifest, target: Target): Promise<void> {
+    const { group } = context;
+    const { node } = target;
+    const own = group.model === "database";
     let loaded = false;
     try {
+        const known = own ? await begin(context, tenant, node, manifest) : undefined;
+        const comment = identity(group.name, tenant, known?.detail.epoch ?? 0);
+        const rows = ledgerRows(context, tenant, node, manifest);
+        const { database, before, made, after } = await surroundings(context, tenant, rows, comment, target.frozen);
         await onNode(context, node, ["restore", idOf(context, tenant), manifest.sha256, database], {
             files: { "before.sql": before, "made.sql": made, "after.sql": after },
         });
         loaded = true;
-        if (group.model === "database") await recordDatabase(context, tenant, node, manifest, rows);
-        const place = await placeOf(context, group, tenant);
+        const place = await placeOf(context, group, tenant, node);
         const prints = await printTenant(place.session, place.slices);
         const wrong = different(manifest.prints, prints);
         if (wrong.length > 0)
@@ -198,13 +346,9 @@ async function load(
                     .join(", ")}`,
             );
         await advanceSequences(context, place, place.slices, manifest.sequences);
+        if (own) await recordDatabase(context, tenant, node, manifest, rows);
     } catch (error) {
-        if (group.model === "database") await undo(context, tenant, node);
-        // rows and schemas come in one transaction; what is there afterwards may be a client's own
-        const state =
-            group.model === "database" || !loaded
-                ? "Nothing of it is left here; the file is as it was."
-                : "The export is in its place, and nothing of it was taken away again: a client may have written meanwhile. Compare the two; the file is as it was.";
+        const state = await afterFailure(context, tenant, file, manifest, target, loaded);
         throw new Error(
             `${group.name}/${tenant} could not be restored from ${file}\n  ${(error as Error).message.replaceAll("\n", "\n  ")}\n${state}`,
         );
@@ -242,7 +386,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
 /** @throws Error when what is there of the tenant is half of something else, or an old copy */
 async function refuseLeft({ group, session }: Context, tenant: string): Promise<void> {
     const [row] = await session.query<{ moved: string | null; change: string | null }>(
-        `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state = 'superseded') AS moved,
+        `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state IN ('superseded', 'deleting')) AS moved,
                 (SELECT format('%s/%s to %s/%s', from_grp, from_tenant, grp, tenant) FROM citus_as_code.tenant_change
                   WHERE phase <> 'done' AND (grp = $1 AND tenant = $2 OR from_grp = $1 AND from_tenant = $2) LIMIT 1) AS change`,
         [group.name, tenant],
@@ -287,6 +431,7 @@ const inTheWay = ({ group }: Context, tenant: string, file: string) =>
  * Brings an exported tenant back, as it was, with the files of the template that it had run. Its role and rights, and later
  * files, come with the next `pulumi up`; while one runs, this waits.
  * @param file what exportTenant returned
+ * @param toFile how what gives way is exported
  * @throws Error when the tenant has data, or what came back is not what was exported; nothing of it is left then
  */
 export async function restoreTenant(
@@ -294,6 +439,7 @@ export async function restoreTenant(
     tenant: string,
     file: string,
     { replace = false }: RestoreOptions = {},
+    toFile: typeof exportTenant = exportTenant,
 ): Promise<void> {
     const { group, session } = context;
     refuseRouted(context, tenant, "restored");
@@ -303,32 +449,24 @@ export async function restoreTenant(
     await takeLock(context);
     try {
         await refuseLeft(context, tenant);
+        const known = await readKnown(context, tenant);
         const node =
-            group.model === "database"
-                ? await nodeOfTenant(context, group, tenant).catch(() => manifest.node)
-                : "coordinator";
-        const data = await dataOf(context, tenant, node);
+            group.model === "database" ? (known?.node ?? group.tenants[tenant]?.node ?? manifest.node) : "coordinator";
+        const there = await findOwn(context, tenant, node, known);
+        const data = there === "own" ? await dataOf(context, tenant, node) : [];
         if (data.length > 0 && (!replace || byKey(group.model)))
             throw new Error(
                 `${group.name}/${tenant} has data: ${data.join(", ")}. Nothing was restored. ${inTheWay(context, tenant, file)}`,
             );
-        let old: Prints | undefined;
-        if (data.length > 0) {
-            const exported = await exportTenant(context, tenant);
-            old = (await readManifest(exported)).prints;
-            context.note(`${group.name}/${tenant}: what was there is exported: ${exported}`);
-        }
+        // without rows as well: what its template did not make is nowhere else
+        const exported = there === "own" && !byKey(group.model) ? await toFile(context, tenant) : undefined;
+        const old = exported === undefined ? undefined : (await readManifest(exported)).prints;
+        if (exported !== undefined) context.note(`${group.name}/${tenant}: what was there is exported: ${exported}`);
         try {
             await whileFrozen(context, tenant, async (frozen) => {
                 await bring(context, node, idOf(context, tenant), file);
-                await clear(context, tenant, node, old);
-                // a file that makes a database is not run in one transaction
-                if (group.model === "database")
-                    await session.query(
-                        `UPDATE citus_as_code.tenant SET detail = detail || '{"restoring": true}' WHERE grp = $1 AND tenant = $2`,
-                        [group.name, tenant],
-                    );
-                await load(context, tenant, node, file, manifest, frozen);
+                await clear(context, tenant, node, known, old);
+                await load(context, tenant, file, manifest, { node, known, exported, frozen });
             });
         } finally {
             await onNode(context, node, ["drop", idOf(context, tenant)]).catch(() => undefined);
