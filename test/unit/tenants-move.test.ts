@@ -549,11 +549,64 @@ describe("a move of a database", { concurrency: true }, () => {
         assert.deepEqual([later.get("worker-1")?.limit, later.ledger.move], [7, null]);
     });
 
-    test("to a node that left the cluster is given up, and the database served, when another node is named", async () => {
-        const world = await endedAt("copy");
-        delete world.nodes["worker-2"];
-        assert.equal(await world.move(undefined, "worker-1"), "acme: its database is on worker-1");
-        assert.deepEqual([world.get("worker-1")?.limit, world.ledger.move], [7, null]);
+    for (const phase of ["copy", "switch"] as const) {
+        test(`to a node that left the cluster is given up in phase ${phase}, and the database served`, async () => {
+            for (const to of ["worker-1", "worker-2"]) {
+                const world = await endedAt(phase);
+                delete world.nodes["worker-2"];
+                assert.match(
+                    await world.move(undefined, to),
+                    /^acme: moving its database to worker-2, which is not in the cluster any more, was given up: it is served on worker-1/,
+                );
+                assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-1", null], to);
+                assert.deepEqual(world.get("worker-1"), { limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] });
+            }
+        });
+
+        test(`to a node that left the cluster in phase ${phase} begins anew to the one that is named`, async () => {
+            const world = await endedAt(phase);
+            delete world.nodes["worker-2"];
+            assert.match(
+                await world.move(undefined, "coordinator"),
+                /was given up: .*\nacme: its database moved from worker-1 to coordinator;/,
+            );
+            assert.deepEqual([world.ledger.node, world.ledger.move], ["coordinator", null]);
+            assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+        });
+
+        test(`whose source left the cluster in phase ${phase} is refused with what to do`, async () => {
+            const world = await endedAt(phase);
+            delete world.nodes["worker-1"];
+            await refused(
+                world,
+                /^Error: clinics\/acme: .* worker-1, which has it, is not in the cluster any more\.\nNo database was touched\. Register worker-1 again/,
+            );
+        });
+    }
+
+    test("after which the new node left the cluster keeps the old database, and says how to let it in", async () => {
+        for (const to of ["worker-2", "worker-1", "coordinator"]) {
+            const world = await endedAt("drop");
+            delete world.nodes["worker-2"];
+            await refused(
+                world,
+                /^Error: clinics\/acme: its database moved to worker-2 and worker-2 is not in the cluster any more\.\nThe old one on worker-1 is kept, closed, .*CONNECTION LIMIT 7.*\n {2}UPDATE citus_as_code\.tenant SET node = 'worker-1', detail = detail - 'move' WHERE/,
+                to,
+            );
+        }
+    });
+
+    test("after which the old node left the cluster ends with the new database", async () => {
+        for (const to of ["worker-2", "coordinator"]) {
+            const world = await endedAt("drop");
+            delete world.nodes["worker-1"];
+            assert.match(
+                await world.move(undefined, to),
+                /^acme: its old database was on worker-1, which is not in the cluster any more, and was not dropped\nacme: its database/,
+            );
+            assert.deepEqual([world.ledger.node, world.ledger.move], [to, null]);
+            assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+        }
     });
 });
 

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { pause } from "../../pause.ts";
 import type { CommandResult } from "../../shell.ts";
+import { nodeOf } from "../../topology.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
@@ -99,17 +100,31 @@ export async function moveDatabase(
     const work: Work = { ledger, name, state: row.state, own, mark, options };
     let { node, move } = row;
     const said: string[] = [];
-    if (move !== undefined && move.phase !== "copy") move = await takeUp(work, move);
-    if (move?.phase === "copy" && move.to !== to) {
+    const nodes = move === undefined ? [] : await ledger.nodes();
+    if (move !== undefined && !nodes.includes(move.from)) {
+        said.push(await leaveOld(work, move));
+        node = move.to;
+        move = undefined;
+    }
+    const away = move !== undefined && !nodes.includes(move.to);
+    if (move !== undefined && away && move.phase === "drop") throw new Error(await explainAway(work, move));
+    if (move !== undefined && !away && move.phase !== "copy") move = await takeUp(work, move);
+    if (move !== undefined && (away || (move.phase === "copy" && move.to !== to))) {
         await letIn(work, move);
-        await forget(work, move);
+        await forget(work, move, nodes);
+        if (away)
+            said.push(
+                `${name.tenant}: moving its database to ${move.to}, which is not in the cluster any more, was given up: it is served on ${move.from}`,
+            );
+        // the program names no other node
+        if (away && to === move.to) return said.join("\n");
         node = move.from;
         move = undefined;
     }
     if (move === undefined) {
-        if (node === to) return `${name.tenant}: its database is on ${to}`;
+        if (node === to) return [...said, `${name.tenant}: its database is on ${to}`].join("\n");
         const begun = await begin(work, { from: node, to });
-        if (typeof begun === "string") return begun;
+        if (typeof begun === "string") return [...said, begun].join("\n");
         move = begun;
     }
     if (move.phase === "copy") move = await copy(work, move);
@@ -143,6 +158,12 @@ class Ledger {
         );
         if (!row) throw new Error(`${this.name.group} has no tenant ${this.name.tenant}`);
         return { ...row, move: row.move ?? undefined };
+    }
+
+    /** Names of the nodes that are in the cluster. */
+    async nodes(): Promise<string[]> {
+        const rows = await this.coordinator.query<{ host: string }>("SELECT nodename AS host FROM pg_dist_node");
+        return rows.map(({ host }) => nodeOf(host));
     }
 
     async write(node: string, move: Move | undefined): Promise<void> {
@@ -379,7 +400,7 @@ async function copy(work: Work, move: Move): Promise<Move> {
         const served = await worked(letIn(work, move));
         const code = error instanceof CopyError ? error.code : undefined;
         // what is there under the copy's name was there before, and stays
-        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move));
+        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move, [move.to]));
         const undone = served && (await worked(undo()));
         const what =
             code === 6 ? "the copy is not the same as the original (<) and was dropped" : "it could not be copied";
@@ -413,21 +434,12 @@ async function letIn(work: Work, move: Move): Promise<void> {
     await source.query(`ALTER DATABASE ${identifier(name.tenant)} CONNECTION LIMIT ${move.limit}`);
 }
 
-/** One that left the cluster took its copy along. */
-function nodeIfAny(options: MoveOptions, name: string): MoveNode | undefined {
-    try {
-        return options.node(name);
-    } catch {
-        return undefined;
+/** There was no move. @param nodes those in the cluster: one that left took its copy along */
+async function forget({ ledger, name, options, mark }: Work, move: Move, nodes: readonly string[]): Promise<void> {
+    if (nodes.includes(move.to)) {
+        const result = await options.node(move.to).run(["copy-database.sh", "drop", copyName(name), mark]);
+        if (result.code !== 0) throw new Error(`${name.group}/${name.tenant}: ${move.to}: ${result.stderr.trim()}`);
     }
-}
-
-/** There was no move. */
-async function forget({ ledger, name, options, mark }: Work, move: Move): Promise<void> {
-    const target = nodeIfAny(options, move.to);
-    const result = await target?.run(["copy-database.sh", "drop", copyName(name), mark]);
-    if (result && result.code !== 0)
-        throw new Error(`${name.group}/${name.tenant}: ${move.to}: ${result.stderr.trim()}`);
     await ledger.write(move.from, undefined);
 }
 
@@ -482,13 +494,43 @@ async function switchOver({ ledger, name, options }: Work, move: Move): Promise<
     return took;
 }
 
-function explainLost({ name: { group, tenant } }: Work, move: Move, old: boolean): string {
-    const gone = `${group}/${tenant}: its database moved to ${move.to} and is not there any more`;
+/** @param old whether the old one is still there */
+function explainLost(
+    { name: { group, tenant } }: Work,
+    move: Move,
+    old: boolean,
+    why = "is not there any more",
+): string {
+    const gone = `${group}/${tenant}: its database moved to ${move.to} and ${why}`;
     if (!old) return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
     return (
-        `${gone}.\nThe old one on ${move.from} is kept, closed. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
+        `${gone}.\nThe old one on ${move.from} is kept, closed, and has nothing that was written since. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
         `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`
     );
+}
+
+/** The new one left the cluster with its node. */
+async function explainAway(work: Work, move: Move): Promise<string> {
+    const old = await find(await work.options.node(move.from).server(), work.name.tenant);
+    if (old) refuseForeign(work, move.from, old);
+    return explainLost(work, move, old !== undefined, `${move.to} is not in the cluster any more`);
+}
+
+/** The old one left the cluster with its node. @returns what was done, for a person */
+async function leaveOld(work: Work, move: Move): Promise<string> {
+    const { ledger, options, name } = work;
+    const { group, tenant } = name;
+    if (move.phase !== "drop")
+        throw new Error(
+            `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and ${move.from}, which has it, is not in the cluster any more.\n` +
+                `No database was touched. Register ${move.from} again; or, to begin anew with an export or a backup, forget the move:\n` +
+                `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`,
+        );
+    const made = await find(await options.node(move.to).server(), tenant);
+    if (!made) throw new Error(explainLost(work, move, false));
+    refuseForeign(work, move.to, made);
+    await ledger.write(move.to, undefined);
+    return `${tenant}: its old database was on ${move.from}, which is not in the cluster any more, and was not dropped`;
 }
 
 /** The copy has the name and was verified before it got it. */
