@@ -595,6 +595,29 @@ describe("a move of a database", { concurrency: true }, () => {
         assert.deepEqual([world.ledger.node, world.get("worker-2")?.rows], ["worker-2", ["acme 1", "acme 2"]]);
     });
 
+    test("that was switched by a program that wrote no print down ends when both databases are the same, else keeps both", async () => {
+        const killed = await endedAt("drop");
+        const { print: _, ...move } = killed.ledger.move ?? assert.fail();
+        for (const phase of ["switch", "drop"] as const) {
+            for (const node of [undefined, "worker-1", "worker-2"]) {
+                const world = new World();
+                Object.assign(world.nodes, structuredClone(killed.nodes));
+                world.note({ move: { ...move, phase }, node: phase === "switch" ? "worker-1" : "worker-2" });
+                if (node === undefined) {
+                    await world.move();
+                    assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-2", null]);
+                    assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+                    continue;
+                }
+                write(world.get(node), "since", node === "worker-1" ? 0 : 7);
+                await refused(
+                    world,
+                    /^Error: clinics\/acme: .* begun by an older version, which did not write down what it had copied: acme on worker-1 and acme on worker-2 differ, and which was written to since can't be known\.\nBoth are kept as they are\./,
+                );
+            }
+        }
+    });
+
     test("touches no database that is not the tenant's, and names it", async () => {
         const begun = new World();
         foreign(begun, "worker-1");

@@ -347,7 +347,7 @@ async function changed(
  */
 async function takeUp(work: Work, move: Move): Promise<Move> {
     const { ledger, options, name, mark } = work;
-    const { group, tenant } = name;
+    const { tenant } = name;
     const source = options.node(move.from);
     const target = options.node(move.to);
     const server = await target.server();
@@ -363,27 +363,45 @@ async function takeUp(work: Work, move: Move): Promise<Move> {
         const kept = `\nThe copy ${copyName(name)} on ${move.to} has what was in it at ${new Date(move.fenced).toISOString()}.`;
         throw new NoSource(work, move, old, copied ? kept : "");
     }
-    const written = await changed(target, tenant, source, move.print?.source);
-    if (made && isWhole(made)) {
-        if (!written) return move;
-        if (await changed(target, tenant, target, move.print?.copy))
+    const both = `${tenant} on ${move.from} and ${tenant} on ${move.to}`;
+    let { print } = move;
+    if (print === undefined && isWhole(made)) {
+        const same = await printOf(target, tenant, source);
+        if ((await printOf(target, tenant, target)) !== same)
             throw new Error(
-                `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and since it was copied both were written to: ${tenant} on ${move.from} and ${tenant} on ${move.to}.\n` +
-                    `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
-                    `  UPDATE citus_as_code.tenant SET node = ${literal(move.to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(move.from)}`,
+                explainBoth(
+                    work,
+                    move,
+                    `that was begun by an older version, which did not write down what it had copied: ${both} differ, and which was written to since can't be known`,
+                ),
             );
+        print = { source: same, copy: same };
+    }
+    const written = await changed(target, tenant, source, print?.source);
+    if (made && isWhole(made)) {
+        if (!written) return { ...move, ...(print ? { print } : {}) };
+        if (await changed(target, tenant, target, print?.copy))
+            throw new Error(explainBoth(work, move, `since it was copied both were written to: ${both}`));
         // from here on the original counts, also when the DROP does not end
         await ledger.write(move.from, { ...move, phase: "switch" });
     }
     if (made) {
         await server.query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
-    } else if (copied && !written && !(await changed(target, copyName(name), target, move.print?.copy))) {
+    } else if (copied && !written && !(await changed(target, copyName(name), target, print?.copy))) {
         return move;
     }
     const { print: _, ...rest } = move;
     const again: Move = { ...rest, phase: "copy", fenced: Date.now() };
     await ledger.write(move.from, again);
     return again;
+}
+
+function explainBoth({ name: { group, tenant } }: Work, { from, to }: Move, why: string): string {
+    return (
+        `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${why}.\n` +
+        `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
+        `  UPDATE citus_as_code.tenant SET node = ${literal(to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(from)}`
+    );
 }
 
 async function copy(work: Work, move: Move): Promise<Move> {
