@@ -44,16 +44,16 @@ lines() { # there or home_side
 
 hash_of() { sha256sum < "$1" | cut -d ' ' -f 1; }
 
-# One that a killed run had no time to mark is closed and empty.
+# One that a killed run had no time to mark is closed and empty; one whose DROP DATABASE did not end (-2) can only be dropped.
 drop_copy() {
     local comment
     case $copy in
         citus_as_code_copy_*) ;;
         *) die 2 "$copy is not a name for a copy" ;;
     esac
-    comment=$(query postgres "SELECT 'is ' || coalesce(shobj_description(oid, 'pg_database'), CASE datconnlimit WHEN 0 THEN '' ELSE 'missing' END) FROM pg_database WHERE datname = '$copy'")
+    comment=$(query postgres "SELECT coalesce('is ' || shobj_description(oid, 'pg_database'), CASE datconnlimit WHEN 0 THEN 'is ' WHEN -2 THEN 'can only be dropped' ELSE 'is missing' END) FROM pg_database WHERE datname = '$copy'")
     case $comment in
-        "" | "is $mark") ;;
+        "" | "is $mark" | "can only be dropped") ;;
         "is ")
             [ "$(query "$copy" "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'")" = 0 ] \

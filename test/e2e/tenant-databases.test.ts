@@ -450,6 +450,18 @@ test("a move drops nothing that is not its own", async () => {
     assert.equal(await printOf(tenant), before);
 });
 
+test("a move whose DROP DATABASE did not end drops what is left", async () => {
+    const [from, to] = ["worker-2", "worker-1"];
+    const tenant = await oneOn(from);
+    const before = await printOf(tenant);
+    await moveUntil(tenant, to, DROP);
+    // what a server that stops in it leaves
+    await asSuperuser(from, "postgres", `UPDATE pg_database SET datconnlimit = -2 WHERE datname = '${tenant}'`);
+    await settle(stack, group(), FILES);
+    assert.deepEqual([await placeOf(tenant), await nodesWith(tenant)], [to, [to]]);
+    assert.equal(await printOf(tenant), before);
+});
+
 test("a move that can't be done leaves the tenant served where it was", async () => {
     const from = await placeOf("c3");
     const to = from === "worker-1" ? "worker-2" : "worker-1";

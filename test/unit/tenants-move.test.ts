@@ -17,6 +17,9 @@ interface Row {
     readonly move: Move | null;
 }
 
+/** A database that a DROP DATABASE left which did not end. */
+const INVALID = -2;
+
 interface Database {
     limit: number;
     comment: string | null;
@@ -104,11 +107,25 @@ class World {
     private session(node: string, answer: (sql: string, parameters: readonly unknown[]) => object[]): Session {
         return {
             node,
-            query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) =>
-                this.act(node, () => answer(sql, parameters)) as T[],
+            query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
+                const dropped = /^DROP DATABASE "?(\w+)"? WITH \(FORCE\)$/.exec(sql)?.[1];
+                return (dropped === undefined
+                    ? this.act(node, () => answer(sql, parameters))
+                    : this.drop(node, dropped)) as object[] as T[];
+            },
             certificateEnds: () => undefined,
             close: async () => undefined,
         };
+    }
+
+    /** As PostgreSQL does it: marked in a transaction of its own, and gone after that. */
+    private drop(node: string, name: string): object[] {
+        this.act(node, () => {
+            const database = this.get(node, name);
+            if (database) database.limit = INVALID;
+        });
+        this.act(node, () => this.at(node).delete(name));
+        return [];
     }
 
     private readonly coordinator = this.session("coordinator", (sql, parameters) => {
@@ -157,15 +174,11 @@ class World {
         }
         const renamed = named(/RENAME TO "?(\w+)"?/);
         const limited = named(/ALTER DATABASE "?(\w+)"? CONNECTION LIMIT (-?\d+)/);
-        const dropped = named(/^DROP DATABASE (?:IF EXISTS )?"?(\w+)"? WITH \(FORCE\)$/);
-        if (dropped) {
-            databases.delete(dropped[0]);
-            return [];
-        }
         assert.ok(limited, `not known here: ${sql}`);
         const [name, [limit]] = limited;
         const database = databases.get(name);
         if (!database) throw new Error(`database "${name}" does not exist`);
+        if (database.limit === INVALID) throw new Error(`cannot alter invalid database "${name}"`);
         if (renamed && databases.has(renamed[0])) throw new Error(`database "${renamed[0]}" already exists`);
         database.limit = Number(limit);
         if (!renamed) return [];
@@ -180,6 +193,7 @@ class World {
         const print = (where: string, name: string) => {
             const found = this.get(where, name);
             if (!found) throw new Error(`database "${name}" does not exist`);
+            if (found.limit === INVALID) throw new Error(`FATAL: cannot connect to invalid database "${name}"`);
             return createHash("sha256")
                 .update([...found.rows].sort().join())
                 .digest("hex");
@@ -188,7 +202,7 @@ class World {
             const found = databases.get(copy);
             const refused = found && found.comment !== mark && !(found.comment === null && found.rows.length === 0);
             if (refused) return { code: 4, stdout: "", stderr: `${copy} is not a copy of this move` };
-            databases.delete(copy);
+            this.drop(node, copy);
             return undefined;
         };
         assert.equal(script, "copy-database.sh");
@@ -196,11 +210,10 @@ class World {
             const [name = "", host = node] = args;
             return this.act(host, () => ({ code: 0, stdout: `${print(host, name)}\n`, stderr: "" }));
         }
-        if (action === "drop")
-            return this.act(node, () => drop(args[0] ?? "", args[1])) ?? { code: 0, stdout: "", stderr: "" };
+        if (action === "drop") return drop(args[0] ?? "", args[1]) ?? { code: 0, stdout: "", stderr: "" };
         assert.equal(action, "copy");
         const [host = "", , name = "", copy = "", mark = null] = args;
-        const refused = this.act(node, () => drop(copy, mark ?? undefined));
+        const refused = drop(copy, mark ?? undefined);
         if (refused) return refused;
         const made: Database = { limit: 0, comment: null, rows: [] };
         this.act(node, () => databases.set(copy, made));
@@ -211,7 +224,7 @@ class World {
             made.rows = [...(this.get(host, name)?.rows ?? [])];
         });
         if (print(host, name) !== print(node, copy)) {
-            this.act(node, () => databases.delete(copy));
+            this.drop(node, copy);
             return { code: 6, stdout: "", stderr: "< table" };
         }
         const stdout = `bytes=100\nsource=${print(host, name)}\ncopy=${print(node, copy)}\n`;
@@ -259,7 +272,7 @@ class World {
 const copyOf = (world: World) => [...world.at("worker-2").keys()].find((name) => name !== "acme");
 
 const write = (database: Database | undefined, row: string, limit = -1) => {
-    if (!database) return false;
+    if (!database || database.limit === INVALID) return false;
     database.limit = limit;
     database.rows.push(row);
     return true;
@@ -394,9 +407,9 @@ describe("a move of a database", { concurrency: true }, () => {
 
     for (const limit of [-1, 0]) {
         test(`loses no row that is written while it runs, by who let clients in (limit ${limit} afterwards)`, async () => {
-            // all but the last two: the old one is dropped, and that is written down
+            // all but the last three: the old one is dropped, and that is written down
             const ends = await Promise.all(
-                Array.from({ length: (await operations()) - 2 }, async (_, i) => {
+                Array.from({ length: (await operations()) - 3 }, async (_, i) => {
                     const world = new World();
                     const rows = world.rows();
                     const meanwhile = () => {
@@ -476,12 +489,133 @@ describe("a move of a database", { concurrency: true }, () => {
         }
     });
 
+    test("that copies again loses no row, wherever it is killed while it drops what it had switched to", async () => {
+        const faults = Array.from({ length: 60 }, (_, i) => i + 1).flatMap((at) =>
+            [false, true].map((after): Fault => ({ at, after, kind: "killed" })),
+        );
+        const killed = await endedAt("drop");
+        const phases = await Promise.all(
+            faults.map(async (fault) => {
+                const world = new World();
+                Object.assign(world.nodes, structuredClone(killed.nodes));
+                world.note(killed.ledger);
+                write(world.get("worker-1"), "source");
+                const ended = await world.move(fault).then(
+                    () => "ended",
+                    () => world.ledger.move?.phase,
+                );
+                await world.move();
+                const said = `${fault.after ? "after" : "before"} operation ${fault.at}`;
+                assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-2", null], said);
+                assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2", "source"] }], said);
+                return ended;
+            }),
+        );
+        for (const phase of ["drop", "switch", "copy", "ended"]) assert.ok(phases.includes(phase), phase);
+    });
+
+    test("whose old database is dropped half-way ends: it is dropped", async () => {
+        const world = await endedAt("drop");
+        Object.assign(world.get("worker-1") ?? assert.fail(), { limit: INVALID, rows: ["half"] });
+        assert.equal(await world.move(), "acme: its old database on worker-1 is gone");
+        assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-2", null]);
+        assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+    });
+
+    test("touches nothing when a database that it needs is dropped half-way, and says what is left", async () => {
+        const half = (world: World, node: string) => {
+            Object.assign(world.get(node) ?? assert.fail(), { limit: INVALID });
+            return world;
+        };
+        await refused(
+            half(new World(), "worker-1"),
+            /^Error: clinics\/acme: a DROP DATABASE of its database on worker-1 was begun and not ended.*can only be dropped\.\nNothing was changed\. .*restore clinics\/acme FILE/,
+        );
+        await refused(
+            half(await endedAt("copy"), "worker-1"),
+            /clinics\/acme: .*a DROP DATABASE of the one on worker-1 was begun and not ended/,
+        );
+        await refused(
+            half(await endedAt("switch"), "worker-1"),
+            /a DROP DATABASE of the one on worker-1 was begun and not ended.*\n.*\n.*\nThe copy \w+ on worker-2 has what was in it/,
+        );
+        await refused(
+            half(await endedAt("drop"), "worker-2"),
+            /its database moved to worker-2 and a DROP DATABASE of it there was begun and not ended\.\nThe old one on worker-1 is kept, closed/,
+        );
+        await refused(
+            half(half(await endedAt("drop"), "worker-2"), "worker-1"),
+            /a DROP DATABASE of it there was begun and not ended, and the old one on worker-1 is gone too/,
+        );
+    });
+
+    test("of a database that is dropped while it is copied says so, not that it is whole", async () => {
+        for (const end of ["gone", "half"]) {
+            let told = 0;
+            for (let at = 1; at <= (await operations()); at++) {
+                const world = new World();
+                const meanwhile = () => {
+                    if (world.ledger.move?.phase !== "copy") return;
+                    if (end === "gone") world.at("worker-1").delete("acme");
+                    else Object.assign(world.get("worker-1") ?? {}, { limit: INVALID });
+                };
+                const fault: Fault = { at, after: false, kind: "none", meanwhile };
+                const said = await world.move(fault).catch((error: Error) => error.message);
+                if (world.ledger.move?.phase !== "copy") continue;
+                told++;
+                assert.doesNotMatch(said, /It is whole|It is served/, String(at));
+                assert.match(said, end === "gone" ? /the one on worker-1 is gone/ : /not ended/, String(at));
+            }
+            assert.ok(told > 3, String(told));
+        }
+    });
+
+    test("of a tenant under delete whose database is dropped half-way is given up, so that its deletion goes on", async () => {
+        for (const to of ["worker-2", "worker-1", "coordinator"]) {
+            const world = await endedAt("copy");
+            world.note({ state: "deleting" });
+            Object.assign(world.get("worker-1") ?? assert.fail(), { limit: INVALID });
+            assert.equal(
+                await world.move(undefined, to),
+                "acme: a DROP DATABASE of its database on worker-1 was begun and not ended. It is not moved: its deletion drops what is left",
+            );
+            assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-1", null]);
+            assert.deepEqual(
+                world.all().map(({ limit, comment }) => [limit, comment]),
+                [[INVALID, OWN]],
+            );
+        }
+    });
+
     test("that was killed by a program that wrote no print down copies again", async () => {
         const world = await endedAt("switch");
         const { print: _, ...move } = world.ledger.move ?? assert.fail();
         world.note({ move });
         await world.move();
         assert.deepEqual([world.ledger.node, world.get("worker-2")?.rows], ["worker-2", ["acme 1", "acme 2"]]);
+    });
+
+    test("that was switched by a program that wrote no print down ends when both databases are the same, else keeps both", async () => {
+        const killed = await endedAt("drop");
+        const { print: _, ...move } = killed.ledger.move ?? assert.fail();
+        for (const phase of ["switch", "drop"] as const) {
+            for (const node of [undefined, "worker-1", "worker-2"]) {
+                const world = new World();
+                Object.assign(world.nodes, structuredClone(killed.nodes));
+                world.note({ move: { ...move, phase }, node: phase === "switch" ? "worker-1" : "worker-2" });
+                if (node === undefined) {
+                    await world.move();
+                    assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-2", null]);
+                    assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+                    continue;
+                }
+                write(world.get(node), "since", node === "worker-1" ? 0 : 7);
+                await refused(
+                    world,
+                    /^Error: clinics\/acme: .* begun by an older version, which did not write down what it had copied: acme on worker-1 and acme on worker-2 differ, and which was written to since can't be known\.\nBoth are kept as they are\./,
+                );
+            }
+        }
     });
 
     test("touches no database that is not the tenant's, and names it", async () => {
@@ -549,11 +683,64 @@ describe("a move of a database", { concurrency: true }, () => {
         assert.deepEqual([later.get("worker-1")?.limit, later.ledger.move], [7, null]);
     });
 
-    test("to a node that left the cluster is given up, and the database served, when another node is named", async () => {
-        const world = await endedAt("copy");
-        delete world.nodes["worker-2"];
-        assert.equal(await world.move(undefined, "worker-1"), "acme: its database is on worker-1");
-        assert.deepEqual([world.get("worker-1")?.limit, world.ledger.move], [7, null]);
+    for (const phase of ["copy", "switch"] as const) {
+        test(`to a node that left the cluster is given up in phase ${phase}, and the database served`, async () => {
+            for (const to of ["worker-1", "worker-2"]) {
+                const world = await endedAt(phase);
+                delete world.nodes["worker-2"];
+                assert.match(
+                    await world.move(undefined, to),
+                    /^acme: moving its database to worker-2, which is not in the cluster any more, was given up: it is served on worker-1/,
+                );
+                assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-1", null], to);
+                assert.deepEqual(world.get("worker-1"), { limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] });
+            }
+        });
+
+        test(`to a node that left the cluster in phase ${phase} begins anew to the one that is named`, async () => {
+            const world = await endedAt(phase);
+            delete world.nodes["worker-2"];
+            assert.match(
+                await world.move(undefined, "coordinator"),
+                /was given up: .*\nacme: its database moved from worker-1 to coordinator;/,
+            );
+            assert.deepEqual([world.ledger.node, world.ledger.move], ["coordinator", null]);
+            assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+        });
+
+        test(`whose source left the cluster in phase ${phase} is refused with what to do`, async () => {
+            const world = await endedAt(phase);
+            delete world.nodes["worker-1"];
+            await refused(
+                world,
+                /^Error: clinics\/acme: .* worker-1, which has it, is not in the cluster any more\.\nNo database was touched\. Register worker-1 again/,
+            );
+        });
+    }
+
+    test("after which the new node left the cluster keeps the old database, and says how to let it in", async () => {
+        for (const to of ["worker-2", "worker-1", "coordinator"]) {
+            const world = await endedAt("drop");
+            delete world.nodes["worker-2"];
+            await refused(
+                world,
+                /^Error: clinics\/acme: its database moved to worker-2 and worker-2 is not in the cluster any more\.\nThe old one on worker-1 is kept, closed, .*CONNECTION LIMIT 7.*\n {2}UPDATE citus_as_code\.tenant SET node = 'worker-1', detail = detail - 'move' WHERE/,
+                to,
+            );
+        }
+    });
+
+    test("after which the old node left the cluster ends with the new database", async () => {
+        for (const to of ["worker-2", "coordinator"]) {
+            const world = await endedAt("drop");
+            delete world.nodes["worker-1"];
+            assert.match(
+                await world.move(undefined, to),
+                /^acme: its old database was on worker-1, which is not in the cluster any more, and was not dropped\nacme: its database/,
+            );
+            assert.deepEqual([world.ledger.node, world.ledger.move], [to, null]);
+            assert.deepEqual(world.all(), [{ limit: 7, comment: OWN, rows: ["acme 1", "acme 2"] }]);
+        }
     });
 });
 
@@ -593,6 +780,28 @@ describe("a worker that leaves", () => {
             /the database acme on worker-1 is not the one .*\nworker-1 stays until its tenants' databases are elsewhere: 0 of 2 are\./s,
         );
         assert.deepEqual(world.get("worker-1")?.rows, ["theirs"]);
+    });
+
+    test("stays while a database there is dropped half-way by the deletion of its tenant, and hands over the others", async () => {
+        for (const begun of [false, true]) {
+            const world = new World("beta");
+            world.note({ state: "deleting" });
+            // what a program that did not look left
+            if (begun)
+                world.note({ move: { from: "worker-1", to: "worker-2", phase: "copy", limit: INVALID, fenced: 1 } });
+            Object.assign(world.get("worker-1") ?? assert.fail(), { limit: INVALID });
+            await assert.rejects(world.evacuate(), (error: Error) => {
+                assert.match(
+                    error.message,
+                    /acme: a DROP DATABASE of its database on worker-1 was begun and not ended\. .*\nworker-1 stays until its tenants' databases are elsewhere: 1 of 2 are\. Keep it for the pulumi up that ends the deletion of acme, and take it away after that\.$/s,
+                );
+                assert.doesNotMatch(error.message, /whole|served/);
+                return true;
+            });
+            assert.deepEqual([world.ledger.node, world.ledger.move], ["worker-1", null]);
+            assert.equal(world.get("worker-1")?.limit, INVALID);
+            assert.deepEqual([world.ledgers.beta?.node, [...world.at("worker-2").keys()]], ["worker-2", ["beta"]]);
+        }
     });
 
     test("goes on when a tenant's database is gone already, and says so", async () => {

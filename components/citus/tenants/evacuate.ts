@@ -104,6 +104,9 @@ export async function evacuate(session: Session, options: EvacuateOptions): Prom
     }
 }
 
+const explainStays = (node: string, moved: number, of: number) =>
+    `${node} stays until its tenants' databases are elsewhere: ${moved} of ${of} are.`;
+
 async function moveAll(session: Session, options: EvacuateOptions): Promise<string[]> {
     const { leaving, staying } = await findLeaving(session, options.wanted);
     const nodes = await session.query<{ host: string; port: number }>(
@@ -127,10 +130,16 @@ async function moveAll(session: Session, options: EvacuateOptions): Promise<stri
         try {
             said.push(await moveDatabase(session, row, target, { node, progress: options.progress }));
         } catch (error) {
-            throw new Error(
-                `${(error as Error).message}\n${off} stays until its tenants' databases are elsewhere: ${said.length} of ${moving.size} are.`,
-            );
+            throw new Error(`${(error as Error).message}\n${explainStays(off, said.length, moving.size)}`);
         }
+    }
+    // what the deletion of its tenant was dropping can't be moved, and stays for that
+    const [stays] = (await findLeaving(session, options.wanted)).leaving;
+    if (stays) {
+        const left = stays.tenants.map(({ tenant }) => tenant).join(", ");
+        throw new Error(
+            `${said.join("\n")}\n${explainStays(stays.node, moving.size - stays.tenants.length, moving.size)} Keep it for the pulumi up that ends the deletion of ${left}, and take it away after that.`,
+        );
     }
     return said;
 }

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { pause } from "../../pause.ts";
 import type { CommandResult } from "../../shell.ts";
+import { nodeOf } from "../../topology.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
@@ -99,17 +100,33 @@ export async function moveDatabase(
     const work: Work = { ledger, name, state: row.state, own, mark, options };
     let { node, move } = row;
     const said: string[] = [];
-    if (move !== undefined && move.phase !== "copy") move = await takeUp(work, move);
-    if (move?.phase === "copy" && move.to !== to) {
-        await letIn(work, move);
-        await forget(work, move);
+    const nodes = move === undefined ? [] : await ledger.nodes();
+    if (move !== undefined && !nodes.includes(move.from)) {
+        said.push(await leaveOld(work, move));
+        node = move.to;
+        move = undefined;
+    }
+    const away = move !== undefined && !nodes.includes(move.to);
+    if (move !== undefined && away && move.phase === "drop") throw new Error(await explainAway(work, move));
+    if (move !== undefined && !away && move.phase !== "copy") move = await takeUp(work, move);
+    const doomed = move?.phase === "copy" && (await isDoomed(work, move));
+    if (move !== undefined && (away || doomed || (move.phase === "copy" && move.to !== to))) {
+        if (!doomed) await letIn(work, move);
+        await forget(work, move, nodes);
+        if (doomed) return explainDoomed(work, move.from);
+        if (away)
+            said.push(
+                `${name.tenant}: moving its database to ${move.to}, which is not in the cluster any more, was given up: it is served on ${move.from}`,
+            );
+        // the program names no other node
+        if (away && to === move.to) return said.join("\n");
         node = move.from;
         move = undefined;
     }
     if (move === undefined) {
-        if (node === to) return `${name.tenant}: its database is on ${to}`;
+        if (node === to) return [...said, `${name.tenant}: its database is on ${to}`].join("\n");
         const begun = await begin(work, { from: node, to });
-        if (typeof begun === "string") return begun;
+        if (typeof begun === "string") return [...said, begun].join("\n");
         move = begun;
     }
     if (move.phase === "copy") move = await copy(work, move);
@@ -145,6 +162,12 @@ class Ledger {
         return { ...row, move: row.move ?? undefined };
     }
 
+    /** Names of the nodes that are in the cluster. */
+    async nodes(): Promise<string[]> {
+        const rows = await this.coordinator.query<{ host: string }>("SELECT nodename AS host FROM pg_dist_node");
+        return rows.map(({ host }) => nodeOf(host));
+    }
+
     async write(node: string, move: Move | undefined): Promise<void> {
         await this.coordinator.query(
             `UPDATE citus_as_code.tenant SET node = $3, since = now(),
@@ -159,6 +182,11 @@ interface Found {
     readonly limit: number;
     readonly comment: string | null;
 }
+
+/** The limit of a database that a DROP DATABASE left which did not end: nobody can connect to it, and it can only be dropped. */
+const INVALID = -2;
+
+const isWhole = (there: Found | undefined): boolean => there !== undefined && there.limit !== INVALID;
 
 async function find(server: Session, database: string): Promise<Found | undefined> {
     const [row] = await server.query<Found>(
@@ -179,17 +207,34 @@ function refuseForeign({ name, own }: Work, node: string, there: Found): void {
     );
 }
 
-const explainGone = ({ name: { group, tenant } }: Work, { from, to }: Move) =>
-    `${group}/${tenant}: its database was moving from ${from} to ${to}, and the one on ${from} is gone.\n` +
-    `No database was touched. Bring it back under its name from a backup or, to begin anew with an export, forget the move:\n` +
-    `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`;
+/** There is no original to go on with, or back to. */
+class NoSource extends Error {
+    /** @param more what there is all the same */
+    constructor({ name: { group, tenant } }: Work, { from, to }: Move, there: Found | undefined, more = "") {
+        super(
+            `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${there ? `a DROP DATABASE of the one on ${from} was begun and not ended: it can only be dropped` : `the one on ${from} is gone`}.\n` +
+                `No database was touched. Bring it back under its name from a backup or, to begin anew with an export, forget the move:\n` +
+                `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};${more}`,
+        );
+    }
+}
+
+/** Whether the tenant's deletion was dropping its database: it drops what is left, as soon as no move is written down. */
+async function isDoomed(work: Work, { from }: Move): Promise<boolean> {
+    if (work.state !== "deleting") return false;
+    const there = await find(await work.options.node(from).server(), work.name.tenant);
+    if (there) refuseForeign(work, from, there);
+    return there?.limit === INVALID;
+}
+
+const explainDoomed = ({ name: { tenant } }: Work, from: string) =>
+    `${tenant}: a DROP DATABASE of its database on ${from} was begun and not ended. It is not moved: its deletion drops what is left`;
 
 /** Writes down what will be done, before it is. @returns for a person, why there is no database to move */
 async function begin(work: Work, { from, to }: { from: string; to: string }): Promise<Move | string> {
     const { ledger, name, options } = work;
     const { group, tenant } = name;
     const source = await options.node(from).server();
-    const target = await options.node(to).server();
     const there = await find(source, tenant);
     const making = work.state === "creating";
     if (!there || (making && (await isUnmade(options.node(from), tenant, there)))) {
@@ -200,7 +245,14 @@ async function begin(work: Work, { from, to }: { from: string; to: string }): Pr
             : `${tenant}: its database should be on ${from} and is gone; it is looked for on ${to} now`;
     }
     refuseForeign(work, from, there);
-    if (await find(target, tenant))
+    if (!isWhole(there)) {
+        if (work.state === "deleting") return explainDoomed(work, from);
+        throw new Error(
+            `${group}/${tenant}: a DROP DATABASE of its database on ${from} was begun and not ended: nobody can connect to it any more, and it can only be dropped.\n` +
+                `Nothing was changed. Write ${tenant} under delete; or, to keep the tenant, DROP DATABASE ${identifier(tenant)} there and bring it back from an export (npm run tenants -- restore ${group}/${tenant} FILE).`,
+        );
+    }
+    if (await find(await options.node(to).server(), tenant))
         throw new Error(
             `${group}/${tenant}: ${to} has a database ${tenant} that is not its own.\nNothing was changed: its database is served on ${from}. Rename the one on ${to}, then run pulumi up again.`,
         );
@@ -295,36 +347,47 @@ async function changed(
  */
 async function takeUp(work: Work, move: Move): Promise<Move> {
     const { ledger, options, name, mark } = work;
-    const { group, tenant } = name;
+    const { tenant } = name;
     const source = options.node(move.from);
     const target = options.node(move.to);
     const server = await target.server();
     const old = await find(await source.server(), tenant);
     const made = await find(server, tenant);
-    const copied = (await find(server, copyName(name)))?.comment === mark;
+    const there = await find(server, copyName(name));
+    const copied = there?.comment === mark && isWhole(there);
     if (old) refuseForeign(work, move.from, old);
     if (made) refuseForeign(work, move.to, made);
-    if (!made && move.phase === "drop") throw new Error(explainLost(work, move, old !== undefined));
-    if (!old) {
-        if (made) return move;
-        throw new Error(
-            explainGone(work, move) +
-                (copied
-                    ? `\nThe copy ${copyName(name)} on ${move.to} has what was in it at ${new Date(move.fenced).toISOString()}.`
-                    : ""),
-        );
+    if (!isWhole(made) && move.phase === "drop") throw new Error(explainLost(work, move, old, goneFrom(made)));
+    if (!isWhole(old)) {
+        if (isWhole(made)) return move;
+        const kept = `\nThe copy ${copyName(name)} on ${move.to} has what was in it at ${new Date(move.fenced).toISOString()}.`;
+        throw new NoSource(work, move, old, copied ? kept : "");
     }
-    const written = await changed(target, tenant, source, move.print?.source);
-    if (made) {
-        if (!written) return move;
-        if (await changed(target, tenant, target, move.print?.copy))
+    const both = `${tenant} on ${move.from} and ${tenant} on ${move.to}`;
+    let { print } = move;
+    if (print === undefined && isWhole(made)) {
+        const same = await printOf(target, tenant, source);
+        if ((await printOf(target, tenant, target)) !== same)
             throw new Error(
-                `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and since it was copied both were written to: ${tenant} on ${move.from} and ${tenant} on ${move.to}.\n` +
-                    `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
-                    `  UPDATE citus_as_code.tenant SET node = ${literal(move.to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(move.from)}`,
+                explainBoth(
+                    work,
+                    move,
+                    `that was begun by an older version, which did not write down what it had copied: ${both} differ, and which was written to since can't be known`,
+                ),
             );
+        print = { source: same, copy: same };
+    }
+    const written = await changed(target, tenant, source, print?.source);
+    if (made && isWhole(made)) {
+        if (!written) return { ...move, ...(print ? { print } : {}) };
+        if (await changed(target, tenant, target, print?.copy))
+            throw new Error(explainBoth(work, move, `since it was copied both were written to: ${both}`));
+        // from here on the original counts, also when the DROP does not end
+        await ledger.write(move.from, { ...move, phase: "switch" });
+    }
+    if (made) {
         await server.query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
-    } else if (copied && !written && !(await changed(target, copyName(name), target, move.print?.copy))) {
+    } else if (copied && !written && !(await changed(target, copyName(name), target, print?.copy))) {
         return move;
     }
     const { print: _, ...rest } = move;
@@ -333,14 +396,22 @@ async function takeUp(work: Work, move: Move): Promise<Move> {
     return again;
 }
 
+function explainBoth({ name: { group, tenant } }: Work, { from, to }: Move, why: string): string {
+    return (
+        `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${why}.\n` +
+        `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
+        `  UPDATE citus_as_code.tenant SET node = ${literal(to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(from)}`
+    );
+}
+
 async function copy(work: Work, move: Move): Promise<Move> {
     const { ledger, name, options, mark } = work;
     const { tenant } = name;
     const source = options.node(move.from);
     const target = options.node(move.to);
     const there = await find(await source.server(), tenant);
-    if (!there) throw new Error(explainGone(work, move));
-    refuseForeign(work, move.from, there);
+    if (there) refuseForeign(work, move.from, there);
+    if (!isWhole(there)) throw new NoSource(work, move, there);
     try {
         options.progress(`${tenant}: copying its database from ${move.from} to ${move.to}`);
         if (await find(await target.server(), tenant))
@@ -376,10 +447,16 @@ async function copy(work: Work, move: Move): Promise<Move> {
                 () => true,
                 () => false,
             );
-        const served = await worked(letIn(work, move));
+        let lost = "";
+        const served = await worked(
+            letIn(work, move).catch((failure: Error) => {
+                if (failure instanceof NoSource) lost = failure.message;
+                throw failure;
+            }),
+        );
         const code = error instanceof CopyError ? error.code : undefined;
         // what is there under the copy's name was there before, and stays
-        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move));
+        const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move, [move.to]));
         const undone = served && (await worked(undo()));
         const what =
             code === 6 ? "the copy is not the same as the original (<) and was dropped" : "it could not be copied";
@@ -389,7 +466,7 @@ async function copy(work: Work, move: Move): Promise<Move> {
                     ? `It is served on ${move.from} as before. Remove the cause, then run pulumi up again.`
                     : served
                       ? `It is served on ${move.from} as before. What was copied to ${move.to} may still be there, as ${copyName(name)}: the next pulumi up drops it and copies anew.`
-                      : `It is whole on ${move.from}, and closed. Run pulumi up again: it goes on.`),
+                      : lost || `It is whole on ${move.from}, and closed. Run pulumi up again: it goes on.`),
         );
     }
 }
@@ -408,26 +485,17 @@ async function letIn(work: Work, move: Move): Promise<void> {
     await ledger.read();
     const source = await options.node(move.from).server();
     const there = await find(source, name.tenant);
-    if (!there) throw new Error(explainGone(work, move));
-    refuseForeign(work, move.from, there);
+    if (there) refuseForeign(work, move.from, there);
+    if (!isWhole(there)) throw new NoSource(work, move, there);
     await source.query(`ALTER DATABASE ${identifier(name.tenant)} CONNECTION LIMIT ${move.limit}`);
 }
 
-/** One that left the cluster took its copy along. */
-function nodeIfAny(options: MoveOptions, name: string): MoveNode | undefined {
-    try {
-        return options.node(name);
-    } catch {
-        return undefined;
+/** There was no move. @param nodes those in the cluster: one that left took its copy along */
+async function forget({ ledger, name, options, mark }: Work, move: Move, nodes: readonly string[]): Promise<void> {
+    if (nodes.includes(move.to)) {
+        const result = await options.node(move.to).run(["copy-database.sh", "drop", copyName(name), mark]);
+        if (result.code !== 0) throw new Error(`${name.group}/${name.tenant}: ${move.to}: ${result.stderr.trim()}`);
     }
-}
-
-/** There was no move. */
-async function forget({ ledger, name, options, mark }: Work, move: Move): Promise<void> {
-    const target = nodeIfAny(options, move.to);
-    const result = await target?.run(["copy-database.sh", "drop", copyName(name), mark]);
-    if (result && result.code !== 0)
-        throw new Error(`${name.group}/${name.tenant}: ${move.to}: ${result.stderr.trim()}`);
     await ledger.write(move.from, undefined);
 }
 
@@ -482,13 +550,42 @@ async function switchOver({ ledger, name, options }: Work, move: Move): Promise<
     return took;
 }
 
-function explainLost({ name: { group, tenant } }: Work, move: Move, old: boolean): string {
-    const gone = `${group}/${tenant}: its database moved to ${move.to} and is not there any more`;
-    if (!old) return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
+const goneFrom = (made: Found | undefined) =>
+    made ? "a DROP DATABASE of it there was begun and not ended" : "is not there any more";
+
+/** @param why what became of the new one */
+function explainLost({ name: { group, tenant } }: Work, move: Move, old: Found | undefined, why: string): string {
+    const gone = `${group}/${tenant}: its database moved to ${move.to} and ${why}`;
+    if (!isWhole(old))
+        return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
     return (
-        `${gone}.\nThe old one on ${move.from} is kept, closed. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
+        `${gone}.\nThe old one on ${move.from} is kept, closed, and has nothing that was written since. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
         `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`
     );
+}
+
+/** The new one left the cluster with its node. */
+async function explainAway(work: Work, move: Move): Promise<string> {
+    const old = await find(await work.options.node(move.from).server(), work.name.tenant);
+    if (old) refuseForeign(work, move.from, old);
+    return explainLost(work, move, old, `${move.to} is not in the cluster any more`);
+}
+
+/** The old one left the cluster with its node. @returns what was done, for a person */
+async function leaveOld(work: Work, move: Move): Promise<string> {
+    const { ledger, options, name } = work;
+    const { group, tenant } = name;
+    if (move.phase !== "drop")
+        throw new Error(
+            `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and ${move.from}, which has it, is not in the cluster any more.\n` +
+                `No database was touched. Register ${move.from} again; or, to begin anew with an export or a backup, forget the move:\n` +
+                `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`,
+        );
+    const made = await find(await options.node(move.to).server(), tenant);
+    if (!made || !isWhole(made)) throw new Error(explainLost(work, move, undefined, goneFrom(made)));
+    refuseForeign(work, move.to, made);
+    await ledger.write(move.to, undefined);
+    return `${tenant}: its old database was on ${move.from}, which is not in the cluster any more, and was not dropped`;
 }
 
 /** The copy has the name and was verified before it got it. */
@@ -499,10 +596,12 @@ async function dropOld(work: Work, move: Move): Promise<void> {
     const source = options.node(move.from);
     const made = await find(await target.server(), tenant);
     const old = await find(await source.server(), tenant);
-    if (!made) throw new Error(explainLost(work, move, old !== undefined));
+    if (!made || !isWhole(made)) throw new Error(explainLost(work, move, old, goneFrom(made)));
     refuseForeign(work, move.to, made);
     if (old) {
         refuseForeign(work, move.from, old);
+    }
+    if (old && isWhole(old)) {
         // a superuser can have written to it since, and whoever was let in by hand
         await fence(await source.server(), tenant);
         if ((await printOf(target, tenant, source)) !== move.print?.source)
@@ -510,7 +609,7 @@ async function dropOld(work: Work, move: Move): Promise<void> {
                 `${group}/${tenant}: its database moved to ${move.to}, and the old one on ${move.from} was written to after it was copied.\n` +
                     `Both are kept. Keep everybody, also superusers, from the one on ${move.from}, then run pulumi up again: it copies again unless the one on ${move.to} was written to, too.`,
             );
-        await (await source.server()).query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
     }
+    if (old) await (await source.server()).query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);
     await ledger.write(move.to, undefined);
 }
