@@ -37,11 +37,11 @@ interface World {
     database: { comment: string | null; limit: number };
 }
 
-const groupOf = (model: Model): GroupSpec => ({
+const groupOf = (model: Model, tenant = "acme"): GroupSpec => ({
     ...EMPTY,
     name: "clinics",
     model,
-    delete: ["acme"],
+    delete: [tenant],
     tables:
         model === "row"
             ? { users: { kind: "distributed", column: "tenant" }, notes: { kind: "distributed", column: "tenant" } }
@@ -69,9 +69,12 @@ class Cluster {
     private dead = false;
     kill: { at: number; when: "before" | "after" } | undefined;
     readonly said: string[] = [];
+    readonly ran: string[] = [];
+    readonly tenant: string;
 
-    constructor(model: Model) {
+    constructor(model: Model, tenant = "acme") {
         this.model = model;
+        this.tenant = tenant;
         this.world = {
             ledger: { state: "active", node: model === "database" ? "worker-1" : null, detail: { epoch: 7 } },
             tombstone: false,
@@ -108,6 +111,7 @@ class Cluster {
         query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
             if (this.dead) throw new Error("killed");
             this.asked++;
+            this.ran.push(sql);
             const now = this.kill?.at === this.asked ? this.kill.when : undefined;
             if (now === "before") this.die();
             const answer = this.answer(sql.trim(), parameters) as T[];
@@ -171,6 +175,8 @@ class Cluster {
             return [print(own)];
         } else if (/^SELECT count\(\*\)::text AS count FROM/.test(sql)) return [{ count: String(own.length) }];
         else if (/AS t \(name, quoted\)/.test(sql)) return [{ name: "users" }, { name: "notes" }];
+        else if (/AS id FROM pg_dist_schema/.test(sql))
+            return this.model === "schema" && world.data ? [{ id: 11 }] : [];
         else if (/^DROP SCHEMA/.test(sql)) world.data = undefined;
         else if (/^SELECT shobj_description\(oid, 'pg_database'\)/.test(sql)) return world.data ? [world.database] : [];
         else if (/^SELECT( datconnlimit AS limit)? FROM pg_database/.test(sql))
@@ -183,9 +189,15 @@ class Cluster {
         } else if (dropping.test(sql)) world.data = undefined;
         else if (/string_agg\(what/.test(sql)) {
             const left = rows ? [] : world.data ? ["it"] : [];
-            return [{ node: "worker-1", success: true, result: [...left, ...(world.role ? ["role"] : [])].join() }];
+            return [
+                {
+                    node: "worker-1",
+                    success: true,
+                    result: [...left, ...(world.role && sql.includes("''role ''") ? ["role"] : [])].join(),
+                },
+            ];
         } else if (
-            !/^(SET |RESET |LOCK |CALL |ALTER ROLE|BEGIN;)|pg_terminate_backend|AS id FROM pg_dist_schema|pg_describe_object|pg_shdepend|pg_dist_cleanup|\(quoted, i\)/.test(
+            !/^(SET |RESET |LOCK |CALL |ALTER ROLE|BEGIN;)|pg_terminate_backend|pg_describe_object|pg_shdepend|pg_dist_cleanup|\(quoted, i\)/.test(
                 sql,
             )
         )
@@ -205,7 +217,7 @@ class Cluster {
 
     run(): Promise<void> {
         const context = {
-            group: groupOf(this.model),
+            group: groupOf(this.model, this.tenant),
             session: this.session,
             open: async () => this.session,
             progress: () => undefined,
@@ -215,7 +227,7 @@ class Cluster {
         } as unknown as Context;
         const run = removalWith(this.toFile).run.delete;
         ok(run);
-        return run(context, [{ kind: "removal.delete", tenant: "acme", text: "acme" }]);
+        return run(context, [{ kind: "removal.delete", tenant: this.tenant, text: this.tenant }]);
     }
 }
 
@@ -341,6 +353,32 @@ for (const model of MODELS)
             deepEqual(await exportedRows(model, filesIn(cluster.said.join())), rows);
         });
     });
+
+describe("a tenant that can have no role of its own", () => {
+    // the group's own roles have its comment, and the longer name is cut off to another tenant's
+    for (const tenant of ["app", "tenants", `${"x".repeat(55)}-one`])
+        it(`${tenant}: leaves the role of that name to whose it is`, async () => {
+            const cluster = new Cluster("row", tenant);
+            await cluster.run();
+            deepEqual([cluster.world.tombstone, cluster.world.role, rowsOf(cluster.world.data)], [true, true, []]);
+            deepEqual(
+                cluster.ran.filter((sql) => /ALTER ROLE|DROP ROLE|DROP OWNED|pg_terminate|pg_authid/.test(sql)),
+                [],
+            );
+        });
+});
+
+describe("the proof that nothing is left", () => {
+    it("asks for no metadata of other schemas", async () => {
+        const cluster = new Cluster("schema");
+        await cluster.run();
+        const proof = cluster.ran.find((sql) => sql.includes("string_agg(what")) ?? "";
+        match(proof, /pg_namespace WHERE nspname = ''acme''/);
+        // an orphan of another schema is in none of these
+        equal(/NOT EXISTS/.test(proof), false, proof);
+        match(proof, /FROM pg_dist_schema WHERE colocationid = 11/);
+    });
+});
 
 /** Killed right after its data was deleted. */
 async function deletedAndKilled(model: Model): Promise<Cluster> {

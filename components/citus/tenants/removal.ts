@@ -3,7 +3,7 @@
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf, type Slice } from "../../tenants/shape.ts";
-import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import type { GroupSpec } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
@@ -11,6 +11,7 @@ import { different, everything, nameOf, PRINT, type Print, type Prints, SAME_TEX
 import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
+import { ownComment, ownTenantRole } from "./groupRoles.ts";
 import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
 
@@ -141,7 +142,8 @@ interface Row {
 interface Leaving {
     readonly context: Context;
     readonly tenant: string;
-    readonly role: string;
+    /** Undefined where it can have none of its own. */
+    readonly role: string | undefined;
     readonly node: string;
 }
 
@@ -175,7 +177,7 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
         throw new Error(
             `its data is on its way to ${taken.by}: it is deleted after that, and nothing of it was touched`,
         );
-    const role = tenantRole(group.name, tenant);
+    const role = ownTenantRole(group, tenant);
     const { node } = await rowOf({ context, tenant, role, node: "" });
     const leaving = { context, tenant, role, node: node ?? "coordinator" };
     // nothing is written down and nobody shut out before what is there is known to be the tenant's
@@ -201,13 +203,14 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
     return leaving;
 }
 
-/** Whether the role is there and this group's own. */
-async function ownRole({ context, role }: Leaving): Promise<boolean> {
+/** Its role, when that is there and this group's own. */
+async function ownRole({ context, role }: Leaving): Promise<string | undefined> {
+    if (role === undefined) return undefined;
     const [row] = await context.session.query<{ own: boolean }>(
         "SELECT starts_with(shobj_description(oid, 'pg_authid'), $2) AS own FROM pg_authid WHERE rolname = $1",
-        [role, `citus_as_code ${context.group.name} `],
+        [role, ownComment(context.group.name)],
     );
-    return row?.own === true;
+    return row?.own === true ? role : undefined;
 }
 
 /** @throws Error when it was deleted, and somebody made another of its name */
@@ -262,9 +265,10 @@ async function findDatabase(leaving: Leaving): Promise<"none" | "whole" | "inval
 
 /** Its role can't come in any more, and what it was doing has ended. */
 async function fence(leaving: Leaving): Promise<void> {
-    const { context, tenant, role } = leaving;
+    const { context, tenant } = leaving;
     const { group, session } = context;
-    if (await ownRole(leaving)) {
+    const role = await ownRole(leaving);
+    if (role !== undefined) {
         await session.query(`ALTER ROLE ${identifier(role)} NOLOGIN`);
         if (group.model === "schema" && (await hasSchema(leaving)))
             await transaction(session, privileges(tenant, role, "fenced"));
@@ -501,8 +505,9 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
 
 /** Its grants go with it; what it owns does not, as no export has that. */
 async function dropRole(leaving: Leaving): Promise<void> {
-    const { context, role } = leaving;
-    if (!(await ownRole(leaving))) return;
+    const { context } = leaving;
+    const role = await ownRole(leaving);
+    if (role === undefined) return;
     const owned = await context.session.query<{ node: string; n: string }>(
         `SELECT n.nodename AS node, r.result AS n
            FROM run_command_on_all_nodes(${literal(
@@ -525,19 +530,23 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
     if (hasRows(group))
         for (const [table, count] of Object.entries(await countRows(leaving))) left.push(`${count} rows in ${table}`);
     const { colocation } = await detailOf(leaving);
-    const own = literal(`citus_as_code ${group.name} `);
     const checks = [
-        `SELECT 'role ' || rolname AS what FROM pg_authid WHERE rolname = ${literal(role)} AND starts_with(shobj_description(oid, 'pg_authid'), ${own})`,
+        "SELECT '' AS what WHERE false",
+        ...(role === undefined
+            ? []
+            : [
+                  `SELECT 'role ' || rolname AS what FROM pg_authid WHERE rolname = ${literal(role)} AND starts_with(shobj_description(oid, 'pg_authid'), ${literal(ownComment(group.name))})`,
+              ]),
         ...(group.model === "database"
             ? [`SELECT 'database ' || datname FROM pg_database WHERE datname = ${literal(tenant)}`]
             : []),
         ...(group.model === "schema"
             ? [
                   `SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = ${literal(tenant)}`,
-                  `SELECT 'pg_dist_schema row of ' || schemaid FROM pg_dist_schema s WHERE NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid = s.schemaid)${colocation === undefined ? "" : ` OR colocationid = ${colocation}`}`,
                   ...(colocation === undefined
                       ? []
                       : [
+                            `SELECT 'pg_dist_schema row of ' || schemaid FROM pg_dist_schema WHERE colocationid = ${colocation}`,
                             `SELECT 'colocation group ' || colocationid FROM pg_dist_colocation WHERE colocationid = ${colocation}`,
                         ]),
               ]
@@ -617,7 +626,7 @@ const removeWith =
             try {
                 await removeTenant(context, tenant, toFile);
             } catch (error) {
-                const detail = await detailOf({ context, tenant, role: "", node: "" }).catch((): Detail => ({}));
+                const detail = await detailOf({ context, tenant, role: undefined, node: "" }).catch((): Detail => ({}));
                 throw new Error(
                     `${tenant}: could not be deleted\n${said(error)}\n` +
                         `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} are gone. Safe to repeat: pulumi up goes on from here.`,
