@@ -593,17 +593,19 @@ describe("plan of removals", () => {
                     { from: "companies", to: "companies" },
                 ],
             ),
-            ["notes", "tags", "users", "companies"],
+            [["notes"], ["tags"], ["users"], ["companies"]],
         );
         deepEqual(
             referencingFirst(
-                ["a", "b"],
+                ["root", "a", "b", "leaf"],
                 [
                     { from: "a", to: "b" },
                     { from: "b", to: "a" },
+                    { from: "a", to: "root" },
+                    { from: "leaf", to: "b" },
                 ],
             ),
-            ["a", "b"],
+            [["leaf"], ["a", "b"], ["root"]],
         );
     });
 });

@@ -7,7 +7,7 @@ import type { GroupSpec } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
-import { different, everything, nameOf, PRINT, type Print, type Prints, SAME_TEXT, whereOf } from "./checksum.ts";
+import { different, everything, inTransaction, nameOf, type Prints, printSlices, whereOf } from "./checksum.ts";
 import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
@@ -272,7 +272,7 @@ async function fence(leaving: Leaving): Promise<void> {
         await session.query(`ALTER ROLE ${identifier(role)} NOLOGIN`);
         if (group.model === "schema" && (await hasSchema(leaving)))
             await transaction(session, privileges(tenant, role, "fenced"));
-        await session.query(endSessions(role));
+        await endSessions(context, role);
     }
     if (group.model === "database" && (await findDatabase(leaving)) === "whole") {
         const server = await serverOf(leaving);
@@ -333,27 +333,48 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
     if (!exported) return "there is no export of it";
     try {
         const manifest = await readExport(context, tenant, exported);
-        return manifest.sha256 === sha256 ? manifest : `${exported} is not the export that was written down.`;
+        // written down without a checksum before there was one: then the manifest's own, to which the file is held, is all there is
+        return sha256 === undefined || manifest.sha256 === sha256
+            ? manifest
+            : `${exported} is not the export that was written down.`;
     } catch (error) {
         return (error as Error).message;
     }
 }
 
-/** Tables so that each comes before those that it references. */
+/** Tables so that each comes before those that it references; those that reference each other in a circle are together. */
 export function referencingFirst(
     tables: readonly string[],
     references: readonly { readonly from: string; readonly to: string }[],
-): string[] {
-    const result: string[] = [];
+): string[][] {
+    const result: string[][] = [];
     let left = [...tables];
+    const before = (table: string): ReadonlySet<string> => {
+        const found = new Set<string>();
+        const add = (to: string) => {
+            for (const reference of references)
+                if (reference.to === to && left.includes(reference.from) && !found.has(reference.from)) {
+                    found.add(reference.from);
+                    add(reference.from);
+                }
+        };
+        add(table);
+        return found;
+    };
     while (left.length > 0) {
-        const free = left.filter(
-            (table) => !references.some(({ from, to }) => to === table && from !== table && left.includes(from)),
+        const referencing = new Map(left.map((table) => [table, before(table)]));
+        // nothing references them but they themselves
+        const next = left.filter((table) =>
+            [...(referencing.get(table) ?? [])].every((from) => from === table || referencing.get(from)?.has(table)),
         );
-        // a circle: any order is as good, and PostgreSQL says what stands in the way
-        const next = free.length > 0 ? free : left;
-        result.push(...next);
-        left = left.filter((table) => !next.includes(table));
+        const taken = new Set<string>();
+        for (const table of next) {
+            if (taken.has(table)) continue;
+            const together = next.filter((one) => one === table || referencing.get(table)?.has(one));
+            for (const one of together) taken.add(one);
+            result.push(together);
+        }
+        left = left.filter((table) => !taken.has(table));
     }
     return result;
 }
@@ -417,40 +438,46 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
 const DROPPED = (leaving: Leaving) =>
     `UPDATE citus_as_code.tenant SET detail = detail || '{"dropped": true}' WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
 
+/** One statement for tables that reference each other in a circle: PostgreSQL looks at their keys after all of it. */
+function deleteSql(slices: readonly Slice[]): string {
+    const deletes = slices.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)}`);
+    const [last, ...others] = deletes.reverse();
+    return `${others.length === 0 ? "" : `WITH ${others.map((sql, i) => `d${i} AS (${sql})`).join(", ")} `}${last}`;
+}
+
 /** Deletes exactly what was exported. @returns tables whose rows have changed since; nothing was deleted then */
 async function deleteRows(leaving: Leaving, exported: Prints): Promise<string[]> {
     const { context, tenant } = leaving;
     const { session, group } = context;
     const { slices } = await placeOf(context, group, tenant);
     const references = await referencesTo(leaving, slices);
-    const all = everything(slices);
+    const byName = new Map(slices.map((slice) => [nameOf(slice.table), slice]));
     const order = referencingFirst(
-        all.map(({ slice }) => nameOf(slice.table)),
+        [...byName.keys()],
         references.flatMap(({ from, to }) => (from ? [{ from: nameOf(from.table), to: nameOf(to.table) }] : [])),
-    );
-    const deleted: Record<string, Print> = {};
-    try {
-        await session.query("BEGIN");
-        await session.query(SAME_TEXT);
+    ).map((names) => names.flatMap((name) => byName.get(name) ?? []));
+    return inTransaction(session, async () => {
         await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
+        // what a cascade deletes is in no DELETE's answer, so nobody may write from before it is looked at
+        if (byName.size > 0)
+            await session.query(`LOCK TABLE ${[...byName.keys()].join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+        const changed = different(exported, await printSlices(session, everything(slices)));
+        if (changed.length > 0) return changed;
         await refuseOthers(leaving, references);
-        for (const table of order) {
-            const found = all.find(({ slice }) => nameOf(slice.table) === table);
-            if (!found) continue;
-            const returned = found.columns.map((column) => `r.${identifier(column)}`).join(", ");
-            const [row] = await session.query<{ count: string; sum: string }>(
-                `WITH t AS (DELETE FROM ${table} AS r${whereOf(found.slice)} RETURNING ${returned}) SELECT ${PRINT} FROM t`,
+        for (const together of order) await session.query(deleteSql(together));
+        for (const slice of slices) {
+            const [row] = await session.query<{ count: string }>(
+                `SELECT count(*)::text AS count FROM ${nameOf(slice.table)}${whereOf(slice)}`,
             );
-            deleted[found.name] = { count: row?.count ?? "0", sum: row?.sum ?? "0" };
+            if (row?.count !== "0")
+                throw new Error(
+                    `${row?.count} of its rows in ${nameOf(slice.table)} are still there after they were deleted: a trigger or rule keeps or makes them.\n` +
+                        "Nothing was deleted. Disable that, then run pulumi up again.",
+                );
         }
-        const changed = different(exported, deleted);
-        if (changed.length === 0) await session.query(DROPPED(leaving));
-        await session.query(changed.length === 0 ? "COMMIT" : "ROLLBACK");
-        return changed;
-    } catch (error) {
-        await session.query("ROLLBACK").catch(() => undefined);
-        throw error;
-    }
+        await session.query(DROPPED(leaving));
+        return [];
+    });
 }
 
 /** @returns what is not as it was exported; nothing was deleted then */

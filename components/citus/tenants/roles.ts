@@ -232,7 +232,7 @@ async function shut(context: Context, steps: readonly Step[]): Promise<void> {
     const nameOf = (step: Step) => identifier(step.detail as string);
     const together = async (batch: readonly Step[]) => {
         await transaction(session, batch.map((step) => `ALTER ROLE ${nameOf(step)} NOLOGIN PASSWORD NULL;`).join("\n"));
-        for (const step of batch) await session.query(endSessions(step.detail as string));
+        for (const step of batch) await endSessions(context, step.detail as string);
         const members = batch.map(nameOf).join(", ");
         await transaction(session, `REVOKE ${identifier(tenantsRole(group.name))} FROM ${members}`);
     };
