@@ -37,11 +37,11 @@ interface World {
     database: { comment: string | null; limit: number };
 }
 
-const groupOf = (model: Model): GroupSpec => ({
+const groupOf = (model: Model, tenant = "acme"): GroupSpec => ({
     ...EMPTY,
     name: "clinics",
     model,
-    delete: ["acme"],
+    delete: [tenant],
     tables:
         model === "row"
             ? { users: { kind: "distributed", column: "tenant" }, notes: { kind: "distributed", column: "tenant" } }
@@ -69,9 +69,17 @@ class Cluster {
     private dead = false;
     kill: { at: number; when: "before" | "after" } | undefined;
     readonly said: string[] = [];
+    readonly ran: string[] = [];
+    readonly tenant: string;
+    /** How users and notes reference each other. */
+    circle: "cascade" | "no action" | undefined;
+    /** Whether a trigger keeps rows from being deleted. */
+    kept = false;
+    unasked: { node: string; why: string | null }[] = [];
 
-    constructor(model: Model) {
+    constructor(model: Model, tenant = "acme") {
         this.model = model;
+        this.tenant = tenant;
         this.world = {
             ledger: { state: "active", node: model === "database" ? "worker-1" : null, detail: { epoch: 7 } },
             tombstone: false,
@@ -108,6 +116,7 @@ class Cluster {
         query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
             if (this.dead) throw new Error("killed");
             this.asked++;
+            this.ran.push(sql);
             const now = this.kill?.at === this.asked ? this.kill.when : undefined;
             if (now === "before") this.die();
             const answer = this.answer(sql.trim(), parameters) as T[];
@@ -166,11 +175,25 @@ class Cluster {
                 },
             ];
         else if (/^SELECT count\(\*\)::text AS count, coalesce/.test(sql)) return [print(own)];
-        else if (/^WITH t AS \(DELETE/.test(sql)) {
-            world.data = { ...world.data, [table]: [] };
-            return [print(own)];
-        } else if (/^SELECT count\(\*\)::text AS count FROM/.test(sql)) return [{ count: String(own.length) }];
+        else if (/^(WITH .*)?DELETE FROM "public"/.test(sql)) {
+            const deleted = [...sql.matchAll(/DELETE FROM "public"\."(users|notes)"/g)].map(([, name]) => name ?? "");
+            if (this.circle === "no action" && deleted.length === 1) throw new Error("violates foreign key constraint");
+            if (this.circle === "cascade") deleted.push("users", "notes");
+            if (this.kept) deleted.length = 0;
+            world.data = { ...world.data, ...Object.fromEntries(deleted.map((name) => [name, []])) };
+        } else if (/\(quoted, i\)/.test(sql)) {
+            const key = { cascades: this.circle === "cascade", columns: ["tenant"], referenced: ["tenant"] };
+            return this.circle
+                ? [
+                      { from: 1, to: 2, other: "users", ...key },
+                      { from: 2, to: 1, other: "notes", ...key },
+                  ]
+                : [];
+        } else if (/^SELECT n\.nodename AS node, r\.result AS why/.test(sql)) return this.unasked;
+        else if (/^SELECT count\(\*\)::text AS count FROM/.test(sql)) return [{ count: String(own.length) }];
         else if (/AS t \(name, quoted\)/.test(sql)) return [{ name: "users" }, { name: "notes" }];
+        else if (/AS id FROM pg_dist_schema/.test(sql))
+            return this.model === "schema" && world.data ? [{ id: 11 }] : [];
         else if (/^DROP SCHEMA/.test(sql)) world.data = undefined;
         else if (/^SELECT shobj_description\(oid, 'pg_database'\)/.test(sql)) return world.data ? [world.database] : [];
         else if (/^SELECT( datconnlimit AS limit)? FROM pg_database/.test(sql))
@@ -183,9 +206,15 @@ class Cluster {
         } else if (dropping.test(sql)) world.data = undefined;
         else if (/string_agg\(what/.test(sql)) {
             const left = rows ? [] : world.data ? ["it"] : [];
-            return [{ node: "worker-1", success: true, result: [...left, ...(world.role ? ["role"] : [])].join() }];
+            return [
+                {
+                    node: "worker-1",
+                    success: true,
+                    result: [...left, ...(world.role && sql.includes("''role ''") ? ["role"] : [])].join(),
+                },
+            ];
         } else if (
-            !/^(SET |RESET |LOCK |CALL |ALTER ROLE|BEGIN;)|pg_terminate_backend|AS id FROM pg_dist_schema|pg_describe_object|pg_shdepend|pg_dist_cleanup|\(quoted, i\)/.test(
+            !/^(SET |RESET |LOCK |CALL |ALTER ROLE|BEGIN;)|pg_terminate_backend|pg_describe_object|pg_shdepend|pg_dist_cleanup/.test(
                 sql,
             )
         )
@@ -205,7 +234,7 @@ class Cluster {
 
     run(): Promise<void> {
         const context = {
-            group: groupOf(this.model),
+            group: groupOf(this.model, this.tenant),
             session: this.session,
             open: async () => this.session,
             progress: () => undefined,
@@ -215,7 +244,7 @@ class Cluster {
         } as unknown as Context;
         const run = removalWith(this.toFile).run.delete;
         ok(run);
-        return run(context, [{ kind: "removal.delete", tenant: "acme", text: "acme" }]);
+        return run(context, [{ kind: "removal.delete", tenant: this.tenant, text: this.tenant }]);
     }
 }
 
@@ -341,6 +370,81 @@ for (const model of MODELS)
             deepEqual(await exportedRows(model, filesIn(cluster.said.join())), rows);
         });
     });
+
+describe("a tenant that can have no role of its own", () => {
+    // the group's own roles have its comment, and the longer name is cut off to another tenant's
+    for (const tenant of ["app", "tenants", `${"x".repeat(55)}-one`])
+        it(`${tenant}: leaves the role of that name to whose it is`, async () => {
+            const cluster = new Cluster("row", tenant);
+            await cluster.run();
+            deepEqual([cluster.world.tombstone, cluster.world.role, rowsOf(cluster.world.data)], [true, true, []]);
+            deepEqual(
+                cluster.ran.filter((sql) => /ALTER ROLE|DROP ROLE|DROP OWNED|pg_terminate|pg_authid/.test(sql)),
+                [],
+            );
+        });
+});
+
+describe("rows that reference each other in a circle", () => {
+    for (const circle of ["cascade", "no action"] as const)
+        it(`are exported and gone: ${circle}`, async () => {
+            const cluster = new Cluster("row");
+            const rows = rowsOf(cluster.world.data);
+            cluster.circle = circle;
+            await cluster.run();
+            deepEqual([cluster.world.tombstone, rowsOf(cluster.world.data)], [true, []]);
+            deepEqual(await exportedRows("row", filesIn(cluster.said.join())), rows);
+            const order = cluster.ran.map(
+                (sql) => /^(LOCK TABLE|SELECT count.*coalesce|WITH d0|COMMIT)/.exec(sql)?.[0],
+            );
+            ok(order.indexOf("LOCK TABLE") >= 0 && order.indexOf("LOCK TABLE") < order.indexOf("WITH d0"));
+        });
+
+    it("are said to be kept by a trigger, and all are there then", async () => {
+        const cluster = new Cluster("row");
+        const rows = rowsOf(cluster.world.data);
+        cluster.kept = true;
+        await rejects(cluster.run(), /2 of its rows in "public"."users" are still there.*Nothing was deleted/s);
+        deepEqual([cluster.world.ledger?.detail.dropped, rowsOf(cluster.world.data)], [undefined, rows]);
+    });
+});
+
+it("an export that was written down without its checksum is held to its manifest's", async () => {
+    const cluster = await deletedAndKilled("row");
+    const { exported = "" } = cluster.world.ledger?.detail ?? {};
+    delete cluster.world.ledger?.detail.sha256;
+    await cluster.run();
+    deepEqual([cluster.world.tombstone, filesIn(cluster.said.join())], [true, [exported]]);
+    equal(cluster.said.length, 1, cluster.said.join());
+
+    const harmed = await deletedAndKilled("row");
+    delete harmed.world.ledger?.detail.sha256;
+    truncateSync(harmed.world.ledger?.detail.exported ?? "", 5);
+    await harmed.run();
+    match(harmed.said.join(), /can't be relied on here: .* is not as it was when it was exported/);
+});
+
+it("a node that was not asked to end the tenant's sessions is named", async () => {
+    const cluster = new Cluster("row");
+    cluster.unasked = [{ node: "worker-2", why: null }];
+    await cluster.run();
+    match(
+        cluster.said.join("\n"),
+        /worker-2 could not be asked to end what role clinics_acme does there \(it is disabled\)/,
+    );
+});
+
+describe("the proof that nothing is left", () => {
+    it("asks for no metadata of other schemas", async () => {
+        const cluster = new Cluster("schema");
+        await cluster.run();
+        const proof = cluster.ran.find((sql) => sql.includes("string_agg(what")) ?? "";
+        match(proof, /pg_namespace WHERE nspname = ''acme''/);
+        // an orphan of another schema is in none of these
+        equal(/NOT EXISTS/.test(proof), false, proof);
+        match(proof, /FROM pg_dist_schema WHERE colocationid = 11/);
+    });
+});
 
 /** Killed right after its data was deleted. */
 async function deletedAndKilled(model: Model): Promise<Cluster> {

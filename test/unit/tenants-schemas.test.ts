@@ -461,6 +461,27 @@ describe("plan of states", () => {
     });
 });
 
+it("the rights of a tenant without a role are not set for the role of all", async () => {
+    for (const tenant of ["tenants", "x".repeat(60)]) {
+        const ran: string[] = [];
+        const session = {
+            query: async (sql: string) => {
+                ran.push(sql);
+                return /FROM pg_roles/.test(sql) ? [{ name: `clinics_${tenant}` }] : [];
+            },
+        } as unknown as Session;
+        const context = { session, group: group(), alive: () => undefined } as unknown as Context;
+        const detail = { access: "frozen" };
+        await state.run.set?.(context, [{ kind: "state.set", tenant, text: "", detail }]);
+        match(ran.join("\n"), /SET state = 'frozen'/);
+        deepEqual(
+            ran.filter((sql) => /GRANT|REVOKE|ALTER DEFAULT/.test(sql)),
+            [],
+        );
+        deepEqual(state.plan(group(), { [tenant]: { state: "superseded", access: "active" } }, {}).steps, []);
+    }
+});
+
 describe("plan of removals", () => {
     const tenant = { state: null, movedTo: null, tombstone: false, taken: null, schema: false, distributed: false };
     const plan = (found: Partial<FoundRemoval>, more: Partial<GroupSpec> = {}) =>
@@ -602,17 +623,19 @@ describe("plan of removals", () => {
                     { from: "companies", to: "companies" },
                 ],
             ),
-            ["notes", "tags", "users", "companies"],
+            [["notes"], ["tags"], ["users"], ["companies"]],
         );
         deepEqual(
             referencingFirst(
-                ["a", "b"],
+                ["root", "a", "b", "leaf"],
                 [
                     { from: "a", to: "b" },
                     { from: "b", to: "a" },
+                    { from: "a", to: "root" },
+                    { from: "leaf", to: "b" },
                 ],
             ),
-            ["a", "b"],
+            [["leaf"], ["a", "b"], ["root"]],
         );
     });
 });

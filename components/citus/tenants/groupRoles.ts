@@ -1,5 +1,5 @@
 /** The roles that a group has whatever its tenants, and which roles are a group's own. */
-import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
+import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
@@ -10,6 +10,15 @@ export const ownComment = (group: string) => `citus_as_code ${group} `;
 /** Roles of the group itself: of all its tenants, and where those are rows of its application. */
 export const groupRoleNames = ({ name, model }: GroupSpec): string[] =>
     model === "row" || model === "rls" ? [tenantsRole(name), appRole(name)] : [tenantsRole(name)];
+
+/**
+ * A tenant's own role, where it can have one: undefined when that is one of the group itself, or longer than PostgreSQL
+ * keeps, which is then another's. The one place that says so for whatever grants, shuts or drops.
+ */
+export function ownTenantRole(group: GroupSpec, tenant: string): string | undefined {
+    const role = tenantRole(group.name, tenant);
+    return groupRoleNames(group).includes(role) || Buffer.byteLength(role) > 63 ? undefined : role;
+}
 
 /**
  * Why a role that somebody else made is not taken, and what to do.

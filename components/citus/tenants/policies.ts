@@ -321,7 +321,7 @@ export const policies: Facet<FoundPolicies> = {
             ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
                    OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
                       SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
-               'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded')`
+               'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (state = 'superseded' OR detail ? 'moved_to'))`
             : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb";
         if (names.length === 0)
             return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'left', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;

@@ -1,4 +1,5 @@
 /** What a tenant's role may do in its schema: the one place that grants and revokes. */
+import type { Context } from "../../tenants/facet.ts";
 import { identifier, literal } from "../quote.ts";
 
 /** `active` reads and writes, `frozen` reads, `fenced` sees nothing. */
@@ -49,8 +50,17 @@ export const accessOf = (tenants: string) => `
               LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) x
      GROUP BY tenant, usage`;
 
-/** Ends what a role still does, on every node; it may not log in again. */
-export const endSessions = (role: string) =>
-    `SELECT count(*) FROM run_command_on_all_nodes(${literal(
-        `SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = ${literal(role)} AND pid <> pg_backend_pid()`,
-    )}) WHERE success`;
+/** Ends what a role still does, on every node, and warns of those that could not be asked; it may not log in again. */
+export async function endSessions(context: Context, role: string): Promise<void> {
+    const unasked = await context.session.query<{ node: string; why: string | null }>(
+        `SELECT n.nodename AS node, r.result AS why
+           FROM run_command_on_all_nodes(${literal(
+               `SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = ${literal(role)} AND pid <> pg_backend_pid()`,
+           )}) r RIGHT JOIN pg_dist_node n USING (nodeid) WHERE n.noderole = 'primary' AND r.success IS NOT TRUE ORDER BY 1`,
+    );
+    for (const { node, why } of unasked)
+        context.warn(
+            `${node} could not be asked to end what role ${role} does there (${why ?? "it is disabled"}): sessions that it had may go on. ` +
+                `On that node: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${literal(role)};`,
+        );
+}

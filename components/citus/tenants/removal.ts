@@ -4,14 +4,15 @@ import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf, type Slice } from "../../tenants/shape.ts";
-import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import type { GroupSpec } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
-import { different, everything, nameOf, PRINT, type Print, type Prints, SAME_TEXT, whereOf } from "./checksum.ts";
+import { different, everything, inTransaction, nameOf, type Prints, printSlices, whereOf } from "./checksum.ts";
 import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
+import { ownComment, ownTenantRole } from "./groupRoles.ts";
 import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
 
@@ -142,7 +143,8 @@ interface Row {
 interface Leaving {
     readonly context: Context;
     readonly tenant: string;
-    readonly role: string;
+    /** Undefined where it can have none of its own. */
+    readonly role: string | undefined;
     readonly node: string;
 }
 
@@ -176,7 +178,7 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
         throw new Error(
             `its data is on its way to ${taken.by}: it is deleted after that, and nothing of it was touched`,
         );
-    const role = tenantRole(group.name, tenant);
+    const role = ownTenantRole(group, tenant);
     const { node } = await rowOf({ context, tenant, role, node: "" });
     const leaving = { context, tenant, role, node: node ?? "coordinator" };
     // nothing is written down and nobody shut out before what is there is known to be the tenant's
@@ -202,13 +204,14 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
     return leaving;
 }
 
-/** Whether the role is there and this group's own. */
-async function ownRole({ context, role }: Leaving): Promise<boolean> {
+/** Its role, when that is there and this group's own. */
+async function ownRole({ context, role }: Leaving): Promise<string | undefined> {
+    if (role === undefined) return undefined;
     const [row] = await context.session.query<{ own: boolean }>(
         "SELECT starts_with(shobj_description(oid, 'pg_authid'), $2) AS own FROM pg_authid WHERE rolname = $1",
-        [role, `citus_as_code ${context.group.name} `],
+        [role, ownComment(context.group.name)],
     );
-    return row?.own === true;
+    return row?.own === true ? role : undefined;
 }
 
 /** @throws Error when it was deleted, and somebody made another of its name */
@@ -263,13 +266,14 @@ async function findDatabase(leaving: Leaving): Promise<"none" | "whole" | "inval
 
 /** Its role can't come in any more, and what it was doing has ended. */
 async function fence(leaving: Leaving): Promise<void> {
-    const { context, tenant, role } = leaving;
+    const { context, tenant } = leaving;
     const { group, session } = context;
-    if (await ownRole(leaving)) {
+    const role = await ownRole(leaving);
+    if (role !== undefined) {
         await session.query(`ALTER ROLE ${identifier(role)} NOLOGIN`);
         if (group.model === "schema" && (await hasSchema(leaving)))
             await transaction(session, privileges(tenant, role, "fenced"));
-        await session.query(endSessions(role));
+        await endSessions(context, role);
     }
     if (group.model === "database" && (await findDatabase(leaving)) === "whole") {
         const server = await serverOf(leaving);
@@ -330,27 +334,48 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
     if (!exported) return "there is no export of it";
     try {
         const manifest = await readExport(context, tenant, exported);
-        return manifest.sha256 === sha256 ? manifest : `${exported} is not the export that was written down.`;
+        // written down without a checksum before there was one: then the manifest's own, to which the file is held, is all there is
+        return sha256 === undefined || manifest.sha256 === sha256
+            ? manifest
+            : `${exported} is not the export that was written down.`;
     } catch (error) {
         return (error as Error).message;
     }
 }
 
-/** Tables so that each comes before those that it references. */
+/** Tables so that each comes before those that it references; those that reference each other in a circle are together. */
 export function referencingFirst(
     tables: readonly string[],
     references: readonly { readonly from: string; readonly to: string }[],
-): string[] {
-    const result: string[] = [];
+): string[][] {
+    const result: string[][] = [];
     let left = [...tables];
+    const before = (table: string): ReadonlySet<string> => {
+        const found = new Set<string>();
+        const add = (to: string) => {
+            for (const reference of references)
+                if (reference.to === to && left.includes(reference.from) && !found.has(reference.from)) {
+                    found.add(reference.from);
+                    add(reference.from);
+                }
+        };
+        add(table);
+        return found;
+    };
     while (left.length > 0) {
-        const free = left.filter(
-            (table) => !references.some(({ from, to }) => to === table && from !== table && left.includes(from)),
+        const referencing = new Map(left.map((table) => [table, before(table)]));
+        // nothing references them but they themselves
+        const next = left.filter((table) =>
+            [...(referencing.get(table) ?? [])].every((from) => from === table || referencing.get(from)?.has(table)),
         );
-        // a circle: any order is as good, and PostgreSQL says what stands in the way
-        const next = free.length > 0 ? free : left;
-        result.push(...next);
-        left = left.filter((table) => !next.includes(table));
+        const taken = new Set<string>();
+        for (const table of next) {
+            if (taken.has(table)) continue;
+            const together = next.filter((one) => one === table || referencing.get(table)?.has(one));
+            for (const one of together) taken.add(one);
+            result.push(together);
+        }
+        left = left.filter((table) => !taken.has(table));
     }
     return result;
 }
@@ -414,40 +439,46 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
 const DROPPED = (leaving: Leaving) =>
     `UPDATE citus_as_code.tenant SET detail = detail || '{"dropped": true}' WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
 
+/** One statement for tables that reference each other in a circle: PostgreSQL looks at their keys after all of it. */
+function deleteSql(slices: readonly Slice[]): string {
+    const deletes = slices.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)}`);
+    const [last, ...others] = deletes.reverse();
+    return `${others.length === 0 ? "" : `WITH ${others.map((sql, i) => `d${i} AS (${sql})`).join(", ")} `}${last}`;
+}
+
 /** Deletes exactly what was exported. @returns tables whose rows have changed since; nothing was deleted then */
 async function deleteRows(leaving: Leaving, exported: Prints): Promise<string[]> {
     const { context, tenant } = leaving;
     const { session, group } = context;
     const { slices } = await placeOf(context, group, tenant);
     const references = await referencesTo(leaving, slices);
-    const all = everything(slices);
+    const byName = new Map(slices.map((slice) => [nameOf(slice.table), slice]));
     const order = referencingFirst(
-        all.map(({ slice }) => nameOf(slice.table)),
+        [...byName.keys()],
         references.flatMap(({ from, to }) => (from ? [{ from: nameOf(from.table), to: nameOf(to.table) }] : [])),
-    );
-    const deleted: Record<string, Print> = {};
-    try {
-        await session.query("BEGIN");
-        await session.query(SAME_TEXT);
+    ).map((names) => names.flatMap((name) => byName.get(name) ?? []));
+    return inTransaction(session, async () => {
         await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
+        // what a cascade deletes is in no DELETE's answer, so nobody may write from before it is looked at
+        if (byName.size > 0)
+            await session.query(`LOCK TABLE ${[...byName.keys()].join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+        const changed = different(exported, await printSlices(session, everything(slices)));
+        if (changed.length > 0) return changed;
         await refuseOthers(leaving, references);
-        for (const table of order) {
-            const found = all.find(({ slice }) => nameOf(slice.table) === table);
-            if (!found) continue;
-            const returned = found.columns.map((column) => `r.${identifier(column)}`).join(", ");
-            const [row] = await session.query<{ count: string; sum: string }>(
-                `WITH t AS (DELETE FROM ${table} AS r${whereOf(found.slice)} RETURNING ${returned}) SELECT ${PRINT} FROM t`,
+        for (const together of order) await session.query(deleteSql(together));
+        for (const slice of slices) {
+            const [row] = await session.query<{ count: string }>(
+                `SELECT count(*)::text AS count FROM ${nameOf(slice.table)}${whereOf(slice)}`,
             );
-            deleted[found.name] = { count: row?.count ?? "0", sum: row?.sum ?? "0" };
+            if (row?.count !== "0")
+                throw new Error(
+                    `${row?.count} of its rows in ${nameOf(slice.table)} are still there after they were deleted: a trigger or rule keeps or makes them.\n` +
+                        "Nothing was deleted. Disable that, then run pulumi up again.",
+                );
         }
-        const changed = different(exported, deleted);
-        if (changed.length === 0) await session.query(DROPPED(leaving));
-        await session.query(changed.length === 0 ? "COMMIT" : "ROLLBACK");
-        return changed;
-    } catch (error) {
-        await session.query("ROLLBACK").catch(() => undefined);
-        throw error;
-    }
+        await session.query(DROPPED(leaving));
+        return [];
+    });
 }
 
 /** @returns what is not as it was exported; nothing was deleted then */
@@ -502,8 +533,9 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
 
 /** Its grants go with it; what it owns does not, as no export has that. */
 async function dropRole(leaving: Leaving): Promise<void> {
-    const { context, role } = leaving;
-    if (!(await ownRole(leaving))) return;
+    const { context } = leaving;
+    const role = await ownRole(leaving);
+    if (role === undefined) return;
     const owned = await context.session.query<{ node: string; n: string }>(
         `SELECT n.nodename AS node, r.result AS n
            FROM run_command_on_all_nodes(${literal(
@@ -527,19 +559,23 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
         for (const [table, count] of Object.entries(await countRows(leaving)))
             left.push(`${countOf(Number(count), "row")} in ${table}`);
     const { colocation } = await detailOf(leaving);
-    const own = literal(`citus_as_code ${group.name} `);
     const checks = [
-        `SELECT 'role ' || rolname AS what FROM pg_authid WHERE rolname = ${literal(role)} AND starts_with(shobj_description(oid, 'pg_authid'), ${own})`,
+        "SELECT '' AS what WHERE false",
+        ...(role === undefined
+            ? []
+            : [
+                  `SELECT 'role ' || rolname AS what FROM pg_authid WHERE rolname = ${literal(role)} AND starts_with(shobj_description(oid, 'pg_authid'), ${literal(ownComment(group.name))})`,
+              ]),
         ...(group.model === "database"
             ? [`SELECT 'database ' || datname FROM pg_database WHERE datname = ${literal(tenant)}`]
             : []),
         ...(group.model === "schema"
             ? [
                   `SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = ${literal(tenant)}`,
-                  `SELECT 'pg_dist_schema row of ' || schemaid FROM pg_dist_schema s WHERE NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid = s.schemaid)${colocation === undefined ? "" : ` OR colocationid = ${colocation}`}`,
                   ...(colocation === undefined
                       ? []
                       : [
+                            `SELECT 'pg_dist_schema row of ' || schemaid FROM pg_dist_schema WHERE colocationid = ${colocation}`,
                             `SELECT 'colocation group ' || colocationid FROM pg_dist_colocation WHERE colocationid = ${colocation}`,
                         ]),
               ]
@@ -619,7 +655,7 @@ const removeWith =
             try {
                 await removeTenant(context, tenant, toFile);
             } catch (error) {
-                const detail = await detailOf({ context, tenant, role: "", node: "" }).catch((): Detail => ({}));
+                const detail = await detailOf({ context, tenant, role: undefined, node: "" }).catch((): Detail => ({}));
                 throw new Error(
                     `${tenant}: could not be deleted\n${said(error)}\n` +
                         `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} are gone. Safe to repeat: pulumi up goes on from here.`,

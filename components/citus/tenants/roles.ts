@@ -4,7 +4,7 @@ import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
-import { ensureGroupRoles, foreignRole, groupRoleNames, ownComment } from "./groupRoles.ts";
+import { ensureGroupRoles, foreignRole, groupRoleNames, ownComment, ownTenantRole } from "./groupRoles.ts";
 import { endSessions } from "./privileges.ts";
 
 interface FoundRole {
@@ -135,11 +135,11 @@ const isOwn = (group: GroupSpec, role: FoundRole) => role.comment?.startsWith(ow
 
 /** Roles of tenants that are in the program and want none any more: nobody gets in by them, and what they own stays. */
 function shutSteps(group: GroupSpec, found: FoundRoles, elsewhere: ReadonlyMap<string, readonly string[]>): Step[] {
-    const kept = groupRoleNames(group);
     return Object.entries(group.tenants).flatMap(([tenant, spec]): Step[] => {
-        const name = tenantRole(group.name, tenant);
+        const name = ownTenantRole(group, tenant);
+        if (spec.role || name === undefined) return [];
         const role = found.roles[name];
-        if (spec.role || kept.includes(name) || role === undefined || !isOwn(group, role)) return [];
+        if (role === undefined || !isOwn(group, role)) return [];
         const hosts = elsewhere.get(name) ?? [];
         if (!role.login && !role.member && !role.becomes && role.secret === null && hosts.length === 0) return [];
         const text = `${tenant}: role ${name} may not log in any more (NOLOGIN, membership revoked, password removed)`;
@@ -249,7 +249,7 @@ async function shut(context: Context, steps: readonly Step[]): Promise<void> {
                 .map((step) => `ALTER ROLE ${nameOf(step)} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOLOGIN PASSWORD NULL;`)
                 .join("\n"),
         );
-        for (const step of batch) await session.query(endSessions(step.detail as string));
+        for (const step of batch) await endSessions(context, step.detail as string);
         const members = batch.map(nameOf).join(", ");
         await transaction(session, `REVOKE ${identifier(tenantsRole(group.name))} FROM ${members}`);
     };

@@ -2,11 +2,12 @@
 
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
-import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import type { GroupSpec } from "../../tenants/spec.ts";
 import { literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { inBatches, said, transaction } from "./batch.ts";
 import { OWN_TABLES } from "./checksum.ts";
+import { ownTenantRole } from "./groupRoles.ts";
 import { type Access, accessOf, privileges } from "./privileges.ts";
 
 interface FoundTenant {
@@ -30,8 +31,9 @@ interface Detail {
 }
 
 function planStates(group: GroupSpec, found: FoundStates): Planned {
-    const steps = Object.entries(found).flatMap(([tenant, { state, access }]): Step[] => {
+    const steps = Object.entries(found).flatMap(([tenant, { state, ...its }]): Step[] => {
         const spec = own(group.tenants, tenant);
+        const access = ownTenantRole(group, tenant) === undefined ? null : its.access;
         if (state === "superseded") {
             if (access === null || access === "fenced") return [];
             return [{ kind: "state.set", tenant, text: `${tenant}: ${TEXT.fenced}`, detail: { access: "fenced" } }];
@@ -77,8 +79,8 @@ async function hasRole(session: Session, role: string): Promise<boolean> {
 
 async function setDatabase(context: Context, tenant: string, access: Access): Promise<void> {
     const { group, session } = context;
-    const role = tenantRole(group.name, tenant);
-    if (await hasRole(session, role)) {
+    const role = ownTenantRole(group, tenant);
+    if (role !== undefined && (await hasRole(session, role))) {
         const [row] = await session.query<{ node: string | null }>(
             "SELECT node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
             [group.name, tenant],
@@ -108,8 +110,8 @@ async function set(context: Context, steps: readonly Step[]): Promise<void> {
         }
         const sql = batch.map((step) => {
             const tenant = step.tenant ?? "";
-            const role = tenantRole(group.name, tenant);
-            const rights = known.has(role) ? privileges(tenant, role, accessFor(step)) : "";
+            const role = ownTenantRole(group, tenant);
+            const rights = role !== undefined && known.has(role) ? privileges(tenant, role, accessFor(step)) : "";
             return `${rights}\n${ledgerRow(group.name, tenant, accessFor(step))}`;
         });
         await transaction(session, sql.join("\n"));
