@@ -298,9 +298,12 @@ test("the pool hands connections on by transaction, and no setting with them", a
 test("a database moves to another node whole, with what is said of it", async (t) => {
     const from = await placeOf("acme");
     const to = from === "worker-1" ? "worker-2" : "worker-1";
+    await stack.sql("CREATE ROLE landlord");
     await asSuperuser(
         from,
         "acme",
+        "ALTER DATABASE acme OWNER TO landlord",
+        "REVOKE CREATE ON DATABASE acme FROM landlord",
         "ALTER DATABASE acme SET search_path = extra, public",
         "ALTER DATABASE acme SET work_mem = '9MB'",
         `ALTER ROLE ${roleOf("acme")} IN DATABASE acme SET statement_timeout = '55s'`,
@@ -337,6 +340,17 @@ test("a database moves to another node whole, with what is said of it", async (t
         );
         assert.equal(added?.id, "300001");
     });
+    assert.deepEqual(
+        await ask(
+            to,
+            "postgres",
+            `SELECT datdba::regrole::text AS owner, has_database_privilege('landlord', oid, 'CONNECT') AS connect,
+                    has_database_privilege('landlord', oid, 'CREATE') AS "create" FROM pg_database WHERE datname = 'acme'`,
+        ),
+        [{ owner: "landlord", connect: true, create: false }],
+    );
+    await asSuperuser(to, "postgres", "ALTER DATABASE acme OWNER TO postgres");
+    await stack.sql("DROP ROLE landlord");
     await asSuperuser(
         to,
         "acme",

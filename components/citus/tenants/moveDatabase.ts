@@ -503,13 +503,15 @@ async function forget({ ledger, name, options, mark }: Work, move: Move, nodes: 
 const LISTS =
     "'search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries', 'shared_preload_libraries', 'unix_socket_directories'";
 
-/** Statements that give another database what pg_dump leaves out: its settings, its comment, and who may connect. */
+/** Statements that give another database what pg_dump leaves out: whose it is, its settings, its comment, and who may connect. */
 const DRESS = `
-SELECT 'REVOKE ALL ON DATABASE ' || $2 || ' FROM PUBLIC' AS statement
+SELECT format('ALTER DATABASE %s OWNER TO %I', $2::text, pg_get_userbyid(datdba)) AS statement FROM pg_database WHERE datname = $1
+UNION ALL
+SELECT format('REVOKE ALL ON DATABASE %s FROM PUBLIC, %I', $2::text, pg_get_userbyid(datdba)) FROM pg_database WHERE datname = $1
 UNION ALL
 SELECT format('GRANT %s ON DATABASE %s TO %s%s', a.privilege_type, $2, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
               CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-  FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = $1 AND a.grantee <> d.datdba
+  FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = $1
 UNION ALL
 SELECT format('COMMENT ON DATABASE %s IS %L', $2, shobj_description(d.oid, 'pg_database')) FROM pg_database d WHERE d.datname = $1
 UNION ALL
