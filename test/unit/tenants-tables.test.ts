@@ -234,7 +234,15 @@ test("rows of tenants: made, frozen, put back, and every mistake at once", () =>
     assert.equal(wrong.refusals?.length, 4);
 });
 
-const POLICIES: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };
+const POLICIES: FoundPolicies = {
+    tables: [],
+    differing: {},
+    left: {},
+    fenced: [],
+    hidden: [],
+    buried: [],
+    invalid: [],
+};
 
 test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
     const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);
