@@ -260,6 +260,57 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     assert.deepEqual(await kinds(gone), []);
 });
 
+test("rows that reference each other in a circle are deleted, and an old copy stays hidden once its deletion has begun", async () => {
+    await stack.sql(`
+        CREATE TABLE clubs (id text PRIMARY KEY);
+        CREATE TABLE staff (club text, id int, team int, PRIMARY KEY (club, id));
+        CREATE TABLE teams (club text, id int, lead int, PRIMARY KEY (club, id))`);
+    await stack.sql("SELECT create_distributed_table('clubs', 'id', shard_count => 4, colocate_with => 'none')");
+    for (const table of ["staff", "teams"])
+        await stack.sql(`SELECT create_distributed_table('${table}', 'club', colocate_with => 'clubs')`);
+    const tables: GroupSpec["tables"] = {
+        clubs: { kind: "distributed", column: "id", shardCount: 4 },
+        staff: { kind: "distributed", column: "club" },
+        teams: { kind: "distributed", column: "club" },
+    };
+    const clubs = (more: Partial<GroupSpec> = {}) => shop({ name: "clubs", anchor: "clubs", tables, ...more });
+    const group = clubs({ tenants: { red: {}, blue: {} } });
+    await settle(stack, group);
+    await stack.sql(`
+        INSERT INTO staff SELECT c, i, NULL FROM unnest('{red,blue}'::text[]) c, generate_series(1, 3) i;
+        INSERT INTO teams SELECT club, id, id FROM staff;
+        UPDATE staff SET team = id`);
+    await stack.sql("ALTER TABLE staff ADD CONSTRAINT of FOREIGN KEY (club, team) REFERENCES teams (club, id)");
+    await stack.sql(
+        "ALTER TABLE teams ADD CONSTRAINT led FOREIGN KEY (club, lead) REFERENCES staff (club, id) ON DELETE CASCADE",
+    );
+    const seen = async () => {
+        const app = await as(stack, "clubs_app");
+        await app.query("BEGIN; SET LOCAL app.tenant = 'red'");
+        const rows = await app.query("SELECT id FROM staff WHERE club = 'red'");
+        await app.close();
+        return rows.length;
+    };
+    assert.equal(await seen(), 3);
+    const gone = clubs({ tenants: { blue: {} }, delete: ["red"] });
+    for (const state of ["deleting", "frozen"]) {
+        await stack.sql(
+            `INSERT INTO citus_as_code.tenant (grp, tenant, model, state, detail) VALUES ('clubs', 'red', 'row', $1, '{"moved_to": "x/red"}')
+                 ON CONFLICT (grp, tenant) DO UPDATE SET state = excluded.state, detail = excluded.detail`,
+            [state],
+        );
+        await settle(stack, gone, {}, [policies]);
+        assert.equal(await seen(), 0, state);
+    }
+    await settle(stack, gone);
+    assert.deepEqual(
+        await stack.sql(
+            "SELECT club, count(*)::int AS staff, (SELECT count(*)::int FROM teams) AS teams FROM staff GROUP BY 1",
+        ),
+        [{ club: "blue", staff: 3, teams: 3 }],
+    );
+});
+
 test("without rowSecurity no policy is left on any placement, and a tenant's own role has no rights on its tables", async () => {
     const group = shop({ tenants: TENANTS });
     // 2 has left the program: its role is as it was

@@ -350,7 +350,15 @@ test("a row that somebody puts in while its tenant is made stays theirs", async 
     assert.deepEqual([[...bare.names], bare.ledger], [[["700", "theirs"]], ["700"]]);
 });
 
-const POLICIES: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };
+const POLICIES: FoundPolicies = {
+    tables: [],
+    differing: {},
+    left: {},
+    fenced: [],
+    hidden: [],
+    buried: [],
+    invalid: [],
+};
 
 test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
     const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);

@@ -62,11 +62,13 @@ export interface FoundPolicies {
     /** Tenants that don't write because of the ledger, and those that don't read either. */
     readonly fenced: readonly string[];
     readonly hidden: readonly string[];
+    /** Old copies that are deleted and still under `delete`: what hid them stays as long, so that deleting changes no policy. */
+    readonly buried: readonly string[];
     /** Names under `delete` that are no value of a tenant column. */
     readonly invalid: readonly string[];
 }
 
-const NOTHING: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], invalid: [] };
+const NOTHING: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], buried: [], invalid: [] };
 
 const PREFIX = "citus_as_code_";
 
@@ -195,7 +197,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
             if (group.rowSecurity) {
                 if (!table.index)
                     step("index", name, `an index on ${column}: without one each query of a tenant reads all rows`);
-                const wanted = wantedPolicies(group, column, table.type, frozen, found.hidden);
+                const wanted = wantedPolicies(group, column, table.type, frozen, [...found.hidden, ...found.buried]);
                 const same = (policy: WantedPolicy) => {
                     const is = mine.find((p) => p.name === policy.name);
                     return is !== undefined && is.comment === commentOf(policy, is.print);
@@ -321,8 +323,9 @@ export const policies: Facet<FoundPolicies> = {
             ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
                    OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
                       SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
-               'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (state = 'superseded' OR detail ? 'moved_to'))`
-            : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb";
+               'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (state = 'superseded' OR detail ? 'moved_to')),
+               'buried', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant_tombstone WHERE grp = $1 AND moved_to IS NOT NULL AND $2::jsonb -> 'delete' ? tenant)`
+            : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb, 'buried', '[]'::jsonb";
         if (names.length === 0)
             return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'left', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;
         const values = names.map(
@@ -415,7 +418,10 @@ export const policies: Facet<FoundPolicies> = {
                 const { group } = context;
                 const column = columnOf(group, name);
                 if (column === undefined || table.type === null) continue;
-                const wanted = wantedPolicies(group, column, table.type, fencedOf(group, found), found.hidden);
+                const wanted = wantedPolicies(group, column, table.type, fencedOf(group, found), [
+                    ...found.hidden,
+                    ...found.buried,
+                ]);
                 const on = qualified(name);
                 const old = table.policies.filter((policy) => ours(group, policy)).map((policy) => policy.name);
                 const names = [...new Set([...wanted.map((policy) => policy.name), ...old])];
