@@ -1,7 +1,17 @@
 /** What the e2e, chaos and aws tests share: throw-away stacks of their own on the real engine. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+    cpSync,
+    existsSync,
+    mkdirSync,
+    mkdtempSync,
+    readdirSync,
+    rmSync,
+    statSync,
+    symlinkSync,
+    writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { connect, type DirectAccess, type Session } from "../components/citus/session.ts";
@@ -87,7 +97,7 @@ export abstract class OwnStack {
     readonly dir: string;
     readonly name: string;
     readonly env: NodeJS.ProcessEnv;
-    private known: { readonly at: number; readonly outputs: unknown } | undefined;
+    private known: { readonly at: string; readonly outputs: unknown } | undefined;
 
     /** @param secrets how the state's secrets are encrypted, as Pulumi's environment has it */
     protected constructor(dir: string, name: string, secrets: NodeJS.ProcessEnv) {
@@ -169,8 +179,9 @@ export abstract class OwnStack {
 
     /** The stack's outputs; Pulumi is asked anew when the state has changed. */
     async outputs<T = Outputs>(): Promise<T> {
-        const state = join(this.dir, ".state", "pulumi", ".pulumi", "stacks", "citus", `${this.name}.json`);
-        const at = statSync(state).mtimeMs;
+        const stacks = join(this.dir, ".state", "pulumi", ".pulumi", "stacks");
+        const states = readdirSync(stacks).map((project) => join(stacks, project, `${this.name}.json`));
+        const at = states.map((state) => statSync(state, { throwIfNoEntry: false })?.mtimeMs).join();
         if (this.known?.at !== at) {
             const { stdout, code, output } = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
             if (code !== 0) throw new Error(output);

@@ -196,17 +196,17 @@ const guarded = { ...rows("guarded", "guarded", { "61": {}, "62": {} }), rowSecu
 /** The application of the group with policies, as one of its tenants; a setting of the session would not reach the workers. */
 async function asGuarded(key: string): Promise<Client> {
     const client = await as(stack, "guarded_app");
-    const query: Client["query"] = async (sql) => {
+    const query = async <T extends object>(sql: string) => {
         await client.query("BEGIN");
         try {
             await client.query(`SET LOCAL app.tenant = '${key}'`);
-            await client.query(sql);
+            const found = await client.query<T>(sql);
             await client.query("COMMIT");
+            return found;
         } catch (error) {
             await client.query("ROLLBACK");
             throw error;
         }
-        return [];
     };
     return { ...client, query };
 }
@@ -279,6 +279,23 @@ test("row to schema under policies: one tenant is refused, the others don't noti
     assert.deepEqual(await prints(clinics, "soylent"), await prints(guarded, "61"));
     assert.equal(await changedOld(guarded, "61"), undefined);
     assert.deepEqual((await plan(stack, guarded, own)).steps, []);
+
+    // back to where its old copy was, and not hidden as that was
+    await stack.sql(
+        "DELETE FROM guarded.projects WHERE company_id = 61; DELETE FROM guarded.users WHERE company_id = 61",
+    );
+    const back = { ...guarded, tenants: { ...guarded.tenants, "61": from("clinics/soylent") } };
+    await settle(stack, back, {}, [...own, change]);
+    assert.deepEqual(await stateOf(guarded, "61"), { state: "active", moved: null });
+    assert.equal((await plan(stack, back, [...own, change])).steps.length, 0);
+    assert.deepEqual(await prints(guarded, "61"), await prints(clinics, "soylent"));
+    const served = await asGuarded("61");
+    assert.deepEqual(
+        await served.query("SELECT count(*)::int AS n FROM guarded.users"),
+        await stack.sql("SELECT count(*)::int AS n FROM guarded.users WHERE company_id = 61"),
+    );
+    await served.query("UPDATE guarded.users SET email = 'again' WHERE id = 1");
+    await served.close();
 });
 
 test("schema to row: a tenant's role is refused from the fence on, and every row that was acknowledged is there", async () => {

@@ -394,6 +394,7 @@ const USERS: PolicyTable = {
     index: true,
     granted: { app: ALL, tenants: ALL },
     sequences: [],
+    tenantGrants: ALL,
     tenantSequences: [],
     direct: [],
     schema: true,
@@ -423,8 +424,8 @@ test("without rowSecurity nothing generated is left, and tenants' own roles have
         planPolicies(off, { ...POLICIES, tables: [{ ...USERS, ...table }], ...found });
     const texts = (...given: Parameters<typeof planned>) =>
         planned(...given).steps.map(({ kind, text }) => [kind, text]);
-    const dropped: Partial<PolicyTable> = { policies: [], enabled: false, granted: { app: ALL, tenants: [] } };
-    assert.deepEqual(texts(dropped), []);
+    const dropped: Partial<PolicyTable> = { policies: [], enabled: false, tenantGrants: [] };
+    assert.deepEqual(texts(dropped), [], "what PUBLIC may is not the role's own, and can't be taken from it");
     assert.match(
         texts({}).join(),
         /^policies.drop,users: its generated policies are dropped.*lose their rights on it$/,
@@ -433,7 +434,7 @@ test("without rowSecurity nothing generated is left, and tenants' own roles have
         ["policies.drop", "users: generated policies that are left on w1 users_1 are dropped"],
     ]);
     const rights = [["policies.drop", "users: tenants' own roles lose their rights on it, as rowSecurity is false"]];
-    assert.deepEqual(texts({ ...dropped, granted: { app: ALL, tenants: ["SELECT"] } }), rights);
+    assert.deepEqual(texts({ ...dropped, tenantGrants: ["SELECT"] }), rights);
     assert.deepEqual(texts({ ...dropped, tenantSequences: ["users_id_seq"] }), rights);
 
     for (const table of [{}, dropped]) {

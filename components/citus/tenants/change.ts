@@ -165,6 +165,8 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
                 ? await moveWithin(change, closed)
                 : await moveBetween(change, detail.copied, copy);
         await closeOld(context, source);
+        // an old copy of its own that was hidden there is served again
+        await refreshPolicies(context, group);
         const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
         await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
         const [ended] = await session.query<{ seconds: number }>(
@@ -421,7 +423,8 @@ async function switchOver(change: Change, checksum: Prints): Promise<void> {
     );
     await context.session.query(
         `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES ($1, $2, $3, 'active')
-             ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE tenant.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END`,
+             ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE tenant.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END,
+                detail = tenant.detail - '{moved_to,checksum,columns}'::text[]`,
         [target.group.name, target.tenant, target.group.model],
     );
     await reach(change, "done");

@@ -41,6 +41,8 @@ export interface PolicyTable {
     readonly granted: Grants;
     /** Sequences of its columns that one of the roles may not use. */
     readonly sequences: readonly string[];
+    /** Rights on it that the role of all tenants was granted itself, not by PUBLIC or another role. */
+    readonly tenantGrants: readonly string[];
     /** Those that the role of all tenants was granted. */
     readonly tenantSequences: readonly string[];
     /** Who of a tenant's own role was granted rights, other than the role of all; `PUBLIC` where there are such roles. */
@@ -233,7 +235,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     );
                 else if (left.length > 0)
                     step("drop", name, `generated policies that are left on ${listed(left, 3)} are dropped`);
-                else if (table.granted.tenants.length > 0 || table.tenantSequences.length > 0)
+                else if (table.tenantGrants.length > 0 || table.tenantSequences.length > 0)
                     step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
             }
         }
@@ -342,7 +344,7 @@ export const policies: Facet<FoundPolicies> = {
             mine AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE r.rolname IN (${app}, ${tenants})),
             member AS MATERIALIZED (SELECT m.member AS oid FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = ${tenants}),
             placed AS MATERIALIZED (SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value ->> 'digest' AS digest,
-                    r.value -> 'ours' AS ours, (r.value -> 'on')::boolean AS enabled
+                    r.value -> 'ours' AS ours, (r.value ->> 'on')::boolean AS enabled
                 FROM run_command_on_all_nodes(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
                     SELECT r.name, jsonb_object_agg(r.oid::regclass::text, jsonb_build_object('digest', ${DIGEST("r.oid")},
                         'on', (SELECT k.relrowsecurity FROM pg_class k WHERE k.oid = r.oid),
@@ -365,6 +367,8 @@ export const policies: Facet<FoundPolicies> = {
                     WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL
                       AND (NOT EXISTS (SELECT 1 FROM mine) OR EXISTS (SELECT 1 FROM mine m WHERE NOT has_sequence_privilege(m.oid, q.seqrelid, 'USAGE')
                            AND (${String(group.rowSecurity)} OR m.oid = (SELECT r.oid FROM pg_roles r WHERE r.rolname = ${app}))))),
+                'tenantGrants', (SELECT coalesce(jsonb_agg(DISTINCT x.privilege_type), '[]') FROM aclexplode(c.relacl) x
+                    JOIN pg_roles r ON r.oid = x.grantee AND r.rolname = ${tenants}),
                 'tenantSequences', (SELECT coalesce(jsonb_agg(DISTINCT d.objid::regclass::text), '[]') FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S',
                     aclexplode(q.relacl) x JOIN pg_roles r ON r.oid = x.grantee AND r.rolname = ${tenants}
                     WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL),

@@ -247,6 +247,10 @@ async function surroundings(
             after: `SELECT citus_schema_distribute(${literal(identifier(schemaOf(tenant)))});\n${rows}COMMIT;\n`,
         };
     const { slices } = await placeOf(context, group, tenant);
+    if (slices.length === 0)
+        throw new Error(
+            `${group.name}/${tenant}: none of the group's tables is there, so that there is no place for its rows. Nothing was restored. Run pulumi up, then repeat this.`,
+        );
     await refuseCascades(context, tenant, slices);
     const anchors = slices.filter(({ anchor }) => anchor);
     const locked = slices.map(({ table }) => nameOf(table)).join(", ");

@@ -108,10 +108,13 @@ export async function advanceSequences(
     }
 }
 
+/** A column may have numbers that its sequence never gives; one that begins anew at its end is left where it is. */
 async function advance(session: Session, sequence: string, to: bigint): Promise<void> {
     if (to < 1n) return;
     await session.query(
-        "SELECT setval($1::regclass, $2::bigint) WHERE coalesce(pg_sequence_last_value($1::regclass), 0) < $2::bigint",
+        `SELECT setval(s.seqrelid, least($2::bigint, s.seqmax)) FROM pg_sequence s
+          WHERE s.seqrelid = $1::regclass AND s.seqincrement > 0 AND NOT s.seqcycle
+            AND coalesce(pg_sequence_last_value(s.seqrelid), 0) < least($2::bigint, s.seqmax)`,
         [sequence, String(to)],
     );
 }
