@@ -8,24 +8,14 @@ import type { Model } from "../../components/tenants/args.ts";
 import { lintSql } from "../../components/tenants/lint/lint.ts";
 import type { GroupSpec, TableSpec } from "../../components/tenants/spec.ts";
 import { batchesOf, checkBatches, findSql, groupsOfConfig, knownGroups } from "../../scripts/tenants/check.ts";
+import { EMPTY } from "../tenants.ts";
 
 const group = (
     name: string,
     model: Model,
     template: readonly string[],
     tables: Readonly<Record<string, TableSpec>> = {},
-): GroupSpec => ({
-    name,
-    model,
-    tables,
-    template: template.map((path) => ({ path, sha256: "" })),
-    tenants: {},
-    delete: [],
-    allow: [],
-    rowSecurity: true,
-    rollout: { canary: 1, part: 0.1 },
-    lockTimeout: 5000,
-});
+): GroupSpec => ({ ...EMPTY, name, model, tables, template: template.map((path) => ({ path, sha256: "" })) });
 
 const FILES: Readonly<Record<string, string>> = {
     "sql/bigco/1.sql": "CREATE TABLE users (id bigint PRIMARY KEY, email text UNIQUE);",

@@ -50,6 +50,9 @@ export interface DatabasesFound {
     readonly rate: number | null;
 }
 
+/** The limit of a database that a DROP DATABASE left which did not end: nobody can connect to it, and it can only be dropped. */
+export const INVALID = -2;
+
 /** The comment on a tenant's database: a database that was dropped and made again by hand does not have it. */
 export const identity = (group: string, tenant: string, epoch: number): string =>
     `citus_as_code: ${group}/${tenant}, epoch ${epoch}`;

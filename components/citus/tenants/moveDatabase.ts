@@ -9,7 +9,7 @@ import { nodeOf } from "../../topology.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { identity, isEmpty } from "./databases.ts";
+import { INVALID, identity, isEmpty } from "./databases.ts";
 import { recordRate } from "./ledger.ts";
 
 /** A move that has begun and not ended. */
@@ -182,9 +182,6 @@ interface Found {
     readonly limit: number;
     readonly comment: string | null;
 }
-
-/** The limit of a database that a DROP DATABASE left which did not end: nobody can connect to it, and it can only be dropped. */
-const INVALID = -2;
 
 const isWhole = (there: Found | undefined): boolean => there !== undefined && there.limit !== INVALID;
 

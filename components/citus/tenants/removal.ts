@@ -9,7 +9,7 @@ import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
 import { different, everything, inTransaction, nameOf, type Prints, printSlices, whereOf } from "./checksum.ts";
-import { another, type DatabasesFound, have, isEmpty, places, strayed } from "./databases.ts";
+import { another, type DatabasesFound, have, INVALID, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { ownComment, ownTenantRole } from "./groupRoles.ts";
@@ -233,9 +233,6 @@ async function hasSchema(leaving: Leaving): Promise<boolean> {
 
 /** A server's own database, with no Citus in it: nothing is handed on to other nodes. */
 const serverOf = ({ context, node }: Leaving) => context.open(node, "postgres");
-
-/** A database that a DROP DATABASE left which did not end: nobody can connect to it any more, and it can only be dropped. */
-const INVALID = -2;
 
 /** @throws Error when a database of its name is not the one that was made for it */
 async function findDatabase(leaving: Leaving): Promise<"none" | "whole" | "invalid"> {
