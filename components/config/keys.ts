@@ -10,6 +10,7 @@ export const KEYS = {
     shardCount: "number",
     citusVersion: "text",
     image: "text",
+    postgresVersion: "text",
     port: "number",
     coordinator: "json",
     worker: "json",

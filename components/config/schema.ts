@@ -73,15 +73,21 @@ const schema = (repository: z.ZodType<string>) =>
         shardCount: whole(1, 64_000, 32),
         citusVersion: text(
             /^(13\.([2-9]|[1-9][0-9])|1[4-9]\.[0-9]+)\.[0-9]+$/,
-            "a Citus version from 13.2.0 written in full, such as 14.0.1",
-        ),
+            "a Citus version from 13.2.0 written in full, such as 14.1.0",
+        ).optional(),
         image: text(
             /^[^\s@:]+(:[0-9]+\/[^\s@:]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/,
             "an image's name with a tag or digest",
-        ).refine((image) => /[:@][^/]+$/.test(image) && !image.endsWith(":latest"), {
-            error: (issue) =>
-                `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
-        }),
+        )
+            .refine((image) => /[:@][^/]+$/.test(image) && !image.endsWith(":latest"), {
+                error: (issue) =>
+                    `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
+            })
+            .optional(),
+        postgresVersion: text(
+            /^(newest|base|17\.(0|[1-9][0-9]?))$/,
+            "newest, base, or a minor release of PostgreSQL 17 such as 17.10",
+        ).optional(),
         port: whole(1024, 65_535 - POOL_OFFSET - MAX_WORKERS, 5432).optional(),
         coordinator: strictObject({ ...machine, shards: flag.default(false), ...awsMachine }, "an object"),
         worker: strictObject({ ...machine, ...awsMachine }, "an object"),

@@ -139,7 +139,6 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         : { kept: values, mistakes: [] };
     mistakes.push(...misplaced);
     const value = (key: Key, fallback: unknown) => (kept[key] === undefined ? fallback : kept[key]);
-    const citusVersion = value("citusVersion", "14.0.1");
     const raw: Record<Key, unknown> = {
         ...(Object.fromEntries(known.map((key) => [key, undefined])) as Record<Key, undefined>),
         ...kept,
@@ -149,8 +148,6 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         retire: value("retire", []),
         database: value("database", "app"),
         shardCount: value("shardCount", 32),
-        citusVersion,
-        image: value("image", `citusdata/citus:${citusVersion}-pg17`),
         coordinator: value("coordinator", {}),
         worker: value("worker", {}),
         settings: value("settings", {}),
@@ -165,12 +162,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
     };
     const parsed = SCHEMAS[platform].safeParse(raw);
     if (!parsed.success) {
-        const versionIsWrong = parsed.error.issues.some((issue) => issue.path[0] === "citusVersion");
-        for (const issue of parsed.error.issues) {
-            // the default image repeats the version's mistake
-            if (issue.path[0] === "image" && versionIsWrong && source.values.image === undefined) continue;
-            mistakes.push({ path: pathOf(issue.path), message: issue.message });
-        }
+        for (const issue of parsed.error.issues) mistakes.push({ path: pathOf(issue.path), message: issue.message });
     }
     for (const key of SECRETS) {
         if (!source.values[key] || !source.secrets || source.secrets.includes(key)) continue;
