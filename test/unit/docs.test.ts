@@ -139,6 +139,14 @@ describe("docs/configuration.md", () => {
         return result.args;
     };
 
+    test("README's keys have the same defaults", () => {
+        const text = read("README.md");
+        const keys = rows(text.slice(text.indexOf("## Configuration"), text.indexOf("## Outputs"))).slice(1);
+        assert.ok(keys.length >= 8);
+        for (const [key = "", value = ""] of keys)
+            assert.equal(codeOf(value) ?? value, codeOf(documented.get(codeOf(key) ?? "")?.value ?? ""), key);
+    });
+
     test("has every key", () => {
         assert.deepEqual(
             Object.keys(KEYS).filter((key) => !documented.has(key)),
