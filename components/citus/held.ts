@@ -81,7 +81,7 @@ export class Held {
                 const kept = await keepCopy(from, name, held.shardId);
                 throw new Error(
                     `Rows are missing after a move: ${result.missing}.\n` +
-                        `${await missing()}, and the old copy is kept as ${kept} on ${from.node}. Compare the two before anything else.`,
+                        `${await missing()}, and the old copy is kept as table ${kept} on ${from.node}. Compare the two before you do anything else.`,
                 );
             }
             return counted;

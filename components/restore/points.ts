@@ -171,7 +171,7 @@ export function choosePoint(asked: string, contents: Contents): Choice {
     if (points.length === 0) {
         return {
             refusal:
-                "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
+                "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster, set citus:restoreFrom.stack",
         };
     }
     if (asked === "latest") {

@@ -13,7 +13,7 @@ const SCRIPT = "dump-schema.sh";
 function parts(result: CommandResult, names: readonly string[]): Record<string, Buffer> {
     if (result.code === 126 || result.code === 127) {
         throw new Error(
-            "The coordinator's image is older than this command: npm run pulumi -- up brings the new one, then try again.",
+            "The coordinator's image is older than this command. Bring the new one (npm run pulumi -- up), then try again.",
         );
     }
     if (result.code !== 0) {

@@ -139,7 +139,7 @@ export async function chooseModel(given: Readonly<Record<string, unknown>>): Pro
     else {
         if (said.length < QUESTIONS.length && !process.stdin.isTTY)
             console.error(
-                `taken as they mostly are: ${QUESTIONS.filter(({ key }) => !said.includes(key))
+                `not answered, so assumed: ${QUESTIONS.filter(({ key }) => !said.includes(key))
                     .map((question) => `--${question.flag} ${shown(question)}`)
                     .join(" ")}`,
             );

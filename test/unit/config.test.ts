@@ -344,7 +344,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
             'rebuilds "worker-1" alone to the end of its archive',
             "is lost",
             "split there without an error",
-            "leave it away to restore the whole cluster",
+            "take it away to restore the whole cluster",
             "set restoreFrom.acceptSplitTransactions to true",
         ],
     ],
@@ -385,7 +385,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     ],
     [
         { restoreFrom: { stack: "dev" } },
-        ["restoreFrom.stack", "names this stack itself", 'got "dev"', "leave it away to restore in place"],
+        ["restoreFrom.stack", "names this stack itself", 'got "dev"', "take it away to restore in place"],
     ],
     [
         { restoreFrom: { stack: "dev", repository: "citus-dev-backups" } },

@@ -241,7 +241,7 @@ test("a worker that tenants are pinned to can't leave: who they are, and what to
     assert.equal(
         explainPinned("worker-3", [tenant], [0, 1, 2, 3].map(row)),
         'worker-3 can\'t leave: 1 shard group has nowhere to go.\n  sessions (tenant 42 pinned to worker-3 by group "hot")\n' +
-            "Nothing was moved. Unpin the tenant (name another node for it, or none) in a run of pulumi up of its own, before worker-3 leaves; or keep 3 workers.",
+            "Nothing was moved. Unpin the tenant first: name another node for it, or none, and run pulumi up once while worker-3 still stays. Or keep 3 workers.",
     );
     assert.match(
         explainPinned("coordinator", [tenant, { ...tenant, tables: [] }], [0, 1].map(row)),
