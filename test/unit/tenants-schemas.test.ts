@@ -334,7 +334,7 @@ describe("plan of schemas", () => {
         equal(refusals.length, 2);
         match(refusals[0] ?? "", /acme: there is a schema acme that no group made/);
         match(refusals[1] ?? "", /globex: its schema is gone/);
-        match(plan({ ledger: { acme: "deleting" } }).refusals?.[0] ?? "", /is being deleted/);
+        match(plan({ ledger: { acme: "deleting" } }).refusals?.[0] ?? "", /its deletion was begun and not ended/);
         match(
             plan({ schemas: { acme: false, globex: true }, ledger: { acme: "active", globex: "active" } })
                 .refusals?.[0] ?? "",
@@ -568,7 +568,7 @@ describe("plan of removals", () => {
         it("says what is there again under a name that stayed, on whichever node", () => {
             match(
                 refusal({ "worker-2": null, "worker-1": own }, { tombstone: true }),
-                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, not made by group clinics\. It is not deleted: take acme out of delete/,
+                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, which group clinics did not make\. It is not deleted\. Take acme out of delete/,
             );
             match(
                 refusal({ "worker-2": null }),
@@ -598,7 +598,7 @@ describe("plan of removals", () => {
     it("refuses a schema that is nobody's", () => {
         match(
             plan({ tenants: { acme: { ...tenant, schema: true } } }).refusals?.[0] ?? "",
-            /not made by group clinics/,
+            /which group clinics did not make/,
         );
     });
 
