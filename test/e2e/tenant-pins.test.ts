@@ -236,7 +236,7 @@ test("what stands in the way is refused whole, before anything moves", async () 
             /run pulumi up once without node \(nokey\):\n +ALTER TABLE events ADD PRIMARY KEY \(id\);/,
         );
         assert.match(error.message, /ALTER TABLE cache SET LOGGED;/);
-        assert.match(error.message, /worker-7: there is no such node.*hooli.*worker-1, worker-2/);
+        assert.match(error.message, /worker-7: no node of this name takes shards.*hooli.*worker-1, worker-2/);
         assert.match(error.message, /coordinator: it takes no shards[\s\S]*citus:coordinator\.shards true/);
         assert.match(error.message, /Nothing of the group was changed\.$/);
         return true;

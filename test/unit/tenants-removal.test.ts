@@ -424,7 +424,10 @@ it("an export that was written down without its checksum is held to its manifest
     delete harmed.world.ledger?.detail.sha256;
     truncateSync(harmed.world.ledger?.detail.exported ?? "", 5);
     await harmed.run();
-    match(harmed.said.join(), /on this machine it can't be used: .* is not as it was when it was exported/);
+    match(
+        harmed.said.join(),
+        /on this machine it can't be used: .* was changed after it was exported: its sha256 differs/,
+    );
 });
 
 it("a node that was not asked to end the tenant's sessions is named", async () => {
@@ -488,7 +491,7 @@ describe("what is there again, or only in part, after the data was deleted", () 
         await rejects(cluster.run(), (error: Error) => {
             match(
                 error.message,
-                /acme: could not be deleted\n.*partly deleted already.*is not as it was when it was exported/s,
+                /acme: could not be deleted\n.*partly deleted already.*was changed after it was exported: its sha256 differs/s,
             );
             match(error.message, /Nothing more is deleted\. Put the export, with its manifest, back to/);
             return error.message.includes(exported);

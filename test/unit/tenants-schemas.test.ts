@@ -402,8 +402,8 @@ describe("plan of migrations", () => {
         };
         const { refusals, notes } = migrations.plan(group({ template }), found, {});
         deepEqual(refusals?.[0]?.split("\n"), [
-            "1.sql has the content (sha256) of it's old.sql, which was run for 2 tenants and is not in the template any more: it would run twice. Put it back as it's old.sql, and nothing is run.",
-            "To have it as 1.sql, say so in the ledger (npm run psql), then run pulumi up:",
+            "1.sql has the content (sha256) of it's old.sql, which was run for 2 tenants and is not in the template any more: it would run twice. If you rename it back to it's old.sql, nothing is run.",
+            "To keep the name 1.sql, tell the ledger (npm run psql), then run pulumi up:",
             "UPDATE citus_as_code.tenant_migration SET path = '1.sql' WHERE grp = 'clinics' AND path = 'it''s old.sql';",
         ]);
         deepEqual(
