@@ -599,19 +599,22 @@ test("what can't go is refused before anything is changed, all of it at once", a
     assert.match(refused, /column billing[.]users[.]share is missing in stark[.]users/);
     assert.match(refused, /column stark[.]users[.]extra is missing in billing[.]users/);
     assert.match(refused, /stark[.]users has 3 rows of stark already/);
-    assert.match(refused, /nothing is known here of a group billling/);
+    assert.match(
+        refused,
+        /this cluster knows no group billling\. Run pulumi up with that group first, or correct the name/,
+    );
     // places that are still to be made
     const coming = { ...clinics, tenants: { oscorp: from("billing/44") } };
     const nowhere = await plan(stack, coming, [change]);
     assert.deepEqual(nowhere.steps, []);
-    assert.match(nowhere.refusals.join(), /oscorp: from billing.44: there is no table where it goes, .*users/);
+    assert.match(nowhere.refusals.join(), /oscorp: from billing.44: the group that it goes to has no table, .*users/);
     const sql = ownTables("x").replaceAll("x.", "");
     const made = { ...coming, template: [fileSpec("sql/1.sql", sql)] };
     const foreseen = await plan(stack, made, [change], { "sql/1.sql": sql });
     assert.deepEqual(foreseen.refusals, []);
     assert.match(foreseen.steps[0]?.text ?? "", /copies 2 tables, /);
     assert.deepEqual(foreseen.notes, [
-        "oscorp: from billing/44: its row of billing.companies stays behind, as there is no such table where it goes",
+        "oscorp: from billing/44: its row of billing.companies stays behind, because there is no such table where it goes",
     ]);
 });
 

@@ -83,7 +83,7 @@ describe("databases of tenants", () => {
         assert.deepEqual(plan(group({ a: ROLE }), is), {
             steps: [],
             refusals: [],
-            notes: [`b: there, and not in the program; left as it is (delete: ["b"] deletes)`],
+            notes: [`b: in the cluster but not in the program; left as it is (delete: ["b"] deletes)`],
         });
         assert.deepEqual(plan(group({ a: ROLE }, { delete: ["b"] }), is).notes, []);
     });

@@ -436,7 +436,7 @@ it("a node that was not asked to end the tenant's sessions is named", async () =
     await cluster.run();
     match(
         cluster.said.join("\n"),
-        /worker-2 could not be asked to end what role clinics_acme does there \(it is disabled\)/,
+        /worker-2 could not be asked to end the sessions of role clinics_acme \(it is disabled\)/,
     );
 });
 

@@ -193,7 +193,7 @@ describe("plan of roles", () => {
                     {},
                 ),
             ),
-            ["acme: mend role clinics_acme (rights that pass policies by taken away, password)"],
+            ["acme: mend role clinics_acme (rights that bypass policies taken away, password)"],
         );
         deepEqual(texts(roles.plan(one(), found({ differing: { "w1.node": ["clinics_acme"] } }), {})), [
             "acme: mend role clinics_acme (not the same on w1.node)",
@@ -238,7 +238,7 @@ describe("plan of roles", () => {
         deepEqual(steps, []);
         match(
             refusals?.join() ?? "",
-            /^group clinics: there is a role clinics_tenants that.*RENAME TO …\), or the group\. .*COMMENT ON ROLE "clinics_tenants" IS 'citus_as_code clinics ';/s,
+            /^group clinics: there is a role clinics_tenants that.*RENAME TO …\), or give the group another name\. .*COMMENT ON ROLE "clinics_tenants" IS 'citus_as_code clinics ';/s,
         );
     });
 
@@ -353,7 +353,7 @@ describe("plan of schemas", () => {
         );
         deepEqual(steps, []);
         equal(notes?.length, 1);
-        match(notes?.[0] ?? "", /^old: there, and not in the program; left as it is/);
+        match(notes?.[0] ?? "", /^old: in the cluster but not in the program; left as it is/);
     });
 });
 

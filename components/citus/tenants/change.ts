@@ -99,7 +99,7 @@ async function groupSpec(context: Context, name: string): Promise<GroupSpec> {
         "SELECT spec FROM citus_as_code.tenant_group WHERE grp = $1",
         [name],
     );
-    if (!row) throw new Error(`nothing is known here of a group ${name}. Run pulumi up with that group first.`);
+    if (!row) throw new Error(`this cluster knows no group ${name}. Run pulumi up with that group first.`);
     return row.spec;
 }
 
@@ -433,7 +433,7 @@ async function switchOver(change: Change, checksum: Prints): Promise<void> {
     await reach(change, "done");
 }
 
-/** Who still looks into the old place would read what is old; the old group's own facets see to it where this was not reached. */
+/** Takes the tenant's rights on the old copy away, so that nobody reads stale rows. If this run dies first, the old group's next `up` does it. */
 async function closeOld(context: Context, { session, group, tenant }: Place): Promise<void> {
     if (group.model === "rls" || group.model === "row") await refreshPolicies(context, group);
     if (group.model !== "schema") return;

@@ -17,7 +17,7 @@ import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
 
 interface FoundTenant {
-    /** In the ledger. */
+    /** The state in the ledger; null when the ledger does not have the tenant. */
     readonly state: string | null;
     readonly movedTo: string | null;
     /** Whether it was deleted before. */
