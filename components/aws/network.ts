@@ -64,7 +64,7 @@ export class Network extends pulumi.ComponentResource {
         return `${this.scope.prefix}-${name}`;
     }
 
-    /** Subnets that are there. */
+    /** Existing subnets. */
     private find(ids: readonly string[]): pulumi.Output<(NodeSubnet & { vpcId: string })[]> {
         const { vpcId } = this.scope.aws.network;
         return pulumi.all(ids.map((id) => aws.ec2.getSubnetOutput({ id }, { parent: this }))).apply((found) => {

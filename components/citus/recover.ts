@@ -7,7 +7,7 @@ import type { Session } from "./session.ts";
 export interface Resolved {
     /** How many Citus' own recovery committed or rolled back. */
     readonly resolved: number;
-    /** Prepared by the user's own PREPARE TRANSACTION; only the user knows how they shall end. */
+    /** Prepared by the user's own PREPARE TRANSACTION; only the user knows how they must end. */
     readonly own: readonly string[];
 }
 

@@ -15,12 +15,12 @@ const MOST_PROCESSES = 4;
 
 export interface RestoreRun {
     readonly site: Site;
-    /** Of the repository that is restored from; undefined when it is not encrypted. */
+    /** Passphrase of the repository that is restored from; undefined when it is not encrypted. */
     readonly passphrase: string | undefined;
     /** SCRAM verifier of the superuser's new password. */
     readonly verifier: string;
     readonly database: string;
-    /** Databases that are there may be put aside. */
+    /** Existing databases may be put aside. */
     readonly overwrite: boolean;
     readonly plan: RestorePlan;
     /** The newest timeline that the cluster's own repository has of each node, by its name; 0 where it has none. */

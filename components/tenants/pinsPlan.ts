@@ -13,7 +13,7 @@ export interface PinNode {
     readonly holdsShards: boolean;
 }
 
-/** Where a tenant that shall be isolated or on a node is now. */
+/** Where a tenant is now that must be isolated or on a certain node. */
 export interface TenantPlace {
     /** Whether its schema is distributed, or its group's anchor is; its place is not known otherwise. */
     readonly distributed: boolean;
@@ -65,7 +65,7 @@ export interface PinDetail {
 
 const UNKNOWN: TenantPlace = { distributed: false, shardId: null, own: false, groupId: null, notOfType: null };
 
-/** Model row: by name, whether it shall have a shard of its own. */
+/** Model row: by name, whether it must have a shard of its own. */
 const shallBeIsolated = (group: GroupSpec, tenant: string) => {
     const spec = group.tenants[tenant];
     return group.model === "row" && (spec?.isolate ?? spec?.node !== undefined);

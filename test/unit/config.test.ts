@@ -227,7 +227,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ backup: { window: 5 } }, ["backup.window", "two times of day", "got 5"]],
     [
         { backup: { window: "01:00-01:00" } },
-        ["backup.window", "never opens", 'got "01:00-01:00"', "leave it away for any time of day"],
+        ["backup.window", "never opens", 'got "01:00-01:00"', "take it away for any time of day"],
     ],
     [{ backup: { window: "00:00-00:00" } }, ["backup.window", "never opens", 'got "00:00-00:00"']],
     [

@@ -412,7 +412,7 @@ async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prin
     return { ...kept, ...(await printSlices(source.session, asked)) };
 }
 
-/** The new tenant serves, the old one is a copy that is kept; with the copy's checksum as of now. */
+/** The new tenant serves, the old one is a copy that is kept; with the copy's present checksum. */
 async function switchOver(change: Change, checksum: Prints): Promise<void> {
     const { context, source, target } = change;
     const columns = Object.fromEntries(everything(source.slices).map((slice) => [slice.name, slice.columns]));

@@ -15,7 +15,7 @@ interface Row {
     readonly group: string;
     readonly tenant: string;
     readonly node: string;
-    /** Of a move that a killed run began. */
+    /** Source of a move that a killed run began; null when there is none. `to` is its target. */
     readonly from: string | null;
     readonly to: string | null;
 }

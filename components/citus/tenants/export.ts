@@ -32,7 +32,7 @@ export interface Manifest {
     readonly sha256: string;
     /** The node that it was on. */
     readonly node: string;
-    /** Of its tables, over all stored columns. */
+    /** Counts and checksums of its tables, over all stored columns. */
     readonly prints: Prints;
     readonly sequences: LastNumbers;
     /** Files of the template that had been run for it. */

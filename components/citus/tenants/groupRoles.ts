@@ -32,7 +32,7 @@ export const foreignRole = (group: string, of: string, name: string, comment: st
 
 /**
  * Policies and grants name them, so they are there before the first. Safe to repeat; passwords come later.
- * @throws Error when one of that name is somebody else's
+ * @throws Error when there is a role of that name that this group did not make
  */
 export async function ensureGroupRoles(session: Session, group: GroupSpec): Promise<void> {
     const wanted = groupRoleNames(group);

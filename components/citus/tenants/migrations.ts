@@ -1,4 +1,4 @@
-/** Files of a group's template that were added later: how they reach what is there, each once. */
+/** Files of a group's template that were added later: how each is run once for existing tenants. */
 
 import { pause } from "../../pause.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";

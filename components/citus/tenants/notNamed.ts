@@ -1,4 +1,4 @@
-/** What is said of tenants that are there and not in the program. */
+/** The note about tenants that exist but are not in the program. */
 import { listed } from "../../tenants/listed.ts";
 
 /** @param tenants at least one */

@@ -51,7 +51,7 @@ export interface PolicyTable {
     readonly schema: boolean;
     /** Roles with rights of their own that no policy is for. */
     readonly others: readonly string[];
-    /** Its owner, when that is neither superuser nor passes policies by. */
+    /** Its owner, when that is neither superuser nor BYPASSRLS. */
     readonly owner: string | null;
 }
 

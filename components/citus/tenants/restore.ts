@@ -48,7 +48,7 @@ async function readKnown({ session, group }: Context, tenant: string): Promise<K
 
 /**
  * What is there under a tenant's name: nothing, the tenant's own, or a database that a restore made and nothing came into.
- * @throws Error when it is somebody else's
+ * @throws Error when it was not made for the tenant
  */
 async function findOwn(
     context: Context,
@@ -112,7 +112,7 @@ async function dataOf(context: Context, tenant: string, node: string): Promise<s
 }
 
 /**
- * Makes room for what is restored: drops what is there of the tenant while nobody writes to it.
+ * Makes room for what is restored: drops the tenant's present data while nobody writes to it.
  * @param exported what may be there; nothing when undefined
  * @throws Error when there is anything else, or it is not the tenant's; it is as it was then
  */
@@ -387,7 +387,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
     });
 }
 
-/** @throws Error when what is there of the tenant is half of something else, or an old copy */
+/** @throws Error when a change of the tenant's model is unfinished, or its present data is an old copy */
 async function refuseLeft({ group, session }: Context, tenant: string): Promise<void> {
     const [row] = await session.query<{ moved: string | null; change: string | null }>(
         `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state IN ('superseded', 'deleting')) AS moved,
@@ -421,7 +421,7 @@ async function refuseCascades({ session, group }: Context, tenant: string, slice
 }
 
 export interface RestoreOptions {
-    /** Whether what is there of the tenant is exported, and then gives way. Models `schema` and `database` only. */
+    /** Whether the tenant's present data is exported and then dropped. Models `schema` and `database` only. */
     readonly replace?: boolean;
 }
 

@@ -11,7 +11,7 @@ interface FoundRole {
     readonly login: boolean;
     readonly connections: number;
     readonly settings: Readonly<Record<string, string>>;
-    /** Of the group's role of all tenants, whose rights it has. */
+    /** Whether it is a member of the group's role of all tenants, and so has its rights. */
     readonly member: boolean;
     /** Whether it may become that role, or make others members of it. */
     readonly becomes: boolean;

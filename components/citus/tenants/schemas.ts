@@ -10,7 +10,7 @@ import { privileges } from "./privileges.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundSchemas {
-    /** Those that are there, and whether Citus has each as a tenant's. */
+    /** Existing schemas, and whether Citus has each as a tenant's. */
     readonly schemas: Readonly<Record<string, boolean>>;
     /** Their state in the ledger. */
     readonly ledger: Readonly<Record<string, string>>;

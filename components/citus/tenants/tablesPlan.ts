@@ -227,7 +227,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
     const steps: Step[] = [];
     /** What a file of the template that is still to be run may mend. */
     const mendable = (text: string) => {
-        if (found.pending) notes.push(`${text}\n(unless the files of template that are still to be run mend it)`);
+        if (found.pending) notes.push(`${text}\n(unless a file of template that is still to be run corrects it)`);
         else refusals.push(text);
     };
     const allowed = (name: string) => group.allow.includes(name);

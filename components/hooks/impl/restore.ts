@@ -107,7 +107,7 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
     return { inputs: news };
 }
 
-/** A restore replaces what is there only when it was said. */
+/** A restore replaces an existing database only with restoreFrom.overwrite. */
 async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
     const holding = await site.holdings(inputs.nodes.map(({ name }) => name));
     const held = plan.restored.map((node) => node.name).filter((name) => holding.get(name) === "database");
@@ -123,7 +123,7 @@ function holdsData(names: readonly string[], plan: RestorePlan): Error {
     return new Error(
         [
             `The cluster can't be restored: ${names.join(", ")} ${names.length === 1 ? "holds a database" : "hold databases"}, which the restore would replace.`,
-            `  It would go back to the state at ${plan.point.time}, and what is there now would be put aside. If you want that:`,
+            `  It would go back to the state at ${plan.point.time}, and the present data would be put aside. If you want that:`,
             "  pulumi config set --path citus:restoreFrom.overwrite true",
             "Nothing was touched.",
         ].join("\n"),
