@@ -47,7 +47,7 @@ export async function readShape(
     const refused = refusals(catalog);
     if (refused.length > 0) {
         throw new Error(
-            `This cluster can't be dumped:\n  ${refused.join("\n  ")}\nDistribute by hash, or drop it, then try again. Nothing was written.`,
+            `This cluster can't be dumped:\n  ${refused.join("\n  ")}\nNothing was written. Distribute these tables by hash, or drop them, then try again.`,
         );
     }
     const { before, foreignKeys, after, ownerless, secret } = arrange(parseContents(text("contents")), catalog);

@@ -109,7 +109,7 @@ export function renderChoice(choice: Choice): string {
             "No model does all of that at once. What rules each out:",
             ...choice.others.map(({ model, against }) => `  ${model.padEnd(9)} ${against.join("; ")}`),
             "",
-            "Give up one of these, or part the tenants into groups that need less of it.",
+            "Give up one of these, or split the tenants into groups that each need less.",
         ].join("\n");
     return [
         `Recommended: ${choice.model}`,

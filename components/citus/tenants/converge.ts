@@ -140,7 +140,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
                 `tenant group ${group.name}: every step was done, but these are needed again:\n${left.steps
                     .slice(0, 10)
                     .map((step) => `  ${step.text}`)
-                    .join("\n")}\nThis is safe to repeat: run pulumi up again.`,
+                    .join("\n")}\nRun pulumi up again: it is safe to repeat.`,
             );
         return done;
     } finally {

@@ -144,7 +144,7 @@ function adviseReference(table: KnownTable): Advice {
             `the reference table ${table.name}: although there is one task, it writes ${table.copies === 1 ? "its copy" : `all ${table.copies} copies`}, a transaction over every node.`,
         ],
         fix: [
-            `Read ${table.name} as often as you like, and write it seldom. What one tenant changes belongs into a table distributed by the tenant's key.`,
+            `Read ${table.name} as often as you like, and write it seldom. What one tenant changes belongs in a table that is distributed by the tenant's key.`,
         ],
     };
 }

@@ -87,7 +87,7 @@ async function configure(context: Context, steps: readonly Step[]): Promise<void
         if (result.code !== 0)
             throw new Error(
                 `${node}: its connection pool could not be configured\n  ${result.stderr.trim()}\n` +
-                    "Its PostgreSQL and all tenants are as they were. This is safe to repeat: run pulumi up again.",
+                    "Its PostgreSQL and all tenants are as they were. Remove the cause, then run pulumi up again: it is safe to repeat.",
             );
     }
 }
