@@ -412,8 +412,8 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
     const outside = references.filter(({ from, cascades }) => from === undefined && cascades);
     if (outside.length > 0)
         throw new Error(
-            `${tenant}: by foreign keys, deleting it would also change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}. The group's tables do not name that, so no export has those rows.\n` +
-                "Nothing was deleted. Add it to tables, then run pulumi up again.",
+            `${tenant}: by foreign keys, deleting it would also change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}. The group's tables do not include them, so no export has these rows.\n` +
+                "Nothing was deleted. Add them to tables, then run pulumi up again.",
         );
     for (const { from, to, cascades, columns, referenced, other } of references) {
         const [key, key2] = [from?.key, to.key];

@@ -416,7 +416,7 @@ async function refuseCascades({ session, group }: Context, tenant: string, slice
     );
     if (rows.length > 0)
         throw new Error(
-            `${group.name}/${tenant}: by foreign keys, the restore would also change rows of ${rows.map(({ name }) => name).join(", ")}. The group's tables do not name that, so no export has those rows. Nothing was restored. Add it to tables, run pulumi up, then repeat this.`,
+            `${group.name}/${tenant}: by foreign keys, the restore would also change rows of ${rows.map(({ name }) => name).join(", ")}. The group's tables do not include them, so no export has these rows. Nothing was restored. Add them to tables, run pulumi up, then repeat this.`,
         );
 }
 
