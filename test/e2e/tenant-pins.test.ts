@@ -233,7 +233,7 @@ test("what stands in the way is refused whole, before anything moves", async () 
         assert.match(error.message, /nokey\.events: no primary key or replica identity, so tenant nokey/);
         assert.match(
             error.message,
-            /run pulumi up once without node \(nokey\):\n +ALTER TABLE events ADD PRIMARY KEY \(id\);/,
+            /Then run pulumi up once without node for nokey:\n +ALTER TABLE events ADD PRIMARY KEY \(id\);/,
         );
         assert.match(error.message, /ALTER TABLE cache SET LOGGED;/);
         assert.match(error.message, /worker-7: no node of this name takes shards.*hooli.*worker-1, worker-2/);

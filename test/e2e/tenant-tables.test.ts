@@ -181,7 +181,7 @@ test("what Citus would refuse is refused before anything is copied, all at once"
         /worse.company_id is text and the anchor's key is bigint/,
         /loose is UNLOGGED/,
         /loose has triggers \(t\)/,
-        /absent is not there/,
+        /absent does not exist/,
     ])
         assert.match(all, said);
     assert.equal(
