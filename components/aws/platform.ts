@@ -49,7 +49,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     /** Networks that carry only nodes, as CIDR. */
     private readonly nodeNetworks: pulumi.Output<string[]>;
     private readonly origin: pulumi.Output<Origin> | undefined;
-    /** Whether machines that are there will be replaced. */
+    /** Whether existing machines will be replaced. */
     private readonly rolling: pulumi.Output<boolean>;
 
     constructor(

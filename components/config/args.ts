@@ -18,13 +18,13 @@ export interface MachineArgs {
     readonly memory: number;
     /** CPU cores of each such node. @default 2; on aws those of instanceType */
     readonly cores: number;
-    /** EC2 instance type, x86_64; only on aws, and always there. @default "m7i.large" */
+    /** EC2 instance type, x86_64. Set exactly when platform is aws. @default "m7i.large" */
     readonly instanceType?: string;
-    /** Size of the data volume in GiB; only on aws, and always there. It can grow, never shrink. @default 100 */
+    /** Size of the data volume in GiB. Set exactly when platform is aws. It can grow, never shrink. @default 100 */
     readonly volumeSize?: number;
-    /** Input and output operations a second of the data volume; only on aws, and always there. @default 3000 */
+    /** Input and output operations a second of the data volume. Set exactly when platform is aws. @default 3000 */
     readonly iops?: number;
-    /** Throughput of the data volume in MiB/s; only on aws, and always there. @default 125 */
+    /** Throughput of the data volume in MiB/s. Set exactly when platform is aws. @default 125 */
     readonly throughput?: number;
 }
 

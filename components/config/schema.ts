@@ -156,7 +156,7 @@ const schema = (repository: z.ZodType<string>) =>
                     )
                         .refine((window) => window.slice(0, 5) !== window.slice(6), {
                             error: (issue) =>
-                                `never opens, got ${shown(issue.input)} - leave it away for any time of day`,
+                                `never opens, got ${shown(issue.input)} - take it away for any time of day`,
                         })
                         .optional(),
                 },

@@ -64,7 +64,7 @@ function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: Confi
     });
 }
 
-/** Names of the nodes that there shall be; undefined while their number is a mistake. */
+/** Names of the nodes that the configuration asks for; undefined while their number is a mistake. */
 function wantedNodes(raw: Record<Key, unknown>): readonly string[] | undefined {
     const { workers, retire } = raw;
     if (!Number.isInteger(workers) || (workers as number) < 0 || (workers as number) > MAX_WORKERS) return undefined;

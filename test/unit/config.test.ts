@@ -233,7 +233,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ backup: { window: 5 } }, ["backup.window", "two times of day", "got 5"]],
     [
         { backup: { window: "01:00-01:00" } },
-        ["backup.window", "never opens", 'got "01:00-01:00"', "leave it away for any time of day"],
+        ["backup.window", "never opens", 'got "01:00-01:00"', "take it away for any time of day"],
     ],
     [{ backup: { window: "00:00-00:00" } }, ["backup.window", "never opens", 'got "00:00-00:00"']],
     [
@@ -350,7 +350,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
             'rebuilds "worker-1" alone to the end of its archive',
             "is lost",
             "split there without an error",
-            "leave it away to restore the whole cluster",
+            "take it away to restore the whole cluster",
             "set restoreFrom.acceptSplitTransactions to true",
         ],
     ],
@@ -391,7 +391,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     ],
     [
         { restoreFrom: { stack: "dev" } },
-        ["restoreFrom.stack", "names this stack itself", 'got "dev"', "leave it away to restore in place"],
+        ["restoreFrom.stack", "names this stack itself", 'got "dev"', "take it away to restore in place"],
     ],
     [
         { restoreFrom: { stack: "dev", repository: "citus-dev-backups" } },

@@ -49,6 +49,9 @@ apt_here() { # a program of apt's and its arguments, on the chosen lists
     fi
 }
 
+# What of the log says why. apt puts the reason of a failed list into the line after it.
+tell() { sed -n -e '/^Err:/{N;s/\n */: /;p;}' -e '/^\(E\|W\|dpkg\):/p' "$log" | awk '!seen[$0]++' | tail -n 8 >&2; }
+
 # The packages from the chosen lists, else from all: a company's own mirror may be the only one that can be reached.
 # Then one list that fails is no reason to stop, as long as the packages are found.
 install_packages() {
@@ -58,7 +61,7 @@ install_packages() {
     all_lists=yes
     apt_here apt-get update >> "$log" 2>&1 || true
     apt_here apt-get install -y --no-install-recommends "$@" >> "$log" 2>&1 && return
-    grep -E '^(E|W|Err):' "$log" | sort -u | tail -n 8 >&2
+    tell
     die 67 "the packages $* can't be installed on this base image"
 }
 
@@ -68,19 +71,19 @@ minor() { # a package's version, as 17.10-1.pgdg13+1
 
 installed() { dpkg-query --show -f '${Version}' "$server" 2> /dev/null || true; }
 
-# Versions of the server that the lists offer, newest first.
-offered() { apt_here apt-cache madison "$server" 2> /dev/null | awk '{ print $3 }' | sort -ruV; }
+# Versions of a package that the lists offer, newest first.
+offered() { apt_here apt-cache madison "$1" 2> /dev/null | awk '{ print $3 }' | sort -ruV; }
 
 # PostgreSQL's packages that the base has, each in the version given, or the newest.
 upgrade() { # version or nothing
     local package packages=()
     for package in "$server" postgresql-client-17 libpq5; do
         dpkg-query --show "$package" > /dev/null 2>&1 || continue
-        if [ -n "$1" ] && [ "$package" != libpq5 ]; then packages+=("$package=$1"); else packages+=("$package"); fi
+        if [ -n "$1" ] && offered "$package" | grep -qxF "$1"; then packages+=("$package=$1"); else packages+=("$package"); fi
     done
     apt_here apt-get install -y --no-install-recommends --allow-downgrades --allow-change-held-packages \
         -o Dpkg::Options::=--force-confold "${packages[@]}" > "$log" 2>&1 && return
-    grep -E '^(E|W|Err|dpkg):' "$log" | sort -u | tail -n 8 >&2
+    tell
     die 67 "PostgreSQL can't be brought to ${1:-the newest minor release} on this base image"
 }
 
@@ -94,8 +97,8 @@ bring_postgres() {
             ;;
         17.*)
             [ "$(minor "$(installed)")" != "$wanted" ] || return 0
-            version=$(offered | grep -m 1 -E "^${wanted}[-+~.]" || true)
-            [ -n "$version" ] || die 66 "PostgreSQL $wanted is not offered for this base image; offered: $(offered | sed 's/^\([0-9.]*\).*/\1/' | uniq | paste -sd ' ' -)"
+            version=$(offered "$server" | grep -m 1 -E "^${wanted}[-+~.]" || true)
+            [ -n "$version" ] || die 66 "PostgreSQL $wanted is not offered for this base image; offered: $(offered "$server" | sed 's/^\([0-9.]*\).*/\1/' | uniq | paste -sd ' ' -)"
             upgrade "$version"
             ;;
         *) die 64 "packages.sh newest|base|17.N, got $wanted" ;;
