@@ -4,7 +4,8 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { copyProject, publishedAccess } from "../../test/lib.ts";
-import { type Outputs, pulumiCommand, ROOT } from "../lib/project.ts";
+import { pulumiCommand } from "../lib/cli.ts";
+import { type Outputs, ROOT } from "../lib/project.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
 
 export class BenchStack {

@@ -17,7 +17,15 @@ interface Phase {
 }
 
 const PHASES: readonly [title: string, types: readonly string[]][] = [
-    ["Building", ["docker:index/remoteImage:RemoteImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
+    [
+        "Building",
+        [
+            "docker:index/remoteImage:RemoteImage",
+            "pulumi-nodejs:dynamic/citus:NodeImage",
+            "aws:ec2/vpc:Vpc",
+            "aws:s3/bucket:Bucket",
+        ],
+    ],
     ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
     [
         "Creating",
@@ -32,6 +40,9 @@ const PHASES: readonly [title: string, types: readonly string[]][] = [
     ["Placing", ["pulumi-nodejs:dynamic/citus:Placement"]],
     ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],
 ];
+
+/** Operations that only look, or find nothing to change. */
+const LOOKS = ["same", "refresh", "read"];
 
 const nameOf = (urn: string) => (urn.split("::").at(-1) ?? "").replace(/^citus-/, "");
 const typeOf = (urn: string) => (urn.split("::").at(-2) ?? "").split("$").at(-1) ?? "";
@@ -57,7 +68,7 @@ export class Phases {
         const before = event.resourcePreEvent?.metadata;
         const after = event.resOutputsEvent?.metadata;
         const failed = event.resOpFailedEvent?.metadata;
-        if (before && before.op !== "same") {
+        if (before && !LOOKS.includes(before.op)) {
             const phase = this.phaseOf(before.urn);
             if (phase) {
                 phase.began ??= Date.now();
@@ -66,7 +77,7 @@ export class Phases {
                 phase.say?.([...phase.names].sort().join(", "));
             }
         }
-        if (after && after.op !== "same") {
+        if (after && !LOOKS.includes(after.op)) {
             const phase = this.phaseOf(after.urn);
             phase?.open.delete(after.urn + after.op);
             if (phase && phase.open.size === 0) phase.ended = Date.now();
@@ -107,6 +118,7 @@ export class Phases {
                     task.title = text;
                     if (!process.stdout.isTTY) console.log(text);
                 };
+                if (phase.began === undefined && this.failed) return task.skip(`${title}not begun`);
                 if (phase.began === undefined) return finish(`${title}nothing to do`);
                 const seconds = (((phase.ended ?? Date.now()) - phase.began) / 1000).toFixed(0);
                 return finish(`${title}${[...phase.names].sort().join(", ")}   ok   ${seconds} s`);
