@@ -139,7 +139,7 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
         const began = Date.now();
         let shown = "";
         const made = new Set<string>();
-        say("  making its network, certificates and repository's copy");
+        say("  making its networks, certificates and passwords");
         const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
             onLine: (line) => {
                 const step = stepOf(line);

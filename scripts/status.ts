@@ -33,7 +33,7 @@ async function status({ json }: { json?: boolean }): Promise<void> {
         if (json) console.log(JSON.stringify({ stack, cluster, healthy: null, error: message }, null, 2));
         else
             console.error(
-                `${cluster}: can't tell\n${message}\nIf its containers or machines are gone: npm run pulumi -- up --refresh`,
+                `${cluster}: can't tell\n${message}\nIf its container or machine is gone, npm start brings it back with its data.`,
             );
         process.exitCode = EXIT.cannotTell;
     }
@@ -44,7 +44,7 @@ await main(
         .option("--json", "the same as data")
         .addHelpText(
             "after",
-            "\nHere 0 means healthy, 1 needs attention, 2 can't tell, and why. As data for another program, without npm's own lines:\n  npm run -s status -- --json",
+            "\n0 is healthy, 1 needs attention, 2 can't tell and why.\nFor another program, without npm's own lines: npm run -s status -- --json",
         )
         .action(status),
 );

@@ -7,7 +7,7 @@ export const EXIT_CODES = `
 Exit codes:
   0    done; a cluster that was looked at is healthy
   1    failed or refused, or the cluster needs attention
-  2    nothing was changed: wrong usage, no cluster, or it can't be told how it is
+  2    wrong usage, no cluster, or it can't be told: nothing was changed
   130  stopped by Ctrl-C`;
 
 /**
@@ -23,10 +23,10 @@ export function script(name: string, says: string, usage = `npm run ${name} --`)
             .helpOption("-h, --help", "what it does, its options and exit codes")
             .exitOverride()
             .showHelpAfterError(`Nothing was done. ${usage} --help says what there is.`)
-            .addHelpText("after", EXIT_CODES)
+            .addHelpText("afterAll", EXIT_CODES)
             .configureHelp({ showGlobalOptions: true })
             // read by fail()
-            .option("--debug", "on an error, where it comes from", false)
+            .option("--debug", "on an error, where it comes from")
     );
 }
 

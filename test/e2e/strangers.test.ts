@@ -118,6 +118,17 @@ test("status, psql and a preview without a change", async () => {
     assert.equal(preview.code, 0, preview.output);
 });
 
+test("a login to Pulumi Cloud, in a home that never selected a stack, is not asked", async () => {
+    const home = join(above, "pulumi home");
+    const url = "https://127.0.0.1:1";
+    mkdirSync(home);
+    const login = { current: url, accessTokens: { [url]: "pul-0" }, accounts: { [url]: { accessToken: "pul-0" } } };
+    writeFileSync(join(home, "credentials.json"), JSON.stringify(login));
+    const ran = await npm("run -s status -- --json", { PULUMI_HOME: home });
+    assert.equal(ran.code, 0, ran.output);
+    assert.equal((JSON.parse(ran.stdout) as { cluster: string }).cluster, NAME);
+});
+
 test("a passphrase that is gone is named by every script, and none is made", async () => {
     const file = join(dir, ".state", "passphrase");
     const kept = readFileSync(file, "utf8");
