@@ -32,12 +32,29 @@ export class NoCli extends CannotTell {
     }
 }
 
-async function find(root?: string): Promise<PulumiCommand | undefined> {
-    return PulumiCommand.get({ ...(root === undefined ? {} : { root }), skipVersionCheck: true }).catch(
-        (error: { commandResult?: { err?: { code?: string } } }) =>
-            // one that is there and can't say its version is named as such
-            error.commandResult?.err?.code === "ENOENT" ? undefined : ({ command: "", version: null } as PulumiCommand),
-    );
+interface Found {
+    /** Undefined for one that can't say its version. */
+    readonly cli?: PulumiCommand;
+    /** Empty for one that does not say it. */
+    readonly version: string;
+}
+
+/** The CLI on PATH, or in `root`; undefined when there is none. */
+async function find(root?: string): Promise<Found | undefined> {
+    try {
+        const cli = await PulumiCommand.get({ ...(root === undefined ? {} : { root }), skipVersionCheck: true });
+        return { cli, version: cli.version?.version ?? "" };
+    } catch (error) {
+        const { commandResult } = error as { commandResult?: { err?: { code?: string } } };
+        return commandResult?.err?.code === "ENOENT" ? undefined : { version: "" };
+    }
+}
+
+/** @throws NoCli */
+async function download(root: string, onPath: string | undefined): Promise<PulumiCommand> {
+    return PulumiCommand.install({ root, version: semver.parse(MINIMUM) ?? undefined }).catch((error: Error) => {
+        throw new NoCli(onPath, wordsOf(error).split("\n")[0] ?? "");
+    });
 }
 
 let known: Promise<PulumiCommand> | undefined;
@@ -45,16 +62,13 @@ let known: Promise<PulumiCommand> | undefined;
 async function look(install: (() => void) | undefined): Promise<PulumiCommand> {
     enter();
     const onPath = await find();
-    if (onPath && isUsable(onPath.version?.version)) return onPath;
+    if (onPath?.cli && isUsable(onPath.version)) return onPath.cli;
     const root = join(STATE, "cli");
-    let own = await find(root);
-    if (!own || !isUsable(own.version?.version)) {
+    const there = await find(root);
+    let own = isUsable(there?.version) ? there?.cli : undefined;
+    if (!own) {
         install?.();
-        own = await PulumiCommand.install({ root, version: semver.parse(MINIMUM) ?? undefined }).catch(
-            (error: Error) => {
-                throw new NoCli(onPath && (onPath.version?.version ?? ""), wordsOf(error).split("\n")[0] ?? "");
-            },
-        );
+        own = await download(root, onPath?.version);
     }
     // its language plugins are beside it, and may not be those of another CLI
     process.env.PATH = [dirname(own.command), process.env.PATH].join(delimiter);
