@@ -308,6 +308,18 @@ describe("Phases", () => {
         assert.ok(tasks.every((task) => /nothing to do$/.test(task.shown.title)));
     });
 
+    test("what the cluster's own resources warn of is kept once, and Pulumi's words about plugins are not", () => {
+        const phases = new Phases();
+        const warn = (urn: string, message: string) =>
+            phases.take({ diagnosticEvent: { urn, severity: "warning", message } } as EngineEvent);
+        const image =
+            "urn:pulumi:dev::citus::citus:index:Cluster$pulumi-nodejs:dynamic/citus:NodeImage::citus-node-image";
+        warn("urn:pulumi:dev::citus::pulumi:pulumi:Stack::citus-dev", "using pulumi-resource-docker from $PATH");
+        warn(image, "<{%reset%}>PostgreSQL 17.12 is kept<{%reset%}>\n");
+        warn(image, "PostgreSQL 17.12 is kept");
+        assert.deepEqual(phases.warnings(), ["PostgreSQL 17.12 is kept"]);
+    });
+
     test("an image that a resource of this project builds is built, too", () => {
         const phases = new Phases();
         const tasks = start(phases);
