@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import type { ClusterArgs } from "../components/config.ts";
-import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
+import { dockerEngine } from "../components/docker/engine.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
+import { answeringEngine } from "./lib/engine.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { clearStack, fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
@@ -44,8 +45,9 @@ async function lastPoint(): Promise<void> {
     }
 }
 
-async function sweep(id: string, keep: string | undefined): Promise<void> {
-    const docker = dockerEngine(process.env.DOCKER_HOST);
+/** @param engine address of the one that the cluster was on */
+async function sweep(engine: string, id: string, keep: string | undefined): Promise<void> {
+    const docker = dockerEngine(engine);
     const filters = { label: [`citus.cluster-id=${id}`] };
     for (const container of await docker.listContainers({ all: true, filters })) {
         console.log(`removing ${container.Names[0]?.slice(1)}, left by a run that was killed`);
@@ -84,12 +86,7 @@ try {
                 "  npm run pulumi -- up && npm run down",
         );
     }
-    if (local && !(await engineAnswers(args.dockerHost))) {
-        const where = engineAddress(args.dockerHost);
-        throw new Error(
-            `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
-        );
-    }
+    const engine = local ? await answeringEngine(resources, args.dockerHost) : undefined;
     const repository = repositoryResource(resources);
     if (values["keep-backups"] && !repository)
         throw new Error(`Stack ${stack} has no backups to keep (citus:backup is off). Nothing was changed.`);
@@ -120,7 +117,7 @@ try {
             : await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack, ...targets]);
     if (code !== 0) process.exit(code);
     const keptRepository = kept ? repositoryName(repository) : undefined;
-    if (local && id) await sweep(id, keptRepository);
+    if (engine && id) await sweep(engine.address, id, keptRepository);
     const exports = clearStack(join(STATE, stack));
     console.log(
         `\nThe cluster of stack ${stack} is gone.${local ? " The node image is kept for the next start (docker image ls citus-node)." : ""}`,

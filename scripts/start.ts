@@ -2,7 +2,7 @@
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
 import { Phases } from "./lib/phases.ts";
-import { checkCli, describeFindings, explainFindings, preflight } from "./lib/preflight.ts";
+import { checkCli, describeFindings, explainFindings, notesOf, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
 import { readResources } from "./lib/resources.ts";
@@ -22,6 +22,7 @@ async function start(): Promise<void> {
         process.exit(1);
     }
     console.log(`Checking        ${describeFindings(findings)}   ok`);
+    for (const note of notesOf(findings)) console.log(note);
     if (stack === undefined) return;
 
     const phases = new Phases();
