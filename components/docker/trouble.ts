@@ -38,20 +38,23 @@ export async function tryAddressPool(
     }
 }
 
-/** Which container publishes a port of this machine. */
-async function publisher(docker: Docker, port: number): Promise<string | undefined> {
+/** The container that publishes a port of this machine. */
+async function publisher(docker: Docker, port: number): Promise<Docker.ContainerInfo | undefined> {
     const containers = await docker.listContainers();
-    const found = containers.find(({ Ports }) => Ports?.some(({ PublicPort }) => PublicPort === port));
-    return found?.Names[0]?.slice(1);
+    return containers.find(({ Ports }) => Ports?.some(({ PublicPort }) => PublicPort === port));
 }
 
-/** Ports of 127.0.0.1 that are taken, each with who has it where the engine knows, such as `5432 (container db)`. */
-export async function takenPorts(docker: Docker, ports: readonly number[]): Promise<string[]> {
+/**
+ * Ports of 127.0.0.1 that are taken, each with who has it where the engine knows, such as `5432 (container db)`.
+ * @param cluster name of the one that may have them: a run that was killed has begun with it
+ */
+export async function takenPorts(docker: Docker, ports: readonly number[], cluster?: string): Promise<string[]> {
     const taken: string[] = [];
     for (const port of ports) {
         if (!(await isTaken(port))) continue;
         const container = await publisher(docker, port).catch(() => undefined);
-        taken.push(container === undefined ? `${port}` : `${port} (container ${container})`);
+        if (cluster !== undefined && container?.Labels?.["citus.cluster"] === cluster) continue;
+        taken.push(container === undefined ? `${port}` : `${port} (container ${container.Names[0]?.slice(1)})`);
     }
     return taken;
 }

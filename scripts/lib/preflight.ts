@@ -107,10 +107,10 @@ async function checkDisk(info: EngineInfo, here: Here): Promise<Finding> {
     };
 }
 
-async function checkPorts(docker: Docker, { port, workers }: ClusterArgs): Promise<Finding[]> {
+async function checkPorts(docker: Docker, { name, port, workers }: ClusterArgs): Promise<Finding[]> {
     if (port === undefined) return [];
     const ports = Array.from({ length: 1 + workers }, (_, i) => port + i);
-    const taken = await takenPorts(docker, [...ports, ...ports.map((one) => one + POOL_OFFSET)]);
+    const taken = await takenPorts(docker, [...ports, ...ports.map((one) => one + POOL_OFFSET)], name);
     const [first] = taken;
     if (first === undefined) return [];
     const found = `${taken.join(", ")} on 127.0.0.1 taken`;
