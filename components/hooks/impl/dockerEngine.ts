@@ -1,4 +1,5 @@
 /** Keeping a cluster on the engine that it was made on. */
+import { DEFAULT_SOCKET } from "../../docker/address.ts";
 import { engineAnswers, whySilent } from "../../docker/engine.ts";
 import { type EngineIdentity, hasCluster, identify } from "../../docker/identity.ts";
 import type { DockerEngineInputs } from "../dockerEngine.ts";
@@ -10,8 +11,8 @@ interface DockerEngineState extends DockerEngineInputs {
     engineName: string;
 }
 
-/** Where a state of before engines were written down has its cluster: contexts were not followed then. */
-const before = () => process.env.DOCKER_HOST || "unix:///var/run/docker.sock";
+/** Where a state of before engines were written down may have its cluster: contexts were not followed then. */
+const before = () => [process.env.DOCKER_HOST || DEFAULT_SOCKET, DEFAULT_SOCKET];
 
 const shown = (name: string, address: string) => (name === "" ? address : `${name} at ${address}`);
 
@@ -45,9 +46,9 @@ async function judge(
     if (same === true || (await hasCluster(news.address, news.clusterId))) return found;
     if (olds !== undefined)
         throw refusal(shown(olds.engineName, olds.address), shown(found.name, news.address), olds.address);
-    const old = before();
-    if (old !== news.address && (await engineAnswers(old)) && (await hasCluster(old, news.clusterId)))
-        throw refusal(old, shown(found.name, news.address), old);
+    for (const old of before())
+        if (old !== news.address && (await engineAnswers(old)) && (await hasCluster(old, news.clusterId)))
+            throw refusal(old, shown(found.name, news.address), old);
     return found;
 }
 
