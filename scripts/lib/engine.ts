@@ -1,5 +1,5 @@
 /** The Docker engine that a stack's cluster is on: as its state has it, whatever the environment means now. */
-import { type Engine, noEngine, resolveEngine } from "../../components/docker/context.ts";
+import { describeEngine, type Engine, resolveEngine } from "../../components/docker/context.ts";
 import { whySilent } from "../../components/docker/engine.ts";
 import type { StateResource } from "./resources.ts";
 
@@ -23,7 +23,7 @@ export async function answeringEngine(resources: readonly StateResource[], confi
     const silent = await whySilent(engine.address);
     if (silent !== undefined)
         throw new Error(
-            `${noEngine(engine, silent)} Nothing was changed.\n` +
+            `No Docker engine answers at ${describeEngine(engine)}: ${silent}. Nothing was changed. Start it.\n` +
                 "If it listens at another address now: npm run pulumi -- up takes that up.",
         );
     return engine;

@@ -29,6 +29,7 @@ import {
     missingImage,
     onThisMachine,
 } from "../../scripts/lib/engineFacts.ts";
+import { onNode } from "../../scripts/lib/nodes.ts";
 import { explainFindings } from "../../scripts/lib/preflight.ts";
 
 let home: string;
@@ -269,6 +270,14 @@ test("a stack's engine is the one in its state", () => {
     };
     assert.equal(stackEngine([engine], "unix:///other.sock").address, "unix:///kept.sock");
     assert.equal(stackEngine([], "unix:///other.sock").address, "unix:///other.sock");
+});
+
+test("a node whose engine is gone says which engine", async () => {
+    const shell = { kind: "docker", engine: "unix:///nowhere.sock", container: "c" } as const;
+    const { code, stderr } = await onNode({ name: "coordinator", shell, machine: "c", secretVersion: "" }, [
+        "facts.sh",
+    ]);
+    assert.deepEqual([code, stderr], [-1, "no Docker engine answers at unix:///nowhere.sock"]);
 });
 
 test("a port that somebody listens on is taken, and one that this user may not listen on is not", async () => {
