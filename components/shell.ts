@@ -8,7 +8,7 @@ import { packFiles } from "./tar.ts";
 
 export interface DockerShell {
     readonly kind: "docker";
-    /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
+    /** The Docker engine's address in full. Empty in a state of before it was written down: the environment's. */
     readonly engine: string;
     readonly container: string;
 }

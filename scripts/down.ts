@@ -5,10 +5,11 @@
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import type { ClusterArgs } from "../components/config.ts";
-import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
+import { dockerEngine } from "../components/docker/engine.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
+import { answeringEngine } from "./lib/engine.ts";
 import { EXIT } from "./lib/exit.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
@@ -45,8 +46,9 @@ async function lastPoint(): Promise<void> {
     }
 }
 
-async function sweep(id: string, keep: string | undefined): Promise<void> {
-    const docker = dockerEngine(process.env.DOCKER_HOST);
+/** @param engine address of the one that the cluster was on */
+async function sweep(engine: string, id: string, keep: string | undefined): Promise<void> {
+    const docker = dockerEngine(engine);
     const filters = { label: [`citus.cluster-id=${id}`] };
     for (const container of await docker.listContainers({ all: true, filters })) {
         console.log(`removing ${container.Names[0]?.slice(1)}, left by a run that was killed`);
@@ -77,12 +79,7 @@ async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<
                 "  npm run pulumi -- up && npm run down",
         );
     }
-    if (local && !(await engineAnswers(args.dockerHost))) {
-        const where = engineAddress(args.dockerHost);
-        throw new Error(
-            `No Docker engine answers at ${where}, so the cluster can't be taken down. Nothing was changed. Start it, or set DOCKER_HOST.`,
-        );
-    }
+    const engine = local ? await answeringEngine(resources, args.dockerHost) : undefined;
     const repository = repositoryResource(resources);
     if (options.keepBackups && !repository)
         throw new Error(`Stack ${stack} has no backups to keep (citus:backup is off). Nothing was changed.`);
@@ -117,7 +114,7 @@ async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<
         return;
     }
     const keptRepository = kept ? repositoryName(repository) : undefined;
-    if (local && id) await sweep(id, keptRepository);
+    if (engine && id) await sweep(engine.address, id, keptRepository);
     const exports = clearStack(join(STATE, stack));
     console.log(
         `\nThe cluster of stack ${stack} is gone.${local ? " The node image is kept for the next start (docker image ls citus-node)." : ""}`,

@@ -6,7 +6,7 @@ import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
 import { baseImage } from "./lib/image.ts";
 import { Phases } from "./lib/phases.ts";
-import { checkCli, describeFindings, explainFindings, preflight } from "./lib/preflight.ts";
+import { describeFindings, explainFindings, notesOf, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
 import { clusterName, readResources } from "./lib/resources.ts";
@@ -27,7 +27,12 @@ async function start(): Promise<void> {
     const base = baseImage(args, stack === undefined ? [] : await readResources());
     const findings = [
         ...(await preflight(args, running, base)),
-        cli instanceof NoCli ? { what: "Pulumi CLI", found: cli.found, todo: cli.todo } : checkCli(cli),
+        {
+            what: "Pulumi CLI",
+            ...(cli instanceof NoCli
+                ? { found: cli.found, todo: cli.todo }
+                : { found: String(cli.version ?? "found"), todo: "" }),
+        },
     ];
     if (findings.some((finding) => finding.todo !== "")) {
         console.error(explainFindings(findings));
@@ -38,6 +43,7 @@ async function start(): Promise<void> {
         (finding, i) => `${describeFindings([finding])}${i === findings.length - 1 ? "   ok" : ""}`,
     );
     console.log(`Checking        ${wrapped(found, { between: " · ", indent: 16, width: screenWidth() })}`);
+    for (const note of notesOf(findings)) console.log(note);
     if (stack === undefined) return;
 
     const phases = new Phases();

@@ -132,7 +132,7 @@ export interface ClusterArgs {
     readonly restorePassphrase?: string;
     /** Groups of tenants by name. @default {} */
     readonly tenantGroups: Readonly<Record<string, TenantGroupSettings>>;
-    /** Docker engine, as DOCKER_HOST has it. @default the environment's */
+    /** Docker engine on this machine, as DOCKER_HOST has it. @default the one that the docker CLI would use */
     readonly dockerHost?: string;
     /** There exactly when platform is aws. */
     readonly aws?: AwsArgs;

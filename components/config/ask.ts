@@ -1,6 +1,11 @@
-/** What only AWS can say of a configuration: whether one may ask at all, and how large the machines are. */
+/**
+ * What only AWS can say of a configuration: whether one may ask at all, and how large the machines are. And which Docker
+ * engine the environment means.
+ */
 import { credentialsProblem } from "../aws/credentials.ts";
 import { describeInstanceType } from "../aws/instanceType.ts";
+import { EngineError, engineHere, noEngine } from "../docker/context.ts";
+import { whySilent } from "../docker/engine.ts";
 import { awsPlace, isRegion } from "./awsChecks.ts";
 import type { Mistake } from "./mistakes.ts";
 import type { ConfigSource } from "./source.ts";
@@ -26,4 +31,16 @@ export async function askAws(
         wanted.map(async (name) => [name, await ask.describeInstanceType(name, region)] as const),
     );
     return { source: { ...source, instanceTypes: new Map(found) }, mistakes: [] };
+}
+
+/**
+ * Whether the cluster can be made on the engine that is meant, asked before anything is.
+ * @param configured `citus:dockerHost`
+ * @param needed whether an engine has to answer; a preview needs none
+ * @throws EngineError when it can't
+ */
+export async function askDocker(configured: string | undefined, needed: boolean): Promise<void> {
+    const engine = engineHere(configured);
+    const silent = needed ? await whySilent(engine.address) : undefined;
+    if (silent !== undefined) throw new EngineError(`${noEngine(engine, silent)} Nothing was changed.`);
 }

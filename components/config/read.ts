@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { projectFiles } from "../tenants/project.ts";
 import type { ClusterArgs } from "./args.ts";
-import { askAws } from "./ask.ts";
+import { askAws, askDocker } from "./ask.ts";
 import { parse } from "./keys.ts";
 import { explain, type Mistake } from "./mistakes.ts";
 import { sourceOf } from "./source.ts";
@@ -24,7 +24,7 @@ function missingFiles(files: readonly string[]): Mistake[] {
 
 /**
  * Reads and validates this stack's configuration; on aws it asks for credentials and the size of machines.
- * @throws pulumi.RunError naming every mistake
+ * @throws pulumi.RunError naming every mistake, or why the Docker engine that is meant can't be used
  */
 export async function readConfig(): Promise<ClusterArgs> {
     // the language host is told which keys are stored encrypted, and the SDK has no question for it
@@ -40,5 +40,6 @@ export async function readConfig(): Promise<ClusterArgs> {
         ...missingFiles(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
     ];
     if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
+    if (result.args.platform === "docker") await askDocker(result.args.dockerHost, !pulumi.runtime.isDryRun());
     return result.args;
 }

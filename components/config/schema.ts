@@ -1,5 +1,6 @@
 /** What each key may hold. */
 import { z } from "zod";
+import { GO_THERE, isHere, NOT_HERE } from "../docker/address.ts";
 import { refusedTarget } from "../restore/request.ts";
 import { OWNED } from "../settings.ts";
 import { POOL_OFFSET, workerIndex } from "../topology.ts";
@@ -8,6 +9,8 @@ import { awsKeys, awsMachine } from "./aws.ts";
 import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
 import { parse } from "./keys.ts";
 import { PLATFORMS, type PlatformName } from "./platforms.ts";
+
+const ENGINE = /^(unix|tcp|ssh|npipe):\/\/\S+$/;
 
 /** Not settings but directives of postgresql.conf. */
 const DIRECTIVES = ["include", "include_dir", "include_if_exists"];
@@ -194,10 +197,11 @@ const schema = (repository: z.ZodType<string>) =>
         protect: flag,
         // components/tenants/validate.ts says what a group may hold
         tenantGroups: z.any(),
-        dockerHost: text(
-            /^(unix|tcp|ssh|npipe):\/\/\S+$/,
-            "a Docker engine's address such as unix:///var/run/docker.sock",
-        ).optional(),
+        dockerHost: text(ENGINE, "a Docker engine's address such as unix:///var/run/docker.sock")
+            .refine((address) => !ENGINE.test(address) || isHere(address), {
+                error: ({ input }) => `names the Docker engine ${shown(input)}, ${NOT_HERE} - ${GO_THERE}`,
+            })
+            .optional(),
         ...awsKeys,
     });
 

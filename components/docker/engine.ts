@@ -1,6 +1,9 @@
 /** What has to be done inside a container or to one by hand: commands, restarts, and clearing what a killed run left. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Writable } from "node:stream";
 import Docker from "dockerode";
+import { resolveEngine, tlsFolder } from "./context.ts";
 
 export interface CommandResult {
     readonly code: number;
@@ -8,25 +11,28 @@ export interface CommandResult {
     readonly stderr: string;
 }
 
-/** Where an engine is looked for, for messages. */
-export function engineAddress(host?: string): string {
-    return host ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
-}
-
-/** The engine that the environment names, or `host` (as DOCKER_HOST has it). */
-export function dockerEngine(host?: string): Docker {
-    if (host === undefined || host === "") return new Docker();
-    const url = new URL(host);
-    if (url.protocol === "unix:" || url.protocol === "npipe:") return new Docker({ socketPath: url.pathname });
-    if (url.protocol === "ssh:") {
-        return new Docker({
-            protocol: "ssh",
-            host: url.hostname,
-            port: Number(url.port || 22),
-            username: url.username,
-        });
-    }
-    return new Docker({ protocol: "http", host: url.hostname, port: Number(url.port || 2375) });
+/**
+ * The engine at an address.
+ * @param address in full; empty for the engine that the environment names, as the docker CLI decides it
+ */
+export function dockerEngine(address = ""): Docker {
+    const full = address === "" ? resolveEngine().address : address;
+    // what is not said here is taken from DOCKER_HOST and DOCKER_CERT_PATH, whatever they mean
+    const nothing = { host: undefined, port: undefined, ca: undefined, cert: undefined, key: undefined };
+    const socket = /^(?:unix|npipe):\/\/(.*)$/.exec(full)?.[1];
+    if (socket !== undefined) return new Docker({ ...nothing, protocol: "http", socketPath: socket });
+    const { hostname, port } = new URL(full);
+    const folder = tlsFolder(full);
+    const read = (file: string) => readFileSync(join(folder ?? "", file), "utf8");
+    return new Docker({
+        ...nothing,
+        // URL has brackets around an IPv6 address
+        host: hostname.replace(/^\[|\]$/g, ""),
+        port: Number(port),
+        ...(folder === undefined
+            ? { protocol: "http" as const }
+            : { protocol: "https" as const, ca: read("ca.pem"), cert: read("cert.pem"), key: read("key.pem") }),
+    });
 }
 
 /** Runs a command in a container, with text or bytes on its standard input. Nothing of it shows in a process list. */
@@ -72,17 +78,26 @@ export async function execute(
     }
 }
 
-/** Whether an engine answers there within two seconds. */
-export async function engineAnswers(host?: string): Promise<boolean> {
-    const late = new Promise<false>((resolve) => setTimeout(() => resolve(false), 2000).unref());
-    return Promise.race([
-        late,
-        dockerEngine(host)
-            .ping()
-            .then(() => true)
-            .catch(() => false),
-    ]);
+/** Why an engine does not answer within two seconds; undefined when it does. */
+export async function whySilent(address = ""): Promise<string | undefined> {
+    const late = new Promise<string>((resolve) => setTimeout(() => resolve("no answer within 2 s"), 2000).unref());
+    const asked = (async () => dockerEngine(address).ping())().then(
+        () => undefined,
+        (error: NodeJS.ErrnoException) => reasonOf(error),
+    );
+    return Promise.race([late, asked]);
 }
+
+/** What an error of a connection means. */
+export function reasonOf(error: NodeJS.ErrnoException): string {
+    if (error.code === "EACCES") return "permission denied";
+    if (error.code === "ENOENT") return "no such socket";
+    if (error.code === "ECONNREFUSED") return "nothing listens there (ECONNREFUSED)";
+    return error.code ?? error.message;
+}
+
+/** Whether an engine answers there within two seconds. */
+export const engineAnswers = async (address = ""): Promise<boolean> => (await whySilent(address)) === undefined;
 
 /** The last lines a container wrote, for an error. */
 export async function lastLog(docker: Docker, container: string, lines = 15): Promise<string> {

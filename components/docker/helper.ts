@@ -10,7 +10,7 @@ export interface HelperOptions {
     readonly mounts: readonly { readonly volume: string; readonly path: string; readonly readOnly?: boolean }[];
     /** MiB; as much as the node itself has. @default unlimited */
     readonly memory?: number;
-    /** Docker engine as DOCKER_HOST has it, for clearing. */
+    /** The Docker engine's address, for clearing. */
     readonly host?: string;
 }
 

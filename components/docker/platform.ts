@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
 import { type ClusterArgs, citusImage, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
+import { DockerEngine } from "../hooks/dockerEngine.ts";
 import { NodeImage } from "../hooks/nodeImage.ts";
 import { PortRange } from "../hooks/ports.ts";
 import type { Restore } from "../hooks/restore.ts";
@@ -15,8 +16,10 @@ import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { Shell } from "../shell.ts";
 import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
-import { clearLeftover, engineAnswers } from "./engine.ts";
+import { engineHere, tlsFolder } from "./context.ts";
+import { clearLeftover, dockerEngine, engineAnswers } from "./engine.ts";
 import { nodeImage, packagesHash, scriptsHash } from "./image.ts";
+import { freePort, takenPorts, tryAddressPool } from "./trouble.ts";
 
 const GRACE_SECONDS = 60;
 
@@ -27,9 +30,8 @@ const NOWHERE = "ssh://no-docker-engine-here.invalid";
  * The provider greets its engine when it starts and fails without one, though a preview asks nothing of it. So a preview
  * where no engine answers, as in CI, gives it an address that it does not greet.
  */
-function providerHost(host: string | undefined): pulumi.Input<string | undefined> {
-    if (!pulumi.runtime.isDryRun()) return host;
-    return pulumi.output(engineAnswers(host)).apply((answers) => (answers ? host : NOWHERE));
+async function providerHost(address: string): Promise<string> {
+    return !pulumi.runtime.isDryRun() || (await engineAnswers(address)) ? address : NOWHERE;
 }
 
 /** A node's place before there is a machine: what its data will be on. */
@@ -53,6 +55,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly base: pulumi.Output<string>;
     private readonly clearContainer: pulumi.ResourceHook;
     private readonly provider: docker.Provider;
+    /** The engine's address. */
+    private readonly engine: string;
     private readonly repository: docker.Volume;
 
     constructor(name: string, args: ClusterArgs, security: Security, opts?: pulumi.ComponentResourceOptions) {
@@ -60,9 +64,22 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         this.prefix = name;
         this.args = args;
         this.security = security;
+        this.engine = engineHere(args.dockerHost).address;
+        // nothing is made, and the provider is given no other address, before it is known to be the cluster's engine
+        const { address } = new DockerEngine(
+            `${name}-engine`,
+            { address: this.engine, clusterId: security.clusterId },
+            { parent: this },
+        );
         this.provider = new docker.Provider(
             `${name}-docker`,
-            { disableDockerDaemonCheck: true, host: providerHost(args.dockerHost) as pulumi.Input<string> },
+            {
+                disableDockerDaemonCheck: true,
+                host: address.apply(providerHost),
+                // empty, so that the provider does not take DOCKER_CONTEXT and DOCKER_CERT_PATH by an order of its own
+                context: "",
+                certPath: tlsFolder(this.engine) ?? "",
+            },
             { parent: this },
         );
         const child = { parent: this, provider: this.provider };
@@ -80,19 +97,28 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 packagesHash: packagesHash(),
                 scriptsHash: scriptsHash(),
                 name: source.apply((found) => nodeImage(found)),
-                engine: args.dockerHost ?? "",
+                engine: address,
                 clusterId: security.clusterId,
                 self: selfUrn("NodeImage", `${name}-node-image`, this),
             },
             { parent: this },
         );
         this.citusVersion = this.image.citusVersion;
-        this.clearContainer = new pulumi.ResourceHook(`${name}-clear-container`, (hook) =>
-            clearLeftover("container", String(hook.newInputs?.name), args.dockerHost),
-        );
-        const clearNetwork = new pulumi.ResourceHook(`${name}-clear-network`, (hook) =>
-            clearLeftover("network", String(hook.newInputs?.name), args.dockerHost),
-        );
+        this.clearContainer = new pulumi.ResourceHook(`${name}-clear-container`, async (hook) => {
+            await clearLeftover("container", String(hook.newInputs?.name), this.engine);
+            await this.refuseTakenPorts(String(hook.newInputs?.hostname), hook.newInputs?.ports);
+        });
+        const clearNetwork = new pulumi.ResourceHook(`${name}-clear-network`, async (hook) => {
+            const network = String(hook.newInputs?.name);
+            const trial = `${network}-try`;
+            for (const one of [network, trial]) await clearLeftover("network", one, this.engine);
+            const labels = (hook.newInputs?.labels ?? []) as { label: string; value: string }[];
+            await tryAddressPool(
+                dockerEngine(this.engine),
+                trial,
+                Object.fromEntries(labels.map(({ label, value }) => [label, value])),
+            );
+        });
         const networkOptions = { ...child, hooks: { beforeCreate: [clearNetwork] } };
         // node names resolve here only, and a certificate is all that is asked of who comes from here
         this.nodeNetwork = new docker.Network(
@@ -103,7 +129,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         this.clientNetwork = new docker.Network(
             `${name}-clients`,
             { name: pulumi.interpolate`${this.base}-clients`, driver: "bridge", labels: this.labels() },
-            networkOptions,
+            // one after the other: each looks first whether an address range is left
+            { ...networkOptions, dependsOn: [this.nodeNetwork] },
         );
         // outlives the nodes, and stays when backups are turned off
         this.repository = new docker.Volume(
@@ -126,6 +153,16 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                   ).first;
         this.connect = pulumi.output("npm run psql");
         this.registerOutputs({});
+    }
+
+    /** The provider would leave a container that can't start. */
+    private async refuseTakenPorts(node: string, published: { external?: number }[] | undefined): Promise<void> {
+        const ports = (published ?? []).flatMap(({ external }) => external ?? []);
+        const taken = await takenPorts(dockerEngine(this.engine), ports);
+        if (taken.length === 0) return;
+        throw new Error(
+            `Port ${taken.join(" and port ")} of 127.0.0.1 is taken, and ${node} is to be published there. ${node} was not made. ${freePort(Number.parseInt(taken[0] ?? "", 10))}`,
+        );
     }
 
     private labels(node?: string) {
@@ -191,7 +228,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             nodes: places,
             site: {
                 kind: "docker",
-                engine: args.dockerHost ?? "",
+                engine: this.engine,
                 image: this.image.name,
                 labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
                 nodes: places.map(({ spec, volume }) => ({
@@ -268,7 +305,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             },
         );
         const shell = container.name.apply(
-            (found): Shell => ({ kind: "docker", engine: this.args.dockerHost ?? "", container: found }),
+            (found): Shell => ({ kind: "docker", engine: this.engine, container: found }),
         );
         const configuration = new Configuration(
             name,

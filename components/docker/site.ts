@@ -9,7 +9,7 @@ import { withHelper } from "./helper.ts";
 
 export interface DockerSite {
     readonly kind: "docker";
-    /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
+    /** The Docker engine's address in full. */
     readonly engine: string;
     readonly image: string;
     /** Of what it makes for a moment. */

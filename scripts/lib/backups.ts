@@ -2,11 +2,11 @@
 
 import { s3Repository } from "../../components/archive.ts";
 import type { ClusterArgs } from "../../components/config.ts";
-import { engineAddress, engineAnswers } from "../../components/docker/engine.ts";
 import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
 import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
 import { COORDINATOR } from "../../components/topology.ts";
+import { answeringEngine, stackEngine } from "./engine.ts";
 import { CannotTell, NoCluster } from "./exit.ts";
 import { stackImage } from "./image.ts";
 import { nodesOf, onNode, type StackNode } from "./nodes.ts";
@@ -51,8 +51,7 @@ export async function openBackups(): Promise<Backed> {
         throw new Error(
             `Stack ${stack} has no repository: citus:backup is off, or pulumi up has not run since it was turned on. Nothing was done.`,
         );
-    if (args.platform === "docker" && !(await engineAnswers(args.dockerHost)))
-        throw new Error(`No Docker engine answers at ${engineAddress(args.dockerHost)}. Start it, or set DOCKER_HOST.`);
+    if (args.platform === "docker") await answeringEngine(resources, args.dockerHost);
     return { stack, args, repository, resources, nodes: nodesOf(resources) };
 }
 
@@ -72,7 +71,7 @@ export async function readBackups(backed: Backed): Promise<Contents> {
     const { args, repository, resources } = backed;
     if (args.aws === undefined) {
         return readVolume(
-            { engine: args.dockerHost ?? "", image: stackImage(args, resources) },
+            { engine: stackEngine(resources, args.dockerHost).address, image: stackImage(args, resources) },
             {
                 volume: repository,
                 ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),

@@ -1,6 +1,6 @@
 /** The selected stack's nodes: how its hooks reach them, as its state has it. */
 import type { Access } from "../../components/citus/session.ts";
-import { engineAddress } from "../../components/docker/engine.ts";
+import { resolveEngine } from "../../components/docker/context.ts";
 import { type CommandResult, runScript, type ScriptInput, type Shell } from "../../components/shell.ts";
 import type { StateResource } from "./resources.ts";
 
@@ -53,7 +53,7 @@ const NO_ENGINE = ["ENOENT", "ECONNREFUSED", "EACCES", "ENOTFOUND", "ETIMEDOUT"]
 /** Why a node can't be asked, in words. */
 function reason(shell: Shell, error: NodeJS.ErrnoException): string {
     if (shell.kind === "docker" && NO_ENGINE.includes(error.code ?? ""))
-        return `no Docker engine answers at ${engineAddress(shell.engine || undefined)}`;
+        return `no Docker engine answers at ${shell.engine || resolveEngine().address}`;
     return shell.kind === "docker" && /is not running|is paused|no such container/i.test(error.message)
         ? "its container is not running"
         : error.message;

@@ -2,81 +2,146 @@
 
 import { readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
-import { freemem } from "node:os";
-import type { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
+import { freemem, release, totalmem } from "node:os";
+import type Docker from "dockerode";
 import { credentialsProblem } from "../../components/aws/credentials.ts";
 import type { AwsArgs, ClusterArgs } from "../../components/config.ts";
-import { dockerEngine, engineAddress } from "../../components/docker/engine.ts";
-import { isFree } from "../../components/freePort.ts";
-import { ROOT } from "./project.ts";
+import { describeEngine, type Engine, engineHere, otherEngines } from "../../components/docker/context.ts";
+import { dockerEngine, reasonOf } from "../../components/docker/engine.ts";
+import { isPodman } from "../../components/docker/identity.ts";
+import { freePort, takenPorts } from "../../components/docker/trouble.ts";
+import { POOL_OFFSET } from "../../components/topology.ts";
+import {
+    architectureNote,
+    type EngineInfo,
+    engineFindings,
+    GiB,
+    gib,
+    type Here,
+    memoryFinding,
+    missingImage,
+    onThisMachine,
+} from "./engineFacts.ts";
 
 export interface Finding {
     readonly what: string;
     /** What was found. */
     readonly found: string;
-    /** What to do; empty when all is well. */
+    /** What to do, in lines; empty when all is well. */
     readonly todo: string;
+    /** What is well and still should be known, as a sentence. */
+    readonly note?: string;
 }
 
-const GiB = 1024 ** 3;
-/** What an idle node takes, measured: PostgreSQL with Citus and its connections. */
-const NODE_MEMORY = 150 * 1024 ** 2;
 const DISK_NEEDED = 3 * GiB;
 
-const gib = (bytes: number) => `${(bytes / GiB).toFixed(1)} GiB`;
-
-/** Memory that could be used now, caches included. */
-function availableMemory(): number {
+function thisMachine(): Here {
+    const machine = { linux: process.platform === "linux", kernel: release(), memory: totalmem() };
     try {
+        // caches included
         const match = /^MemAvailable:\s+([0-9]+) kB/m.exec(readFileSync("/proc/meminfo", "utf8"));
-        if (match) return Number(match[1]) * 1024;
+        if (match) return { ...machine, available: Number(match[1]) * 1024 };
     } catch {
         // not Linux: the runtime's own figure has to do
     }
-    return freemem();
+    return { ...machine, available: freemem() };
 }
 
-async function checkEngine(args: ClusterArgs, image: string): Promise<Finding[]> {
-    const where = engineAddress(args.dockerHost);
-    const docker = dockerEngine(args.dockerHost);
-    try {
-        const { Version } = await docker.version();
-        const engine: Finding = { what: "Docker engine", found: Version, todo: "" };
-        return [engine, await checkImage(docker, image)];
-    } catch (error) {
-        const e = error as NodeJS.ErrnoException;
-        const reason =
-            e.code === "EACCES" ? "permission denied" : e.code === "ENOENT" ? "no such socket" : (e.code ?? e.message);
-        const todo =
-            e.code === "EACCES"
-                ? "add yourself to the docker group and log in again, or set DOCKER_HOST"
-                : "install Docker (https://docs.docker.com/engine/install) and start it, or set DOCKER_HOST";
-        return [{ what: "Docker engine", found: `not reachable at ${where} (${reason})`, todo }];
-    }
+/** An engine that does not answer. */
+function unreachable(engine: Engine, error: NodeJS.ErrnoException): Finding {
+    const others = otherEngines(engine.address);
+    const start = "install Docker (https://docs.docker.com/engine/install) and start it, or set DOCKER_HOST";
+    const choose =
+        others.length > 0 ? ["start it, or choose another:", ...others.map((one) => `  ${one}`)].join("\n") : start;
+    return {
+        what: "Docker engine",
+        found: `not reachable at ${describeEngine(engine)} (${reasonOf(error)})`,
+        todo:
+            error.code === "EACCES" ? "add yourself to the docker group and log in again, or set DOCKER_HOST" : choose,
+    };
 }
 
 /** The base image, here or in its registry: asked before anything is made. */
-async function checkImage(docker: ReturnType<typeof dockerEngine>, image: string): Promise<Finding> {
-    const here = await docker
+async function checkImage(docker: Docker, info: EngineInfo, image: string): Promise<Finding> {
+    const has = await docker
         .getImage(image)
         .inspect()
-        .then(() => true)
-        .catch(() => false);
-    if (here) return { what: "Base image", found: image, todo: "" };
-    const there = await docker
+        .catch(() => undefined);
+    const note = architectureNote(info, image, has?.Architecture);
+    const well = { what: "Base image", todo: "", ...(note ? { note } : {}) };
+    if (has) return { ...well, found: image };
+    const why = await docker
         .getImage(image)
         .distribution()
-        .then(() => true)
-        .catch((error: { statusCode?: number; reason?: string; message?: string }) => error);
-    if (there === true) return { what: "Base image", found: `${image} (will be pulled)`, todo: "" };
-    const why = String((there as { message?: string }).message ?? "")
-        .replace(/^\(HTTP code \d+\) [\w ]+ - /, "")
-        .split("\n")[0];
+        .then(
+            () => undefined,
+            (error: { json?: { message?: string }; message?: string }) => error.json?.message ?? error.message ?? "",
+        );
+    if (why === undefined) return { ...well, found: `${image} (will be pulled)` };
+    const images = await docker.listImages().catch(() => []);
+    return missingImage(
+        image,
+        why.split("\n")[0] ?? "",
+        images.flatMap(({ RepoTags }) => RepoTags ?? []),
+    );
+}
+
+/** Free space where the engine keeps images and volumes; undefined when that is not on this machine. */
+async function engineDisk(info: EngineInfo, here: Here): Promise<number | undefined> {
+    if (!onThisMachine(info, here) || !info.DockerRootDir) return undefined;
+    return statfs(info.DockerRootDir).then(
+        ({ bavail, bsize }) => bavail * bsize,
+        () => undefined,
+    );
+}
+
+async function checkDisk(info: EngineInfo, here: Here): Promise<Finding> {
+    const disk = await engineDisk(info, here);
+    if (disk === undefined) return { what: "Disk", found: "not known (docker system df shows what is used)", todo: "" };
+    if (disk >= DISK_NEEDED) return { what: "Disk", found: `${gib(disk)} free`, todo: "" };
     return {
-        what: "Base image",
-        found: `${image} is not on this machine and can't be had: ${why}`,
-        todo: "choose a version that exists (npm run pulumi -- config set citus:citusVersion 14.1.0) or your own image (citus:image)",
+        what: "Disk",
+        found: `${gib(disk)} free in ${info.DockerRootDir}, image and volumes need about ${gib(DISK_NEEDED)}`,
+        todo: "free some: docker system prune",
     };
+}
+
+async function checkPorts(docker: Docker, { name, port, workers }: ClusterArgs): Promise<Finding[]> {
+    if (port === undefined) return [];
+    const ports = Array.from({ length: 1 + workers }, (_, i) => port + i);
+    const taken = await takenPorts(docker, [...ports, ...ports.map((one) => one + POOL_OFFSET)], name);
+    const [first] = taken;
+    if (first === undefined) return [];
+    const found = `${taken.join(", ")} on 127.0.0.1 taken`;
+    return [{ what: "Ports", found, todo: freePort(Number.parseInt(first, 10)) }];
+}
+
+/** Everything that a cluster needs of an engine. */
+async function checkDocker(args: ClusterArgs, running: boolean, image: string): Promise<Finding[]> {
+    let engine: Engine;
+    try {
+        engine = engineHere(args.dockerHost);
+    } catch (error) {
+        const [found = "", ...rest] = (error as Error).message.split(". Nothing was changed. ");
+        return [{ what: "Docker engine", found, todo: rest.join(" ") }];
+    }
+    let docker: Docker;
+    let info: EngineInfo;
+    let podman: boolean;
+    try {
+        docker = dockerEngine(engine.address);
+        [info, podman] = await Promise.all([docker.info() as Promise<EngineInfo>, isPodman(docker)]);
+    } catch (error) {
+        return [unreachable(engine, error as NodeJS.ErrnoException)];
+    }
+    const here = thisMachine();
+    return [
+        ...engineFindings(info, podman),
+        await checkImage(docker, info, image),
+        memoryFinding(info, here, args, running),
+        await checkDisk(info, here),
+        ...(running ? [] : await checkPorts(docker, args)),
+    ];
 }
 
 /** What a cluster on AWS needs here: somebody to ask in its name. */
@@ -92,52 +157,7 @@ async function checkAws({ region, profile }: AwsArgs): Promise<Finding[]> {
  * @param image what its nodes' image is built on
  */
 export async function preflight(args: ClusterArgs, running: boolean, image: string): Promise<Finding[]> {
-    if (args.aws !== undefined) return checkAws(args.aws);
-    const findings = await checkEngine(args, image);
-    const nodes = 1 + args.workers;
-    const memory = availableMemory();
-    const need = nodes * NODE_MEMORY + 0.25 * GiB;
-    findings.push({
-        what: "Memory",
-        found:
-            memory >= need || running
-                ? `${gib(memory)} free`
-                : `${gib(memory)} free, a cluster of 1 + ${args.workers} needs about ${gib(need)}`,
-        todo: memory >= need || running ? "" : "stop something, or set citus:workers lower",
-    });
-    const { bavail, bsize } = await statfs(ROOT);
-    const disk = bavail * bsize;
-    findings.push({
-        what: "Disk",
-        found:
-            disk >= DISK_NEEDED
-                ? `${gib(disk)} free`
-                : `${gib(disk)} free, image and volumes need about ${gib(DISK_NEEDED)}`,
-        todo: disk >= DISK_NEEDED ? "" : "free some, or point DOCKER_HOST at a machine that has it",
-    });
-    if (args.port !== undefined && !running) {
-        const taken: number[] = [];
-        for (let port = args.port; port <= args.port + args.workers; port++)
-            if (!(await isFree(port))) taken.push(port);
-        if (taken.length > 0) {
-            findings.push({
-                what: "Ports",
-                found: `${taken.join(", ")} on 127.0.0.1 taken`,
-                todo: "choose another citus:port, or remove it and let one be chosen",
-            });
-        }
-    }
-    return findings;
-}
-
-/** The Pulumi CLI, or why it could not be brought. */
-export function checkCli(cli: PulumiCommand | Error): Finding {
-    if (!(cli instanceof Error)) return { what: "Pulumi CLI", found: String(cli.version ?? "found"), todo: "" };
-    return {
-        what: "Pulumi CLI",
-        found: `not on PATH, and it could not be downloaded: ${cli.message.split("\n")[0]}`,
-        todo: "install it (https://www.pulumi.com/docs/iac/download-install), then try again",
-    };
+    return args.aws === undefined ? checkDocker(args, running, image) : checkAws(args.aws);
 }
 
 /** What was found, on one line; an image and a region say themselves what they are. */
@@ -146,6 +166,10 @@ export const describeFindings = (findings: readonly Finding[]) =>
         .map(({ what, found }) => (what === "Base image" || what === "AWS" ? found : `${what} ${found}`))
         .join(" · ");
 
+/** What is well and still should be known, a line each. */
+export const notesOf = (findings: readonly Finding[]) =>
+    findings.flatMap(({ note }) => (note ? [`Note            ${note}`] : []));
+
 /** The screen a user sees when something is missing. */
 export function explainFindings(findings: readonly Finding[]): string {
     const bad = findings.filter((finding) => finding.todo !== "");
@@ -153,7 +177,10 @@ export function explainFindings(findings: readonly Finding[]): string {
     return [
         `This machine is not ready for a ${bad.some(({ what }) => what === "AWS") ? "cluster on AWS" : "local cluster"}:`,
         "",
-        ...bad.flatMap(({ what, found, todo }) => [`  ${what.padEnd(width)}${found}`, `  ${"".padEnd(width)}${todo}`]),
+        ...bad.flatMap(({ what, found, todo }) => [
+            `  ${what.padEnd(width)}${found}`,
+            ...todo.split("\n").map((line) => `  ${"".padEnd(width)}${line}`),
+        ]),
         "",
         "Nothing was changed. npm test needs none of this.",
     ].join("\n");

@@ -11,9 +11,11 @@ import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import { beginnings } from "../../components/hooks/impl/ports.ts";
 import type { Settings } from "../../components/settings.ts";
 import {
+    abandon,
     type Built,
     build,
     CLUSTER_ID,
+    ENGINE,
     indexed,
     mock,
     NODE_SUBNET,
@@ -22,6 +24,7 @@ import {
     ORIGIN_STACK,
     PASSWORD,
     type Registered,
+    registeredSoFar,
     resolved,
 } from "./mocks.ts";
 
@@ -80,6 +83,7 @@ for (const workers of [2, 3]) {
                 "random:index/randomPassword:RandomPassword citus-tenants",
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
+                "pulumi-nodejs:dynamic/citus:DockerEngine citus-engine",
                 "pulumi:providers:docker citus-docker",
                 `${IMAGE} citus-node-image`,
                 `${NETWORK} citus-nodes`,
@@ -219,7 +223,11 @@ for (const workers of [2, 3]) {
                 assert.equal(inputs.clusterId, CLUSTER_ID);
                 assert.equal(inputs.cluster, "citus-dev");
                 assert.equal(inputs.database, "app");
-                assert.deepEqual(inputs.shell, { kind: "docker", engine: "", container: `citus-dev-012345-${node}` });
+                assert.deepEqual(inputs.shell, {
+                    kind: "docker",
+                    engine: ENGINE,
+                    container: `citus-dev-012345-${node}`,
+                });
                 assert.equal(inputs.machine, `citus-${node}-id`);
                 assert.ok(inputs.self.endsWith(`citus:docker:Node$${CONFIGURATION}::citus-${node}`), inputs.self);
             }
@@ -526,10 +534,52 @@ describe("a change of the configuration", () => {
         assert.notEqual(find((await make()).resources).inputs.files[0].sha256, first.inputs.files[0].sha256);
     });
 
-    test("another Docker engine reaches the provider and every hook that works in a container", async () => {
-        const built = await cluster({ dockerHost: "tcp://10.0.0.1:2375" });
-        assert.equal(built.one("pulumi:providers:docker").inputs.host, "tcp://10.0.0.1:2375");
-        for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.shell.engine, "tcp://10.0.0.1:2375");
+    const DOCKER = "pulumi:providers:docker";
+
+    test("the engine of the environment, and another that is configured, reach the provider and every hook", async () => {
+        for (const [values, address] of [
+            [{}, ENGINE],
+            [{ dockerHost: "tcp://127.0.0.1:2375" }, "tcp://127.0.0.1:2375"],
+            [{ dockerHost: "tcp://localhost" }, "tcp://localhost:2375"],
+        ] as const) {
+            const built = await cluster(values);
+            assert.equal(built.one(DOCKER).inputs.host, address);
+            const { address: kept, clusterId } = built.one("pulumi-nodejs:dynamic/citus:DockerEngine").inputs;
+            assert.deepEqual([kept, clusterId], [address, CLUSTER_ID]);
+            for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.shell.engine, address);
+        }
+    });
+
+    test("DOCKER_CONTEXT is not left to the provider, which would put it before DOCKER_HOST", async () => {
+        const { context, certPath } = (await cluster({})).one(DOCKER).inputs;
+        assert.deepEqual([context, certPath], ["", ""]);
+    });
+
+    test("an engine elsewhere is refused before anything is registered", async () => {
+        process.env.DOCKER_HOST = "ssh://root@db.example";
+        try {
+            await assert.rejects(make({}), /DOCKER_HOST names the Docker engine ssh:\/\/root@db\.example/);
+            assert.deepEqual(
+                registeredSoFar().filter(({ type }) => type.startsWith("docker:") || type === DOCKER),
+                [],
+            );
+        } finally {
+            process.env.DOCKER_HOST = ENGINE;
+            abandon();
+        }
+    });
+
+    test("networks are made one after the other, and each container and network looks first", async () => {
+        const built = await cluster({});
+        const [nodes, clients] = ["citus-nodes", "citus-clients"].map((name) =>
+            built.one("docker:index/network:Network", name),
+        );
+        assert.ok(clients?.request.getDependenciesList().includes(nodes?.urn ?? ""));
+        for (const { request } of [
+            ...built.of("docker:index/network:Network"),
+            ...built.of("docker:index/container:Container"),
+        ])
+            assert.equal(request.getHooks()?.getBeforeCreateList().length, 1);
     });
 });
 
@@ -759,7 +809,7 @@ describe("restored from a repository", () => {
         });
         assert.deepEqual(site, {
             kind: "docker",
-            engine: "",
+            engine: ENGINE,
             image: built.one(IMAGE).inputs.name,
             labels: { "citus.cluster": "citus-dev", "citus.cluster-id": CLUSTER_ID },
             nodes: nodes.map((node) => ({

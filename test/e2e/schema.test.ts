@@ -342,7 +342,8 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
         ran.stderr,
         /^The coordinator can't be asked: its container is not running\. Nothing was written\..*\n$/,
     );
-    const engine = await run(
+    // the engine that the state names is asked, whatever the environment means
+    const elsewhere = await run(
         "node",
         ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/dump-schema.ts", "none.sql"],
         {
@@ -350,11 +351,7 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
             env: { ...two.env, DOCKER_HOST: "unix:///nonexistent/docker.sock" },
         },
     );
-    assert.equal(engine.code, 1);
-    assert.match(
-        engine.stderr,
-        /^The coordinator can't be asked: no Docker engine answers at .*\. Nothing was written\..*\n$/,
-    );
+    assert.deepEqual([elsewhere.code, elsewhere.stderr], [1, ran.stderr]);
     assert.equal(existsSync(join(two.dir, "none.sql")), false);
     docker(["start", container]);
 });

@@ -184,6 +184,16 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
         ["dockerHost", "a Docker engine's address", 'got "localhost"', "unix:///var/run/docker.sock"],
     ],
     [{ dockerHost: "http://x" }, ["dockerHost", "a Docker engine's address", 'got "http://x"']],
+    [
+        { dockerHost: "ssh://user@host" },
+        [
+            "dockerHost",
+            'names the Docker engine "ssh://user@host"',
+            "SQL from here does not reach them",
+            "on that machine",
+        ],
+    ],
+    [{ dockerHost: "tcp://10.0.0.1:2375" }, ["dockerHost", '"tcp://10.0.0.1:2375"', "not a socket or a loopback port"]],
     [{ worker: { cores: 0, memory: "x" } }, ["worker.cores", "got 0"], ["worker.memory", 'got "x"']],
     [
         { coordinator: { cores: 0, memory: "x", shards: 1, other: 2 } },
@@ -795,7 +805,7 @@ describe("good configurations", () => {
                 },
             },
         ],
-        ["an engine elsewhere", { dockerHost: "ssh://user@host" }, { dockerHost: "ssh://user@host" }],
+        ["another engine", { dockerHost: "tcp://127.0.0.1:2375" }, { dockerHost: "tcp://127.0.0.1:2375" }],
         ["a name that looks like a number stays text", { database: "_1" }, { database: "_1" }],
         [
             "connections enough",

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { runsNatively } from "../../components/docker/nodeImage/base.ts";
 import { failureOf } from "../../components/docker/nodeImage/build.ts";
 import {
     better,
@@ -188,17 +187,6 @@ describe("the version of Citus that a cluster remembers", () => {
                 inputs: { ...kept, citusVersion: expected },
             });
         });
-    }
-});
-
-describe("where images run", () => {
-    for (const [architecture, platform, natively] of [
-        ["x86_64", "linux/amd64", true],
-        ["aarch64", "linux/amd64", false],
-        ["aarch64", "linux/arm64", true],
-        ["arm64", "linux/arm64", true],
-    ] as const) {
-        test(`${platform} on ${architecture}`, () => assert.equal(runsNatively(architecture, platform), natively));
     }
 });
 

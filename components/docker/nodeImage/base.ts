@@ -6,12 +6,6 @@ const missing = (error: { statusCode?: number }): undefined => {
     throw error;
 };
 
-const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
-
-/** Whether an engine of this architecture (`x86_64`, `aarch64`) runs images of this platform without emulation. */
-export const runsNatively = (architecture: string, platform: string): boolean =>
-    `linux/${ARCHITECTURES[architecture] ?? architecture}` === platform;
-
 /** What the engine said, without its own frame. */
 const wordsOf = (error: Error) => error.message.replace(/^\(HTTP code \d+\) [\w ]+ - /, "").trim();
 

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type Docker from "dockerode";
+import { platformOf } from "../architecture.ts";
 import { lastLog } from "../engine.ts";
 import {
     CONTEXT,
@@ -14,7 +15,7 @@ import {
     packageFiles,
     packagesImage,
 } from "../image.ts";
-import { ensureBase, runsNatively } from "./base.ts";
+import { ensureBase } from "./base.ts";
 import { build } from "./build.ts";
 import { better, parseTrial, refusal, remarks, type Trial, wantsSecond } from "./trial.ts";
 
@@ -171,6 +172,6 @@ export async function makeNodeImage(docker: Docker, source: ImageSource, options
     });
     const [image, info] = await Promise.all([docker.getImage(name).inspect(), docker.info()]);
     const { id, ...facts } = packages;
-    const emulated = !runsNatively((info as { Architecture?: string }).Architecture ?? "", packages.platform);
+    const emulated = platformOf((info as { Architecture: string }).Architecture) !== packages.platform;
     return { ...facts, packages: id, imageId: image.Id, emulated };
 }
