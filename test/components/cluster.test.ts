@@ -943,15 +943,15 @@ describe("the node image", () => {
     };
 
     test("is told its base, its name and the hashes of what goes into it", async () => {
-        const { inputs } = (await cluster()).one(IMAGE);
-        const { __provider, self, ...plain } = inputs;
+        const built = await cluster();
+        const { __provider, self, ...plain } = built.one(IMAGE).inputs;
         assert.deepEqual(plain, {
             base: SOURCE.base,
             postgres: "",
             packagesHash: packagesHash(),
             scriptsHash: scriptsHash(),
             name: nodeImage(SOURCE),
-            engine: "",
+            engine: built.one("pulumi:providers:docker").inputs.host,
             clusterId: CLUSTER_ID,
         });
         assert.ok(self.endsWith(`citus:docker:Platform$${IMAGE}::citus-node-image`), self);
