@@ -7,7 +7,7 @@ import { MAX_WORKERS } from "./args.ts";
 import { awsKeys, awsMachine } from "./aws.ts";
 import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
 import { parse } from "./keys.ts";
-import { PLATFORMS, type PlatformName } from "./platforms.ts";
+import { machineKeys, PLATFORMS, type PlatformName } from "./platforms.ts";
 
 /** Not settings but directives of postgresql.conf. */
 const DIRECTIVES = ["include", "include_dir", "include_if_exists"];
@@ -47,10 +47,14 @@ const settingsMap = z
 
 const RESERVED_DATABASES = ["postgres", "template0", "template1"];
 
-const machine = { memory: memory.default(1024), cores: whole(1, 512, 2).default(2) };
+const machine = { memory: memory.default(1024), cores: whole(1, 512, 2).default(2), ...awsMachine };
+
+/** `citus:coordinator` or `citus:worker`; a mistake names the keys of the platform alone. */
+const machineOf = <T extends z.ZodRawShape>(shape: T, platform: PlatformName) =>
+    strictObject(shape, "an object", machineKeys(Object.keys(shape), platform));
 
 /** Every key; `repository` is what holds the backups of another cluster on the platform. */
-const schema = (repository: z.ZodType<string>) =>
+const schema = (name: PlatformName, repository: z.ZodType<string>) =>
     z.object({
         platform: oneOf(PLATFORMS),
         name: text(
@@ -83,8 +87,8 @@ const schema = (repository: z.ZodType<string>) =>
                 `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
         }),
         port: whole(1024, 65_535 - POOL_OFFSET - MAX_WORKERS, 5432).optional(),
-        coordinator: strictObject({ ...machine, shards: flag.default(false), ...awsMachine }, "an object"),
-        worker: strictObject({ ...machine, ...awsMachine }, "an object"),
+        coordinator: machineOf({ ...machine, shards: flag.default(false) }, name),
+        worker: machineOf(machine, name),
         settings: strictObject(
             { all: settingsMap.default({}), coordinator: settingsMap.default({}), workers: settingsMap.default({}) },
             "an object",
@@ -196,6 +200,6 @@ const schema = (repository: z.ZodType<string>) =>
     });
 
 export const SCHEMAS = {
-    docker: schema(text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume")),
-    aws: schema(text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of an S3 bucket")),
+    docker: schema("docker", text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume")),
+    aws: schema("aws", text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of an S3 bucket")),
 } satisfies Record<PlatformName, z.ZodType>;
