@@ -1,6 +1,7 @@
 /** A node's configuration, put in place on it. */
 
 import { nodeFiles } from "../../nodeFiles.ts";
+import { readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
 import { isStopped, lastWords, prepare, runScript, service } from "../../shell.ts";
@@ -142,6 +143,7 @@ export async function create(inputs: ConfigurationInputs) {
 
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
+    if (olds.machine === news.machine) await refuseAbsent(news);
     const outs = await converge(news, restored ? undefined : olds.systemIdentifier);
     if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
         note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
@@ -164,6 +166,15 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
         note(news.self, said);
     }
     return { changes: true };
+}
+
+/** @throws Error where what runs the node says that it can't be configured now */
+async function refuseAbsent({ name, shell }: ConfigurationInputs): Promise<void> {
+    const state = await readNodeState(shell);
+    if (state?.passing === false)
+        throw new Error(
+            `${name} can't be configured, because ${state.said}: ${state.next}\nNothing was changed on it.`,
+        );
 }
 
 /** What was said of a node last: the engine asks more than once for what it tells once. */

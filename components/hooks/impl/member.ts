@@ -2,7 +2,9 @@
 import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
 import { explainOnlyCopies, readOnlyCopies, readShardNames, removeWorker } from "../../citus/leave.ts";
-import { addressOf, connect, withSession } from "../../citus/session.ts";
+import { addressOf, connect, DatabaseError, withSession } from "../../citus/session.ts";
+import { saidBy } from "../../citus/silent.ts";
+import { explainSilence } from "../../nodeState.ts";
 import { workerIndex } from "../../topology.ts";
 import type { MemberInputs } from "../member.ts";
 import { comparable, inTurn, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
@@ -40,7 +42,13 @@ async function register(inputs: MemberInputs) {
                 }
             },
             { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
-        ),
+        ).catch((error: unknown) => {
+            if (!(error instanceof DatabaseError && error.connecting)) throw error;
+            throw new Error(
+                `${inputs.name} was not registered, because ${error.node} does not answer: ${explainSilence(saidBy(error), undefined)}\n` +
+                    "Nothing was changed. Run pulumi up again when it answers.",
+            );
+        }),
     );
 }
 

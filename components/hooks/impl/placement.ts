@@ -131,7 +131,7 @@ const explainAll = (silent: readonly (SilentNode & { state: NodeState | undefine
 /** A node that does not answer and will not by itself, or was waited for long enough. */
 class NoAnswer extends Error {}
 
-const NOTHING_DONE = "Nothing was moved, and no data was touched. Run pulumi up again when the node answers.";
+const NOTHING_DONE = "Finished moves stay, and no data was touched. Run pulumi up again when the node answers.";
 
 /** @throws NoAnswer naming each worker that does not answer */
 async function waitForWorkers(
