@@ -33,9 +33,9 @@ refused_by_server() { # name, value
     ask_server "$1" "$2" > "$dir/said" 2> /dev/null << 'END'
         SELECT format('ERROR:  invalid value for parameter "%s": "%s"', name, :'value') FROM pg_catalog.pg_settings
          WHERE lower(name) = :'name' AND CASE vartype
-               WHEN 'bool' THEN lower(:'value') NOT IN ('on', 'off', 'true', 'false', 'yes', 'no', '1', '0')
-               WHEN 'enum' THEN lower(:'value') <> ALL (enumvals)
-               WHEN 'string' THEN false
+               WHEN 'bool' THEN :'value' !~* '^(on|off?|t|tr|true?|f|fa|fal|false?|y|ye|yes|n|no|1|0)$'
+               -- pg_settings does not have every value of an enum
+               WHEN 'string' THEN false WHEN 'enum' THEN false
                ELSE CASE WHEN :'value' ~ '^-?[0-9]+([.][0-9]+)?$' THEN NOT :'value'::numeric BETWEEN min_val::numeric AND max_val::numeric
                          ELSE :'value' !~ '^ *-?[0-9.]+ *[A-Za-z]+ *$' END END
 END
