@@ -77,6 +77,7 @@ export class CitusCluster extends pulumi.ComponentResource {
                 cluster: args.name,
                 database: args.database,
                 platform: args.platform,
+                citusVersion: args.citusVersion,
                 ...(args.aws ? { place: placeOf(args.aws) } : {}),
                 ...(args.backup.enabled ? { repository: { passphrase: args.backupPassphrase } } : {}),
             },
@@ -109,7 +110,8 @@ export class CitusCluster extends pulumi.ComponentResource {
         const postDeploy =
             args.postDeploy.length > 0 ? [runPostDeploy(name, args, { coordinator, placement }, this)] : [];
 
-        if (args.backup.enabled) watchBackups(name, args, { coordinator, placement }, this);
+        if (args.backup.enabled)
+            watchBackups(name, { coordinator, placement, citusVersion: platform.citusVersion }, this);
 
         this.password = security.password;
         this.tenantsSeed = security.tenantsSeed;
@@ -186,9 +188,6 @@ function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
     return { ...settings, ...archiveSettings(stanzaOf(args.name, spec.name), args.backup) };
 }
 
-/** Whether citusVersion says what runs; an image of the user's own may hold another. */
-const isDefaultImage = (args: ClusterArgs) => args.image === `citusdata/citus:${args.citusVersion}-pg17`;
-
 /** A restored cluster takes part only when it is proved whole. */
 function recover(
     name: string,
@@ -216,15 +215,14 @@ function recover(
 
 function watchBackups(
     name: string,
-    args: ClusterArgs,
-    cluster: { coordinator: Machine; placement: Placement },
+    cluster: { coordinator: Machine; placement: Placement; citusVersion: pulumi.Output<string> },
     parent: pulumi.Resource,
 ): Backups {
     return new Backups(
         `${name}-backups-watch`,
         {
             coordinator: cluster.coordinator.access,
-            citus: isDefaultImage(args) ? args.citusVersion : "",
+            citus: cluster.citusVersion,
             self: selfUrn("Backups", `${name}-backups-watch`, parent),
         },
         { parent, dependsOn: [cluster.placement] },

@@ -3,9 +3,11 @@ export {
     type AwsArgs,
     type AwsNetworkArgs,
     type ClusterArgs,
+    citusImage,
     HIGHEST_INDEX,
     MAX_WORKERS,
     type MachineArgs,
+    NEW_CITUS_VERSION,
     type RebalanceArgs,
     type RestoreFromArgs,
 } from "./config/args.ts";

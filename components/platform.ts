@@ -60,6 +60,8 @@ export interface Platform {
     /** Makes all nodes, the coordinator first, with their data restored before their servers start where that is asked for. */
     make(nodes: readonly NodeArgs[]): { readonly machines: readonly Machine[]; readonly restore?: Restore };
     readonly backups: pulumi.Output<BackupsOutput>;
+    /** Citus in full, as the nodes run it. */
+    readonly citusVersion: pulumi.Output<string>;
     /** In words, for a person. */
     readonly connect: pulumi.Output<string>;
     /** The network that nodes are in, where it is more than this machine's own. */

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
+import { NEW_CITUS_VERSION } from "./config.ts";
 import { Identity, NO_REPOSITORY, type Place } from "./hooks/identity.ts";
 import { scramVerifier } from "./scram.ts";
 import type { NodeSpec } from "./topology.ts";
@@ -24,6 +25,8 @@ export interface NodeCertificate {
 export class Security extends pulumi.ComponentResource {
     /** Random; marks the stack's volumes and nodes as its own. */
     readonly clusterId: pulumi.Output<string>;
+    /** Citus in full: what is set, else what the cluster was made with. */
+    readonly citusVersion: pulumi.Output<string>;
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
     /** What passwords of tenants are made from, secret. */
@@ -41,6 +44,8 @@ export class Security extends pulumi.ComponentResource {
             readonly cluster: string;
             readonly database: string;
             readonly platform: string;
+            /** Citus in full; undefined for what the cluster was made with. */
+            readonly citusVersion: string | undefined;
             /** On AWS. */
             readonly place?: pulumi.Input<Place>;
             /** What the repository is encrypted with; undefined while nothing uses it. */
@@ -61,12 +66,15 @@ export class Security extends pulumi.ComponentResource {
                 platform,
                 ...(args.place === undefined ? {} : { place: args.place }),
                 clusterId: id,
+                citusVersion: args.citusVersion ?? "",
+                newCitusVersion: NEW_CITUS_VERSION,
                 passphrase: args.repository ? pulumi.secret(args.repository.passphrase ?? "") : NO_REPOSITORY,
             },
             child,
         );
         this.identity = identity;
         this.clusterId = identity.clusterId;
+        this.citusVersion = identity.citusVersion;
         // letters and digits only: it has to live in a URL
         this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
         // here, as a group of tenants comes and goes with the program

@@ -9,15 +9,13 @@ import { arch, cpus, loadavg, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { table } from "table";
-import { validate } from "../components/config.ts";
-import { nodeImage as imageName } from "../components/docker/image.ts";
 import { floor } from "./bench/floor.ts";
 import { previewOnAws, previewOnDocker } from "./bench/preview.ts";
 import { docker, run, undoAll } from "./bench/process.ts";
 import { restoreAndArchive } from "./bench/restore.ts";
 import { scaleOut } from "./bench/scaleOut.ts";
 import { median, type Row, round, type Section, say, seconds } from "./bench/section.ts";
-import { BenchStack } from "./bench/stack.ts";
+import { BenchStack, benchImage } from "./bench/stack.ts";
 import { tenants } from "./bench/tenants.ts";
 import { fail, ROOT } from "./lib/project.ts";
 
@@ -29,9 +27,7 @@ const SCALE_OUT_TARGET = 2;
 const RESTORE_TARGET = 1.5;
 
 async function nodeImage(): Promise<string> {
-    const checked = validate({ stack: "bench", values: {} });
-    if ("mistakes" in checked) throw new Error(JSON.stringify(checked.mistakes));
-    const image = imageName(checked.args.image, ROOT);
+    const image = benchImage();
     const there = await run("docker", ["image", "inspect", image], { mayFail: true });
     if (there.code !== 0) {
         say(`building ${image} (not measured)`);

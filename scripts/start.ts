@@ -1,6 +1,7 @@
 /** Preflight, then `pulumi up` of the selected stack (dev at first), then how to go on. */
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
+import { baseImage } from "./lib/image.ts";
 import { Phases } from "./lib/phases.ts";
 import { checkCli, describeFindings, explainFindings, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
@@ -16,7 +17,8 @@ async function start(): Promise<void> {
     const stack = cli instanceof Error ? undefined : await useStack(name);
     const args = await stackArgs(stack, name);
     const running = stack !== undefined && (await readOutputs()) !== undefined;
-    const findings = [...(await preflight(args, running)), checkCli(cli)];
+    const base = baseImage(args, stack === undefined ? [] : await readResources());
+    const findings = [...(await preflight(args, running, base)), checkCli(cli)];
     if (findings.some((finding) => finding.todo !== "")) {
         console.error(explainFindings(findings));
         process.exit(1);

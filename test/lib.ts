@@ -19,6 +19,7 @@ import { type CommandResult, dockerEngine, execute } from "../components/docker/
 import { pause } from "../components/pause.ts";
 import type { RestorePoint, Stanza } from "../components/restore/points.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
+import { findTestImage, IMAGE_MISSING, testImage } from "./image.ts";
 
 export const ROOT = join(import.meta.dirname, "..");
 
@@ -239,7 +240,7 @@ export class TestStack extends OwnStack {
         beside?: TestStack,
     ): Promise<TestStack> {
         const stack = new TestStack(beside?.dir ?? copyProject(), name, beside === undefined);
-        await stack.init({ protect: false, ...config });
+        await stack.init({ protect: false, image: testImage(), ...config });
         return stack;
     }
 
@@ -376,6 +377,7 @@ export function missing(): string[] {
     if (!works("docker", ["info"])) found.push("a Docker engine that this user reaches (docker info)");
     if (!works("pulumi", ["version"])) found.push(PULUMI_MISSING);
     if (!works("psql", ["--version"])) found.push("psql on PATH");
+    if (works("docker", ["info"]) && findTestImage() === undefined) found.push(IMAGE_MISSING);
     return found;
 }
 

@@ -4,7 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { partitionOf, type Scope } from "./scope.ts";
 import * as aws from "./sdk.ts";
 
-/** Of the metrics that nodes write (scripts/node/aws/metrics.sh), with the dimensions `Cluster` and `Node`. */
+/** Namespace of the metrics that nodes write (scripts/node/aws/metrics.sh), with the dimensions `Cluster` and `Node`. */
 export const NAMESPACE = "Citus";
 /** Per cent of the data volume. */
 export const DISK_METRIC = "DiskUsed";

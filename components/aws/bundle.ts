@@ -6,7 +6,7 @@ import { packTar } from "../tar.ts";
 
 const CONTEXT = "scripts/node";
 /** What only the container image needs. */
-const LEFT_OUT: ReadonlySet<string> = new Set(["Dockerfile"]);
+const LEFT_OUT = "image/";
 
 export interface Bundle {
     /** Hex; also its name in the bucket. */
@@ -28,8 +28,9 @@ export const CURRENT_BUNDLE = `${BUNDLE_PREFIX}current`;
 export async function makeBundle(root = "."): Promise<Bundle> {
     const folder = join(root, CONTEXT);
     const names = readdirSync(folder, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() && !entry.name.startsWith(".") && !LEFT_OUT.has(entry.name))
+        .filter((entry) => entry.isFile() && !entry.name.startsWith("."))
         .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+        .filter((name) => !name.replaceAll(sep, "/").startsWith(LEFT_OUT))
         .sort();
     const content = await packTar(
         names.map((name) => ({

@@ -51,7 +51,7 @@ export async function credentialsProblem(
                 ? "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile (pulumi config set aws:profile NAME)"
                 : `aws sso login --profile ${profile}, or aws configure --profile ${profile}`;
         return (
-            `must lead to AWS credentials, got none (${firstLine(error)}); looked at ${whereItLooked(profile, process.env)} - ${login}; ` +
+            `must lead to AWS credentials, got none (${firstLine(error)}); looked at ${whereItLooked(profile, process.env)} - ${login}. ` +
             `aws sts get-caller-identity${profile === undefined ? "" : ` --profile ${profile}`} shows whether it worked`
         );
     } finally {

@@ -38,22 +38,22 @@ export function machineModels(
     const { kmsKeyId, placement } = scope.aws;
     const ami = machineImage(scope, parent);
     const policy = policyArgs(scope, reach, parent);
-    const launched = pulumi.all([reach.bucket, scope.base]).apply(([bucket, base]) =>
+    const launched = pulumi.all([reach.bucket, scope.base, scope.citusVersion]).apply(([bucket, base, citusVersion]) =>
         renderLauncher({
             region: scope.aws.region,
             bucket,
             base,
             cluster: scope.cluster,
-            citusVersion: scope.citusVersion,
+            citusVersion,
         }),
     );
     const model = (role: Role): MachineModel => {
-        const hash = ami.apply((id) =>
+        const hash = pulumi.all([ami, scope.citusVersion]).apply(([id, citusVersion]) =>
             machineHash({
                 role,
                 ami: id,
                 instanceType: machines[role].instanceType ?? "",
-                citusVersion: scope.citusVersion,
+                citusVersion,
                 placement,
                 ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
             }),

@@ -64,15 +64,15 @@ export class Network extends pulumi.ComponentResource {
         return `${this.scope.prefix}-${name}`;
     }
 
-    /** Subnets that are there. */
+    /** Existing subnets. */
     private find(ids: readonly string[]): pulumi.Output<(NodeSubnet & { vpcId: string })[]> {
         const { vpcId } = this.scope.aws.network;
         return pulumi.all(ids.map((id) => aws.ec2.getSubnetOutput({ id }, { parent: this }))).apply((found) => {
             const vpcs = new Set([...(vpcId === undefined ? [] : [vpcId]), ...found.map((subnet) => subnet.vpcId)]);
             if (vpcs.size > 1)
                 throw new Error(
-                    `The subnets of citus:network must be of one VPC, and these are of ${[...vpcs].join(" and ")}:\n` +
-                        found.map((subnet) => `  ${subnet.id} is of ${subnet.vpcId}`).join("\n"),
+                    `The subnets of citus:network must be in one VPC, and these are in ${[...vpcs].join(" and ")}:\n` +
+                        found.map((subnet) => `  ${subnet.id} is in ${subnet.vpcId}`).join("\n"),
                 );
             return found.map((subnet) => ({
                 id: subnet.id,

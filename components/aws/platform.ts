@@ -39,6 +39,7 @@ const PARTITIONS = 7;
 export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     readonly backups: pulumi.Output<Required<BackupsOutput>>;
     readonly network: pulumi.Output<NetworkOutput>;
+    readonly citusVersion: pulumi.Output<string>;
     connect: pulumi.Output<string> = pulumi.output("");
     private readonly args: ClusterArgs;
     private readonly scope: Scope;
@@ -48,7 +49,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     /** Networks that carry only nodes, as CIDR. */
     private readonly nodeNetworks: pulumi.Output<string[]>;
     private readonly origin: pulumi.Output<Origin> | undefined;
-    /** Whether machines that are there will be replaced. */
+    /** Whether existing machines will be replaced. */
     private readonly rolling: pulumi.Output<boolean>;
 
     constructor(
@@ -60,7 +61,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         super("citus:aws:Platform", name, {}, opts);
         this.args = args;
         this.security = security;
-        const scope = scopeOf(name, args, security.clusterId);
+        this.citusVersion = security.citusVersion;
+        const scope = scopeOf(name, args, security);
         this.scope = scope;
         const network = new Network(scope, { parent: this });
         this.nodeNetworks = network.subnets.apply((all) => all.map(({ cidr }) => cidr));

@@ -1,4 +1,4 @@
-/** Whether machines that are there will be replaced: then it is done one at a time. */
+/** Whether existing machines will be replaced: then it is done one at a time. */
 import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import type { Role } from "../topology.ts";

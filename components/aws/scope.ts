@@ -1,6 +1,7 @@
 /** What every resource of one cluster on AWS is made with. */
 import type * as pulumi from "@pulumi/pulumi";
 import type { AwsArgs } from "../config.ts";
+import type { Security } from "../security.ts";
 import { type Tags, tagsOf } from "./tags.ts";
 
 export interface Scope {
@@ -11,8 +12,8 @@ export interface Scope {
     readonly base: pulumi.Output<string>;
     readonly clusterId: pulumi.Output<string>;
     readonly aws: AwsArgs;
-    /** Citus in full, such as `14.0.1`. */
-    readonly citusVersion: string;
+    /** Citus in full, such as `14.1.0`. */
+    readonly citusVersion: pulumi.Output<string>;
     /** `citus:protect`: what holds data is protected, and stays when it is taken out of the program. */
     readonly protect: boolean;
     /** @see tagsOf */
@@ -21,10 +22,10 @@ export interface Scope {
 
 export function scopeOf(
     prefix: string,
-    args: { readonly name: string; readonly protect: boolean; readonly citusVersion: string; readonly aws: AwsArgs },
-    clusterId: pulumi.Output<string>,
+    args: { readonly name: string; readonly protect: boolean; readonly aws: AwsArgs },
+    { clusterId, citusVersion }: Pick<Security, "clusterId" | "citusVersion">,
 ): Scope {
-    const { name: cluster, protect, citusVersion, aws } = args;
+    const { name: cluster, protect, aws } = args;
     return {
         prefix,
         cluster,

@@ -40,7 +40,7 @@ export function awsSite(
 ): Site {
     const nodeOf = (name: string) => {
         const node = site.nodes.find((one) => one.name === name);
-        if (!node) throw new Error(`${name}: it is not said where its data goes`);
+        if (!node) throw new Error(`${name}: the restore has no place for its data`);
         return node;
     };
     const reader = site.nodes[0]?.name ?? "";

@@ -87,7 +87,8 @@ export class Unreachable extends Error {}
 const explain = (shell: SsmShell, why: string) =>
     new Unreachable(
         `${shell.node}: its machine can't be reached through SSM in ${shell.region}\n  ${why}\n` +
-            "Look at it with: aws ssm describe-instance-information (its role, the route to SSM's endpoints, the agent).",
+            `Look at it with: aws ssm describe-instance-information --region ${shell.region}\n` +
+            "Usual causes: its role, its route to SSM's endpoints, its SSM agent.",
     );
 
 /** The machines that may be the node, the likeliest first. */
@@ -133,7 +134,7 @@ async function send(shell: SsmShell, machine: string, commands: readonly string[
         if (REFUSED.test(error.name)) throw error;
         throw explain(
             shell,
-            `${error.message || error.name}; whether "${comment}" was run is not known: look before you repeat what must not happen twice`,
+            `${error.message || error.name}. It is not known whether "${comment}" was run. Look before you repeat what must not happen twice.`,
         );
     });
     let asked = Date.now();
@@ -159,7 +160,7 @@ async function send(shell: SsmShell, machine: string, commands: readonly string[
         if (!(await listOnline(shell)).some(({ InstanceId }) => InstanceId === machine))
             throw explain(
                 shell,
-                `${machine} went away while it ran "${comment}"; whether that came to its end is not known`,
+                `${machine} went away while it ran "${comment}". It is not known whether that finished.`,
             );
     }
 }
@@ -287,7 +288,7 @@ export async function prepare(
         if (Date.now() > end)
             throw new Error(
                 `${shell.node}: its machine (${machine}) did not boot within ${minutes} minutes. Its last words:\n${said}\n` +
-                    "It tries again by itself. Mend the reason, then run pulumi up again: it goes on from here. /var/log/cloud-init-output.log on it has all of it.",
+                    "It tries again by itself, and its whole log is /var/log/cloud-init-output.log. Remove the cause, then run pulumi up again: it goes on from here.",
             );
         report(`waiting for ${shell.node} to boot: ${said.split("\n").at(-1) ?? ""}`);
         await pause(1000);
@@ -306,10 +307,7 @@ export async function openRelay(shell: SsmShell): Promise<RelayStream> {
             const sent = await command(shell, [exchangeCommand(id, input, offset)], `SQL on ${shell.node}`);
             const answer = parseExchange(sent.stdout);
             if (answer) return answer;
-            throw explain(
-                shell,
-                `its PostgreSQL can't be talked to: ${(sent.stderr || sent.stdout).trim().slice(-600)}`,
-            );
+            throw explain(shell, `its PostgreSQL can't be reached: ${(sent.stderr || sent.stdout).trim().slice(-600)}`);
         },
         close: async () => {
             if (opened) await command(shell, [closeCommand(id)], `end of SQL on ${shell.node}`);

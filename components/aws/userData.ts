@@ -16,7 +16,7 @@ export interface ClusterFacts {
     /** The cluster's name with the beginning of its id: names the log group `/citus/<base>` and the metrics' dimension. */
     readonly base: string;
     readonly cluster: string;
-    /** Citus in full, such as `14.0.1`. */
+    /** Citus in full, such as `14.1.0`. */
     readonly citusVersion: string;
 }
 

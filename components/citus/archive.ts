@@ -134,7 +134,7 @@ export function archiveProblems(health: ArchiveHealth): string[] {
     return [
         ...(late
             ? [
-                  `the last restore point is ${describeAge(pointAge)} old, one is due every ${describeAge(pointInterval)}: restart the coordinator (its container; on aws its service citus-node)`,
+                  `the last restore point is ${describeAge(pointAge)} old, and one is due every ${describeAge(pointInterval)}: restart the coordinator's container, or on aws its service citus-node`,
               ]
             : []),
         ...health.nodes.flatMap((node) => [

@@ -76,7 +76,7 @@ export async function compareCopy(
         // statistics of other sessions arrive within a second
         if (attempt >= 3) {
             return {
-                missing: `${name} had ${before} rows on ${source.node} and has ${after} on ${target.node}, which no DELETE explains`,
+                missing: `${name} had ${before} rows on ${source.node} and has ${after} on ${target.node}, and no DELETE explains the difference`,
             };
         }
         await pause(1200);

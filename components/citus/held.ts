@@ -53,7 +53,7 @@ export class Held {
      * Compares what just moved with its old copy, and lets that go. When rows are missing, the old copy is kept under a
      * name of its own.
      * @param host of the node that serves now
-     * @param now what serves in place of the old shards, when that is not shards of the same names
+     * @param now the shards that serve instead of the old ones, when that is not shards of the same names
      * @param missing ends what goes on and says so
      * @returns how many tables were counted
      */
@@ -81,7 +81,7 @@ export class Held {
                 const kept = await keepCopy(from, name, held.shardId);
                 throw new Error(
                     `Rows are missing after a move: ${result.missing}.\n` +
-                        `${await missing()}, and the old copy is kept as ${kept} on ${from.node}. Compare the two before anything else.`,
+                        `${await missing()}, and the old copy is kept as table ${kept} on ${from.node}. Compare the two before you do anything else.`,
                 );
             }
             return counted;

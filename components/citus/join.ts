@@ -86,7 +86,7 @@ export function refusals(
 
 export interface JoinTarget {
     readonly name: string;
-    /** The name and port under which Citus shall know it. */
+    /** Host name in pg_dist_node. */
     readonly host: string;
     readonly port: number;
 }
@@ -230,7 +230,7 @@ export async function verifyMember(coordinator: Session, target: Session, node: 
         throw new Error(
             `${node.name} is registered, but not every node reaches every other:\n${bad
                 .map((pair) => `  ${pair.from} can't reach ${pair.to}`)
-                .join("\n")}\nThis is safe to repeat: mend the node, then run pulumi up again.`,
+                .join("\n")}\nMake these nodes reach each other, then run pulumi up again: it is safe to repeat.`,
         );
     }
     return { nodeId: row.nodeId, groupId: row.groupId };

@@ -114,7 +114,7 @@ export async function finishCleanup(
                     .slice(0, 5)
                     .map((row) => row.name)
                     .join(", ")}.\n` +
-                    "Something holds a lock on them or the node does not answer. This is safe to repeat: run pulumi up again.",
+                    "Something holds a lock on them, or the node does not answer. Run pulumi up again: it is safe to repeat.",
             );
         }
         options.waiting(left.length);

@@ -150,7 +150,7 @@ export async function honourPins(session: Session, base?: string): Promise<strin
     return name;
 }
 
-/** The refusal for nodes that shall hold no shards and that tenants are pinned to. */
+/** The refusal for a node that must give up its shards while tenants are pinned to it. */
 export function explainPinned(
     node: string,
     tenants: readonly PinnedTenant[],
@@ -172,6 +172,6 @@ export function explainPinned(
         `${node} can't ${node === "coordinator" ? "give up its shards" : "leave"}: ${tenants.length} ${one ? "shard group has" : "shard groups have"} nowhere to go.`,
         ...rows,
         ...more,
-        `Nothing was moved. Unpin the ${one ? "tenant" : "tenants"} (name another node for ${one ? "it" : "each"}, or none) in a run of pulumi up of its own, before ${node} ${node === "coordinator" ? "gives up its shards" : "leaves"}; or ${keep}.`,
+        `Nothing was moved. Unpin the ${one ? "tenant" : "tenants"} first: name another node for ${one ? "it" : "each"}, or none, and run pulumi up once while ${node} still ${node === "coordinator" ? "keeps its shards" : "stays"}. Or ${keep}.`,
     ].join("\n");
 }

@@ -19,7 +19,7 @@ const BASE_COST = 100 * 1024 * 1024;
 
 export interface PlanOptions {
     readonly strategy: Strategy;
-    /** Node groups that shall hold shards. */
+    /** Node groups that may hold shards. */
     readonly wanted: readonly number[];
     /** Only empty the others. */
     readonly drainOnly?: boolean;

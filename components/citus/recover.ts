@@ -7,7 +7,7 @@ import type { Session } from "./session.ts";
 export interface Resolved {
     /** How many Citus' own recovery committed or rolled back. */
     readonly resolved: number;
-    /** Prepared by the user's own PREPARE TRANSACTION; only the user knows how they shall end. */
+    /** Prepared by the user's own PREPARE TRANSACTION; only the user knows how they must end. */
     readonly own: readonly string[];
 }
 
@@ -37,8 +37,8 @@ export async function resolvePrepared(sessions: readonly Session[]): Promise<Res
         }
         if (Date.now() - began > PATIENCE) {
             throw new Error(
-                `prepared transactions are left: ${citus.map(({ node, gid }) => `${gid} on ${node}`).join(", ")}.\n` +
-                    "They hold locks, and nothing else was changed. This is safe to repeat: pulumi up.",
+                `prepared transactions of Citus are still open: ${citus.map(({ node, gid }) => `${gid} on ${node}`).join(", ")}.\n` +
+                    "They hold locks. Nothing else was changed. Run pulumi up again: it is safe to repeat, and tries to end them.",
             );
         }
     }
@@ -81,7 +81,7 @@ export async function differencesFrom(point: RestorePoint, coordinator: Session)
     const why: string[] = [];
     for (const wanted of point.tables) {
         const found = tables.find((table) => table.name === wanted.name);
-        if (!found) why.push(`${wanted.name} is not there`);
+        if (!found) why.push(`${wanted.name} is missing`);
         else if (found.shards !== wanted.shards)
             why.push(`${wanted.name} has ${found.shards} shards, the manifest says ${wanted.shards}`);
     }

@@ -57,14 +57,16 @@ export async function takeRunLock(
         const strangers = await session.query<{ role: string }>(endStrangers("$1"), [key]);
         for (const { role } of strangers) {
             if (!ended.has(role))
-                note?.(`role ${role} had this project's lock of runs (${key}); its connection was ended`);
+                note?.(
+                    `role ${role} held advisory lock ${key}, which only this project's runs may hold; its connection was ended`,
+                );
             ended.add(role);
         }
         const [prepared] = await session.query<{ gid: string; owner: string }>(PREPARED, [key]);
         if (prepared)
             throw new Error(
-                `coordinator: a prepared transaction of role ${prepared.owner} holds this project's lock of runs (${key}), and no run makes one.\n` +
-                    `Nothing was changed. End it, in this database: ROLLBACK PREPARED ${literal(prepared.gid)}; then repeat this.`,
+                `coordinator: a prepared transaction of role ${prepared.owner} holds advisory lock ${key}, which only this project's runs may hold. No run prepares a transaction.\n` +
+                    `Nothing was changed. End it in this database: ROLLBACK PREPARED ${literal(prepared.gid)}; then repeat this.`,
             );
         const [holder] = await session.query<{ pid: number; since: string }>(
             `SELECT a.pid, to_char(a.backend_start, 'HH24:MI:SS') AS since ${askers("$1")} AND l.granted AND r.rolsuper`,

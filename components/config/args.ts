@@ -3,6 +3,12 @@ import type { BackupArgs } from "../archive.ts";
 import type { Overrides } from "../settings.ts";
 import type { TenantGroupSettings } from "../tenants/args.ts";
 
+/** Citus of a new cluster. One that is there keeps the version that it was made with. */
+export const NEW_CITUS_VERSION = "14.1.0";
+
+/** Citus' own image of a version. */
+export const citusImage = (version: string): string => `citusdata/citus:${version}-pg17`;
+
 export const MAX_WORKERS = 200;
 /** The highest worker number there may be: so many ports are kept free for a cluster. */
 export const HIGHEST_INDEX = 255;
@@ -12,13 +18,13 @@ export interface MachineArgs {
     readonly memory: number;
     /** CPU cores of each such node. @default 2; on aws those of instanceType */
     readonly cores: number;
-    /** EC2 instance type, x86_64; only on aws, and always there. @default "m7i.large" */
+    /** EC2 instance type, x86_64. Set exactly when platform is aws. @default "m7i.large" */
     readonly instanceType?: string;
-    /** Size of the data volume in GiB; only on aws, and always there. It can grow, never shrink. @default 100 */
+    /** Size of the data volume in GiB. Set exactly when platform is aws. It can grow, never shrink. @default 100 */
     readonly volumeSize?: number;
-    /** Input and output operations a second of the data volume; only on aws, and always there. @default 3000 */
+    /** Input and output operations a second of the data volume. Set exactly when platform is aws. @default 3000 */
     readonly iops?: number;
-    /** Throughput of the data volume in MiB/s; only on aws, and always there. @default 125 */
+    /** Throughput of the data volume in MiB/s. Set exactly when platform is aws. @default 125 */
     readonly throughput?: number;
 }
 
@@ -99,9 +105,15 @@ export interface ClusterArgs {
     readonly retire: readonly string[];
     readonly database: string;
     readonly shardCount: number;
-    readonly citusVersion: string;
+    /** Citus in full, such as `14.1.0`. @default what the cluster was made with; 14.1.0 for a new one */
+    readonly citusVersion?: string;
     /** Base image; only means something on docker. @default `citusdata/citus:<citusVersion>-pg17` */
-    readonly image: string;
+    readonly image?: string;
+    /**
+     * Minor release of PostgreSQL: `newest` that the base image's package lists offer, `base` for the base image's own, or one
+     * such as `17.10`; only means something on docker. @default what the cluster runs; `newest` for a new one
+     */
+    readonly postgresVersion?: string;
     /** First published port on 127.0.0.1, the coordinator's; `worker-<n>` gets port + n. @default chosen once, kept */
     readonly port?: number;
     readonly coordinator: MachineArgs & { readonly shards: boolean };

@@ -62,7 +62,7 @@ function networkCidrMistake(value: unknown): string | undefined {
     return undefined;
 }
 
-/** Ends before ", got …". */
+/** @returns the message up to ", got …", which listOf adds */
 function allowedCidrMistake(value: unknown): string | undefined {
     const range = typeof value === "string" ? parseCidr(value) : undefined;
     if (range?.hostBits) return `must begin with the first address of its range, ${formatCidr(range)}`;

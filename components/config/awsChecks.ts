@@ -29,7 +29,7 @@ function regionChecks(region: string | undefined): Mistake[] {
     const wrong = (message: string) => [{ path: "aws:region", message }];
     if (region === undefined)
         return wrong(
-            "must be set, got nothing (nor are AWS_REGION and AWS_DEFAULT_REGION) - pulumi config set aws:region eu-central-1",
+            "must be set, got nothing (AWS_REGION and AWS_DEFAULT_REGION are not set either) - pulumi config set aws:region eu-central-1",
         );
     const must = `must be an AWS region such as eu-central-1, got ${shown(region)}`;
     if (region.startsWith("cn-"))
@@ -95,7 +95,7 @@ function networkChecks(raw: Readonly<Record<Key, unknown>>): Mistake[] {
     if (existing && subnets.length === 0)
         wrong(
             "subnetIds",
-            `must name the subnets in ${shown(network.vpcId)} that carry nothing but the nodes, got ${shown(network.subnetIds)} - one an availability zone; without vpcId they are made`,
+            `must name the subnets in ${shown(network.vpcId)} that carry nothing but the nodes, got ${shown(network.subnetIds)} - one for each availability zone; without vpcId they are made`,
         );
     if (!existing && subnets.length > 0)
         wrong("vpcId", `must name the VPC of network.subnetIds, got nothing - without both a VPC is made`);

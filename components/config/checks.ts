@@ -16,7 +16,7 @@ export function crossChecks(raw: Record<Key, unknown>, stack: string): Mistake[]
     if (highest > HIGHEST_INDEX) {
         mistakes.push({
             path: "retire",
-            message: `leaves worker-${highest} to be made, and ${HIGHEST_INDEX} is the highest - take names that may come back out of the list`,
+            message: `makes worker-${highest} the next worker, and ${HIGHEST_INDEX} is the highest number - take out of the list the names that may be used again`,
         });
     }
     if (typeof raw.name === "string") {
@@ -81,7 +81,7 @@ function restoreChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
             wrong(
                 "onlyWorker",
                 `rebuilds ${shown(from.onlyWorker)} alone to the end of its archive: what it committed after its last archived segment is lost, and transactions that ` +
-                    "touched other nodes are split there without an error - leave it away to restore the whole cluster to its last point, or set restoreFrom.acceptSplitTransactions to true",
+                    "touched other nodes are split there without an error - take it away to restore the whole cluster to its last point, or set restoreFrom.acceptSplitTransactions to true",
             );
         if (from.stack !== undefined || from.repository !== undefined)
             wrong("onlyWorker", "only works in place - take restoreFrom.stack and restoreFrom.repository away");
@@ -94,6 +94,6 @@ function restoreChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {
         wrong("acceptSplitTransactions", "only means something with restoreFrom.onlyWorker - take it away");
     }
     if (from.stack === stack)
-        wrong("stack", `names this stack itself, got ${shown(stack)} - leave it away to restore in place`);
+        wrong("stack", `names this stack itself, got ${shown(stack)} - take it away to restore in place`);
     return mistakes;
 }

@@ -10,6 +10,7 @@ export const KEYS = {
     shardCount: "number",
     citusVersion: "text",
     image: "text",
+    postgresVersion: "text",
     port: "number",
     coordinator: "json",
     worker: "json",
@@ -36,7 +37,9 @@ export const KEYS = {
 /** Keys whose default in Pulumi.yaml is an empty text; of any other one it is a mistake, and how Pulumi hands on a null. */
 export const MAY_BE_EMPTY: readonly Key[] = [
     "name",
+    "citusVersion",
     "image",
+    "postgresVersion",
     "port",
     "protect",
     "backupPassphrase",

@@ -14,6 +14,7 @@ interface Only {
 /** Keys with the one platform they belong to. */
 const ONLY_ON: Readonly<Partial<Record<Key, Only>>> = {
     image: { platform: "docker", why: "machines on aws boot citus:ami and install the packages of citus:citusVersion" },
+    postgresVersion: { platform: "docker", why: "machines on aws install the newest minor release and keep it" },
     port: { platform: "docker", why: "on aws each node listens on 5432 at an address of its own" },
     dockerHost: { platform: "docker", why: "there is no container engine on aws" },
     network: { platform: "aws", why: "on docker the networks are the engine's" },

@@ -16,7 +16,7 @@ function missingFiles(files: readonly string[]): Mistake[] {
             : [
                   {
                       path: `postDeploy[${i}]`,
-                      message: `must be a file of this project, got "${file}", which is not there`,
+                      message: `must be a file of this project, got "${file}", which does not exist`,
                   },
               ],
     );

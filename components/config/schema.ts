@@ -77,15 +77,21 @@ const schema = (name: PlatformName, repository: z.ZodType<string>) =>
         shardCount: whole(1, 64_000, 32),
         citusVersion: text(
             /^(13\.([2-9]|[1-9][0-9])|1[4-9]\.[0-9]+)\.[0-9]+$/,
-            "a Citus version from 13.2.0 written in full, such as 14.0.1",
-        ),
+            "a Citus version from 13.2.0 written in full, such as 14.1.0",
+        ).optional(),
         image: text(
             /^[^\s@:]+(:[0-9]+\/[^\s@:]+)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/,
             "an image's name with a tag or digest",
-        ).refine((image) => /[:@][^/]+$/.test(image) && !image.endsWith(":latest"), {
-            error: (issue) =>
-                `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
-        }),
+        )
+            .refine((image) => /[:@][^/]+$/.test(image) && !image.endsWith(":latest"), {
+                error: (issue) =>
+                    `must name a fixed tag or digest, got ${shown(issue.input)} - "latest" changes PostgreSQL's version by itself`,
+            })
+            .optional(),
+        postgresVersion: text(
+            /^(newest|base|17\.(0|[1-9][0-9]?))$/,
+            "newest, base, or a minor release of PostgreSQL 17 such as 17.10",
+        ).optional(),
         port: whole(1024, 65_535 - POOL_OFFSET - MAX_WORKERS, 5432).optional(),
         coordinator: machineOf({ ...machine, shards: flag.default(false) }, name),
         worker: machineOf(machine, name),
@@ -154,7 +160,7 @@ const schema = (name: PlatformName, repository: z.ZodType<string>) =>
                     )
                         .refine((window) => window.slice(0, 5) !== window.slice(6), {
                             error: (issue) =>
-                                `never opens, got ${shown(issue.input)} - leave it away for any time of day`,
+                                `never opens, got ${shown(issue.input)} - take it away for any time of day`,
                         })
                         .optional(),
                 },

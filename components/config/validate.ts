@@ -74,7 +74,7 @@ function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: Confi
     });
 }
 
-/** Names of the nodes that there shall be; undefined while their number is a mistake. */
+/** Names of the nodes that the configuration asks for; undefined while their number is a mistake. */
 function wantedNodes(raw: Record<Key, unknown>): readonly string[] | undefined {
     const { workers, retire } = raw;
     if (!Number.isInteger(workers) || (workers as number) < 0 || (workers as number) > MAX_WORKERS) return undefined;
@@ -150,7 +150,6 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         : { kept: values, mistakes: [] };
     mistakes.push(...misplaced);
     const value = (key: Key, fallback: unknown) => (kept[key] === undefined ? fallback : kept[key]);
-    const citusVersion = value("citusVersion", "14.0.1");
     const raw: Record<Key, unknown> = {
         ...(Object.fromEntries(known.map((key) => [key, undefined])) as Record<Key, undefined>),
         ...kept,
@@ -160,8 +159,6 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         retire: value("retire", []),
         database: value("database", "app"),
         shardCount: value("shardCount", 32),
-        citusVersion,
-        image: value("image", `citusdata/citus:${citusVersion}-pg17`),
         coordinator: value("coordinator", {}),
         worker: value("worker", {}),
         settings: value("settings", {}),
@@ -176,12 +173,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
     };
     const parsed = SCHEMAS[platform].safeParse(raw);
     if (!parsed.success) {
-        const versionIsWrong = parsed.error.issues.some((issue) => issue.path[0] === "citusVersion");
-        for (const issue of parsed.error.issues) {
-            // the default image repeats the version's mistake
-            if (issue.path[0] === "image" && versionIsWrong && source.values.image === undefined) continue;
-            mistakes.push({ path: pathOf(issue.path), message: issue.message });
-        }
+        for (const issue of parsed.error.issues) mistakes.push({ path: pathOf(issue.path), message: issue.message });
     }
     for (const key of SECRETS) {
         if (!source.values[key] || !source.secrets || source.secrets.includes(key)) continue;

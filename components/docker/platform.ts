@@ -2,8 +2,9 @@
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
-import { type ClusterArgs, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
+import { type ClusterArgs, citusImage, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
+import { NodeImage } from "../hooks/nodeImage.ts";
 import { PortRange } from "../hooks/ports.ts";
 import type { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
@@ -15,7 +16,7 @@ import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import type { Shell } from "../shell.ts";
 import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
 import { clearLeftover, engineAnswers } from "./engine.ts";
-import { CONTEXT, imageHash, nodeImage } from "./image.ts";
+import { nodeImage, packagesHash, scriptsHash } from "./image.ts";
 
 const GRACE_SECONDS = 60;
 
@@ -43,7 +44,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly prefix: string;
     private readonly args: ClusterArgs;
     private readonly security: Security;
-    private readonly image: docker.RemoteImage;
+    readonly citusVersion: pulumi.Output<string>;
+    private readonly image: NodeImage;
     private readonly nodeNetwork: docker.Network;
     private readonly clientNetwork: docker.Network;
     private readonly firstPort: pulumi.Output<number>;
@@ -51,7 +53,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly base: pulumi.Output<string>;
     private readonly clearContainer: pulumi.ResourceHook;
     private readonly provider: docker.Provider;
-    private readonly imageName: string;
     private readonly repository: docker.Volume;
 
     constructor(name: string, args: ClusterArgs, security: Security, opts?: pulumi.ComponentResourceOptions) {
@@ -67,18 +68,25 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         const child = { parent: this, provider: this.provider };
         // names carry the stack's random id: they are the same when a killed run is repeated, and no other stack's
         this.base = security.clusterId.apply((id) => `${args.name}-${id.slice(0, 6)}`);
-        this.imageName = nodeImage(args.image);
-        this.image = new docker.RemoteImage(
-            `${name}-image`,
+        const source = security.citusVersion.apply((version) => ({
+            base: args.image ?? citusImage(version),
+            postgres: args.postgresVersion ?? "newest",
+        }));
+        this.image = new NodeImage(
+            `${name}-node-image`,
             {
-                name: this.imageName,
-                build: { context: CONTEXT, buildArgs: { BASE: args.image } },
-                triggers: { content: imageHash(args.image) },
-                // other stacks of the same content use it too
-                keepLocally: true,
+                base: source.base,
+                postgres: args.postgresVersion ?? "",
+                packagesHash: packagesHash(),
+                scriptsHash: scriptsHash(),
+                name: source.apply((found) => nodeImage(found)),
+                engine: args.dockerHost ?? "",
+                clusterId: security.clusterId,
+                self: selfUrn("NodeImage", `${name}-node-image`, this),
             },
-            child,
+            { parent: this },
         );
+        this.citusVersion = this.image.citusVersion;
         this.clearContainer = new pulumi.ResourceHook(`${name}-clear-container`, (hook) =>
             clearLeftover("container", String(hook.newInputs?.name), args.dockerHost),
         );
@@ -184,7 +192,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             site: {
                 kind: "docker",
                 engine: args.dockerHost ?? "",
-                image: this.imageName,
+                image: this.image.name,
                 labels: { "citus.cluster": args.name, "citus.cluster-id": this.security.clusterId },
                 nodes: places.map(({ spec, volume }) => ({
                     name: spec.name,
@@ -210,6 +218,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             {
                 name: fullName,
                 image: this.image.imageId,
+                // only where the engine would choose another by itself
+                platform: this.image.emulated.apply((platform) => platform || undefined),
                 hostname: spec.name,
                 restart: "unless-stopped",
                 memory: args.machine.memory,

@@ -9,6 +9,8 @@ export interface IdentityInputs {
     clusterId: string;
     /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
     passphrase: string;
+    /** Citus in full: what is set, else what the cluster was made with. */
+    citusVersion: string;
     /** On AWS. */
     place?: Place;
 }
@@ -27,14 +29,21 @@ export const NO_REPOSITORY = "none";
 
 export type IdentityArgs = { [K in keyof Omit<IdentityInputs, "place">]: pulumi.Input<IdentityInputs[K]> } & {
     place?: pulumi.Input<Place>;
+    /** What `citusVersion` is for a new cluster when it is given empty. */
+    newCitusVersion: string;
 };
 
-const provider = thinProvider("components/hooks/impl/identity.ts");
+const provider = thinProvider("components/hooks/impl/identity.ts", { checks: true });
 
-/** Refuses, in preview already, an edit that would put an empty cluster in the place of a living one. */
+/**
+ * Refuses, in preview already, an edit that would put an empty cluster in the place of a living one; and remembers the
+ * version of Citus that the cluster was made with, so that a newer default is no upgrade of it.
+ */
 export class Identity extends pulumi.dynamic.Resource {
     declare readonly name: pulumi.Output<string>;
     declare readonly clusterId: pulumi.Output<string>;
+    /** Citus in full. Known in a preview too. */
+    declare readonly citusVersion: pulumi.Output<string>;
 
     constructor(name: string, args: IdentityArgs, opts?: pulumi.CustomResourceOptions) {
         super(provider, name, { ...args }, opts, "citus", "Identity");

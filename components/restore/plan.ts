@@ -143,7 +143,7 @@ function planCluster(request: RestoreRequest, contents: Contents): Planned {
     if (workers.length !== targets.length) {
         refusals.unshift(
             `${point.name} has ${count(workers.length)} (${workers.map((w) => `${w.node} is group ${w.groupId}`).join(", ") || "none"}), this stack has ${targets.length}: ` +
-                `set citus:workers to ${workers.length}; it can grow or shrink when it is restored`,
+                `set citus:workers to ${workers.length}. The cluster can grow or shrink once it is restored`,
         );
     }
     if (refusals.length > 0) return { refusals };

@@ -21,7 +21,7 @@ export interface PointNode {
     readonly lastSegment: string;
     /** The .history file of its timeline; null on the first one. */
     readonly history: string | null;
-    /** Of all shards; null when that changed while the point was taken. */
+    /** Number of shard placements on the node; null when it changed while the point was taken. */
     readonly placements: number | null;
     /** The backup it is restored from. */
     readonly label: string;
@@ -84,7 +84,7 @@ export interface Contents {
     readonly stanzas: readonly Stanza[];
     /** By stanza and archive id, such as `dev-worker-1/17-1`: the names of its WAL segments, 24 digits each, and of its timelines' histories. */
     readonly segments: Readonly<Record<string, readonly string[]>>;
-    /** Of the image that read it, and that will run; undefined when nobody asked. */
+    /** Versions in the image that read the repository and will run; undefined when they were not asked for. */
     readonly versions?: { readonly postgres: string; readonly citus: string };
 }
 
@@ -171,7 +171,7 @@ export function choosePoint(asked: string, contents: Contents): Choice {
     if (points.length === 0) {
         return {
             refusal:
-                "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
+                "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster, set citus:restoreFrom.stack",
         };
     }
     if (asked === "latest") {

@@ -57,6 +57,9 @@ export async function readRepository(
     const files = { "pgbackrest.conf": renderRepositoryConf({ options }) };
     const result = await run(["repository.sh"], { files, secrets });
     if (result.code === 0) return parseContents(result.stdout);
-    const hint = result.code === 11 ? " (citus:restorePassphrase, else citus:backupPassphrase, must be its own)" : "";
+    const hint =
+        result.code === 11
+            ? " (its passphrase must be in citus:restorePassphrase, or else in citus:backupPassphrase)"
+            : "";
     throw new RepositoryError(`the repository ${name}: ${result.stderr.trim()}${hint}`);
 }

@@ -15,12 +15,12 @@ const MOST_PROCESSES = 4;
 
 export interface RestoreRun {
     readonly site: Site;
-    /** Of the repository that is restored from; undefined when it is not encrypted. */
+    /** Passphrase of the repository that is restored from; undefined when it is not encrypted. */
     readonly passphrase: string | undefined;
     /** SCRAM verifier of the superuser's new password. */
     readonly verifier: string;
     readonly database: string;
-    /** Databases that are there may be put aside. */
+    /** Existing databases may be put aside. */
     readonly overwrite: boolean;
     readonly plan: RestorePlan;
     /** The newest timeline that the cluster's own repository has of each node, by its name; 0 where it has none. */
@@ -165,7 +165,9 @@ function apart(run: RestoreRun, places: readonly Place[], results: readonly Comm
         // PostgreSQL: 2026-11-22 10:00:00.123456+00
         const at = said ? Date.parse(`${said.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")}`) : Number.NaN;
         if (Math.abs(at - Date.parse(wanted)) <= SAME_MOMENT) return [];
-        return [`${places[i]?.node.name}: it stopped at ${said ?? "an unknown time"}, the point is of ${wanted}`];
+        return [
+            `${places[i]?.node.name}: it stopped at ${said ?? "an unknown time"}, the restore point is of ${wanted}`,
+        ];
     });
 }
 
@@ -201,7 +203,7 @@ async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<Ste
     // what an earlier, interrupted restore put in place is no cluster: its nodes and the others must not serve together
     const mixed = begun.some(({ stdout }) => /^state=(restored|unfinished)$/m.test(stdout));
     const MIXED =
-        "An earlier restore had put some nodes in place, so none may start. Mend this, then run pulumi up again: it goes on.";
+        "An earlier restore has replaced the databases of some nodes already, so no node may start. Remove the cause, then run pulumi up again: it goes on.";
     if (begun.some(({ code }) => code !== 0)) {
         if (mixed) throw new Unfinished(`${failed(failures(places, begun)).message}\n${MIXED}`);
         const holding = places.filter((_place, i) => begun[i]?.code === 20).map(({ node }) => node.name);
@@ -222,7 +224,7 @@ async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<Ste
         if (mixed) throw new Unfinished(`${(error as Error).message}\n${MIXED}`);
         await onAll(run, places, "abort");
         throw new Error(
-            `${(error as Error).message}\nNothing was changed; what was there before is as it was. This is safe to repeat: pulumi up.`,
+            `${(error as Error).message}\nNothing was changed: what was there before is as it was. Remove the cause, then run pulumi up again.`,
         );
     }
     try {
@@ -230,7 +232,7 @@ async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<Ste
         await all(places, "open");
     } catch (error) {
         throw new Unfinished(
-            `${(error as Error).message}\nNo server of this cluster runs on half of it. Run pulumi up again: it goes on with it.`,
+            `${(error as Error).message}\nNo server of this cluster runs while its restore is unfinished. Run pulumi up again: it goes on with the restore.`,
         );
     }
     return times;
@@ -246,7 +248,7 @@ class Unfinished extends Error {}
 export async function restoreNodes(run: RestoreRun): Promise<StepTimes> {
     const nodes = run.plan.restored.map((planned): Node => {
         const target = run.targets.find(({ name }) => name === planned.name);
-        if (!target) throw new Error(`${planned.name}: it is not said where its data goes`);
+        if (!target) throw new Error(`${planned.name}: the restore has no place for its data`);
         return { ...planned, ...target };
     });
     const names = nodes.map(({ name }) => name);

@@ -26,7 +26,7 @@ export interface LedgerTenant {
 export interface Pending {
     /** How far it is; null before it began. */
     readonly change: { readonly from_grp: string; readonly from_tenant: string; readonly phase: Phase } | null;
-    /** The other group, as of its last change; null when there is none. */
+    /** The other group as its last change left it; null when there is none. */
     readonly group: GroupSpec | null;
     /** The tenant there; null when nothing was written down about it. */
     readonly source: LedgerTenant | null;
@@ -97,16 +97,16 @@ function objection(group: GroupSpec, tenant: string, pending: Pending): string |
         const before = `${change.from_grp}/${change.from_tenant}`;
         return change.phase === "done"
             ? `${tenant}: it came from ${before}, and now says from ${name}. A tenant comes from one place: give it its old \`from\`, or take the line out.`
-            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched: give it its old \`from\` and run pulumi up, which ends that, or no \`from\`, which undoes it.`;
+            : `${tenant}: it is half way from ${before} (${change.phase}), and now says from ${name}. Nothing was switched. To finish the old change, give it its old \`from\` and run pulumi up. To undo it, give it no \`from\`.`;
     }
     if (change?.phase === "done") return undefined;
     if (from.group === group.name) return `${tenant}: from ${name} is in its own group; it must be another group.`;
     if (!other)
-        return `${tenant}: from ${name}: nothing is known here of a group ${from.group}. Run pulumi up with that group first, or mend the name.`;
+        return `${tenant}: from ${name}: this cluster knows no group ${from.group}. Run pulumi up with that group first, or correct the name.`;
     if (!WAYS.some(([before, after]) => before === other.model && after === group.model))
-        return `${tenant}: from ${name}: no way leads from model ${other.model} to ${group.model}. There are ${WAYS.map(([before, after]) => `${before} to ${after}`).join(", ")}: go by one between them.`;
+        return `${tenant}: from ${name}: a tenant can't go from model ${other.model} to ${group.model}. It can go ${WAYS.map(([before, after]) => `${before} to ${after}`).join(", ")}: go by a model in between.`;
     if (!source && !isByKey(other.model))
-        return `${tenant}: from ${name}: group ${from.group} has no tenant ${from.tenant}. Mend the name.`;
+        return `${tenant}: from ${name}: group ${from.group} has no tenant ${from.tenant}. Correct the name.`;
     if (source?.state === "superseded")
         return `${tenant}: from ${name}: its data went to ${String(source.detail.moved_to ?? "another group")} before, and what is left there is the old copy. Take the data from there.`;
     if (source?.state === "deleting" || source?.state === "creating")
@@ -149,7 +149,7 @@ function foresee(
         const wanted = names.length === 0 ? "the tables that it has where it is" : names.join(", ");
         return {
             refusals: [
-                `there is no table where it goes, and no file of ${template} makes one. Rows are copied into tables that are there: write files that make ${wanted}, without a tenant column.`,
+                `the group that it goes to has no table, and no file of ${template} makes one. Rows are copied into existing tables: write files that make ${wanted}, without a tenant column.`,
             ],
             notes: [],
         };
@@ -203,7 +203,7 @@ function planOne(group: GroupSpec, tenant: string, found: ChangeFound, pending: 
         }));
     const sum = (slices: typeof source) => rowsOf(slices).reduce((sum, { rows }) => sum + rows, 0);
     if (source.length > 0 && sum(source) === 0 && !known)
-        refusals.push(`${tenant}: from ${name}: group ${from.group} has no tenant ${from.tenant}. Mend the name.`);
+        refusals.push(`${tenant}: from ${name}: group ${from.group} has no tenant ${from.tenant}. Correct the name.`);
     if (fresh) {
         for (const { table, rows, anchor } of rowsOf(target))
             if (rows > 0 && !anchor)
@@ -230,7 +230,7 @@ function planOne(group: GroupSpec, tenant: string, found: ChangeFound, pending: 
 export function otherModel(group: GroupSpec, model: string, n: number): string {
     const how = WAYS.some(([before, after]) => before === model && after === group.model)
         ? "take its tenants into a new group by `from`"
-        : `make a new group of model ${group.model}: tenants come into it by \`from\`, where a way leads there (${WAYS.map(([before, after]) => `${before} to ${after}`).join(", ")})`;
+        : `make a new group of model ${group.model}: tenants come into it by \`from\`, if their model can go there (${WAYS.map(([before, after]) => `${before} to ${after}`).join(", ")})`;
     return `${group.name}: ${countOf(n, "tenant")} of it ${n === 1 ? "is" : "are"} in model ${model}, and the program says ${group.model}. Give ${group.name} its model ${model} back, and ${how}.`;
 }
 

@@ -44,7 +44,7 @@ export const QUESTIONS: readonly {
     readonly flag: string;
     readonly ask: string;
     readonly kind: "number" | "part" | "yes" | readonly string[];
-    /** Of a number. @default 0 */
+    /** The least number that is accepted. @default 0 */
     readonly least?: number;
 }[] = [
     {
@@ -58,7 +58,7 @@ export const QUESTIONS: readonly {
     {
         key: "isolation",
         flag: "isolation",
-        ask: "What were tenants promised? policy: rows of others are filtered; namespace: tables of their own; contractual: a database of their own",
+        ask: "What were tenants promised: policy (others' rows are filtered out), namespace (tables of their own) or contractual (a database of their own)?",
         kind: ["policy", "namespace", "contractual"],
     },
     { key: "sameSchema", flag: "same-schema", ask: "Do all tenants have the same tables?", kind: "yes" },
@@ -338,7 +338,7 @@ export const COSTS: Readonly<Record<Model, readonly string[]>> = {
     routed: [
         "servers, backups and migrations there are yours",
         "a client that reads the shard map and looks again when a place says no",
-        "what is at the old place when an entry changes is not touched: moving the data is yours",
+        "when an entry changes, the data at the old place is not touched: you move it",
     ],
 };
 

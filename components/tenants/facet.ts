@@ -33,7 +33,7 @@ export interface Planned {
     readonly steps: readonly Step[];
     /** Why nothing of the group can be done; each says what to do. Nothing is run while there is one. */
     readonly refusals?: readonly string[];
-    /** What a user should know although nothing is done: tenants that are there and not in the program, say. */
+    /** What a user should know although nothing is done, such as tenants that exist but are not in the program. */
     readonly notes?: readonly string[];
 }
 

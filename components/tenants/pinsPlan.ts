@@ -13,7 +13,7 @@ export interface PinNode {
     readonly holdsShards: boolean;
 }
 
-/** Where a tenant that shall be isolated or on a node is now. */
+/** Where a tenant is now that must be isolated or on a certain node. */
 export interface TenantPlace {
     /** Whether its schema is distributed, or its group's anchor is; its place is not known otherwise. */
     readonly distributed: boolean;
@@ -65,7 +65,7 @@ export interface PinDetail {
 
 const UNKNOWN: TenantPlace = { distributed: false, shardId: null, own: false, groupId: null, notOfType: null };
 
-/** Model row: by name, whether it shall have a shard of its own. */
+/** Model row: by name, whether it must have a shard of its own. */
 const shallBeIsolated = (group: GroupSpec, tenant: string) => {
     const spec = group.tenants[tenant];
     return group.model === "row" && (spec?.isolate ?? spec?.node !== undefined);
@@ -155,8 +155,8 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
                       kind: "pins.strategy",
                       text:
                           found.allPins > 0
-                              ? `rebalance strategy ${found.strategy.name}: from now on one that leaves pinned tenants where they are`
-                              : `rebalance strategy ${found.strategy.name}: no tenant is pinned any more, so the one it was copied from`,
+                              ? `rebalance strategy ${found.strategy.name}: replaced by one that leaves pinned tenants where they are`
+                              : `rebalance strategy ${found.strategy.name}: no tenant is pinned any more, so replaced by the one it was copied from`,
                   },
               ]
             : [];
@@ -173,18 +173,18 @@ function refuseNodes(byNode: ReadonlyMap<string, readonly string[]>, { nodes }: 
         .filter((n) => n.holdsShards)
         .map((n) => n.name)
         .sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    const where = takes.length > 0 ? `Nodes that do: ${takes.join(", ")}.` : "No node does.";
+    const where = takes.length > 0 ? `Nodes that take shards: ${takes.join(", ")}.` : "No node takes shards.";
     return [...byNode].flatMap(([name, tenants]) => {
         const node = nodes.find((n) => n.name === name);
         const whose = `${tenants.length === 1 ? "tenant" : "tenants"} ${listed(tenants)}`;
-        if (!node) return [`${name}: there is no such node that takes shards, and ${whose} shall be on it. ${where}`];
+        if (!node) return [`${name}: no node of this name takes shards, and the program puts ${whose} there. ${where}`];
         if (node.holdsShards) return [];
         return node.groupId === 0
             ? [
-                  `${name}: it takes no shards, and ${whose} shall be on it. ${where}\n` +
-                      "To let it: pulumi config set --path citus:coordinator.shards true",
+                  `${name}: it takes no shards, and the program puts ${whose} there. ${where}\n` +
+                      "To let it take shards: pulumi config set --path citus:coordinator.shards true",
               ]
-            : [`${name}: it is leaving and takes no shards any more, and ${whose} shall be on it. ${where}`];
+            : [`${name}: it is leaving and takes no shards any more, and the program puts ${whose} there. ${where}`];
     });
 }
 
@@ -207,7 +207,7 @@ function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, { blocker
             const whose = rows ? `tenants ${names}` : `tenant ${names}`;
             return [
                 `${row.table}: ${reason}, so ${whose} can't be moved while ${rows ? "they are" : "it is"} served`,
-                `Put it into a file of template${rows ? "" : ", for all tenants,"} unless one that is still to be run has it; then run pulumi up once without node${rows ? " and isolate" : ""} (${names}):`,
+                `Put this into a file of template${rows ? "" : ", for all tenants,"} unless a file that was not run yet has it. Then run pulumi up once without node${rows ? " and isolate" : ""} for ${names}:`,
                 fix,
             ].join("\n");
         });

@@ -95,7 +95,7 @@ export function unpaired(
         ],
         notes: lacking
             .filter(({ anchor }) => anchor)
-            .map((from) => `its row of ${fullName(from)} stays behind, as there is no such table where it goes`),
+            .map((from) => `its row of ${fullName(from)} stays behind, because there is no such table where it goes`),
     };
 }
 

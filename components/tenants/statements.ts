@@ -89,7 +89,7 @@ export function templateMistakes(path: string, sql: string): string[] {
     return statements(sql).flatMap(({ text, line }) => {
         const shown = text.replace(/\s+/g, " ").slice(0, 60);
         if (text.startsWith("\\"))
-            return [`${path}:${line} has psql's command ${shown.split(" ")[0]}, which no server knows; take it out`];
+            return [`${path}:${line} has psql's command ${shown.split(" ")[0]}, which only psql knows; take it out`];
         if (TRANSACTION.test(text))
             return [
                 `${path}:${line} has ${shown}: each file is run in a transaction together with the note that it was run; take it out`,

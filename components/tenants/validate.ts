@@ -143,7 +143,7 @@ function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec
 function noNode(model: Model, node: string, { nodes = [], coordinatorShards }: Known): string {
     const takes = model === "database" || coordinatorShards ? nodes : nodes.filter((name) => name !== COORDINATOR);
     const pinned =
-        "If it is to leave: a tenant that is pinned keeps it from that, so name another node, or none, in a run of pulumi up of its own, with workers and retire as they were";
+        "If that node is to leave: it can't while a tenant is pinned to it. First run pulumi up once with another node, or none, and with workers and retire as they were";
     return (
         `must be one of ${(takes.length > 0 ? takes : nodes).join(", ")}, got ${shown(node)}, which workers and retire leave out` +
         (model === "database" ? "" : ` - ${pinned}`)
@@ -332,7 +332,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             if (from && groups.some((group) => group.name === from.group && group.delete.includes(from.tenant)))
                 mistakes.push({
                     path: `tenantGroups.${name}.tenants.${tenant}.from`,
-                    message: `takes ${from.group}/${from.tenant}, which ${from.group} deletes - take it first, then take this away, then delete the old copy`,
+                    message: `takes ${from.group}/${from.tenant}, which ${from.group} deletes - run pulumi up without that delete first, then take this away, then delete the old copy`,
                 });
     return { groups, mistakes };
 }

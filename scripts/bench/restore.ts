@@ -1,14 +1,12 @@
 /** A whole cluster restored, against one of its nodes alone and against copying the same bytes; and what archiving costs. */
-import { nodeImage } from "../../components/docker/image.ts";
 import { dockerSite, readVolume } from "../../components/docker/site.ts";
 import { planRestore, type RestorePlan } from "../../components/restore/plan.ts";
 import { restoreNodes } from "../../components/restore/run.ts";
 import { scramVerifier } from "../../components/scram.ts";
 import { NODE_SCRIPTS } from "../../components/settings.ts";
 import { nodeHost, POSTGRES_PORT } from "../../components/topology.ts";
-import { ROOT } from "../lib/project.ts";
 import { docker, pause, undoLater } from "./process.ts";
-import { BenchStack } from "./stack.ts";
+import { BenchStack, benchImage } from "./stack.ts";
 
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
 /** Seconds that each pgbench runs. */
@@ -149,7 +147,7 @@ export async function restoreAndArchive(
         limit: 300,
     });
     const repository = String((await stack.outputs()).backups?.repository);
-    const image = nodeImage("citusdata/citus:14.0.1-pg17", ROOT);
+    const image = benchImage();
     const planned = planRestore(
         {
             point,

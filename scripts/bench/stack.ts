@@ -3,9 +3,14 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { connect, type Session } from "../../components/citus/session.ts";
+import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
+import { testImage } from "../../test/image.ts";
 import { copyProject, publishedAccess } from "../../test/lib.ts";
 import { type Outputs, pulumiCommand, ROOT } from "../lib/project.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
+
+/** The node image that every bench stack runs. */
+export const benchImage = (): string => nodeImage({ base: testImage(), postgres: "newest" }, join(ROOT, CONTEXT));
 
 export class BenchStack {
     readonly name: string;
@@ -43,7 +48,7 @@ export class BenchStack {
     ): Promise<BenchStack> {
         const stack = new BenchStack((await pulumiCommand()).command, environment);
         await stack.pulumi(["stack", "init", stack.name]);
-        await stack.config({ protect: false, ...config });
+        await stack.config({ protect: false, image: testImage(), ...config });
         return stack;
     }
 

@@ -3,13 +3,13 @@
 import { s3Repository } from "../../components/archive.ts";
 import type { ClusterArgs } from "../../components/config.ts";
 import { engineAddress, engineAnswers } from "../../components/docker/engine.ts";
-import { nodeImage } from "../../components/docker/image.ts";
 import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
 import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
 import { COORDINATOR } from "../../components/topology.ts";
+import { stackImage } from "./image.ts";
 import { nodesOf, onNode, type StackNode } from "./nodes.ts";
-import { ROOT, selectedStack } from "./project.ts";
+import { selectedStack } from "./project.ts";
 import { readResources, type StateResource } from "./resources.ts";
 import { stackArgs, useStack } from "./stack.ts";
 
@@ -69,10 +69,10 @@ export function runningNodes(backed: Backed): ReadonlyMap<string, StackNode> {
 }
 
 export async function readBackups(backed: Backed): Promise<Contents> {
-    const { args, repository } = backed;
+    const { args, repository, resources } = backed;
     if (args.aws === undefined) {
         return readVolume(
-            { engine: args.dockerHost ?? "", image: nodeImage(args.image, ROOT) },
+            { engine: args.dockerHost ?? "", image: stackImage(args, resources) },
             {
                 volume: repository,
                 ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),

@@ -17,7 +17,7 @@ interface Phase {
 }
 
 const PHASES: readonly [title: string, types: readonly string[]][] = [
-    ["Building", ["docker:index/remoteImage:RemoteImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
+    ["Building", ["pulumi-nodejs:dynamic/citus:NodeImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
     ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
     [
         "Creating",

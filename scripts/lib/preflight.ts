@@ -36,13 +36,13 @@ function availableMemory(): number {
     return freemem();
 }
 
-async function checkEngine(args: ClusterArgs): Promise<Finding[]> {
+async function checkEngine(args: ClusterArgs, image: string): Promise<Finding[]> {
     const where = engineAddress(args.dockerHost);
     const docker = dockerEngine(args.dockerHost);
     try {
         const { Version } = await docker.version();
         const engine: Finding = { what: "Docker engine", found: Version, todo: "" };
-        return [engine, await checkImage(docker, args)];
+        return [engine, await checkImage(docker, image)];
     } catch (error) {
         const e = error as NodeJS.ErrnoException;
         const reason =
@@ -56,25 +56,25 @@ async function checkEngine(args: ClusterArgs): Promise<Finding[]> {
 }
 
 /** The base image, here or in its registry: asked before anything is made. */
-async function checkImage(docker: ReturnType<typeof dockerEngine>, args: ClusterArgs): Promise<Finding> {
+async function checkImage(docker: ReturnType<typeof dockerEngine>, image: string): Promise<Finding> {
     const here = await docker
-        .getImage(args.image)
+        .getImage(image)
         .inspect()
         .then(() => true)
         .catch(() => false);
-    if (here) return { what: "Base image", found: args.image, todo: "" };
+    if (here) return { what: "Base image", found: image, todo: "" };
     const there = await docker
-        .getImage(args.image)
+        .getImage(image)
         .distribution()
         .then(() => true)
         .catch((error: { statusCode?: number; reason?: string; message?: string }) => error);
-    if (there === true) return { what: "Base image", found: `${args.image} (will be pulled)`, todo: "" };
+    if (there === true) return { what: "Base image", found: `${image} (will be pulled)`, todo: "" };
     const why = String((there as { message?: string }).message ?? "")
         .replace(/^\(HTTP code \d+\) [\w ]+ - /, "")
         .split("\n")[0];
     return {
         what: "Base image",
-        found: `${args.image} is not on this machine and can't be had: ${why}`,
+        found: `${image} is not on this machine and can't be had: ${why}`,
         todo: "choose a version that exists (npm run pulumi -- config set citus:citusVersion 14.1.0) or your own image (citus:image)",
     };
 }
@@ -86,10 +86,14 @@ async function checkAws({ region, profile }: AwsArgs): Promise<Finding[]> {
     return [{ what: "AWS", found: problem === undefined ? found : `${found}: no credentials`, todo: problem ?? "" }];
 }
 
-/** Everything that a cluster needs of this machine. `running` says that the cluster is there already. */
-export async function preflight(args: ClusterArgs, running: boolean): Promise<Finding[]> {
+/**
+ * Everything that a cluster needs of this machine.
+ * @param running whether the cluster is there already
+ * @param image what its nodes' image is built on
+ */
+export async function preflight(args: ClusterArgs, running: boolean, image: string): Promise<Finding[]> {
     if (args.aws !== undefined) return checkAws(args.aws);
-    const findings = await checkEngine(args);
+    const findings = await checkEngine(args, image);
     const nodes = 1 + args.workers;
     const memory = availableMemory();
     const need = nodes * NODE_MEMORY + 0.25 * GiB;

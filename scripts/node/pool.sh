@@ -51,7 +51,7 @@ in_force() {
         said=$(order RELOAD) && return 0
         sleep 0.1
     done
-    die 5 "PgBouncer does not take it: $(printf '%s\n' "$said" | one_line)"
+    die 5 "PgBouncer refuses its configuration: $(printf '%s\n' "$said" | one_line)"
 }
 
 case ${1:-} in
@@ -61,7 +61,7 @@ case ${1:-} in
         umask 077
         mkdir -p "$pool"
         exec 6> "$pool/lock"
-        flock -w 60 6 || die 5 "somebody else has been configuring it for a minute"
+        flock -w 60 6 || die 5 "another run has been configuring the connection pool for 60 s"
         incoming=$(mktemp -d "$pool/.incoming.XXXXXX")
         trap 'rm -rf "$incoming"' EXIT
         tar -xf - -C "$incoming" --no-same-owner

@@ -155,7 +155,7 @@ readdress() {
         boot_query -d "$database" -f "$here/subscriptions.sql"
     done
     [ "$(boot_query -d postgres -c "SELECT count(*) FROM pg_subscription WHERE subenabled")" = 0 ] \
-        || die 24 "it has subscriptions that would dial their publishers, in a database that takes no connections"
+        || die 24 "a database that takes no connections has subscriptions, which would dial their publishers"
     # a worker that comes back into its own cluster keeps the names that it has
     for database in $([ "$mode" = end ] || boot_query -d postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY 1"); do
         [ "$(boot_query -d "$database" -c "SELECT to_regclass('pg_catalog.pg_dist_node') IS NOT NULL")" = t ] || continue

@@ -65,7 +65,7 @@ export function arrange(entries: readonly Entry[], catalog: Catalog): Parts {
             const table = given.find(({ start }) => entry.what.startsWith(start));
             if (table) {
                 throw new Error(
-                    `${table.name} is made of a view, which Citus wants to know after its tables: no order of SQL makes it again. Nothing was written.`,
+                    `${table.name} needs a view that can only be made after Citus' tables, and ${table.name} is one of them: no order of statements makes both. Nothing was written.`,
                 );
             }
             late.add(entry.id);

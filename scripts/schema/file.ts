@@ -45,7 +45,7 @@ const HEADER = ({
 --
 --   npm run psql -- -v ON_ERROR_STOP=1 -f FILE
 --
--- There are no passwords in it, neither of roles nor of user mappings and subscriptions, which are left out: set them anew.
+-- It holds no passwords: roles come without theirs, and user mappings and subscriptions are left out. Set them anew.
 -- Materialized views are empty until they are refreshed.`;
 
 const SETTINGS = `SET statement_timeout = 0;

@@ -13,7 +13,7 @@ const SCRIPT = "dump-schema.sh";
 function parts(result: CommandResult, names: readonly string[]): Record<string, Buffer> {
     if (result.code === 126 || result.code === 127) {
         throw new Error(
-            "The coordinator's image is older than this command: npm run pulumi -- up brings the new one, then try again.",
+            "The coordinator's image is older than this command. Bring the new one (npm run pulumi -- up), then try again.",
         );
     }
     if (result.code !== 0) {
@@ -47,7 +47,7 @@ export async function readShape(
     const refused = refusals(catalog);
     if (refused.length > 0) {
         throw new Error(
-            `This cluster can't be dumped:\n  ${refused.join("\n  ")}\nDistribute by hash, or drop it, then try again. Nothing was written.`,
+            `This cluster can't be dumped:\n  ${refused.join("\n  ")}\nNothing was written. Distribute these tables by hash, or drop them, then try again.`,
         );
     }
     const { before, foreignKeys, after, ownerless, secret } = arrange(parseContents(text("contents")), catalog);

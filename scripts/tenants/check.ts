@@ -156,7 +156,7 @@ async function readGroups(): Promise<GroupSpec[]> {
     if (code !== 0) return made;
     const { groups, mistakes } = groupsOfConfig(stdout, projectFiles);
     for (const { path, message } of mistakes) console.error(`citus:${path} ${message}`);
-    if (mistakes.length > 0) console.error("Groups with such mistakes may not be known here.\n");
+    if (mistakes.length > 0) console.error("A group with such a mistake may be left out of this check.\n");
     return knownGroups(groups, made);
 }
 
@@ -213,7 +213,7 @@ export async function check(
     options: { json?: boolean; database?: boolean; model?: Model },
 ): Promise<boolean> {
     if (options.model !== undefined && paths.length === 0)
-        throw new Error("--model says what files are that are no group's template: name the files too.");
+        throw new Error("--model is for files that belong to no group's template: name the files too.");
     const given = findSql(paths, process.env.INIT_CWD ?? process.cwd());
     const groups = await readGroups();
     // one that was run once, and is not there any more, says nothing

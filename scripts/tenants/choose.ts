@@ -109,7 +109,7 @@ export function renderChoice(choice: Choice): string {
             "No model does all of that at once. What rules each out:",
             ...choice.others.map(({ model, against }) => `  ${model.padEnd(9)} ${against.join("; ")}`),
             "",
-            "Give up one of these, or part the tenants into groups that need less of it.",
+            "Give up one of these, or split the tenants into groups that each need less.",
         ].join("\n");
     return [
         `Recommended: ${choice.model}`,
@@ -139,7 +139,7 @@ export async function chooseModel(given: Readonly<Record<string, unknown>>): Pro
     else {
         if (said.length < QUESTIONS.length && !process.stdin.isTTY)
             console.error(
-                `taken as they mostly are: ${QUESTIONS.filter(({ key }) => !said.includes(key))
+                `not answered, so assumed: ${QUESTIONS.filter(({ key }) => !said.includes(key))
                     .map((question) => `--${question.flag} ${shown(question)}`)
                     .join(" ")}`,
             );

@@ -22,11 +22,13 @@ import { findTenant, withStack } from "./stack.ts";
 export function oneStatement(sql: string): string {
     const [first, ...more] = statements(sql);
     if (first === undefined || more.length > 0)
-        throw new Error(`One statement is explained at a time, and this is ${first ? more.length + 1 : "none"}.`);
+        throw new Error(
+            `Exactly one statement can be explained at a time, got ${first ? more.length + 1 : "none"}. Nothing was run.`,
+        );
     const text = first.text.trim().replace(/;$/, "");
     const bare = text.replace(/^(\s|--[^\n]*(\n|$)|\/\*[\s\S]*?\*\/)+/, "");
     if (!/^(select|with|insert|update|delete|merge|values|table|\()/i.test(bare))
-        throw new Error("Only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES and TABLE have a plan; nothing was run.");
+        throw new Error("Only SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES and TABLE have a plan. Nothing was run.");
     return text;
 }
 

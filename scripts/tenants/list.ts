@@ -57,33 +57,33 @@ function legend({ tracked, tenants }: Listed): string[] {
         [
             rows.some((text) => /^[~?]/.test(text)),
             "rows",
-            "~ is PostgreSQL's estimate, ? where it has none yet (ANALYZE); in a database of its own it is not asked for",
+            "~ is PostgreSQL's estimate, and ? means that it has none yet (run ANALYZE); databases of their own are not asked",
         ],
         [
             rows.includes("shared"),
             "shared",
-            "its rows lie among those of others: count them by the tenant's key (SELECT count(*) ... WHERE <tenant column> = ...)",
+            "its rows are in tables with other tenants' rows: count them by key (SELECT count(*) ... WHERE <tenant column> = ...)",
         ],
         [
             tenants.some(({ state }) => state === "superseded"),
             "superseded",
-            "its data is in another group; this copy is kept, fenced, until delete of its group names it",
+            "its data is in another group; this old copy takes no writes and is kept until delete of its group names it",
         ],
         [
             tenants.some(isLeft),
             "not in the program",
-            "as of its last pulumi up; it stays as it is until delete names it",
+            "the program of the last pulumi up did not name it; it stays as it is until delete names it",
         ],
         [
             tenants.some(({ gone }) => gone),
             "gone",
-            "somebody dropped it: npm run tenants -- restore brings an export back, and delete ends the tenant",
+            "somebody dropped it by hand: npm run tenants -- restore brings an export back, and delete removes the tenant",
         ],
         [
             !tracked,
             "activity",
             "npm run pulumi -- config set --path 'citus:settings.all[\"citus.stat_tenants_track\"]' all && npm run pulumi -- up",
-            "counts statements of the 100 busiest tenants; a point query takes 1.1 to 1.5 times as long then",
+            "counts statements of the 100 busiest tenants; a point query then takes 1.1 to 1.5 times as long",
         ],
     ];
     const said = words.filter(([there]) => there);

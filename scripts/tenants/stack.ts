@@ -82,14 +82,14 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
     if (first && !second) return first;
     if (found.length > 1)
         throw new Error(
-            `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: say ${found.map(({ inputs, tenant }) => `${inputs.group.name}/${tenant}`).join(" or ")}`,
+            `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: write ${found.map(({ inputs, tenant }) => `${inputs.group.name}/${tenant}`).join(" or ")}`,
         );
     const names = groups.map(({ group }) => group.name);
     throw new Error(
         names.length === 0
             ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`
-            : `There is no tenant ${name} in ${names.join(", ")}, as the program was in the last pulumi up: npm run tenants lists what is there. ` +
-                  "One that is not in the program, or was deleted: put it into tenants of its group (and out of delete), run pulumi up, then repeat this (npm run tenants -- restore brings an export back).",
+            : `There is no tenant ${name} in ${names.join(", ")}, according to the program of the last pulumi up. npm run tenants lists those of the cluster.\n` +
+                  "To bring back one that is not in the program or was deleted: put it into tenants of its group, take it out of delete, run pulumi up, then repeat this. npm run tenants -- restore brings an export back.",
     );
 }
 

@@ -524,7 +524,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                         ami: AMI,
                         instanceType,
                         placement: "none",
-                        citusVersion: "14.0.1",
+                        citusVersion: "14.1.0",
                     }),
                 },
             });
@@ -732,7 +732,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                 `BUCKET=citus-prod-${CLUSTER_ID}`,
                 "BASE=citus-prod-012345",
                 "CLUSTER=citus-prod",
-                "CITUS_VERSION=14.0.1",
+                "CITUS_VERSION=14.1.0",
                 "",
             ];
             assert.equal(userData, `${header.join("\n")}${script("aws.sh")}${script("launcher.sh")}`);
@@ -756,7 +756,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                     ami: AMI,
                     instanceType: MACHINES[role].instanceType,
                     placement: "none",
-                    citusVersion: "14.0.1",
+                    citusVersion: "14.1.0",
                 }),
             );
     });
@@ -1032,7 +1032,7 @@ describe("aws: machines are replaced one at a time", () => {
         values: { worker: { ...MACHINES.worker, instanceType } },
     });
     const hash = (role: "coordinator" | "worker", instanceType = MACHINES[role].instanceType) =>
-        machineHash({ role, ami: AMI, instanceType, placement: "none", citusVersion: "14.0.1" });
+        machineHash({ role, ami: AMI, instanceType, placement: "none", citusVersion: "14.1.0" });
     const machines = {
         "i-1": hash("coordinator"),
         "i-2": hash("worker"),
@@ -1081,9 +1081,9 @@ describe("aws: machines are replaced one at a time", () => {
     });
 
     test("with another version of Citus too: packages are installed once", async () => {
-        const built = await later({ machines }, { values: { citusVersion: "14.1.0" } });
+        const built = await later({ machines }, { values: { citusVersion: "14.2.0" } });
         assert.deepEqual(waitsFor(built, "worker-2"), ["citus-worker-1"]);
-        assert.match(built.one(INSTANCE, "citus-worker-2").inputs.userData, /^CITUS_VERSION=14\.1\.0$/m);
+        assert.match(built.one(INSTANCE, "citus-worker-2").inputs.userData, /^CITUS_VERSION=14\.2\.0$/m);
     });
 
     test("with another image too, and volumes are left alone", async () => {

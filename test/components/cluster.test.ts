@@ -28,12 +28,12 @@ import {
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
-const { imageHash } = await import("../../components/docker/image.ts");
+const { nodeImage, packagesHash, packagesImage, scriptsHash } = await import("../../components/docker/image.ts");
 
 const CONTAINER = "docker:index/container:Container";
 const VOLUME = "docker:index/volume:Volume";
 const NETWORK = "docker:index/network:Network";
-const IMAGE = "docker:index/remoteImage:RemoteImage";
+const IMAGE = "pulumi-nodejs:dynamic/citus:NodeImage";
 const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
 const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
 const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
@@ -81,7 +81,7 @@ for (const workers of [2, 3]) {
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
                 "pulumi:providers:docker citus-docker",
-                `${IMAGE} citus-image`,
+                `${IMAGE} citus-node-image`,
                 `${NETWORK} citus-nodes`,
                 `${NETWORK} citus-clients`,
                 `${PORTS} citus-ports`,
@@ -378,7 +378,7 @@ for (const workers of [2, 3]) {
         test("the archive is looked at through the coordinator, when all is placed", () => {
             const { inputs, request, secrets } = built.one(BACKUPS, "citus-backups-watch");
             assert.equal(inputs.coordinator.port, 24_000);
-            assert.equal(inputs.citus, "14.0.1");
+            assert.equal(inputs.citus, "14.1.0");
             assert.ok(inputs.self.endsWith(`citus:index:Cluster$${BACKUPS}::citus-backups-watch`), inputs.self);
             assert.ok(secrets.includes("coordinator"), secrets.join());
             assert.ok(request.getDependenciesList().some((urn) => urn.endsWith(`${PLACEMENT}::citus-shards`)));
@@ -399,7 +399,7 @@ for (const workers of [2, 3]) {
         });
 
         test("every docker resource is made by the cluster's own provider", () => {
-            for (const resource of [IMAGE, CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type)))
+            for (const resource of [CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type)))
                 assert.match(resource.request.getProvider(), /::citus-docker::/, resource.name);
             assert.equal(built.one("pulumi:providers:docker").inputs.disableDockerDaemonCheck, "true");
         });
@@ -534,17 +534,12 @@ describe("a change of the configuration", () => {
 });
 
 describe("an image of the user's own", () => {
-    const IMAGE_OF_OWN = "registry.example/citus:1";
     const watched = async (values: Record<string, unknown>) =>
         (await cluster(values)).one(BACKUPS, "citus-backups-watch").inputs.citus;
 
-    test("may hold another Citus than is set, so nothing is said of its points", async () => {
-        assert.equal(await watched({ image: IMAGE_OF_OWN }), "");
-        assert.equal(await watched({ image: IMAGE_OF_OWN, citusVersion: "13.2.0" }), "");
-    });
-
-    test("that is the default one is none", async () => {
-        assert.equal(await watched({ image: "citusdata/citus:13.2.0-pg17", citusVersion: "13.2.0" }), "13.2.0");
+    test("says itself which Citus it holds, whatever is set", async () => {
+        assert.equal(await watched({ image: "registry.example/citus:1" }), "14.9.0");
+        assert.equal(await watched({ image: "registry.example/citus:1", citusVersion: "13.2.0" }), "14.9.0");
         assert.equal(await watched({ citusVersion: "13.2.0" }), "13.2.0");
     });
 });
@@ -784,7 +779,7 @@ describe("restored from a repository", () => {
 
     test("it needs the image and every volume, and no container", () => {
         const restore = built.one(RESTORE);
-        assert.ok(dependsOn(restore, IMAGE, "citus-image"));
+        assert.ok(dependsOn(restore, IMAGE, "citus-node-image"));
         for (const node of nodes) assert.ok(dependsOn(restore, VOLUME, `citus-${node}-data`), node);
         for (const node of nodes) assert.ok(!dependsOn(restore, CONTAINER, `citus-${node}`), node);
     });
@@ -844,7 +839,7 @@ describe("restored from a repository", () => {
         const { inputs } = own.one(RESTORE);
         assert.ok(!("citus" in inputs) && !("citus" in inputs.request));
         assert.equal(inputs.site.image, own.one(IMAGE).inputs.name);
-        assert.ok(dependsOn(own.one(RESTORE), IMAGE, "citus-image"));
+        assert.ok(dependsOn(own.one(RESTORE), IMAGE, "citus-node-image"));
     });
 });
 
@@ -883,7 +878,7 @@ describe("restored from another stack", () => {
 });
 
 describe("the node image", () => {
-    const BASE = "citusdata/citus:14.0.1-pg17";
+    const SOURCE = { base: "citusdata/citus:14.1.0-pg17", postgres: "newest" };
     const dir = mkdtempSync(join(tmpdir(), "citus-image-"));
     after(() => rmSync(dir, { recursive: true }));
     const copy = (name: string) => {
@@ -891,23 +886,42 @@ describe("the node image", () => {
         cpSync("scripts/node", to, { recursive: true });
         return to;
     };
+    const changed = (file: string) => {
+        const to = copy(`changed-${file.replace("/", "-")}`);
+        writeFileSync(join(to, file), `${readFileSync(join(to, file), "utf8")}\n# more\n`);
+        return to;
+    };
 
-    test("its tag and trigger are the hash of base and scripts", async () => {
+    test("is told its base, its name and the hashes of what goes into it", async () => {
         const { inputs } = (await cluster()).one(IMAGE);
-        const tag = imageHash(BASE);
-        assert.equal(inputs.name, `citus-node:17-${tag}`);
-        assert.deepEqual(inputs.triggers, { content: tag });
-        assert.deepEqual(inputs.build, { context: "scripts/node", buildArgs: { BASE } });
-        assert.equal(inputs.keepLocally, true);
-        const other = (await cluster({ citusVersion: "14.1.0" })).one(IMAGE).inputs;
-        assert.notEqual(other.name, inputs.name);
-        assert.equal(other.build.buildArgs.BASE, "citusdata/citus:14.1.0-pg17");
+        const { __provider, self, ...plain } = inputs;
+        assert.deepEqual(plain, {
+            base: SOURCE.base,
+            postgres: "",
+            packagesHash: packagesHash(),
+            scriptsHash: scriptsHash(),
+            name: nodeImage(SOURCE),
+            engine: "",
+            clusterId: CLUSTER_ID,
+        });
+        assert.ok(self.endsWith(`citus:docker:Platform$${IMAGE}::citus-node-image`), self);
+        const other = (await cluster({ citusVersion: "14.2.0", postgresVersion: "17.10" })).one(IMAGE).inputs;
+        assert.equal(other.base, "citusdata/citus:14.2.0-pg17");
+        assert.equal(other.postgres, "17.10");
+        assert.equal(other.name, nodeImage({ base: other.base, postgres: "17.10" }));
+    });
+
+    test("every container is made from it, on the engine's own platform", async () => {
+        for (const { inputs } of (await cluster()).of(CONTAINER)) {
+            assert.equal(inputs.image, "sha256:image");
+            assert.equal(inputs.platform, undefined);
+        }
     });
 
     test("stays the same for a copy, another time, workers and settings", async () => {
         const same = copy("same");
         utimesSync(join(same, "start.sh"), 1, 1);
-        assert.equal(imageHash(BASE, same), imageHash(BASE));
+        assert.equal(nodeImage(SOURCE, same), nodeImage(SOURCE));
         const name = (built: Built<CitusCluster>) => built.one(IMAGE).inputs.name;
         assert.equal(
             name(await cluster({ workers: 4, settings: { all: { work_mem: "8MB" } } })),
@@ -915,15 +929,27 @@ describe("the node image", () => {
         );
     });
 
-    for (const file of ["start.sh", "lib.sh", "configure.sh", "health.sh", "make.sql", "restore.sh", "Dockerfile"]) {
-        test(`changes with ${file}`, () => {
-            const changed = copy(`changed-${file}`);
-            writeFileSync(join(changed, file), `${readFileSync(join(changed, file), "utf8")}\n# more\n`);
-            assert.notEqual(imageHash(BASE, changed), imageHash(BASE));
+    for (const file of ["start.sh", "lib.sh", "configure.sh", "health.sh", "make.sql", "image/node.Dockerfile"]) {
+        test(`its scripts change with ${file}`, () => {
+            const to = changed(file);
+            assert.notEqual(scriptsHash(to), scriptsHash());
+            assert.notEqual(nodeImage(SOURCE, to), nodeImage(SOURCE));
         });
     }
 
-    test("changes with a new, a removed and a renamed file, and with the base", () => {
+    test("its packages stay when only scripts change", () => {
+        assert.equal(packagesImage(SOURCE, changed("start.sh")), packagesImage(SOURCE));
+    });
+
+    for (const file of ["image/packages.sh", "image/self-test.sh", "image/packages.Dockerfile"]) {
+        test(`its packages change with ${file}`, () => {
+            const to = changed(file);
+            assert.notEqual(packagesImage(SOURCE, to), packagesImage(SOURCE));
+            assert.notEqual(nodeImage(SOURCE, to), nodeImage(SOURCE));
+        });
+    }
+
+    test("changes with a new, a removed and a renamed file, with the base and with PostgreSQL", () => {
         const more = copy("more");
         writeFileSync(join(more, "new.sh"), "");
         const fewer = copy("fewer");
@@ -931,11 +957,12 @@ describe("the node image", () => {
         const renamed = copy("renamed");
         cpSync(join(renamed, "facts.sh"), join(renamed, "fact.sh"));
         rmSync(join(renamed, "facts.sh"));
-        const hashes = [
-            imageHash(BASE),
-            ...[more, fewer, renamed].map((d) => imageHash(BASE, d)),
-            imageHash(`${BASE}x`),
+        const names = [
+            nodeImage(SOURCE),
+            ...[more, fewer, renamed].map((d) => nodeImage(SOURCE, d)),
+            nodeImage({ ...SOURCE, base: `${SOURCE.base}x` }),
+            nodeImage({ ...SOURCE, postgres: "base" }),
         ];
-        assert.equal(new Set(hashes).size, hashes.length);
+        assert.equal(new Set(names).size, names.length);
     });
 });

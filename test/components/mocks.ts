@@ -68,8 +68,10 @@ let registered: Registered[] = [];
 let latest: Request | undefined;
 let groups = 0;
 
+type Values = Record<string, unknown>;
+
 /** What a provider would say about a resource. */
-function outputs(type: string, name: string): Record<string, unknown> {
+function outputs(type: string, name: string, inputs: Values): Values {
     switch (type) {
         case "random:index/randomId:RandomId":
             return { hex: CLUSTER_ID };
@@ -83,8 +85,16 @@ function outputs(type: string, name: string): Record<string, unknown> {
             return { certRequestPem: `REQUEST OF ${name}` };
         case "tls:index/locallySignedCert:LocallySignedCert":
             return { certPem: `CERTIFICATE OF ${name}` };
-        case "docker:index/remoteImage:RemoteImage":
-            return { imageId: "sha256:image" };
+        case "pulumi-nodejs:dynamic/citus:Identity":
+            // what its check does for a new cluster
+            return { citusVersion: inputs.citusVersion || inputs.newCitusVersion, newCitusVersion: undefined };
+        case "pulumi-nodejs:dynamic/citus:NodeImage":
+            return {
+                imageId: "sha256:image",
+                postgresVersion: "17.10",
+                citusVersion: /^citusdata\/citus:([0-9.]+)-pg17$/.exec(String(inputs.base))?.[1] ?? "14.9.0",
+                emulated: "",
+            };
         case "docker:index/network:Network":
             return { ipamConfigs: [{ subnet: name.endsWith("-nodes") ? NODE_SUBNET : "172.31.0.0/16" }] };
         case "pulumi-nodejs:dynamic/citus:PortRange":
@@ -108,8 +118,6 @@ interface Monitor {
     readResource(request: Request, callback: Callback): Promise<void>;
     registerResourceHook(request: unknown, callback: Callback): void;
 }
-
-type Values = Record<string, unknown>;
 
 /** What the provider of a platform would say. */
 export interface Cloud {
@@ -151,8 +159,9 @@ export async function mock(cloud?: Cloud): Promise<void> {
                     secrets: Object.keys(args.inputs).filter((key) => holdsSecret(args.inputs[key])),
                     request,
                 });
-                const { id = `${name}-id`, ...more } = cloud?.outputs(type, name, unwrap(args.inputs) as Values) ?? {};
-                const state: Record<string, unknown> = { ...args.inputs, ...outputs(type, name), ...more };
+                const inputs = unwrap(args.inputs) as Values;
+                const { id = `${name}-id`, ...more } = cloud?.outputs(type, name, inputs) ?? {};
+                const state: Values = { ...args.inputs, ...outputs(type, name, inputs), ...more };
                 // as the engine does
                 for (const key of request.getAdditionalsecretoutputsList())
                     if (state[key] !== undefined) state[key] = pulumi.secret(state[key]);

@@ -134,7 +134,10 @@ test("one worker's volume lost: the whole cluster goes to its last point, and on
     await stack.config({ restoreFrom: { point: name } });
     const refused = await stack.tryUp({}, ["--refresh"]);
     assert.notEqual(refused.code, 0);
-    assert.match(refused.output.replace(/\s+/g, " "), /coordinator, worker-2 hold databases, which it would replace/);
+    assert.match(
+        refused.output.replace(/\s+/g, " "),
+        /coordinator, worker-2 hold databases, which the restore would replace/,
+    );
     assert.match(refused.output, /citus:restoreFrom\.overwrite true/);
     const ran = await stack.up({ restoreFrom: { point: name, overwrite: true } }, ["--refresh"]);
     assert.match(ran.output, /restored coordinator, worker-1, worker-2/);
@@ -317,7 +320,7 @@ test("a restore in place that is killed early and withdrawn: the cluster goes on
     await stack.pulumi(["cancel", "--yes"]);
     const unsaid = await stack.tryUp({ restoreFrom: { point: name } });
     assert.notEqual(unsaid.code, 0, "databases that nobody said to replace");
-    assert.match(unsaid.output.replace(/\s+/g, " "), /hold databases, which it would replace/);
+    assert.match(unsaid.output.replace(/\s+/g, " "), /hold databases, which the restore would replace/);
     await stack.up({ restoreFrom: undefined }, ["--refresh"]);
     assert.equal(await ledger(stack), now);
     await healthy(stack);

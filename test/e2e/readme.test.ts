@@ -1,9 +1,11 @@
 /** Every command of the README, in order, on a clean clone; and what a machine without Docker sees. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { citusImage, NEW_CITUS_VERSION } from "../../components/config.ts";
+import { testImage } from "../image.ts";
 import { copyProject, docker, ROOT, requireEngine, run, TestStack } from "../lib.ts";
 
 let dir: string;
@@ -36,6 +38,11 @@ let id = "none";
 before(() => {
     requireEngine();
     dir = copyProject(false);
+    // the default's image where it is here; else the tests' own, as a user would set it
+    if (docker(["image", "ls", "-q", citusImage(NEW_CITUS_VERSION)]).trim() === "") {
+        const settings = join(dir, "Pulumi.dev.yaml");
+        writeFileSync(settings, `${readFileSync(settings, "utf8")}  citus:image: ${testImage()}\n`);
+    }
     execFileSync(
         "bash",
         ["-c", "git init -q && git add -A && git -c user.name=t -c user.email=t@example.com commit -qm clone"],
@@ -53,7 +60,10 @@ test("npm install && npm start, as the README has it", async () => {
     assert.equal(start, "npm install && npm start");
     const ran = await sh(start);
     assert.equal(ran.code, 0, ran.output);
-    assert.match(ran.output, /citus-dev: PostgreSQL 17\.[0-9]+, Citus 14\.[0-9.]+, 2 workers, TLS verified, balanced/);
+    assert.match(
+        ran.output,
+        /citus-dev: PostgreSQL 17\.[0-9]+, Citus 1[0-9]\.[0-9.]+, 2 workers, TLS verified, balanced/,
+    );
     assert.match(ran.output, /worker-2 +ready/);
     assert.match(ran.output, /npm run psql/);
     assert.equal((await sh("git status --porcelain")).stdout, "", "git status is not clean");

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { testCitus } from "../image.ts";
 import { copyProject, OwnStack, type Ran, ROOT } from "../lib.ts";
 import type { Props } from "./provider/values.ts";
 import { type Row, readWorld, rowKey, type WorldData, writeWorld } from "./provider/world.ts";
@@ -87,7 +88,9 @@ export class AwsProject extends OwnStack {
 
     static async make(options: AwsProjectOptions = {}): Promise<AwsProject> {
         const project = new AwsProject(options);
-        await project.init(options.config ?? {});
+        // instances have the tests' image installed
+        const citus = options.machines === "containers" ? { citusVersion: testCitus() } : {};
+        await project.init({ ...citus, ...options.config });
         return project;
     }
 

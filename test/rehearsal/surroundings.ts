@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { type CommandResult, dockerEngine, execute, lastLog } from "../../components/docker/engine.ts";
+import { testImage } from "../image.ts";
 import { Cloud } from "./cloud.ts";
 import { containerName, REHEARSAL, type Site, worldFile, writeSite } from "./site.ts";
 import { type SentCommand, type SsmServer, startSsm } from "./ssm.ts";
@@ -26,7 +27,7 @@ const READY_WITHIN = 60_000;
 export interface SurroundingsOptions {
     /** @default eu-central-1 */
     readonly region?: string;
-    /** Image with PostgreSQL 17 and Citus that the instances have installed. @default citusdata/citus:14.0.1-pg17 */
+    /** Image with PostgreSQL 17 and Citus that the instances have installed. @default the tests' image */
     readonly base?: string;
 }
 
@@ -57,7 +58,7 @@ export class Surroundings {
 
     static async start({
         region = "eu-central-1",
-        base = "citusdata/citus:14.0.1-pg17",
+        base = testImage(),
     }: SurroundingsOptions = {}): Promise<Surroundings> {
         await Surroundings.sweep();
         const name = `rehearsal-${randomBytes(3).toString("hex")}`;

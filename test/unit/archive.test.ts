@@ -458,7 +458,7 @@ describe("archiveProblems", () => {
     });
 
     const LATE =
-        "the last restore point is 18 min old, one is due every 5 min: restart the coordinator (its container; on aws its service citus-node)";
+        "the last restore point is 18 min old, and one is due every 5 min: restart the coordinator's container, or on aws its service citus-node";
     for (const [what, health, problems] of [
         ["as old as three intervals and three minutes", { pointAge: 1080, pointInterval: 300 }, []],
         ["older than that", { pointAge: 1081, pointInterval: 300 }, [LATE]],

@@ -126,7 +126,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ network: { vpcId: `${VPC}0`, subnetIds: SUBNETS } }, ["network.vpcId", "the id of a VPC"]],
     [
         { network: { vpcId: VPC } },
-        ["network.subnetIds", `must name the subnets in "${VPC}"`, "got nothing", "one an availability zone"],
+        ["network.subnetIds", `must name the subnets in "${VPC}"`, "got nothing", "one for each availability zone"],
     ],
     [{ network: { vpcId: VPC, subnetIds: [] } }, ["network.subnetIds", "must name the subnets", "got []"]],
     [{ network: { subnetIds: SUBNETS } }, ["network.vpcId", "must name the VPC of network.subnetIds", "got nothing"]],

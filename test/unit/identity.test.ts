@@ -12,6 +12,7 @@ const INPUTS: IdentityInputs = {
     platform: "docker",
     clusterId: "0123456789abcdef",
     passphrase: PASSPHRASE,
+    citusVersion: "14.1.0",
 };
 const diff = (olds: Partial<IdentityInputs>, news: Partial<IdentityInputs>) =>
     identity.diff("id", { ...INPUTS, ...olds }, { ...INPUTS, ...news });

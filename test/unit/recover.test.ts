@@ -145,8 +145,8 @@ describe("resolvePrepared", () => {
             (error: Error) => {
                 assert.equal(
                     error.message,
-                    "prepared transactions are left: citus_0_4_5_6 on worker-1, citus_1_1_1_1 on worker-2.\n" +
-                        "They hold locks, and nothing else was changed. This is safe to repeat: pulumi up.",
+                    "prepared transactions of Citus are still open: citus_0_4_5_6 on worker-1, citus_1_1_1_1 on worker-2.\n" +
+                        "They hold locks. Nothing else was changed. Run pulumi up again: it is safe to repeat, and tries to end them.",
                 );
                 return true;
             },
@@ -257,7 +257,7 @@ describe("differencesFrom", () => {
         ];
         assert.deepEqual(await differencesFrom(wanted, cluster(found, placed)), [
             "public.users has 31 shards, the manifest says 32",
-            "public.plans is not there",
+            "public.plans is missing",
             "group 1 has 15 placements, the manifest says 16",
             "group 2 has 17 placements, the manifest says 16",
             "group 3 has 0 placements, the manifest says 4",

@@ -641,7 +641,7 @@ describe("choosePoint", () => {
         for (const asked of ["latest", "first", "2026-11-22T10:00:00Z"]) {
             assert.deepEqual(choosePoint(asked, { ...contents, points: [] }), {
                 refusal:
-                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
+                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster, set citus:restoreFrom.stack",
             });
         }
     });
@@ -786,11 +786,11 @@ describe("planRestore", () => {
     test("more and fewer workers are refused, with how many are needed", () => {
         assert.deepEqual(refusals(request(["worker-1"])), [
             "c1_point has 2 workers (worker-1 is group 1, worker-2 is group 2), this stack has 1: " +
-                "set citus:workers to 2; it can grow or shrink when it is restored",
+                "set citus:workers to 2. The cluster can grow or shrink once it is restored",
         ]);
         assert.match(
             refusals(request(["worker-1", "worker-2", "worker-3"]))[0] ?? "",
-            /this stack has 3: set citus:workers to 2;/,
+            /this stack has 3: set citus:workers to 2\. /,
         );
     });
 
@@ -798,7 +798,7 @@ describe("planRestore", () => {
         const alone = pointOf("alone", "2026-11-22T10:00:00.000Z", { nodes: [pointNode(0)] });
         assert.deepEqual(pairs(planned(request([]), repository([alone]))), [["coordinator", "coordinator", 0]]);
         assert.deepEqual(refusals(request(["worker-1"]), repository([alone])), [
-            "alone has 0 workers (none), this stack has 1: set citus:workers to 0; it can grow or shrink when it is restored",
+            "alone has 0 workers (none), this stack has 1: set citus:workers to 0. The cluster can grow or shrink once it is restored",
         ]);
         const one = pointOf("one", "2026-11-22T10:00:00.000Z", { nodes: [pointNode(0), pointNode(1)] });
         assert.match(refusals(request([]), repository([one]))[0] ?? "", /^one has 1 worker \(worker-1 is group 1\), /);
@@ -910,7 +910,7 @@ describe("planRestore", () => {
             for (const cluster of [undefined, "c1"]) {
                 const wanted = request(["worker-1"], cluster === undefined ? {} : { cluster });
                 assert.deepEqual(refusals(wanted, { points: [], stanzas: [], segments: {} }), [
-                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster name it: citus:restoreFrom.stack",
+                    "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster, set citus:restoreFrom.stack",
                 ]);
             }
         });

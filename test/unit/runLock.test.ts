@@ -33,7 +33,9 @@ test("connections of other roles on it are ended, and told of once for each role
         { role: "clinics_acme", superuser: false },
     ]);
     await take();
-    assert.deepEqual(said, ["role clinics_acme had this project's lock of runs (20261126); its connection was ended"]);
+    assert.deepEqual(said, [
+        "role clinics_acme held advisory lock 20261126, which only this project's runs may hold; its connection was ended",
+    ]);
 });
 
 test("another run is waited for, and then named", async () => {

@@ -87,15 +87,12 @@ describe("node scripts", () => {
     });
 
     test("the image holds no secret and does not run as root", () => {
-        const text = read("scripts/node/Dockerfile");
-        assert.doesNotMatch(text, /PASSWORD|SECRET|\bKEY\b/i);
-        assert.equal(
-            text
-                .split("\n")
-                .filter((line) => line.startsWith("USER "))
-                .at(-1),
-            "USER postgres",
-        );
+        for (const name of ["packages", "node"]) {
+            const text = read(`scripts/node/image/${name}.Dockerfile`);
+            assert.doesNotMatch(text, /PASSWORD|SECRET|\bKEY\b/i);
+            const users = text.split("\n").filter((line) => line.startsWith("USER "));
+            assert.equal(users.at(-1), "USER postgres");
+        }
     });
 });
 

@@ -47,7 +47,10 @@ after(() => {
 test("an answer that is lost: not sent again, and the error says that it is not known", async () => {
     sent = 0;
     answer = "lost";
-    await assert.rejects(runScript(SHELL, ["psql.sh", "app"]), /whether "psql.sh on worker-1" was run is not known/);
+    await assert.rejects(
+        runScript(SHELL, ["psql.sh", "app"]),
+        /It is not known whether "psql.sh on worker-1" was run\./,
+    );
     assert.equal(sent, 1);
 });
 

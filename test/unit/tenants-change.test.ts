@@ -76,7 +76,7 @@ describe("a change into a place that is still to be made", () => {
             assert.deepEqual(one.steps, []);
             assert.match(
                 one.refusals.join("\n"),
-                /^c1: from billing\/1: there is no table where it goes, and no file of the template of g makes one\..*make users, projects, without a tenant column\.$/,
+                /^c1: from billing\/1: the group that it goes to has no table, and no file of the template of g makes one\..*make users, projects, without a tenant column\.$/,
             );
         }
     });
@@ -86,7 +86,7 @@ describe("a change into a place that is still to be made", () => {
         assert.deepEqual(refusals, []);
         assert.match(steps[0]?.text ?? "", /copies 2 tables, 30 rows \(from billing\/1\)/);
         assert.deepEqual(notes, [
-            "c1: from billing/1: its row of companies stays behind, as there is no such table where it goes",
+            "c1: from billing/1: its row of companies stays behind, because there is no such table where it goes",
         ]);
         assert.match(
             planned(files, { made: ["users", "projects", "companies"] }).steps[0]?.text ?? "",

@@ -83,7 +83,7 @@ describe("databases of tenants", () => {
         assert.deepEqual(plan(group({ a: ROLE }), is), {
             steps: [],
             refusals: [],
-            notes: [`b: there, and not in the program; left as it is (delete: ["b"] deletes)`],
+            notes: [`b: in the cluster but not in the program; left as it is (delete: ["b"] deletes)`],
         });
         assert.deepEqual(plan(group({ a: ROLE }, { delete: ["b"] }), is).notes, []);
     });
@@ -95,7 +95,10 @@ describe("databases of tenants", () => {
         ]);
         const planned = plan(group({ a: ROLE, b: ROLE }), is);
         assert.deepEqual([planned.steps, planned.notes], [[], []]);
-        assert.match(planned.refusals?.join() ?? "", /^a: is being deleted, .* Put it in delete again/);
+        assert.match(
+            planned.refusals?.join() ?? "",
+            /^a: its deletion was begun and not ended\. Put it under delete again/,
+        );
     });
 
     test("move when the program names another node, with size and time in the preview", () => {
@@ -140,8 +143,8 @@ describe("databases of tenants", () => {
                 assert.match(
                     refusals?.join() ?? "",
                     there.length === 0
-                        ? /^a: a restore .* and there is none\. No empty one is put in its place\.\nBring it back.* restore clinics\/a FILE; or/
-                        : /^a: a restore .* may not be whole\. Nobody is let in\.\nBring it back again: .* --replace/,
+                        ? /^a: a restore .* and the database does not exist\. No empty one is put in its place\.\nRestore it.* restore clinics\/a FILE\. Or/
+                        : /^a: a restore .* may not be whole\. It takes no connections\.\nRestore it again: .* --replace/,
                 );
                 assert.deepEqual(plan(group({}), is).steps, []);
             }

@@ -59,7 +59,7 @@ test("an export is read only as what it is: the tenant's, whole, with its manife
     for (const other of [{ tenant: "2" }, { group: "shop" }, { model: "rls" }])
         await assert.rejects(read({ ...right, ...other }), /1\.sql\.gz has .*, not billing\/1 of model row\.$/);
     for (const content of ["packet", "packed ", ""])
-        await assert.rejects(read(right, content), /1\.sql\.gz is not as it was when it was exported/);
+        await assert.rejects(read(right, content), /1\.sql\.gz was changed after it was exported: its sha256 differs/);
     for (const broken of ["", "null", '{"format": 1, "gro', { ...right, format: 2 }, { ...right, sha256: undefined }])
         await assert.rejects(read(broken), /1\.sql\.gz\.json is not the manifest of an export\.$/);
     await read(right);
@@ -118,7 +118,7 @@ describe("a restore into", () => {
     test("an old copy is refused: the tenant is somewhere else", async () => {
         assert.match(
             await into({ moved: "vaults/acme", change: null }),
-            /its data went to vaults\/acme, and what is here is the old copy\. Nothing was restored\./,
+            /its data went to vaults\/acme, and this is the old copy\. Nothing was restored\./,
         );
     });
 
@@ -257,10 +257,7 @@ describe("a restore of a database", () => {
             },
             { failing },
         );
-        assert.match(
-            said,
-            /the disk is full\nWhat came of it on worker-1 could not be taken away again:\n {2}the conn/,
-        );
+        assert.match(said, /the disk is full\nWhat was restored on worker-1 could not be removed:\n {2}the conn/);
         assert.match(said, /database\.sql\.gz --replace\n.* restore clinics\/acme \S+\/exported\.sql\.gz$/);
         assert.equal(world.ledger?.detail.restoring, true);
     });
@@ -273,7 +270,7 @@ describe("a restore of a database", () => {
             now.database = { comment: null, limit: 0 };
         });
         assert.deepEqual(seen, { node: "worker-1", state: "creating", detail: { epoch: 8, restoring: true } });
-        assert.match(said, /Nothing of it is left here; the file is as it was\.$/);
+        assert.match(said, /Nothing of it is left here\. The file is unchanged\.$/);
         assert.deepEqual([killed, done.filter((sql) => sql === dropped).length], [{}, 1]);
         // as a killed one leaves it
         const again: World = {
@@ -309,7 +306,7 @@ describe("a restore of a database", () => {
         const { said } = await restore(world, (now) => {
             now.database = { comment: "theirs", limit: -1 };
         });
-        assert.match(said, /the disk is full\nWhat came of it .*\n.*its comment is "theirs"/);
+        assert.match(said, /the disk is full\nWhat was restored .*\n.*its comment is "theirs"/);
         assert.deepEqual(world.database, { comment: "theirs", limit: -1 });
     });
 
@@ -326,9 +323,9 @@ describe("a restore of a database", () => {
         const { said } = await restore(there(), undefined, { failing: /pg_terminate_backend|CONNECTION LIMIT -1/ });
         assert.match(
             said,
-            /^the connection was lost\nNothing was dropped, and database acme on worker-1 is still closed/,
+            /^the connection was lost\nNothing was dropped, and database acme on worker-1 still takes no connections: /,
         );
-        assert.match(said, /ALTER DATABASE "acme" CONNECTION LIMIT -1\.$/);
+        assert.match(said, /ALTER DATABASE "acme" CONNECTION LIMIT -1;$/);
     });
 });
 
@@ -341,7 +338,11 @@ test("a restore takes no schema that is somebody else's", async () => {
     writeFileSync(`${file}.json`, JSON.stringify({ ...manifest, prints: {}, detail: {} }));
     for (const [rows, distributed, says] of [
         [[], true, /there is a schema acme that was not made for it\. It is left as it is\./],
-        [[{ node: null, detail: {} }], false, /its schema is not distributed, so it may be another/],
+        [
+            [{ node: null, detail: {} }],
+            false,
+            /its schema is not distributed, so somebody may have made it in the place of the tenant's\. It is left as it is\./,
+        ],
     ] as const) {
         const asked: string[] = [];
         const query = async (sql: string) => {

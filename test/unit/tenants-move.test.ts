@@ -446,7 +446,7 @@ describe("a move of a database", { concurrency: true }, () => {
             const lost = new World();
             await assert.rejects(
                 lost.move({ at, after: false, kind: "coordinator" }),
-                /It is whole on worker-1, and closed\. Run pulumi up again/,
+                /It is whole on worker-1, and takes no connections\. Run pulumi up again/,
             );
             assert.equal(lost.get("worker-1")?.limit, 0);
             const away = new World();
@@ -541,7 +541,7 @@ describe("a move of a database", { concurrency: true }, () => {
         );
         await refused(
             half(await endedAt("drop"), "worker-2"),
-            /its database moved to worker-2 and a DROP DATABASE of it there was begun and not ended\.\nThe old one on worker-1 is kept, closed/,
+            /its database moved to worker-2 and a DROP DATABASE of it there was begun and not ended\.\nThe old one on worker-1 is kept\. It takes no connections, /,
         );
         await refused(
             half(half(await endedAt("drop"), "worker-2"), "worker-1"),
@@ -612,7 +612,7 @@ describe("a move of a database", { concurrency: true }, () => {
                 write(world.get(node), "since", node === "worker-1" ? 0 : 7);
                 await refused(
                     world,
-                    /^Error: clinics\/acme: .* begun by an older version, which did not write down what it had copied: acme on worker-1 and acme on worker-2 differ, and which was written to since can't be known\.\nBoth are kept as they are\./,
+                    /^Error: clinics\/acme: .* begun by an older version, which did not write down what it copied: acme on worker-1 and acme on worker-2 differ, and it can't be known which was written to since\.\nBoth are kept as they are\./,
                 );
             }
         }
@@ -675,7 +675,7 @@ describe("a move of a database", { concurrency: true }, () => {
         world.held = ["prepared transaction t1", "subscription s1"];
         await refused(
             world,
-            /acme: its database on worker-1 has what a copy would not have: prepared transaction t1, subscription s1\./,
+            /acme: its database on worker-1 has what no copy takes along: prepared transaction t1, subscription s1\./,
         );
         const later = await endedAt("copy");
         later.held = ["replication slot r1"];
@@ -724,7 +724,7 @@ describe("a move of a database", { concurrency: true }, () => {
             delete world.nodes["worker-2"];
             await refused(
                 world,
-                /^Error: clinics\/acme: its database moved to worker-2 and worker-2 is not in the cluster any more\.\nThe old one on worker-1 is kept, closed, .*CONNECTION LIMIT 7.*\n {2}UPDATE citus_as_code\.tenant SET node = 'worker-1', detail = detail - 'move' WHERE/,
+                /^Error: clinics\/acme: its database moved to worker-2 and worker-2 is not in the cluster any more\.\nThe old one on worker-1 is kept\. It takes no connections, .*\n.*CONNECTION LIMIT 7;.*\n {2}UPDATE citus_as_code\.tenant SET node = 'worker-1', detail = detail - 'move' WHERE/,
                 to,
             );
         }
@@ -793,7 +793,7 @@ describe("a worker that leaves", () => {
             await assert.rejects(world.evacuate(), (error: Error) => {
                 assert.match(
                     error.message,
-                    /acme: a DROP DATABASE of its database on worker-1 was begun and not ended\. .*\nworker-1 stays until its tenants' databases are elsewhere: 1 of 2 are\. Keep it for the pulumi up that ends the deletion of acme, and take it away after that\.$/s,
+                    /acme: a DROP DATABASE of its database on worker-1 was begun and not ended\. .*\nworker-1 stays until its tenants' databases are elsewhere: 1 of 2 are\. Keep worker-1 until a pulumi up has ended the deletion of acme\. Take it away after that\.$/s,
                 );
                 assert.doesNotMatch(error.message, /whole|served/);
                 return true;

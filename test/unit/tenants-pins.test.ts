@@ -179,23 +179,23 @@ describe("planPins", () => {
             refusals?.map((refusal) => refusal.split("\n")),
             [
                 [
-                    "worker-9: there is no such node that takes shards, and tenant a shall be on it. Nodes that do: worker-1, worker-2.",
+                    "worker-9: no node of this name takes shards, and the program puts tenant a there. Nodes that take shards: worker-1, worker-2.",
                 ],
                 [
-                    "worker-3: it is leaving and takes no shards any more, and tenant b shall be on it. Nodes that do: worker-1, worker-2.",
+                    "worker-3: it is leaving and takes no shards any more, and the program puts tenant b there. Nodes that take shards: worker-1, worker-2.",
                 ],
                 [
-                    "coordinator: it takes no shards, and tenant c shall be on it. Nodes that do: worker-1, worker-2.",
-                    "To let it: pulumi config set --path citus:coordinator.shards true",
+                    "coordinator: it takes no shards, and the program puts tenant c there. Nodes that take shards: worker-1, worker-2.",
+                    "To let it take shards: pulumi config set --path citus:coordinator.shards true",
                 ],
                 [
                     "acme.events: no primary key or replica identity, so tenant acme can't be moved while it is served",
-                    "Put it into a file of template, for all tenants, unless one that is still to be run has it; then run pulumi up once without node (acme):",
+                    "Put this into a file of template, for all tenants, unless a file that was not run yet has it. Then run pulumi up once without node for acme:",
                     "ALTER TABLE events ADD PRIMARY KEY (id);",
                 ],
                 [
                     "acme.cache: UNLOGGED tables can't be moved, so tenant acme can't be moved while it is served",
-                    "Put it into a file of template, for all tenants, unless one that is still to be run has it; then run pulumi up once without node (acme):",
+                    "Put this into a file of template, for all tenants, unless a file that was not run yet has it. Then run pulumi up once without node for acme:",
                     "ALTER TABLE cache SET LOGGED;",
                 ],
             ],
@@ -211,7 +211,7 @@ describe("planPins", () => {
             }),
         );
         assert.deepEqual(refusals?.[0]?.split("\n").slice(1), [
-            "Put it into a file of template unless one that is still to be run has it; then run pulumi up once without node and isolate (7):",
+            "Put this into a file of template unless a file that was not run yet has it. Then run pulumi up once without node and isolate for 7:",
             "ALTER TABLE events ADD PRIMARY KEY (company_id, id);",
         ]);
     });
@@ -241,7 +241,7 @@ test("a worker that tenants are pinned to can't leave: who they are, and what to
     assert.equal(
         explainPinned("worker-3", [tenant], [0, 1, 2, 3].map(row)),
         'worker-3 can\'t leave: 1 shard group has nowhere to go.\n  sessions (tenant 42 pinned to worker-3 by group "hot")\n' +
-            "Nothing was moved. Unpin the tenant (name another node for it, or none) in a run of pulumi up of its own, before worker-3 leaves; or keep 3 workers.",
+            "Nothing was moved. Unpin the tenant first: name another node for it, or none, and run pulumi up once while worker-3 still stays. Or keep 3 workers.",
     );
     assert.match(
         explainPinned("coordinator", [tenant, { ...tenant, tables: [] }], [0, 1].map(row)),

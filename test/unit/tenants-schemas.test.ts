@@ -193,7 +193,7 @@ describe("plan of roles", () => {
                     {},
                 ),
             ),
-            ["acme: mend role clinics_acme (rights that pass policies by taken away, password)"],
+            ["acme: mend role clinics_acme (rights that bypass policies taken away, password)"],
         );
         deepEqual(texts(roles.plan(one(), found({ differing: { "w1.node": ["clinics_acme"] } }), {})), [
             "acme: mend role clinics_acme (not the same on w1.node)",
@@ -238,7 +238,7 @@ describe("plan of roles", () => {
         deepEqual(steps, []);
         match(
             refusals?.join() ?? "",
-            /^group clinics: there is a role clinics_tenants that.*RENAME TO …\), or the group\. .*COMMENT ON ROLE "clinics_tenants" IS 'citus_as_code clinics ';/s,
+            /^group clinics: there is a role clinics_tenants that.*RENAME TO …\), or give the group another name\. .*COMMENT ON ROLE "clinics_tenants" IS 'citus_as_code clinics ';/s,
         );
     });
 
@@ -334,7 +334,7 @@ describe("plan of schemas", () => {
         equal(refusals.length, 2);
         match(refusals[0] ?? "", /acme: there is a schema acme that no group made/);
         match(refusals[1] ?? "", /globex: its schema is gone/);
-        match(plan({ ledger: { acme: "deleting" } }).refusals?.[0] ?? "", /is being deleted/);
+        match(plan({ ledger: { acme: "deleting" } }).refusals?.[0] ?? "", /its deletion was begun and not ended/);
         match(
             plan({ schemas: { acme: false, globex: true }, ledger: { acme: "active", globex: "active" } })
                 .refusals?.[0] ?? "",
@@ -353,7 +353,7 @@ describe("plan of schemas", () => {
         );
         deepEqual(steps, []);
         equal(notes?.length, 1);
-        match(notes?.[0] ?? "", /^old: there, and not in the program; left as it is/);
+        match(notes?.[0] ?? "", /^old: in the cluster but not in the program; left as it is/);
     });
 });
 
@@ -402,8 +402,8 @@ describe("plan of migrations", () => {
         };
         const { refusals, notes } = migrations.plan(group({ template }), found, {});
         deepEqual(refusals?.[0]?.split("\n"), [
-            "1.sql has the content (sha256) of it's old.sql, which was run for 2 tenants and is not in the template any more: it would run twice. Put it back as it's old.sql, and nothing is run.",
-            "To have it as 1.sql, say so in the ledger (npm run psql), then run pulumi up:",
+            "1.sql has the content (sha256) of it's old.sql, which was run for 2 tenants and is not in the template any more: it would run twice. If you rename it back to it's old.sql, nothing is run.",
+            "To keep the name 1.sql, tell the ledger (npm run psql), then run pulumi up:",
             "UPDATE citus_as_code.tenant_migration SET path = '1.sql' WHERE grp = 'clinics' AND path = 'it''s old.sql';",
         ]);
         deepEqual(
@@ -568,7 +568,7 @@ describe("plan of removals", () => {
         it("says what is there again under a name that stayed, on whichever node", () => {
             match(
                 refusal({ "worker-2": null, "worker-1": own }, { tombstone: true }),
-                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, not made by group clinics\. It is not deleted: take acme out of delete/,
+                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, which group clinics did not make\. It is not deleted\. Take acme out of delete/,
             );
             match(
                 refusal({ "worker-2": null }),
@@ -598,7 +598,7 @@ describe("plan of removals", () => {
     it("refuses a schema that is nobody's", () => {
         match(
             plan({ tenants: { acme: { ...tenant, schema: true } } }).refusals?.[0] ?? "",
-            /not made by group clinics/,
+            /which group clinics did not make/,
         );
     });
 

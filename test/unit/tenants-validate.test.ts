@@ -228,7 +228,7 @@ describe("mistakes, each with its path", () => {
     test("a node that workers or retire leave out, with what a pinned tenant needs before; the coordinator only where it takes shards", () => {
         const on = (node: string) => ({ model: "schema", tenants: { acme: { node } } });
         const unpin =
-            "If it is to leave: a tenant that is pinned keeps it from that, so name another node, or none, in a run of pulumi up of its own, with workers and retire as they were";
+            "If that node is to leave: it can't while a tenant is pinned to it. First run pulumi up once with another node, or none, and with workers and retire as they were";
         assert.deepEqual(sayings(on("worker-1")), [
             `tenants.acme.node must be one of worker-2, worker-3, got "worker-1", which workers and retire leave out - ${unpin}`,
         ]);

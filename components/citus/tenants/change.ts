@@ -99,7 +99,7 @@ async function groupSpec(context: Context, name: string): Promise<GroupSpec> {
         "SELECT spec FROM citus_as_code.tenant_group WHERE grp = $1",
         [name],
     );
-    if (!row) throw new Error(`nothing is known here of a group ${name}. Run pulumi up with that group first.`);
+    if (!row) throw new Error(`this cluster knows no group ${name}. Run pulumi up with that group first.`);
     return row.spec;
 }
 
@@ -136,7 +136,10 @@ async function begin({ context, tenant, source }: Change): Promise<Detail> {
         [group.name, tenant, source.group.name, source.tenant],
     );
     const row = await written(session, group.name, tenant);
-    if (!row) throw new Error("it vanished from the ledger");
+    if (!row)
+        throw new Error(
+            "its change is missing from the ledger (citus_as_code.tenant_change), where it was just written",
+        );
     return row.detail;
 }
 
@@ -145,17 +148,17 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
     const { group, session } = context;
     const tenant = step.tenant ?? "";
     const from = group.tenants[tenant]?.from;
-    if (!from) throw new Error(`${tenant}: the program does not say where it comes from`);
+    if (!from) throw new Error(`${tenant}: the program does not say from which tenant it comes (from)`);
     const old = await groupSpec(context, from.group);
     const source = await placeOf(context, old, from.tenant);
     const target = await placeOf(context, group, tenant);
     const paired = pairUp(source.slices, target.slices, Object.keys(group.tenants[tenant]?.values ?? {}));
-    if (paired.pairs.length === 0) paired.refusals.push("no table is in both places");
+    if (paired.pairs.length === 0) paired.refusals.push("no table is in both groups");
     paired.refusals.push(...(await refuseLargeObjects(source, target)));
     const name = `${from.group}/${from.tenant}`;
     const change: Change = { context, tenant, from: name, source, target, pairs: paired.pairs };
     try {
-        // inside, as a killed run may have fenced it
+        // thrown inside the try: giveUp then lifts a fence that a killed run left
         if (paired.refusals.length > 0) throw new Error(`the tables do not fit:\n${paired.refusals.join("\n")}`);
         const detail = await begin(change);
         const began = Date.now();
@@ -174,19 +177,19 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
             [group.name, tenant],
         );
         context.note(
-            `${tenant}: ${old.model} → ${group.model}: ${countOf(change.pairs.length, "table")}, ${countOf(rows, "row")} from ${name}, the same count and checksum; its writes were blocked for ${(ended?.seconds ?? 0).toFixed(1)} s; the old copy stays`,
+            `${tenant}: ${old.model} → ${group.model}: ${countOf(change.pairs.length, "table")}, ${countOf(rows, "row")} from ${name}, the same count and checksum. Its writes were blocked for ${(ended?.seconds ?? 0).toFixed(1)} s. The old copy stays.`,
         );
         for (const note of paired.notes) context.note(`${tenant}: from ${name}: ${note}`);
         // the old rows are not shown any more
         if (closed && (old.model === "rls" || old.model === "row")) await refreshPolicies(context, old);
         if (!closed)
             context.warn(
-                `${tenant}: ${from.group} has no policies, so nothing keeps an application from writing to its old rows there. Point it at ${group.name}/${tenant} now; the old copy is not deleted when it has changed.`,
+                `${tenant}: group ${from.group} has no policies, so an application can still write to the old rows there. Point the application at ${group.name}/${tenant} now. If the old copy changes, it can't be deleted.`,
             );
     } catch (error) {
         const outcome = await giveUp(change, error as Error).catch(
             (e: Error) =>
-                `failed, and could not be given up:\n${indented(e)}\n${name} may still refuse writes. Run pulumi up again, which goes on from what the database has.`,
+                `failed, and it could not be undone:\n${indented(e)}\n${name} may still refuse writes. Run pulumi up again: it goes on from where the database is.`,
         );
         throw new Error(`${tenant}: ${old.model} → ${group.model} from ${name}\n${indented(error)}\nIt ${outcome}`);
     }
@@ -199,7 +202,7 @@ async function refuseLargeObjects(source: Place, target: Place): Promise<string[
     const [row] = await source.session.query<{ n: string }>("SELECT count(*)::text AS n FROM pg_largeobject_metadata");
     if (row === undefined || row.n === "0") return [];
     return [
-        `the database that it comes from has ${row.n} large objects, which are no rows and would stay behind: keep their content in columns of type bytea, and lo_unlink() them`,
+        `the database that it comes from has ${row.n} large objects, and a change of model copies only rows: keep their content in columns of type bytea, and lo_unlink() them`,
     ];
 }
 
@@ -268,8 +271,8 @@ async function fresh(context: Context, node: string, database?: string): Promise
 }
 
 /**
- * A run goes on with a connection of its own to the coordinator, as the one that it had may be what failed. Who lost that has
- * lost the lock with it; who gets it again knows as well that the old transaction is over.
+ * A run goes on with a new connection to the coordinator, because the old one may be what failed. A lost connection has lost
+ * the lock too. Once the new one has the lock, the old transaction is certainly over.
  */
 export async function renewed(context: Context): Promise<Context> {
     const session = await fresh(context, "coordinator");
@@ -293,7 +296,7 @@ async function giveUp({ context, tenant, from, source, target, pairs }: Change, 
     const on = (place: Place) => (place.database === undefined ? session : fresh(context, place.node, place.database));
     const now = await written(session, group.name, tenant);
     if (now?.phase === "done")
-        return `was done all the same: the tenant is served from ${group.name}, and ${from} is kept as the old copy. Run pulumi up again for what comes after it.`;
+        return `was done all the same: the tenant is served from ${group.name}, and ${from} is kept as the old copy. Run pulumi up again for the steps after it.`;
     let left = "";
     if (now) {
         await unfence(again, source, await on(source), now.detail);
@@ -306,11 +309,11 @@ async function giveUp({ context, tenant, from, source, target, pairs }: Change, 
                     (error: Error) =>
                         error.message === why.message
                             ? ""
-                            : `\nWhat is in ${group.name}/${tenant} was left there:\n${indented(error)}\nLook at it, and empty it. `,
+                            : `\nThe rows in ${group.name}/${tenant} were left there:\n${indented(error)}\nLook at them, then empty those tables. `,
                 );
         await forget(session, group.name, tenant);
     }
-    return `was given up: ${from} takes writes again, and is as it was. Nothing was switched.${left || " "}Mend that, then run pulumi up again.`;
+    return `was given up: ${from} takes writes again, and is as it was. Nothing was switched.${left || " "}Remove the cause, then run pulumi up again.`;
 }
 
 /** Takes the fence of the old place away. Safe to repeat. @param there a connection to it */
@@ -330,7 +333,7 @@ async function unfence(
         await there.query(grant).catch((error: unknown) => {
             if (!isGone(error)) throw error;
             context.warn(
-                `${old.name}/${tenant}: a right that it had is not given back, as what it names is gone: ${grant}\n${indented(error)}`,
+                `${old.name}/${tenant}: one of its rights was not given back, because the role or table that it names is gone: ${grant}\n${indented(error)}`,
             );
         });
 }
@@ -360,21 +363,21 @@ async function undo(context: Context, tenant: string): Promise<void> {
             const node = await nodeOfTenant(context, old, row.from_tenant);
             const there = await context.open(node, databaseOf(row.from_tenant)).catch((error: unknown) => {
                 if (!isGone(error)) throw error;
-                context.warn(`${name}: its database is gone from ${node}, so that no right in it is given back.`);
+                context.warn(`${name}: its database is gone from ${node}, so its rights there were not given back.`);
             });
             await unfence(context, place, there ?? session, there ? row.detail : { ...row.detail, grants: [] });
         } else await unfence(context, place, session, row.detail);
         await forget(session, group.name, tenant);
     } catch (error) {
         throw new Error(
-            `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Safe to repeat: mend that, then run pulumi up again.`,
+            `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Remove the cause, then run pulumi up again: it is safe to repeat.`,
         );
     }
     context.warn(
-        `${tenant}: its change from ${name}, which was begun and not ended, is undone as the program does not name it any more: ${name} takes writes again` +
+        `${tenant}: its change from ${name} was begun and not ended, and the program does not name it any more. It was undone: ${name} takes writes again` +
             (row.phase === "copy" || row.phase === "verify"
-                ? `. ${group.name}/${tenant} may have a copy of its rows, which is left and grows old: look at it, and empty it before it is used or taken from ${name} again.`
-                : "; nothing had been copied."),
+                ? `. ${group.name}/${tenant} may hold a copy of its rows, which was left there and is no longer updated. Look at it, and empty it before you use it or change from ${name} again.`
+                : ". Nothing had been copied."),
     );
 }
 
@@ -409,7 +412,7 @@ async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prin
     return { ...kept, ...(await printSlices(source.session, asked)) };
 }
 
-/** The new tenant serves, the old one is a copy that is kept; with the copy's checksum as of now. */
+/** The new tenant serves, the old one is a copy that is kept; with the copy's present checksum. */
 async function switchOver(change: Change, checksum: Prints): Promise<void> {
     const { context, source, target } = change;
     const columns = Object.fromEntries(everything(source.slices).map((slice) => [slice.name, slice.columns]));
@@ -430,7 +433,7 @@ async function switchOver(change: Change, checksum: Prints): Promise<void> {
     await reach(change, "done");
 }
 
-/** Who still looks into the old place would read what is old; the old group's own facets see to it where this was not reached. */
+/** Takes the tenant's rights on the old copy away, so that nobody reads stale rows. If this run dies first, the old group's next `up` does it. */
 async function closeOld(context: Context, { session, group, tenant }: Place): Promise<void> {
     if (group.model === "rls" || group.model === "row") await refreshPolicies(context, group);
     if (group.model !== "schema") return;
@@ -609,12 +612,14 @@ function clearCopy(
         if (filled.length === 0) return false;
         if (!same(found, copied))
             throw new Error(
-                `there are rows that this change did not copy: ${filled
+                `the tables that it goes to have rows that this change did not copy: ${filled
                     .map(({ name, target }) => {
                         const ours = copied === undefined ? "" : `, of which it copied ${copied[name]?.count ?? 0}`;
                         return `${nameOf(target.table)} has ${countOf(Number(found[name]?.count ?? 0), "row")}${ours}`;
                     })
-                    .join("; ")}. None of them was touched: keep elsewhere what is needed, then empty these tables.`,
+                    .join(
+                        "; ",
+                    )}. None of these rows was touched: save what you need of them elsewhere, then empty these tables.`,
             );
         if (keep && same(found, keep)) return true;
         await session.query(`TRUNCATE ${names}`);
@@ -689,7 +694,7 @@ async function follow(context: Context): Promise<void> {
     );
     if (local.length > 0)
         throw new Error(
-            `${group.name}: rls → row: ${local.map(({ name }) => name).join(", ")} ${local.length === 1 ? "is" : "are"} not distributed yet. Its tenants are as they were; run pulumi up again.`,
+            `${group.name}: rls → row: ${local.map(({ name }) => name).join(", ")} ${local.length === 1 ? "is" : "are"} not distributed yet. Its tenants are as they were. Run pulumi up again.`,
         );
     await session.query("UPDATE citus_as_code.tenant SET model = 'row' WHERE grp = $1 AND model = 'rls'", [group.name]);
 }

@@ -80,7 +80,7 @@ export function explainRefusals(
 const after = (done: readonly Step[]) =>
     done.length === 0
         ? undefined
-        : `${done.length === 1 ? "1 step was" : `${done.length} steps were`} done before that, and what was done stays. Mend that, then run pulumi up again: it goes on from there.`;
+        : `${done.length === 1 ? "1 step was" : `${done.length} steps were`} done before that, and what was done stays. Remove the cause, then run pulumi up again: it goes on from there.`;
 
 /** Steps of one kind that follow each other. */
 function batches(steps: readonly Step[]): Step[][] {
@@ -137,10 +137,10 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
         const left = planAll(group, facets, found);
         if (left.steps.length > 0)
             throw new Error(
-                `tenant group ${group.name}: everything was done, and still there is\n${left.steps
+                `tenant group ${group.name}: every step was done, but these are needed again:\n${left.steps
                     .slice(0, 10)
                     .map((step) => `  ${step.text}`)
-                    .join("\n")}\nThis is safe to repeat: run pulumi up again.`,
+                    .join("\n")}\nRun pulumi up again: it is safe to repeat.`,
             );
         return done;
     } finally {
@@ -148,7 +148,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     }
 }
 
-/** What a step says whoever it says it of: without names, numbers and where something comes from. */
+/** A step's text without the tenant's name, numbers and where something comes from: the same for all tenants. */
 function statement({ kind, tenant, table, text }: Step): string {
     const named = [tenant, table]
         .filter((name) => name !== undefined && name !== "")

@@ -120,7 +120,7 @@ const limitOf = (tenant: TenantSpec | undefined): number => tenant?.limits?.conn
 function refuseName(group: GroupSpec, tenant: string, found: DatabasesFound): string | undefined {
     const name = databaseOf(tenant);
     if (RESERVED.has(name) || name === found.own || name.startsWith("citus_as_code"))
-        return `${tenant}: a database ${name} can't be a tenant's: the name is PostgreSQL's or the cluster's own. Choose another name.`;
+        return `${tenant}: a tenant's database can't be called ${name}: PostgreSQL or the cluster uses that name. Choose another name.`;
     if (Buffer.byteLength(name) > 63)
         return `${tenant}: the name is longer than the 63 bytes of a database's name. Choose a shorter one.`;
     const other = found.others[name];
@@ -141,7 +141,7 @@ export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: Da
     const name = databaseOf(tenant);
     const [elsewhere, ...more] = places(found, name);
     if (elsewhere === undefined || have(found, node, name)) return undefined;
-    return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nWrite down where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere)} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}.`;
+    return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere)} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)};`;
 }
 
 /** Why a database of a tenant's name, with this comment, is not the tenant's. */
@@ -153,7 +153,7 @@ export function another(
     const name = databaseOf(tenant);
     const own = identity(group.name, tenant, detail.epoch ?? 0);
     if (comment === own) return undefined;
-    return `${tenant}: the database ${name} on ${node} is not the one that was made for it: ${comment === null ? "it has no comment" : `its comment is "${comment}"`}, so somebody dropped it and made another of its name.\nIf it is the tenant's all the same: COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)}.`;
+    return `${tenant}: the database ${name} on ${node} is not the one that was made for it: ${comment === null ? "it has no comment" : `its comment is "${comment}"`}, so somebody dropped it and made another of its name.\nIf it is the tenant's all the same, run there: COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)};`;
 }
 
 interface CreateDetail {
@@ -176,9 +176,9 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
         return {
             steps: [],
             refusal: there
-                ? `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. Nobody is let in.\nBring it back again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`
+                ? `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. It takes no connections.\nRestore it again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`
                 : (strayed(group, row, found) ??
-                  `${tenant}: a restore of its database on ${row.node} was begun and not ended, and there is none. No empty one is put in its place.\nBring it back, from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE; or write it under delete.`),
+                  `${tenant}: a restore of its database on ${row.node} was begun and not ended, and the database does not exist. No empty one is put in its place.\nRestore it from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE. Or write it under delete.`),
         };
     }
     const moving: Step[] = [];
@@ -208,7 +208,7 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             steps: [],
             refusal:
                 strayed(group, row, found) ??
-                `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nBring it back from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
+                `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nRestore it from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
         };
     }
     const refusal = another(group, row, there.comment);
@@ -239,7 +239,7 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
         const row = ledger.get(tenant);
         if (row?.state === "deleting") {
             refusals.push(
-                `${tenant}: is being deleted, which was begun and not ended. Put it in delete again until it is gone; after that it can be made anew.`,
+                `${tenant}: its deletion was begun and not ended. Put it under delete again until it is gone. After that it can be made anew.`,
             );
             continue;
         }
@@ -263,7 +263,7 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
             refusals.push(refused);
         } else if (taken.length > 0) {
             refusals.push(
-                `${tenant}: ${taken.join(", ")} has a database ${databaseOf(tenant)} that was not made for it. It is left as it is.\nRename that database, or choose another name for the tenant.`,
+                `${tenant}: ${taken.join(", ")} has a database ${databaseOf(tenant)} that was not made for it. That database is left as it is.\nRename that database, or choose another name for the tenant.`,
             );
         } else {
             const node = wanted.node ?? load.least();
@@ -410,7 +410,7 @@ async function refuseForeign(session: Session, group: GroupSpec, tenant: string)
     if (await isEmpty(session)) return;
     throw new Error(
         `${group.name}/${tenant}: ${session.node} has a database ${databaseOf(tenant)} that is not empty and was not made for it.\n` +
-            "It is left as it is. Rename that database, then run pulumi up again.",
+            "That database is left as it is. Rename it, then run pulumi up again.",
     );
 }
 
@@ -447,7 +447,7 @@ async function fill(
         await session.query("ROLLBACK").catch(() => undefined);
         throw new Error(
             `${group.name}/${tenant}: its database on ${session.node} could not be filled\n  ${(error as Error).message}\n` +
-                "It is empty and closed, and tenants before it stay. Remove the cause, then run pulumi up again.",
+                "The database is empty and takes no connections. The tenants before it are done. Remove the cause, then run pulumi up again.",
         );
     }
 }

@@ -54,8 +54,8 @@ async function dropSchema(context: Context, tenant: string, compare: Compare, le
         const others = await outside(session, name);
         if (others.length > 0)
             throw new Error(
-                `${group.name}/${tenant}: with its schema would go what is not in it, and in no export of it: ${others.join(", ")}.\n` +
-                    "Nothing was dropped. Drop that yourself, or take it off the schema, then repeat this.",
+                `${group.name}/${tenant}: dropping its schema would also drop what is outside it and in no export: ${others.join(", ")}.\n` +
+                    "Nothing was dropped. Drop that yourself, or change it so that it does not use the schema, then repeat this.",
             );
         await session.query(`DROP SCHEMA IF EXISTS ${identifier(name)} CASCADE`);
         if (ledger) await session.query(ledger);
@@ -96,8 +96,8 @@ async function dropDatabase(
         );
         if (closed === undefined) throw error;
         throw new Error(
-            `${(error as Error).message}\nNothing was dropped, and database ${name} on ${node} is still closed: ${closed}\n` +
-                `To open it again: ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${was.limit}.`,
+            `${(error as Error).message}\nNothing was dropped, and database ${name} on ${node} still takes no connections: ${closed}\n` +
+                `To open it again: ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${was.limit};`,
         );
     }
     if (told.length > 0) {

@@ -15,7 +15,7 @@ interface Row {
     readonly group: string;
     readonly tenant: string;
     readonly node: string;
-    /** Of a move that a killed run began. */
+    /** Source of a move that a killed run began; null when there is none. `to` is its target. */
     readonly from: string | null;
     readonly to: string | null;
 }
@@ -138,7 +138,7 @@ async function moveAll(session: Session, options: EvacuateOptions): Promise<stri
     if (stays) {
         const left = stays.tenants.map(({ tenant }) => tenant).join(", ");
         throw new Error(
-            `${said.join("\n")}\n${explainStays(stays.node, moving.size - stays.tenants.length, moving.size)} Keep it for the pulumi up that ends the deletion of ${left}, and take it away after that.`,
+            `${said.join("\n")}\n${explainStays(stays.node, moving.size - stays.tenants.length, moving.size)} Keep ${stays.node} until a pulumi up has ended the deletion of ${left}. Take it away after that.`,
         );
     }
     return said;

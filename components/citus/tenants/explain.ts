@@ -144,7 +144,7 @@ function adviseReference(table: KnownTable): Advice {
             `the reference table ${table.name}: although there is one task, it writes ${table.copies === 1 ? "its copy" : `all ${table.copies} copies`}, a transaction over every node.`,
         ],
         fix: [
-            `Read ${table.name} as often as you like, and write it seldom. What one tenant changes belongs into a table distributed by the tenant's key.`,
+            `Read ${table.name} as often as you like, and write it seldom. What one tenant changes belongs in a table that is distributed by the tenant's key.`,
         ],
     };
 }
@@ -235,7 +235,7 @@ function advisePart(
                 : `${part.name} asks ${shards} of ${list(keyed.map(({ name }) => name))}: it is about several values of ${key}.`,
             ...(policies.length > 0
                 ? [
-                      `The policies of ${list(policies)} hide rows of others, and choose no shard: they can't make it fewer.`,
+                      `The policies of ${list(policies)} hide other tenants' rows, but they do not choose a shard: every shard is asked all the same.`,
                   ]
                 : []),
         ],
@@ -262,7 +262,7 @@ export function advise(
     if (explained.parts.length === 0)
         return {
             verdict: "coordinator",
-            says: ["The coordinator answers by itself: no table of it is a Citus table, or no row is needed."],
+            says: ["The coordinator answers by itself: the statement has no Citus table, or needs no row."],
             fix: [],
         };
     const advice = explained.parts.map((part) => advisePart(part, known, distributed, where));
@@ -295,7 +295,7 @@ export function adviseError(message: string, tables: readonly KnownTable[] = [])
         return {
             verdict: "refused",
             says: [
-                `${first.name} and ${other.name} are ${other.kind === "single" ? "in schemas of different tenants" : "a table of a tenant's schema and one distributed by a column"}: Citus joins a tenant's tables with those of the same schema and with reference tables, and with others at best by sending all rows between the nodes (citus.enable_repartition_joins).`,
+                `${first.name} and ${other.name} are ${other.kind === "single" ? "in schemas of different tenants" : "a table of a tenant's schema and one distributed by a column"}. Citus joins a tenant's tables with those of the same schema and with reference tables. It joins others only by sending all rows between the nodes (citus.enable_repartition_joins).`,
             ],
             fix: [ASK_EACH],
         };

@@ -32,7 +32,7 @@ export interface Manifest {
     readonly sha256: string;
     /** The node that it was on. */
     readonly node: string;
-    /** Of its tables, over all stored columns. */
+    /** Counts and checksums of its tables, over all stored columns. */
     readonly prints: Prints;
     readonly sequences: LastNumbers;
     /** Files of the template that had been run for it. */
@@ -283,7 +283,7 @@ export async function readExport({ group }: Context, tenant: string, file: strin
     });
     if (size !== manifest.bytes || (await sha256Of(file)) !== manifest.sha256)
         throw new Error(
-            `${file} is not as it was when it was exported (sha256; ${size} bytes, which were ${manifest.bytes}).`,
+            `${file} was changed after it was exported: its sha256 differs (it has ${size} bytes and had ${manifest.bytes}).`,
         );
     return manifest;
 }

@@ -4,7 +4,7 @@ import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
 
-/** With which the comment of each role begins that a group made. */
+/** The beginning of the comment of each role that a group made. */
 export const ownComment = (group: string) => `citus_as_code ${group} `;
 
 /** Roles of the group itself: of all its tenants, and where those are rows of its application. */
@@ -27,12 +27,12 @@ export function ownTenantRole(group: GroupSpec, tenant: string): string | undefi
  */
 export const foreignRole = (group: string, of: string, name: string, comment: string | null, instead: string) =>
     `${of}: there is a role ${name} that this group did not make${comment ? ` (its comment is: ${comment})` : ""}.\n` +
-    `Give it another name (ALTER ROLE ${identifier(name)} RENAME TO …), or ${instead}. If it is this group's after all, ` +
-    `COMMENT ON ROLE ${identifier(name)} IS ${literal(ownComment(group))}; its rights and its password are then set.`;
+    `Rename it (ALTER ROLE ${identifier(name)} RENAME TO …), or ${instead}. If it is this group's after all, run ` +
+    `COMMENT ON ROLE ${identifier(name)} IS ${literal(ownComment(group))}; pulumi up then sets its rights and its password.`;
 
 /**
  * Policies and grants name them, so they are there before the first. Safe to repeat; passwords come later.
- * @throws Error when one of that name is somebody else's
+ * @throws Error when there is a role of that name that this group did not make
  */
 export async function ensureGroupRoles(session: Session, group: GroupSpec): Promise<void> {
     const wanted = groupRoleNames(group);
@@ -45,7 +45,7 @@ export async function ensureGroupRoles(session: Session, group: GroupSpec): Prom
         if (role?.comment?.startsWith(ownComment(group.name))) continue;
         if (role)
             throw new Error(
-                `${foreignRole(group.name, `group ${group.name}`, name, role.comment, "the group")}\nThe role is untouched. Then run pulumi up again.`,
+                `${foreignRole(group.name, `group ${group.name}`, name, role.comment, "give the group another name")}\nThe role is untouched. Do one of these, then run pulumi up again.`,
             );
         const app = name === appRole(group.name);
         await transaction(

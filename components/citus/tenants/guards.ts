@@ -122,11 +122,11 @@ const EXPLAINED: Readonly<
     Record<Danger["rule"], (table: string, what: string, place: string) => Omit<Danger, "table" | "rule">>
 > = {
     "force-row-security": (table, owner) => ({
-        says: `${table} has FORCE ROW LEVEL SECURITY and its owner ${owner} does not pass policies by: whatever is moved, split, altered or dumped as ${owner} loses the rows that its policies hide, without an error`,
+        says: `${table} has FORCE ROW LEVEL SECURITY and its owner ${owner} does not bypass policies: whatever is moved, split, altered or dumped as ${owner} loses the rows that its policies hide, without an error`,
         fix: `ALTER TABLE ${table} NO FORCE ROW LEVEL SECURITY; or ALTER ROLE ${owner} BYPASSRLS`,
     }),
     "restrictive-policy": (table, policy) => ({
-        says: `policy ${policy} on ${table} is RESTRICTIVE, and permissive on every worker and shard: Citus leaves the word out. It shows rows there in place of hiding them`,
+        says: `policy ${policy} on ${table} is RESTRICTIVE, but Citus leaves that word out on workers and shards. There it shows rows instead of hiding them`,
         fix: `DROP POLICY "${policy}" ON ${table}; and put its condition into a permissive policy with AND`,
     }),
     "policy-sub-query": (table, policy) => ({
@@ -134,8 +134,8 @@ const EXPLAINED: Readonly<
         fix: `DROP POLICY "${policy}" ON ${table}; and write its condition with a list or a setting`,
     }),
     "policy-differs": (table, places) => ({
-        says: `${table} has other policies than on the coordinator on ${places}: what a tenant sees depends on where its rows are`,
-        fix: `pulumi up, where ${table} is a tenant group's; else drop its policies with DROP POLICY IF EXISTS and make them anew on the coordinator`,
+        says: `the policies of ${table} on ${places} differ from the coordinator's: what a tenant sees depends on where its rows are`,
+        fix: `pulumi up, if ${table} belongs to a tenant group; otherwise drop its policies with DROP POLICY IF EXISTS and make them anew on the coordinator`,
     }),
     subscription: (table, subscription, host) => ({
         says: `subscription ${subscription} on ${host} writes into ${table}: its rows land in the table's shell on that node, where no query sees them`,

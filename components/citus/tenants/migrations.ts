@@ -1,4 +1,4 @@
-/** Files of a group's template that were added later: how they reach what is there, each once. */
+/** Files of a group's template that were added later: how each is run once for existing tenants. */
 
 import { pause } from "../../pause.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
@@ -50,8 +50,8 @@ function refuseMoved(group: GroupSpec, path: string, was: string, tenants: numbe
     const ran = perTenant(group) ? `run for ${whole(tenants, "tenant")}` : "run";
     const set = `SET path = ${literal(path)} WHERE`;
     return [
-        `${path} has the content (sha256) of ${was}, which was ${ran} and is not in the template any more: it would run twice. Put it back as ${was}, and nothing is run.`,
-        `To have it as ${path}, say so in the ledger (npm run psql), then run pulumi up:`,
+        `${path} has the content (sha256) of ${was}, which was ${ran} and is not in the template any more: it would run twice. If you rename it back to ${was}, nothing is run.`,
+        `To keep the name ${path}, tell the ledger (npm run psql), then run pulumi up:`,
         `UPDATE citus_as_code.tenant_migration ${set} grp = ${literal(group.name)} AND path = ${literal(was)};`,
         ...(group.model === "database"
             ? ["and in the database of each tenant:", `UPDATE citus_as_code.migration ${set} path = ${literal(was)};`]
@@ -64,8 +64,8 @@ function planMigrations(group: GroupSpec, found: FoundMigrations | undefined): P
     const moved = Object.entries(found?.moved ?? {});
     const changed = Object.entries(found?.changed ?? {}).map(([path, n]) =>
         perTenant(group)
-            ? `${path} was run for ${whole(n, "tenant")} and has changed since. Put it back as it was (git checkout ${path}), and what is new into a file that sorts after it.`
-            : `${path} was run and has changed since. Put it back as it was (git checkout ${path}), and what is new into a file that sorts after it.`,
+            ? `${path} was run for ${whole(n, "tenant")} and has changed since. Put it back as it was (git checkout ${path}), and put what is new into a file that sorts after it.`
+            : `${path} was run and has changed since. Put it back as it was (git checkout ${path}), and put what is new into a file that sorts after it.`,
     );
     const refusals = [...changed, ...moved.map(([path, { was, tenants }]) => refuseMoved(group, path, was, tenants))];
     const notes = Object.entries(found?.removed ?? {})
@@ -112,7 +112,7 @@ async function waitFor(context: Context, what: string, tries: number): Promise<v
 
 const lockWords = (error: unknown, lockTimeout: number) =>
     passing(error)
-        ? `It waited ${seconds(lockTimeout)} for a lock, ${TRIES} times. Find who holds it in pg_stat_activity (state idle in transaction, say), or give lockTimeout more.\n`
+        ? `It waited ${seconds(lockTimeout)} for a lock, ${TRIES} times. Find who holds it: SELECT pid, usename, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'; or give lockTimeout more.\n`
         : "";
 
 async function runFiles(context: Context, steps: readonly Step[]): Promise<void> {
@@ -126,7 +126,7 @@ async function runFiles(context: Context, steps: readonly Step[]): Promise<void>
         const altered = [...new Set(alteredTables(file.sql))].filter((table) => (large[table] ?? 0) > MANY_SHARDS);
         if (altered.length > 0)
             context.warn(
-                `${file.path} alters ${altered.map((table) => `${table} (${large[table]} shards)`).join(", ")}: all shards of it are locked until it ends`,
+                `${file.path} alters ${altered.map((table) => `${table} (${large[table]} shards)`).join(", ")}: all its shards are locked until the file ends`,
             );
         for (let tries = 1; ; tries++) {
             try {
@@ -142,7 +142,7 @@ async function runFiles(context: Context, steps: readonly Step[]): Promise<void>
                 }
                 throw new Error(
                     `group ${group.name}: ${file.path} failed\n${said(error)}\n${lockWords(error, group.lockTimeout)}` +
-                        "Nothing of this file was kept, and nothing after it was run. Mend it, then run pulumi up again: it goes on with this file.",
+                        "Nothing of this file was kept, and nothing after it was run. Correct the file, then run pulumi up again: it goes on with this file.",
                 );
             }
         }
@@ -181,8 +181,8 @@ async function explain(context: Context, wave: Wave, tenant: string, { path, rea
         .catch(() => []);
     return new Error(
         `${tenant}: ${path} failed (${wave} of the rollout)\n${said(reason)}\n${lockWords(reason, group.lockTimeout)}` +
-            `${row?.n ?? "?"} of ${Object.keys(group.tenants).length} tenants have ${path}; ${tenant} has nothing of this run, nor do those after it. ` +
-            "Mend what the database says, then run pulumi up again: it goes on from here.",
+            `${row?.n ?? "?"} of ${Object.keys(group.tenants).length} tenants have ${path}. ${tenant} and those after it have nothing of this run. ` +
+            "Remove the cause that the database names, then run pulumi up again: it goes on from here.",
     );
 }
 
@@ -265,7 +265,7 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
             throw new FileError(
                 other.path,
                 new Error(
-                    "the database has run another content of this file. Put the file back as it was, and what is new into a file that sorts after it.",
+                    "the database has run another content of this file. Put the file back as it was, and put what is new into a file that sorts after it.",
                 ),
             );
         const left = files.filter((file) => !have.some(({ path }) => path === file.path));

@@ -200,17 +200,17 @@ function refuseForeign({ name, own }: Work, node: string, there: Found): void {
     const said = there.comment === null ? "it has no comment" : `its comment is "${there.comment}"`;
     throw new Error(
         `${name.group}/${name.tenant}: the database ${name.tenant} on ${node} is not the one that was made for it: ${said}.\n` +
-            `No database was touched. Rename that one (ALTER DATABASE ${database} RENAME TO …) or, if it is the tenant's all the same: COMMENT ON DATABASE ${database} IS ${literal(own)}; then run pulumi up again.`,
+            `No database was touched. Rename that one: ALTER DATABASE ${database} RENAME TO …;\nOr, if it is the tenant's all the same: COMMENT ON DATABASE ${database} IS ${literal(own)};\nThen run pulumi up again.`,
     );
 }
 
-/** There is no original to go on with, or back to. */
+/** The original is gone or half dropped: the move can neither go on nor be undone. */
 class NoSource extends Error {
-    /** @param more what there is all the same */
+    /** @param more what can still be used */
     constructor({ name: { group, tenant } }: Work, { from, to }: Move, there: Found | undefined, more = "") {
         super(
             `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${there ? `a DROP DATABASE of the one on ${from} was begun and not ended: it can only be dropped` : `the one on ${from} is gone`}.\n` +
-                `No database was touched. Bring it back under its name from a backup or, to begin anew with an export, forget the move:\n` +
+                `No database was touched. Bring it back under its name from a backup. Or, to begin anew with an export, make the ledger forget the move:\n` +
                 `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};${more}`,
         );
     }
@@ -246,7 +246,7 @@ async function begin(work: Work, { from, to }: { from: string; to: string }): Pr
         if (work.state === "deleting") return explainDoomed(work, from);
         throw new Error(
             `${group}/${tenant}: a DROP DATABASE of its database on ${from} was begun and not ended: nobody can connect to it any more, and it can only be dropped.\n` +
-                `Nothing was changed. Write ${tenant} under delete; or, to keep the tenant, DROP DATABASE ${identifier(tenant)} there and bring it back from an export (npm run tenants -- restore ${group}/${tenant} FILE).`,
+                `Nothing was changed. To delete the tenant, write ${tenant} under delete. To keep it, run there: DROP DATABASE ${identifier(tenant)}; then bring it back from an export: npm run tenants -- restore ${group}/${tenant} FILE`,
         );
     }
     if (await find(await options.node(to).server(), tenant))
@@ -284,7 +284,7 @@ async function heldBy(server: Session, database: string): Promise<string[]> {
 }
 
 const explainHeld = ({ name: { group, tenant } }: Work, from: string, held: readonly string[]) =>
-    `${group}/${tenant}: its database on ${from} has what a copy would not have: ${held.join(", ")}.`;
+    `${group}/${tenant}: its database on ${from} has what no copy takes along: ${held.join(", ")}.`;
 
 /**
  * Shuts everybody but superusers out, and ends who is in. It is the limit that does it: the roles keep their rights, and
@@ -315,7 +315,7 @@ async function printOf(reader: MoveNode, database: string, where: MoveNode): Pro
     const result = await reader.run(["copy-database.sh", "print", database, ...at]);
     if (result.code !== 0)
         throw new Error(
-            `${where.name}: whether database ${database} is still what was copied can't be seen\n  ${result.stderr.trim()}\n` +
+            `${where.name}: can't see whether database ${database} is still what was copied\n  ${result.stderr.trim()}\n` +
                 "No database was dropped. Remove the cause, then run pulumi up again: the move goes on.",
         );
     return result.stdout.trim();
@@ -369,7 +369,7 @@ async function takeUp(work: Work, move: Move): Promise<Move> {
                 explainBoth(
                     work,
                     move,
-                    `that was begun by an older version, which did not write down what it had copied: ${both} differ, and which was written to since can't be known`,
+                    `that was begun by an older version, which did not write down what it copied: ${both} differ, and it can't be known which was written to since`,
                 ),
             );
         print = { source: same, copy: same };
@@ -378,7 +378,7 @@ async function takeUp(work: Work, move: Move): Promise<Move> {
     if (made && isWhole(made)) {
         if (!written) return { ...move, ...(print ? { print } : {}) };
         if (await changed(target, tenant, target, print?.copy))
-            throw new Error(explainBoth(work, move, `since it was copied both were written to: ${both}`));
+            throw new Error(explainBoth(work, move, `since it was copied, both were written to: ${both}`));
         // from here on the original counts, also when the DROP does not end
         await ledger.write(move.from, { ...move, phase: "switch" });
     }
@@ -396,7 +396,7 @@ async function takeUp(work: Work, move: Move): Promise<Move> {
 function explainBoth({ name: { group, tenant } }: Work, { from, to }: Move, why: string): string {
     return (
         `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${why}.\n` +
-        `Both are kept as they are. Bring what is missing from the one into the other, rename the one that you do not want (ALTER DATABASE ${identifier(tenant)} RENAME TO …), and write down where the other is:\n` +
+        `Both are kept as they are. Copy what is missing from one into the other. Rename the one that you do not want: ALTER DATABASE ${identifier(tenant)} RENAME TO …;\nThen tell the ledger where the other is:\n` +
         `  UPDATE citus_as_code.tenant SET node = ${literal(to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(from)}`
     );
 }
@@ -412,7 +412,7 @@ async function copy(work: Work, move: Move): Promise<Move> {
     try {
         options.progress(`${tenant}: copying its database from ${move.from} to ${move.to}`);
         if (await find(await target.server(), tenant))
-            throw new Error(`${move.to} has a database ${tenant} that is not its own: rename that`);
+            throw new Error(`${move.to} has a database ${tenant} that is not its own: rename that one`);
         await fence(await source.server(), tenant);
         // what was prepared before nobody could any more
         const held = await heldBy(await source.server(), tenant);
@@ -456,14 +456,15 @@ async function copy(work: Work, move: Move): Promise<Move> {
         const undo = () => (code === 4 ? ledger.write(move.from, undefined) : forget(work, move, [move.to]));
         const undone = served && (await worked(undo()));
         const what =
-            code === 6 ? "the copy is not the same as the original (<) and was dropped" : "it could not be copied";
+            code === 6 ? "the copy differs from the original (lines with <) and was dropped" : "it could not be copied";
         throw new Error(
             `${name.group}/${name.tenant}: moving its database from ${move.from} to ${move.to}: ${what}\n  ${(error as Error).message}\n` +
                 (undone
                     ? `It is served on ${move.from} as before. Remove the cause, then run pulumi up again.`
                     : served
                       ? `It is served on ${move.from} as before. What was copied to ${move.to} may still be there, as ${copyName(name)}: the next pulumi up drops it and copies anew.`
-                      : lost || `It is whole on ${move.from}, and closed. Run pulumi up again: it goes on.`),
+                      : lost ||
+                        `It is whole on ${move.from}, and takes no connections. Run pulumi up again: it goes on with the move.`),
         );
     }
 }
@@ -540,7 +541,7 @@ async function switchOver({ ledger, name, options }: Work, move: Move): Promise<
         } catch (error) {
             throw new Error(
                 `${group}/${tenant}: moving its database from ${move.from} to ${move.to}: the copy could not be given its name\n  ${(error as Error).message}\n` +
-                    `It is whole on ${move.from}, and closed. Remove the cause, then run pulumi up again: it goes on from there.`,
+                    `It is whole on ${move.from}, and takes no connections. Remove the cause, then run pulumi up again: it goes on with the move.`,
             );
         }
     }
@@ -558,7 +559,7 @@ function explainLost({ name: { group, tenant } }: Work, move: Move, old: Found |
     if (!isWhole(old))
         return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
     return (
-        `${gone}.\nThe old one on ${move.from} is kept, closed, and has nothing that was written since. Bring the new one back, or let the old one in again (ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}) and write down where it is:\n` +
+        `${gone}.\nThe old one on ${move.from} is kept. It takes no connections, and has nothing that was written since the move. Bring the new one back.\nOr open the old one: ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}; and tell the ledger where it is:\n` +
         `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`
     );
 }
@@ -577,7 +578,7 @@ async function leaveOld(work: Work, move: Move): Promise<string> {
     if (move.phase !== "drop")
         throw new Error(
             `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and ${move.from}, which has it, is not in the cluster any more.\n` +
-                `No database was touched. Register ${move.from} again; or, to begin anew with an export or a backup, forget the move:\n` +
+                `No database was touched. Register ${move.from} again. Or, to begin anew with an export or a backup, make the ledger forget the move:\n` +
                 `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`,
         );
     const made = await find(await options.node(move.to).server(), tenant);
@@ -606,7 +607,7 @@ async function dropOld(work: Work, move: Move): Promise<void> {
         if ((await printOf(target, tenant, source)) !== move.print?.source)
             throw new Error(
                 `${group}/${tenant}: its database moved to ${move.to}, and the old one on ${move.from} was written to after it was copied.\n` +
-                    `Both are kept. Keep everybody, also superusers, from the one on ${move.from}, then run pulumi up again: it copies again unless the one on ${move.to} was written to, too.`,
+                    `Both are kept. Keep everybody, superusers too, from writing to the one on ${move.from}. Then run pulumi up again: it copies again, unless the one on ${move.to} was written to as well.`,
             );
     }
     if (old) await (await source.server()).query(`DROP DATABASE ${identifier(tenant)} WITH (FORCE)`);

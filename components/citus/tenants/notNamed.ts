@@ -1,7 +1,7 @@
-/** What is said of tenants that are there and not in the program. */
+/** The note about tenants that exist but are not in the program. */
 import { listed } from "../../tenants/listed.ts";
 
 /** @param tenants at least one */
 export function notNamed(tenants: readonly string[]): string {
-    return `${listed(tenants)}: there, and not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (delete: ${JSON.stringify(tenants.slice(0, 1))} deletes)`;
+    return `${listed(tenants)}: in the cluster but not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (delete: ${JSON.stringify(tenants.slice(0, 1))} deletes)`;
 }

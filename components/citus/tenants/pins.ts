@@ -186,10 +186,10 @@ async function copyTenant(
         if (after && does.settled(after)) return;
         const now = after?.host
             ? `It is on ${nodeOf(after.host)} and is served there`
-            : "Where it is could not be read";
+            : "Which node it is on could not be read";
         throw new Error(
             `tenant ${tenant} of group ${group.name}: ${step.text.slice(tenant.length + 2)} did not succeed.\n  ${(error as Error).message}\n` +
-                `${now}; tenants before it are done. This is safe to repeat: remove the cause, then run pulumi up again.`,
+                `${now}. The tenants before it are done. Remove the cause, then run pulumi up again: it is safe to repeat.`,
         );
     }
     const after = await placeOf(context, tenant);
@@ -197,7 +197,7 @@ async function copyTenant(
         tenant,
         after.host ?? undefined,
         async () =>
-            `Tenant ${tenant} of group ${group.name} is served on ${after.host && nodeOf(after.host)}, no other was moved`,
+            `Tenant ${tenant} of group ${group.name} is served on ${after.host && nodeOf(after.host)}. No other tenant was moved`,
         does.now && (await does.now(before)),
     );
     if (counted > 0) context.note(`${tenant}: ${counted} tables counted against their old copies`);
@@ -250,8 +250,8 @@ async function isolate(context: Context, steps: readonly Step[]): Promise<void> 
                 const bytes = await sizeOf(session, shardId ?? "");
                 if (bytes > BLOCKING_LIMIT)
                     throw new Error(
-                        `Rows of its shard were updated or deleted meanwhile, which Citus can't carry over while it splits a shard, and ` +
-                            `the shard is too large (${describeBytes(bytes)}) to let its writes wait. Run it when there are only inserts.`,
+                        `Rows of its shard were updated or deleted while it was split, and Citus can't carry that over. ` +
+                            `The shard is too large (${describeBytes(bytes)}) to make its writes wait. Run pulumi up when there are only inserts.`,
                     );
                 await dropOldCopies(context);
                 const began = Date.now();

@@ -36,7 +36,7 @@ export async function nodeOfTenant(context: Context, group: GroupSpec, tenant: s
     );
     const node = row?.node ?? group.tenants[tenant]?.node;
     if (!node)
-        throw new Error(`${tenant}: which node its database is on is not known. Run pulumi up with ${group.name}.`);
+        throw new Error(`${tenant}: it is not known which node its database is on. Run pulumi up with ${group.name}.`);
     return node;
 }
 

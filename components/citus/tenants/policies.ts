@@ -51,7 +51,7 @@ export interface PolicyTable {
     readonly schema: boolean;
     /** Roles with rights of their own that no policy is for. */
     readonly others: readonly string[];
-    /** Its owner, when that is neither superuser nor passes policies by. */
+    /** Its owner, when that is neither superuser nor BYPASSRLS. */
     readonly owner: string | null;
 }
 
@@ -100,7 +100,7 @@ export function wantedPolicies(
     frozen: readonly string[],
     hidden: readonly string[],
 ): WantedPolicy[] {
-    // without a length: char(1) else
+    // `character` without a length means char(1), so the key is cast to bpchar
     const cast = type === "character" ? "bpchar" : type;
     const key = identifier(column);
     const keys = {
@@ -155,15 +155,15 @@ function strangers(group: GroupSpec, table: PolicyTable): string[] {
         );
         if (!policy.permissive && shared)
             refusals.push(
-                `${name}: policy ${policy.name} is RESTRICTIVE, and Citus makes it a permissive one on workers and shards: it would show rows there in place of hiding them.\n${drop}, and put its condition into a permissive policy with AND.`,
+                `${name}: policy ${policy.name} is RESTRICTIVE, and Citus makes it a permissive one on workers and shards: it would show rows there instead of hiding them.\n${drop}; and put its condition into a permissive policy with AND.`,
             );
         else if (policy.subquery && shared)
             refusals.push(
-                `${name}: policy ${policy.name} has a sub-query; Citus would say "unexpected non-SELECT command in SubLink".\n${drop}, and write its condition with a list or a setting.`,
+                `${name}: policy ${policy.name} has a sub-query; Citus would say "unexpected non-SELECT command in SubLink".\n${drop}; and write its condition with a list or a setting.`,
             );
         else if (policy.permissive && roles.length > 0 && group.rowSecurity)
             refusals.push(
-                `${name}: policy ${policy.name} is for ${roles.join(", ")} too, and shows tenants what the generated ones hide.\n${drop}, or make it TO other roles.`,
+                `${name}: policy ${policy.name} is also for ${roles.join(", ")}, and shows tenants what the generated policies hide.\n${drop}; or make it TO other roles.`,
             );
     }
     return refusals;
@@ -180,7 +180,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
         for (const tenant of Object.keys(group.tenants))
             if (group.tenants[tenant]?.frozen)
                 refusals.push(
-                    `${tenant}: nothing would keep it from writing while rowSecurity is false: take one of the two away`,
+                    `${tenant}: its state is frozen, and while rowSecurity is false nothing keeps it from writing: take one of the two away`,
                 );
     const step = (kind: string, table: string, text: string) =>
         steps.push({ kind: `policies.${kind}`, table, text: `${table}: ${text}` });
@@ -209,13 +209,13 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     mine.filter((p) => !wanted.some((w) => w.name === p.name)).length;
                 const differing = found.differing[name] ?? [];
                 if (mine.length === 0) step("set", name, "policies that show each tenant its rows");
-                else if (changed > 0) step("set", name, `${changed} of its policies as they should be`);
+                else if (changed > 0) step("set", name, `${changed} of its policies corrected`);
                 else if (!table.enabled) step("set", name, "row-level security is switched on again");
                 else if (differing.length > 0)
                     step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
                 if (!table.enabled && table.others.length > 0)
                     notes.push(
-                        `${name}: ${table.others.join(", ")} has rights on it and no policy, and sees no row once row-level security is on`,
+                        `${name}: ${table.others.join(", ")} has rights on it but no policy, so it sees no row once row-level security is on`,
                     );
             } else if (table.direct.length > 0) {
                 refusals.push(
@@ -241,7 +241,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
         }
         if (table.owner !== null)
             notes.push(
-                `${name} is owned by ${table.owner}, which every policy lets see everything: let no application connect as it`,
+                `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
             );
         const rights = column === undefined ? ["SELECT"] : RIGHTS;
         const lacks = (has: readonly string[]) => rights.some((right) => !has.includes(right));
@@ -283,7 +283,7 @@ async function foundTable(context: Context, name: string): Promise<{ found: Foun
         [group.name, JSON.stringify(group), ""],
     );
     const table = row?.found.tables.find((t) => t.name === name);
-    if (!row || !table) throw new Error(`${name} has gone while its policies were made. Run pulumi up again.`);
+    if (!row || !table) throw new Error(`${name} was dropped while its policies were made. Run pulumi up again.`);
     return { found: row.found, table };
 }
 
@@ -295,7 +295,7 @@ async function inTransaction(context: Context, table: string, statements: readon
         );
     } catch (error) {
         throw new Error(
-            `${table}: its policies could not be set\n${said(error)}\nIts policies are as they were; a lock that somebody holds makes this fail after ${context.group.lockTimeout} ms. Safe to repeat: run pulumi up again.`,
+            `${table}: its policies could not be set\n${said(error)}\nIts policies are as they were. A lock that somebody holds makes this fail after ${context.group.lockTimeout} ms. Run pulumi up again: it is safe to repeat.`,
         );
     }
 }

@@ -46,7 +46,7 @@ function plan(group: GroupSpec, found: PoolFound): Planned {
     if (wanted && without.length > 0) {
         const said = `${group.name}: there is no connection pool: ${without.join(", ")} ${without.length === 1 ? "has" : "have"} no PgBouncer (nodes on AWS have none).`;
         if (group.pool === true)
-            return { steps: [], refusals: [`${said} Put one of your own in front, and set pool: false.`] };
+            return { steps: [], refusals: [`${said} Put a pool of your own in front of it, and set pool: false.`] };
         return { steps: [], notes: [said] };
     }
     const steps = found.nodes.flatMap(({ name, pool }): Step[] => {
@@ -87,7 +87,7 @@ async function configure(context: Context, steps: readonly Step[]): Promise<void
         if (result.code !== 0)
             throw new Error(
                 `${node}: its connection pool could not be configured\n  ${result.stderr.trim()}\n` +
-                    "Its PostgreSQL and all tenants are as they were. This is safe to repeat: run pulumi up again.",
+                    "Its PostgreSQL and all tenants are as they were. Remove the cause, then run pulumi up again: it is safe to repeat.",
             );
     }
 }

@@ -60,7 +60,7 @@ export async function endSessions(context: Context, role: string): Promise<void>
     );
     for (const { node, why } of unasked)
         context.warn(
-            `${node} could not be asked to end what role ${role} does there (${why ?? "it is disabled"}): sessions that it had may go on. ` +
-                `On that node: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${literal(role)};`,
+            `${node} could not be asked to end the sessions of role ${role} (${why ?? "it is disabled"}): they may go on there. ` +
+                `To end them, run on that node: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${literal(role)};`,
         );
 }

@@ -17,7 +17,7 @@ import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
 
 interface FoundTenant {
-    /** In the ledger. */
+    /** The state in the ledger; null when the ledger does not have the tenant. */
     readonly state: string | null;
     readonly movedTo: string | null;
     /** Whether it was deleted before. */
@@ -65,19 +65,19 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, database
                 : (refuseSchema(group, tenant, found) ?? refuseDatabase(group, tenant, databases));
         if (others !== undefined) {
             refusals.push(
-                `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `is under delete, and there is ${others}`}, not made by group ${group.name}. It is not deleted: take ${tenant} out of delete, and drop the other yourself if nobody needs it.`,
+                `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `is under delete, and there is ${others}`}, which group ${group.name} did not make. It is not deleted. Take ${tenant} out of delete, and drop it yourself if nobody needs it.`,
             );
         } else if (refused !== undefined) {
             refusals.push(refused);
         } else if (state === null && tables.length === 0) {
-            if (!found?.tombstone) notes.push(`${tenant}: is under delete, and there is nothing of it`);
+            if (!found?.tombstone) notes.push(`${tenant}: is under delete, and nothing of it exists`);
         } else if (found?.taken != null) {
             refusals.push(
-                `${tenant}: is under delete, and its data is on its way to ${found.taken}. It is not deleted: take ${tenant} out of delete and run pulumi up, which ends the change; the old copy can be deleted after that.`,
+                `${tenant}: is under delete, and its data is on its way to ${found.taken}. It is not deleted. Take ${tenant} out of delete and run pulumi up, which ends that change. The old copy can be deleted after that.`,
             );
         } else if (state === null && found?.tombstone) {
             refusals.push(
-                `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). They are not deleted by a name that stayed under delete: take ${tenant} out of it. To delete it all the same, put it into tenants, run pulumi up, and put it under delete then.`,
+                `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). A name that stayed under delete does not delete them: take ${tenant} out of delete. To delete these rows too, put ${tenant} into tenants, run pulumi up, then put it under delete.`,
             );
         } else {
             const what =
@@ -92,10 +92,10 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, database
     return { steps, refusals, notes };
 }
 
-/** Why the schema of a tenant is not deleted: one that was made by hand in its place is nobody's to Citus. */
+/** Why a tenant's schema is not deleted: one that was made by hand under its name is not distributed, so whose it is can't be told. */
 function refuseSchema(group: GroupSpec, tenant: string, found: FoundTenant | undefined): string | undefined {
     if (group.model !== "schema" || !found?.schema || found.distributed) return undefined;
-    return `${tenant}: its schema is not distributed, so it may be another that somebody made in its place. It is not deleted.\nIf it is the tenant's: SELECT citus_schema_distribute(${literal(tenant)}); else rename it (ALTER SCHEMA ${identifier(tenant)} RENAME TO …). Then run pulumi up again.`;
+    return `${tenant}: its schema is not distributed, so somebody may have made it in the place of the tenant's. It is not deleted.\nIf it is the tenant's: SELECT citus_schema_distribute(${literal(tenant)});\nIf not, rename it: ALTER SCHEMA ${identifier(tenant)} RENAME TO …; then run pulumi up again.`;
 }
 
 /** Why the database that the ledger has for a tenant is not deleted. One that may be half-made is looked into when it is. */
@@ -167,7 +167,7 @@ async function record(leaving: Leaving, detail: Detail): Promise<void> {
     );
 }
 
-/** Writes down that it is being deleted: from here on it is nobody's but ours. */
+/** Writes down that it is being deleted. From here on nothing else changes it. */
 async function begin(context: Context, tenant: string): Promise<Leaving> {
     const { group, session } = context;
     const [taken] = await session.query<{ by: string | null }>(`SELECT ${TAKEN("$1", "$2")} AS by`, [
@@ -176,7 +176,7 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
     ]);
     if (taken?.by != null)
         throw new Error(
-            `its data is on its way to ${taken.by}: it is deleted after that, and nothing of it was touched`,
+            `its data is on its way to ${taken.by}. Nothing of it was touched. Run pulumi up again when that change has ended.`,
         );
     const role = ownTenantRole(group, tenant);
     const { node } = await rowOf({ context, tenant, role, node: "" });
@@ -186,7 +186,7 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
     const changed = there ? await changedSince(context, group, tenant) : undefined;
     if (changed !== undefined)
         throw new Error(
-            `${changed}\nIt is not deleted. Bring over what is new, or, if it is not needed, write that down: ` +
+            `${changed}\nIt is not deleted. Bring what is new over to the other group. If it is not needed: ` +
                 `UPDATE citus_as_code.tenant SET state = 'frozen' WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}; then run pulumi up again.`,
         );
     await session.query(
@@ -225,8 +225,8 @@ async function hasSchema(leaving: Leaving): Promise<boolean> {
     const { state, detail } = await rowOf(leaving);
     if (state === "deleting" && detail.dropped)
         throw new Error(
-            `its schema was deleted, and there is one of its name again, which group ${context.group.name} did not make.\n` +
-                "It is not deleted. Rename it, or drop it yourself if it is not needed, then run pulumi up again.",
+            `its schema was deleted, and there is another of its name, which group ${context.group.name} did not make.\n` +
+                "It is not deleted. Rename it, or drop it yourself if nobody needs it, then run pulumi up again.",
         );
     return true;
 }
@@ -412,8 +412,8 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
     const outside = references.filter(({ from, cascades }) => from === undefined && cascades);
     if (outside.length > 0)
         throw new Error(
-            `${tenant}: deleting it would change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}, by foreign keys, which the group's tables do not name and no export has.\n` +
-                "Nothing was deleted. Write them under tables, then run pulumi up again.",
+            `${tenant}: by foreign keys, deleting it would also change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}. The group's tables do not include them, so no export has these rows.\n` +
+                "Nothing was deleted. Add them to tables, then run pulumi up again.",
         );
     for (const { from, to, cascades, columns, referenced, other } of references) {
         const [key, key2] = [from?.key, to.key];
@@ -426,8 +426,8 @@ async function refuseOthers({ context, tenant }: Leaving, references: readonly R
         );
         if (row?.n !== "0")
             throw new Error(
-                `${tenant}: deleting it would change ${countOf(Number(row?.n ?? 0), "row")} of ${other} that are other tenants', by a foreign key to ${nameOf(to.table)}.\n` +
-                    "Nothing was deleted. Correct what they reference, then run pulumi up again.",
+                `${tenant}: by a foreign key to ${nameOf(to.table)}, deleting it would also change ${countOf(Number(row?.n ?? 0), "row")} of ${other} that other tenants own.\n` +
+                    "Nothing was deleted. Correct what those rows reference, then run pulumi up again.",
             );
     }
 }
@@ -469,8 +469,8 @@ async function deleteRows(leaving: Leaving, exported: Prints): Promise<string[]>
             );
             if (row?.count !== "0")
                 throw new Error(
-                    `${row?.count} of its rows in ${nameOf(slice.table)} are still there after they were deleted: a trigger or rule keeps or makes them.\n` +
-                        "Nothing was deleted. Disable that, then run pulumi up again.",
+                    `${row?.count} of its rows in ${nameOf(slice.table)} were still there after they were deleted: a trigger or a rule keeps them or makes them again.\n` +
+                        "Nothing was deleted. Disable that trigger or rule, then run pulumi up again.",
                 );
         }
         await session.query(DROPPED(leaving));
@@ -501,8 +501,8 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
     if (!(await isThere(leaving))) {
         if (detail.exported && typeof known === "string")
             context.warn(
-                `${tenant}: its data is deleted, and its export, which was written to ${detail.exported}, can't be relied on here: ${known}\n` +
-                    "Look for the file on the machine that made it; else only a backup of the cluster has its data.",
+                `${tenant}: its data is deleted. Its export was written to ${detail.exported}, and on this machine it can't be used: ${known}\n` +
+                    "Look for that file on the machine that made it. Without it, only a backup of the cluster has the tenant's data.",
             );
         return;
     }
@@ -511,9 +511,9 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
         : group.model === "database" && (await findDatabase(leaving)) === "invalid";
     if (partly && typeof known === "string")
         throw new Error(
-            `its data is partly deleted already, so that an export of what is left would not be whole, and the one that was made before can't be relied on: ${known}\n` +
+            `its data is partly deleted already, so an export of the rest would not be whole. The export that was made before can't be used: ${known}\n` +
                 `Nothing more is deleted. ${detail.exported ? `Put the export, with its manifest, back to ${detail.exported} (it may be on another machine), then run pulumi up again. ` : ""}` +
-                `Where there is none, bring its data back from a backup of the cluster; or, when it is not needed, delete what is left of it yourself, then run pulumi up again.`,
+                `If there is no such export, bring its data back from a backup of the cluster. If its data is not needed, delete the rest of it yourself, then run pulumi up again.`,
         );
     let manifest = typeof known === "string" ? undefined : known;
     for (let tries = 1; ; tries++) {
@@ -523,7 +523,7 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
         manifest = undefined;
         if (tries >= TRIES)
             throw new Error(
-                `its rows change while it is exported, ${TRIES} times (${changed.join(", ")}). Keep the application from writing to it, then run pulumi up again.`,
+                `its rows changed while it was exported, ${TRIES} times (${changed.join(", ")}). Keep the application from writing to it, then run pulumi up again.`,
             );
     }
 }
@@ -541,8 +541,8 @@ async function dropRole(leaving: Leaving): Promise<void> {
     );
     if (owned.length > 0)
         throw new Error(
-            `role ${role} owns objects on ${owned.map(({ node, n }) => `${node} (${n})`).join(", ")}, which no export has. ` +
-                `REASSIGN OWNED BY ${identifier(role)} TO postgres; there keeps them; then run pulumi up again.`,
+            `role ${role} owns objects on ${owned.map(({ node, n }) => `${node} (${n})`).join(", ")}, and no export has them. ` +
+                `To keep them, run there: REASSIGN OWNED BY ${identifier(role)} TO postgres; then run pulumi up again.`,
         );
     await transaction(context.session, `DROP OWNED BY ${identifier(role)};\nDROP ROLE ${identifier(role)}`);
 }
@@ -596,7 +596,7 @@ async function leftOf(leaving: Leaving): Promise<string[]> {
                 : "SELECT object_name AS name FROM pg_dist_cleanup WHERE starts_with(object_name, $1 || '.') OR starts_with(object_name, quote_ident($1) || '.')",
             [hasRows(group) ? tables : tenant],
         );
-        left.push(...cleanup.map(({ name }) => `${name}, still to be cleaned up`));
+        left.push(...cleanup.map(({ name }) => `${name}, which Citus has not dropped yet`));
     }
     return left;
 }
@@ -626,7 +626,7 @@ async function removeTenant(context: Context, tenant: string, toFile: Export): P
     if (context.group.model !== "database") await context.session.query("CALL citus_cleanup_orphaned_resources()");
     await dropRole(leaving);
     const left = await leftOf(leaving);
-    if (left.length > 0) throw new Error(`it was deleted, and still there is:\n  ${left.join("\n  ")}`);
+    if (left.length > 0) throw new Error(`it was deleted, but this is left:\n  ${left.join("\n  ")}`);
     const detail = await detailOf(leaving);
     await bury(leaving, detail);
     const counts = hasRows(context.group) ? Object.entries(detail.prints ?? {}) : [];
@@ -655,7 +655,7 @@ const removeWith =
                 const detail = await detailOf({ context, tenant, role: undefined, node: "" }).catch((): Detail => ({}));
                 throw new Error(
                     `${tenant}: could not be deleted\n${said(error)}\n` +
-                        `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} are gone. Safe to repeat: pulumi up goes on from here.`,
+                        `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} tenants are gone. Remove the cause, then run pulumi up again: it goes on from here.`,
                 );
             }
         }

@@ -48,7 +48,7 @@ async function readKnown({ session, group }: Context, tenant: string): Promise<K
 
 /**
  * What is there under a tenant's name: nothing, the tenant's own, or a database that a restore made and nothing came into.
- * @throws Error when it is somebody else's
+ * @throws Error when it was not made for the tenant
  */
 async function findOwn(
     context: Context,
@@ -72,8 +72,8 @@ async function findOwn(
         if (!known) throw stranger(`schema ${name}`, `ALTER SCHEMA ${identifier(name)}`);
         if (there.distributed) return "own";
         throw new Error(
-            `${group.name}/${tenant}: its schema is not distributed, so it may be another that somebody made in its place. It is left as it is.\n` +
-                `If it is the tenant's: SELECT citus_schema_distribute(${literal(identifier(name))}); else rename it (ALTER SCHEMA ${identifier(name)} RENAME TO …). Then repeat this.`,
+            `${group.name}/${tenant}: its schema is not distributed, so somebody may have made it in the place of the tenant's. It is left as it is.\n` +
+                `If it is the tenant's: SELECT citus_schema_distribute(${literal(identifier(name))});\nIf not, rename it: ALTER SCHEMA ${identifier(name)} RENAME TO …; then repeat this.`,
         );
     }
     const name = databaseOf(tenant);
@@ -112,7 +112,7 @@ async function dataOf(context: Context, tenant: string, node: string): Promise<s
 }
 
 /**
- * Makes room for what is restored: drops what is there of the tenant while nobody writes to it.
+ * Makes room for what is restored: drops the tenant's present data while nobody writes to it.
  * @param exported what may be there; nothing when undefined
  * @throws Error when there is anything else, or it is not the tenant's; it is as it was then
  */
@@ -130,7 +130,7 @@ async function clear(
     );
     if (told.length > 0)
         throw new Error(
-            `${group.name}/${tenant} was written to meanwhile: ${told.join(", ")}. Nothing was restored. Keep the application from it, then repeat this.`,
+            `${group.name}/${tenant} was written to meanwhile: ${told.join(", ")}. Nothing was restored. Keep the application from writing to it, then repeat this.`,
         );
 }
 
@@ -249,7 +249,7 @@ async function surroundings(
     const { slices } = await placeOf(context, group, tenant);
     if (slices.length === 0)
         throw new Error(
-            `${group.name}/${tenant}: none of the group's tables is there, so that there is no place for its rows. Nothing was restored. Run pulumi up, then repeat this.`,
+            `${group.name}/${tenant}: none of the group's tables exists, so its rows have no place. Nothing was restored. Run pulumi up, then repeat this.`,
         );
     await refuseCascades(context, tenant, slices);
     const anchors = slices.filter(({ anchor }) => anchor);
@@ -301,9 +301,9 @@ async function afterFailure(
     const { group } = context;
     // rows and schemas come in one transaction; what is there afterwards may be a client's own
     if (group.model !== "database" && loaded)
-        return "The export is in its place, and nothing of it was taken away again: a client may have written meanwhile. Compare the two; the file is as it was.";
+        return "The export is restored and stays, because a client may have written to it meanwhile. Compare it with the file, which is unchanged.";
     const again = (path: string) => `npm run tenants -- restore ${group.name}/${tenant} ${path}`;
-    const back = exported === undefined ? "" : `\nOr bring back what was there before: ${again(exported)}`;
+    const back = exported === undefined ? "" : `\nOr bring back the data that it had before: ${again(exported)}`;
     if (group.model === "database") {
         const left = await undo(context, tenant, node, known, manifest).then(
             () => undefined,
@@ -311,13 +311,13 @@ async function afterFailure(
         );
         if (left !== undefined)
             return (
-                `What came of it on ${node} could not be taken away again:\n  ${left.replaceAll("\n", "\n  ")}\n` +
-                `Nothing serves ${group.name}/${tenant} now; the file is as it was. Remove the causes, then: ${again(file)} --replace${back}`
+                `What was restored on ${node} could not be removed:\n  ${left.replaceAll("\n", "\n  ")}\n` +
+                `Nothing serves ${group.name}/${tenant} now. The file is unchanged. Remove both causes, then: ${again(file)} --replace${back}`
             );
     }
-    if (byKey(group.model) || known === undefined) return "Nothing of it is left here; the file is as it was.";
+    if (byKey(group.model) || known === undefined) return "Nothing of it is left here. The file is unchanged.";
     return (
-        `Nothing of it is left here; the file is as it was. Nothing serves ${group.name}/${tenant} now, and pulumi up puts no empty ${group.model} in its place.\n` +
+        `Nothing of it is left here. The file is unchanged. Nothing serves ${group.name}/${tenant} now, and pulumi up puts no empty ${group.model} in its place.\n` +
         `Remove the cause, then: ${again(file)}${back}`
     );
 }
@@ -342,10 +342,10 @@ async function load(context: Context, tenant: string, file: string, manifest: Ma
         const wrong = different(manifest.prints, prints);
         if (wrong.length > 0)
             throw new Error(
-                `what is there is not what was exported: ${wrong
+                `the restored rows are not those that were exported: ${wrong
                     .map(
                         (name) =>
-                            `${name} had ${manifest.prints[name]?.count ?? 0} rows (${manifest.prints[name]?.sum ?? 0}) and has ${prints[name]?.count ?? 0} (${prints[name]?.sum ?? 0})`,
+                            `${name} had ${manifest.prints[name]?.count ?? 0} rows (checksum ${manifest.prints[name]?.sum ?? 0}) and has ${prints[name]?.count ?? 0} (checksum ${prints[name]?.sum ?? 0})`,
                     )
                     .join(", ")}`,
             );
@@ -371,7 +371,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
     const tenants = { ...group.tenants, [tenant]: { ...group.tenants[tenant], frozen: true } };
     const thaw = async () => void (await refreshPolicies(await renewed(context), group));
     const says = (error: Error) =>
-        `${group.name}/${tenant} may still take no writes: ${error.message}\nRun pulumi up, which gives it back its own state.`;
+        `${group.name}/${tenant} may still refuse writes: ${error.message}\nRun pulumi up, which sets the state that the program names.`;
     try {
         await refreshPolicies(context, { ...group, tenants });
         await work(true);
@@ -387,7 +387,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
     });
 }
 
-/** @throws Error when what is there of the tenant is half of something else, or an old copy */
+/** @throws Error when a change of the tenant's model is unfinished, or its present data is an old copy */
 async function refuseLeft({ group, session }: Context, tenant: string): Promise<void> {
     const [row] = await session.query<{ moved: string | null; change: string | null }>(
         `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state IN ('superseded', 'deleting')) AS moved,
@@ -397,11 +397,11 @@ async function refuseLeft({ group, session }: Context, tenant: string): Promise<
     );
     if (row?.change)
         throw new Error(
-            `${group.name}/${tenant}: a change of model, ${row.change}, was begun and not ended. Nothing was restored. Run pulumi up, which ends or undoes it, then repeat this.`,
+            `${group.name}/${tenant}: a change of model, ${row.change}, was begun and not ended. Nothing was restored. Run pulumi up, which ends or undoes that change, then repeat this.`,
         );
     if (row?.moved)
         throw new Error(
-            `${group.name}/${tenant}: its data went to ${row.moved}, and what is here is the old copy. Nothing was restored. To have it here again as well: delete the old copy first (delete of group ${group.name}).`,
+            `${group.name}/${tenant}: its data went to ${row.moved}, and this is the old copy. Nothing was restored. To restore it here too, delete the old copy first (delete of group ${group.name}).`,
         );
 }
 
@@ -416,12 +416,12 @@ async function refuseCascades({ session, group }: Context, tenant: string, slice
     );
     if (rows.length > 0)
         throw new Error(
-            `${group.name}/${tenant}: rows of ${rows.map(({ name }) => name).join(", ")} would be changed by foreign keys, which the group's tables do not name and no export has. Nothing was restored. Write them under tables, run pulumi up, then repeat this.`,
+            `${group.name}/${tenant}: by foreign keys, the restore would also change rows of ${rows.map(({ name }) => name).join(", ")}. The group's tables do not include them, so no export has these rows. Nothing was restored. Add them to tables, run pulumi up, then repeat this.`,
         );
 }
 
 export interface RestoreOptions {
-    /** Whether what is there of the tenant is exported, and then gives way. Models `schema` and `database` only. */
+    /** Whether the tenant's present data is exported and then dropped. Models `schema` and `database` only. */
     readonly replace?: boolean;
 }
 
@@ -429,7 +429,7 @@ export interface RestoreOptions {
 const inTheWay = ({ group }: Context, tenant: string, file: string) =>
     byKey(group.model)
         ? `Delete the tenant first (delete of group ${group.name}), which exports it, then restore it.`
-        : `To put the export in its place: npm run tenants -- restore ${group.name}/${tenant} ${file} --replace, which exports first what is there.`;
+        : `To put the export in its place: npm run tenants -- restore ${group.name}/${tenant} ${file} --replace. It exports the present data first.`;
 
 /**
  * Brings an exported tenant back, as it was, with the files of the template that it had run. Its role and rights, and later
@@ -465,7 +465,8 @@ export async function restoreTenant(
         // without rows as well: what its template did not make is nowhere else
         const exported = there === "own" && !byKey(group.model) ? await toFile(context, tenant) : undefined;
         const old = exported === undefined ? undefined : (await readManifest(exported)).prints;
-        if (exported !== undefined) context.note(`${group.name}/${tenant}: what was there is exported: ${exported}`);
+        if (exported !== undefined)
+            context.note(`${group.name}/${tenant}: the data that it had is exported to ${exported}`);
         try {
             await whileFrozen(context, tenant, async (frozen) => {
                 await bring(context, node, idOf(context, tenant), file);

@@ -11,14 +11,14 @@ interface FoundRole {
     readonly login: boolean;
     readonly connections: number;
     readonly settings: Readonly<Record<string, string>>;
-    /** Of the group's role of all tenants, whose rights it has. */
+    /** Whether it is a member of the group's role of all tenants, and so has its rights. */
     readonly member: boolean;
     /** Whether it may become that role, or make others members of it. */
     readonly becomes: boolean;
-    /** Superuser, or another right that passes policies by. */
+    /** Superuser, or another right that bypasses policies. */
     readonly elevated: boolean;
     readonly comment: string | null;
-    /** Of its password. */
+    /** The mark of the password that it was last given. */
     readonly secret: string | null;
 }
 
@@ -121,7 +121,7 @@ function differences(wanted: Wanted, found: FoundRole, group: string, mark: stri
         ),
         ...(wanted.member && !found.member ? [`member of ${tenantsRole(group)}`] : []),
         ...(wanted.member && found.becomes ? [`no SET ROLE ${tenantsRole(group)}`] : []),
-        ...(found.elevated ? ["rights that pass policies by taken away"] : []),
+        ...(found.elevated ? ["rights that bypass policies taken away"] : []),
         ...(wanted.login && found.comment !== commentOf(group, mark, found.secret ?? "") ? ["password"] : []),
     ];
 }
@@ -172,7 +172,7 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
         } else if (role === undefined) {
             step(`make role ${name}`);
         } else if (!isOwn(group, role)) {
-            const instead = tenant === undefined ? "the group" : `say role: false for ${tenant}`;
+            const instead = tenant === undefined ? "give the group another name" : `say role: false for ${tenant}`;
             refusals.push(foreignRole(group.name, of, name, role.comment, instead));
         } else {
             const differing = [
@@ -227,7 +227,7 @@ async function setTenants(context: Context, steps: readonly Step[]): Promise<voi
             } catch (error) {
                 throw new Error(
                     `${step.tenant}: role ${detailOf(step).wanted.name} could not be set\n${said(error)}\n` +
-                        `Nothing of it was changed; ${done} of ${steps.length} roles were set before. Safe to repeat: run pulumi up again.`,
+                        `Nothing of it was changed. ${done} of ${steps.length} roles were set before it. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             }
         },
@@ -261,7 +261,7 @@ async function shut(context: Context, steps: readonly Step[]): Promise<void> {
             await together([step]).catch((error: unknown) => {
                 throw new Error(
                     `${step.tenant}: role ${step.detail} could not be kept from logging in\n${said(error)}\n` +
-                        `What it owns is untouched; ${done} of ${steps.length} roles were done before. Safe to repeat: run pulumi up again.`,
+                        `What it owns is untouched. ${done} of ${steps.length} roles were done before it. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             });
         },

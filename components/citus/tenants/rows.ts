@@ -72,15 +72,15 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
         const state = found.states[tenant];
         if (canonical(tenant, found.type) !== tenant) {
             refusals.push(
-                `${tenant}: the database writes this key as ${canonical(tenant, found.type)}: write it so, too`,
+                `${tenant}: the database writes this key as ${canonical(tenant, found.type)}: write it like that in the program`,
             );
             continue;
         }
         if (state === "superseded" || state === "deleting") {
             notes.push(
                 state === "superseded"
-                    ? `${tenant}: its data went to another group; the old rows stay and nobody sees them. Take it out of tenants here`
-                    : `${tenant}: a deletion of it has begun; put it into delete to end that`,
+                    ? `${tenant}: its data went to another group. The old rows stay, and no tenant sees them. Take ${tenant} out of tenants here.`
+                    : `${tenant}: its deletion has begun. Put ${tenant} under delete to finish it.`,
             );
             continue;
         }
@@ -89,7 +89,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
                 steps.push({
                     kind: "rows.state",
                     tenant,
-                    text: `${tenant}: is frozen when its data has come`,
+                    text: `${tenant}: will be frozen once its data has come`,
                     detail: wanted,
                 });
             continue;
@@ -106,7 +106,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
                 kind: "rows.create",
                 tenant,
                 text: gone
-                    ? `${tenant}: its row in ${anchor} was deleted by hand and is put back; what else was deleted is not`
+                    ? `${tenant}: its row in ${anchor} was deleted by hand and is put back; other rows that were deleted are not`
                     : `${tenant}: a row in ${anchor}${frozen}`,
                 detail: { gone },
             });
@@ -131,7 +131,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
     }
     if (wrong.size > 0)
         refusals.push(
-            `${named([...wrong])}: no ${found.type ?? "value"}, which ${anchor}.${keyColumn(group)} is: correct the keys of tenants`,
+            `${named([...wrong])}: not of type ${found.type ?? "value"}, as ${anchor}.${keyColumn(group)} is: correct the keys of tenants`,
         );
     for (const [column, tenants] of lacking)
         refusals.push(
@@ -151,7 +151,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
         .map(([name]) => name);
     if (others.length > 0)
         notes.push(
-            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}; name ${others.length === 1 ? "it" : "them"} in delete to delete`,
+            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}. To delete ${others.length === 1 ? "it" : "them"}, name ${others.length === 1 ? "it" : "them"} under delete.`,
         );
     return { steps, refusals, notes };
 }
@@ -214,7 +214,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
         async (tenant, done) => {
             await together([tenant]).catch((error: unknown) => {
                 throw new Error(
-                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed; ${done} of ${names.length} tenants were made before. Correct its values, then run pulumi up again.`,
+                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
                 );
             });
         },

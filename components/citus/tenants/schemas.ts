@@ -10,7 +10,7 @@ import { privileges } from "./privileges.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundSchemas {
-    /** Those that are there, and whether Citus has each as a tenant's. */
+    /** Existing schemas, and whether Citus has each as a tenant's. */
     readonly schemas: Readonly<Record<string, boolean>>;
     /** Their state in the ledger. */
     readonly ledger: Readonly<Record<string, string>>;
@@ -29,7 +29,7 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         const state = own(ledger, tenant);
         if (state === "deleting") {
             refusals.push(
-                `${tenant}: is being deleted, which was begun and not ended. Put it in delete again until it is gone; after that it can be made anew.`,
+                `${tenant}: its deletion was begun and not ended. Put it under delete again until it is gone. After that it can be made anew.`,
             );
         } else if ((state === undefined || state === "creating") && distributed === undefined) {
             steps.push({
@@ -47,12 +47,12 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         } else if (state === "active" || state === "frozen") {
             if (distributed === undefined)
                 refusals.push(
-                    `${tenant}: its schema is gone, and nothing of this project dropped it: its data is lost here. Bring it back from an export ` +
-                        `(npm run tenants -- restore ${group.name}/${tenant} FILE), or from a backup; or, to make it anew and empty, put it in delete for one run first.`,
+                    `${tenant}: its schema is gone, and this project did not drop it. Its data is lost here. Bring it back from an export ` +
+                        `(npm run tenants -- restore ${group.name}/${tenant} FILE), or from a backup. To make it anew and empty, put it under delete for one run first.`,
                 );
             else if (!distributed)
                 refusals.push(
-                    `${tenant}: its schema is no longer distributed, so it is on the coordinator and can't be moved. SELECT citus_schema_distribute(${literal(tenant)}); mends it.`,
+                    `${tenant}: its schema is no longer distributed, so it is on the coordinator and can't be moved. To mend it: SELECT citus_schema_distribute(${literal(tenant)});`,
                 );
         }
     }
@@ -110,7 +110,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
             await session.query("ROLLBACK").catch(() => undefined);
             throw new Error(
                 `${tenant}: its schema could not be made, at ${doing}\n${said(error)}\n` +
-                    `Nothing of ${tenant} is there; ${done} of ${tenants.length} were made before and stay. Mend what the database says, then run pulumi up again.`,
+                    `Nothing of ${tenant} was kept. ${done} of ${tenants.length} schemas were made before and stay. Remove the cause that the database names, then run pulumi up again.`,
             );
         }
     };

@@ -125,7 +125,7 @@ async function set(context: Context, steps: readonly Step[]): Promise<void> {
                 await together([step]);
             } catch (error) {
                 throw new Error(
-                    `${step.text}: failed\n${said(error)}\n${step.tenant} is as it was; ${done} of ${steps.length} tenants are done. Safe to repeat: run pulumi up again.`,
+                    `${step.text}: failed\n${said(error)}\n${step.tenant} is as it was. ${done} of ${steps.length} tenants are done. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             }
         },

@@ -125,7 +125,7 @@ async function rewrite(context: Context, table: string, what: string, statements
         const after = await rows(session, table);
         if (before !== after)
             throw new Error(
-                `${table}: had ${countOf(before, "row")} before and ${after} after (${what}); all of it was taken back.\nNothing of ${table} was changed. Look for policies on it that hide rows, then run pulumi up again.`,
+                `${table}: had ${countOf(before, "row")} before and ${after} after (${what}), so this was rolled back.\nNothing of ${table} was changed. Look for policies on it that hide rows, then run pulumi up again.`,
             );
         await session.query("COMMIT");
     } catch (error) {
@@ -174,8 +174,8 @@ async function distributeServed(
         if (await runSplit(session, watcher, () => distribute("create_distributed_table_concurrently"))) return;
     if (!context.group.allow.includes(table))
         throw new Error(
-            `${table}: was tried ${TRIES} times to be distributed while it is served, and each time an UPDATE or DELETE came that Citus can't apply to a copy without keys (citusdata/citus#6790).\n` +
-                `It is a local table as before. Run pulumi up in a quieter moment, or put ${table} into allow: its writes wait then while it is copied.`,
+            `${table}: it could not be distributed while it is served. It was tried ${TRIES} times, and each time an UPDATE or DELETE came that Citus can't apply to a copy without keys (citusdata/citus#6790).\n` +
+                `It is a local table as before. Run pulumi up at a quieter time. Or put ${table} into allow: its writes then wait while it is copied.`,
         );
     context.note(
         `${table}: writes wait while it is copied, because updates kept it from being distributed while it is served`,
@@ -283,7 +283,7 @@ export const tables: Facet<FoundTables> = {
                 await recordRate(session, "distribute", bytes, seconds);
                 if (after < before)
                     context.warn(
-                        `${table}: had ${countOf(before, "row")} before it was distributed and has ${after} now. If your application deleted none meanwhile, restore it from the last backup beside this cluster and compare.`,
+                        `${table}: had ${countOf(before, "row")} before it was distributed and has ${after} now. If your application deleted no rows meanwhile, restore the last restore point into another stack and compare.`,
                     );
                 context.note(
                     `${table}: distributed by ${detail.column} in ${seconds.toFixed(1)} s, ${countOf(before, "row")} before and ${after} after`,
@@ -310,7 +310,7 @@ export const tables: Facet<FoundTables> = {
                     await session.query(`ALTER TABLE ${qualified(table)} VALIDATE CONSTRAINT ${name}`);
                 } catch (error) {
                     throw new Error(
-                        `${(error as Error).message}\n${table}: foreign key ${key} (${definition}) was taken off while tables were distributed, and can't be put back whole.\nRows that break it are there; no further ones can come once it is back. Mend them and run pulumi up again, or forget the key: DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = ${literal(spec.name)} AND name = ${literal(key)}`,
+                        `${(error as Error).message}\n${table}: foreign key ${key} (${definition}) was taken off while tables were distributed, and can't be put back whole.\nSome rows break it. Correct these rows and run pulumi up again. Or give the key up: DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = ${literal(spec.name)} AND name = ${literal(key)};`,
                     );
                 }
                 await session.query(

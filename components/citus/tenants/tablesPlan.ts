@@ -227,7 +227,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
     const steps: Step[] = [];
     /** What a file of the template that is still to be run may mend. */
     const mendable = (text: string) => {
-        if (found.pending) notes.push(`${text}\n(unless the files of template that are still to be run mend it)`);
+        if (found.pending) notes.push(`${text}\n(unless a file of template that is still to be run corrects it)`);
         else refusals.push(text);
     };
     const allowed = (name: string) => group.allow.includes(name);
@@ -251,7 +251,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         }
         if (table.kind === "tenant") {
             refusals.push(
-                `${name} belongs to a tenant's schema, and Citus changes no table of one: take it out of tables`,
+                `${name} belongs to a tenant's schema, and Citus can't change such a table: take it out of tables`,
             );
             continue;
         }
@@ -291,7 +291,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
     const blocked = (name: string, what: string, bytes: number, rate: string, otherwise: string, dropped: string[]) => {
         const keys = dropped.length > 0 ? `; the foreign keys ${list(dropped)} are dropped` : "";
         const text = `${name}: ${what}; ${describeBytes(bytes)} are copied, ${lasting(bytes, found.rates[rate])}${keys}`;
-        if (!allowed(name)) refusals.push(`${text}\nIf that may be, put "${name}" into allow; if not, ${otherwise}.`);
+        if (!allowed(name)) refusals.push(`${text}\nTo allow that, put "${name}" into allow. Otherwise ${otherwise}.`);
         return text;
     };
 
@@ -300,7 +300,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         if (wish.undistribute || target !== "distributed" || table.kind !== "distributed") continue;
         if (table.distributedBy !== spec.column && name === anchorName) {
             refusals.push(
-                `${name} is distributed by ${table.distributedBy}, and is declared by ${spec.column}: the anchor's column can't be changed in place.\nDeclare distributeBy: ${table.distributedBy}, or bring it back to the coordinator by hand, where it can be neither read nor written meanwhile (SELECT undistribute_table(${literal(qualified(name))}, cascade_via_foreign_keys => true);), and run pulumi up, which distributes it anew.`,
+                `${name} is distributed by ${table.distributedBy}, and is declared by ${spec.column}: the anchor's column can't be changed in place.\nDeclare distributeBy: ${table.distributedBy}. Or bring it back to the coordinator by hand: SELECT undistribute_table(${literal(qualified(name))}, cascade_via_foreign_keys => true); it can be neither read nor written meanwhile. Then run pulumi up, which distributes it anew.`,
             );
         } else if (table.distributedBy !== spec.column) {
             wish.alter = { column: spec.column ?? "", colocate: true };
@@ -321,7 +321,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         if (why !== undefined) {
             const names = moving.map(({ name }) => name);
             if (![...names, key.table].some(allowed)) {
-                const text = `foreign key ${key.name} of ${key.table} to ${key.references} would be dropped: ${why}.\nChange it in a file of template, declare ${key.references} as reference: true, or put "${key.table}" into allow to lose it.`;
+                const text = `foreign key ${key.name} of ${key.table} to ${key.references} would be dropped: ${why}.\nChange it in a file of template, declare ${key.references} as reference: true, or put "${key.table}" into allow to drop it.`;
                 if (moving.every((wish) => wish.make && !wish.undistribute)) mendable(text);
                 else refusals.push(text);
             } else
@@ -382,7 +382,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         const isolated = base.found.shards > (base.found.declared ?? 0);
         const text = blocked(
             anchorName,
-            `the group's shards become ${shardCount}, and are ${base.found.declared}: ${list(tables)} can be neither read nor written meanwhile${isolated ? ", and tenants lose the shards of their own until they are isolated again" : ""}`,
+            `the group's shards change from ${base.found.declared} to ${shardCount}: ${list(tables)} can be neither read nor written meanwhile${isolated ? ", and tenants lose the shards of their own until they are isolated again" : ""}`,
             bytes,
             "alter",
             `declare shardCount: ${base.found.declared}`,
@@ -451,9 +451,9 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
         const target = targetKind(group, spec);
         if (!found.pending)
             refusals.push(
-                `${name} is not there. Make it (CREATE TABLE ...) in a file of template, or take it out of tables.`,
+                `${name} does not exist. Make it (CREATE TABLE ...) in a file of template, or take it out of tables.`,
             );
-        else if (target === "local") notes.push(`${name}: is not there yet; a file of template has to make it`);
+        else if (target === "local") notes.push(`${name}: does not exist yet; a file of template has to make it`);
         else
             step(
                 target === "distributed" ? "distribute" : "reference",
@@ -466,7 +466,7 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
     const moves = steps.some(({ kind }) => !["tables.dropKey", "tables.putBack", "tables.colocate"].includes(kind));
     if (moves && !found.bypass)
         refusals.push(
-            `the role that this runs as is neither superuser nor BYPASSRLS: Citus copies what it may read, so rows that a policy hides would be lost without an error. Run as the superuser. ${MOVES_NOTHING}`,
+            `the role of this connection is neither superuser nor BYPASSRLS. Citus copies only what that role may read, so rows that a policy hides would be lost without an error. ${MOVES_NOTHING} Run this as the superuser.`,
         );
     const distributes = steps.some(({ kind }) => kind === "tables.distribute");
     if (distributes && typeof found.plugins === "string" && !/(^|[ ,])(citus|\*)($|[ ,])/.test(found.plugins))

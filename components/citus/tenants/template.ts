@@ -12,7 +12,7 @@ export interface TemplateFile {
     readonly packed: string;
 }
 
-/** Of these Citus hands on the whole text that they came in, which workers refuse when it holds others. */
+/** Statements that Citus sends to workers with the whole text around them. Workers refuse that when it holds other statements. */
 const HANDED_ON = /^(ALTER|DROP|CREATE\s+(UNIQUE\s+)?INDEX)\b/i;
 
 /**

@@ -12,7 +12,7 @@ export function writersMustUseCoordinator(citus: string): boolean {
 }
 
 function sayVersion(inputs: BackupsInputs): void {
-    if (inputs.citus !== "" && writersMustUseCoordinator(inputs.citus)) {
+    if (inputs.citus !== "" && !unknown(inputs.citus) && writersMustUseCoordinator(inputs.citus)) {
         note(
             inputs.self,
             `Citus ${inputs.citus} is older than 14.0: a restore point is one moment of the cluster only if every write enters through the coordinator`,

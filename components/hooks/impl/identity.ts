@@ -2,6 +2,19 @@
 import { type IdentityInputs, NO_REPOSITORY, type Place } from "../identity.ts";
 import { unknown } from "./coordinator.ts";
 
+/** The default of before clusters remembered theirs. */
+const BEFORE_IT_WAS_REMEMBERED = "14.0.1";
+
+/** Makes the version of Citus an input, so that a preview knows it: what is set, what is remembered, what is new. */
+export async function check(
+    olds: Partial<IdentityInputs> | undefined,
+    { newCitusVersion, ...news }: IdentityInputs & { newCitusVersion?: string },
+) {
+    const exists = olds?.name !== undefined;
+    const remembered = exists ? (olds.citusVersion ?? BEFORE_IT_WAS_REMEMBERED) : newCitusVersion;
+    return { inputs: { ...news, citusVersion: news.citusVersion || remembered } };
+}
+
 export async function create(inputs: IdentityInputs) {
     return { id: inputs.clusterId, outs: inputs };
 }
@@ -42,11 +55,14 @@ export async function diff(_id: string, olds: IdentityInputs, news: IdentityInpu
                 "Nothing was changed. Bring the state back (pulumi stack import), or destroy the stack and make it anew.",
         );
     }
+    const changes =
+        olds.citusVersion !== news.citusVersion ||
+        olds.passphrase === undefined ||
+        (olds.place === undefined && news.place !== undefined);
     // a state from before there were backups has none
     const before = olds.passphrase ?? NO_REPOSITORY;
     // while backups are off the repository stays, and so does what is known of it
-    if (news.passphrase === NO_REPOSITORY || before === news.passphrase)
-        return { changes: olds.passphrase === undefined || (olds.place === undefined && news.place !== undefined) };
+    if (news.passphrase === NO_REPOSITORY || before === news.passphrase) return { changes };
     if (before !== NO_REPOSITORY) {
         throw new Error(
             "A repository keeps its passphrase: citus:backupPassphrase differs from the one it was made with.\n" +

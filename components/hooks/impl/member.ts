@@ -118,8 +118,8 @@ export async function remove(_id: string, props: MemberState) {
             { patience: 10_000 },
         ).catch((error: Error) => {
             throw new Error(
-                `${error.message}\n${props.name} was not removed, its data is untouched. A worker leaves only while it and the coordinator answer; ` +
-                    "to give up the whole cluster use pulumi destroy (npm run down).",
+                `${error.message}\n${props.name} was not removed, and its data is untouched. A worker can leave only while it and the coordinator both answer. ` +
+                    "To delete the whole cluster: npm run down.",
             );
         }),
     );

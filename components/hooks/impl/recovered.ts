@@ -28,12 +28,12 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
         if (own.length > 0)
             warn(
                 inputs.self,
-                `prepared by hand before the point, and for you to end (COMMIT PREPARED, ROLLBACK PREPARED): ${own.join(", ")}`,
+                `transactions that were prepared by hand before the restore point are still open: ${own.join(", ")}. End each with COMMIT PREPARED or ROLLBACK PREPARED.`,
             );
         report("comparing metadata");
         const tables = inputs.partial ? { unreadable: [], empty: [] } : await readTables(point, coordinator);
         const wrong = [
-            ...(await differingMetadata(sessions)).map((node) => `${node} has other metadata than the coordinator`),
+            ...(await differingMetadata(sessions)).map((node) => `${node}'s metadata differs from the coordinator's`),
             ...(await unreachablePairs(coordinator)),
             ...(inputs.partial ? [] : await differencesFrom(point, coordinator)),
             ...tables.unreadable,
@@ -43,14 +43,14 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
                 [
                     `The cluster was restored to ${point.name} and is not whole:`,
                     ...wrong.map((line) => `  ${line}`),
-                    "Citus' own repairs stay off. This is safe to repeat: pulumi up; or restore to an earlier point (npm run backups).",
+                    "Citus' own repairs stay off. Run pulumi up again, which is safe to repeat, or restore to an earlier point (npm run backups lists them).",
                 ].join("\n"),
             );
         }
         if (tables.empty.length > 0)
             warn(
                 inputs.self,
-                `right when their rows were deleted shortly before the point: ${tables.empty.join("; ")}`,
+                `${tables.empty.join(", and ")}. This is right if the rows were deleted shortly before the restore point; otherwise restore to an earlier one.`,
             );
         await Promise.all(sessions.map(resumeRepairs));
         note(
@@ -83,15 +83,15 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
         warn(
             inputs.self,
             [
-                "the cluster is restored and has no backup of its own yet:",
+                "the cluster is restored, but it has no backup of its own yet:",
                 ...bad,
-                "It is tried again by itself every minute; npm run status shows it.",
+                "Its nodes try again every minute. npm run status shows the result.",
             ].join("\n  "),
         );
     }
 }
 
-/** The restore is in the state now: from here on the same request is another restore, and not this one gone on with. */
+/** The restore is in Pulumi's state now: from here on the same request starts a new restore and does not resume this one. */
 async function accept(inputs: RecoveredInputs): Promise<void> {
     await Promise.all(inputs.nodes.map((node) => runScript(node.shell, ["accept.sh"])));
 }

@@ -61,7 +61,7 @@ function askedBefore(olds: RestoreInputs, news: RestoreInputs): boolean {
 async function makePlan(inputs: RestoreInputs, site: Site): Promise<RestorePlan> {
     if (inputs.repository === "")
         throw refused([
-            "citus:restoreFrom.stack: that stack has no backups, because it is not up. When only its repository is left, name that: citus:restoreFrom.repository",
+            "citus:restoreFrom.stack: that stack is not up, so its backups can't be found through it. If only its repository is left, set citus:restoreFrom.repository instead",
         ]);
     const contents = await site.read("origin").catch((error: Error) => {
         if (error instanceof RepositoryError) throw refused([error.message]);
@@ -73,7 +73,7 @@ async function makePlan(inputs: RestoreInputs, site: Site): Promise<RestorePlan>
 }
 
 const refused = (why: readonly string[]) =>
-    new Error(["The restore can't be:", ...why.map((line) => `  ${line}`), "Nothing was touched."].join("\n"));
+    new Error(["The cluster can't be restored:", ...why.map((line) => `  ${line}`), "Nothing was touched."].join("\n"));
 
 /** In preview too: what will be restored, or every reason why not. */
 export async function check(olds: RestoreState | undefined, news: RestoreInputs) {
@@ -84,10 +84,7 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
     const known = !unknown([news.repository, news.request, news.passphrase, news.database, eyes]);
     if (!known || !(await siteOf(news).canLook())) {
         if (!before || !askedBefore(before, news))
-            warn(
-                news.self,
-                "which point will be restored is looked up by pulumi up: the repository can't be read from here yet",
-            );
+            warn(news.self, "preview can't read the repository yet, so pulumi up looks up which point it restores");
         return { inputs: news };
     }
     if (before && askedBefore(before, news)) return { inputs: news };
@@ -98,19 +95,19 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
         if (news.passphrase !== "" && news.ownPassphrase === "")
             warn(
                 news.self,
-                "the repository that is restored from is encrypted, this cluster's own will not be: set citus:backupPassphrase before it is made",
+                "the repository that is restored from is encrypted, but this cluster's own will not be. To encrypt it, set citus:backupPassphrase before this pulumi up",
             );
         await refuseData(news, plan, site);
     } catch (error) {
         if (!before) throw error;
         throw new Error(
-            `${(error as Error).message}\nThis cluster was restored before, and runs. To leave it as it is put citus:restoreFrom back, or take it away: pulumi config rm citus:restoreFrom`,
+            `${(error as Error).message}\nThis cluster was restored before and runs. To leave it as it is, set citus:restoreFrom back to what it was, or remove it: pulumi config rm citus:restoreFrom`,
         );
     }
     return { inputs: news };
 }
 
-/** A restore replaces what is there only when it was said. */
+/** A restore replaces an existing database only with restoreFrom.overwrite. */
 async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
     const holding = await site.holdings(inputs.nodes.map(({ name }) => name));
     const held = plan.restored.map((node) => node.name).filter((name) => holding.get(name) === "database");
@@ -118,15 +115,15 @@ async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site):
     if (!inputs.overwrite) throw holdsData(held, plan);
     warn(
         inputs.self,
-        `the databases of ${held.join(", ")} are replaced by their state of ${plan.point.time}; what is in them now is put aside`,
+        `the databases of ${held.join(", ")} go back to their state at ${plan.point.time}; what is in them now is put aside`,
     );
 }
 
 function holdsData(names: readonly string[], plan: RestorePlan): Error {
     return new Error(
         [
-            `The restore can't be: ${names.join(", ")} ${names.length === 1 ? "holds a database" : "hold databases"}, which it would replace.`,
-            `  They would be as at ${plan.point.time}, and what is in them now put aside. If that is meant:`,
+            `The cluster can't be restored: ${names.join(", ")} ${names.length === 1 ? "holds a database" : "hold databases"}, which the restore would replace.`,
+            `  It would go back to the state at ${plan.point.time}, and the present data would be put aside. If you want that:`,
             "  pulumi config set --path citus:restoreFrom.overwrite true",
             "Nothing was touched.",
         ].join("\n"),

@@ -18,7 +18,7 @@ function unasked({ tables, model }: Schema): Finding[] {
     const names = [first, ...more].map(nameOf);
     return [
         finding("MODEL", "warning", first.place, {
-            says: `none of these tables is known to be distributed: ${listed(names)}; so the rules for distributed tables were not asked`,
+            says: `none of these tables is known to be distributed: ${listed(names)}. So the rules for distributed tables were not applied`,
             later: "whatever Citus says once they are distributed",
             fix: `npm run tenants -- check --model schema, where the files are the template of tenants' schemas; or name the tables in a group of citus:tenantGroups, or SELECT create_distributed_table('${names[0]}', '...') in the files`,
         }),
@@ -70,7 +70,13 @@ async function betweenNodes(session: Session, found: readonly Finding[]): Promis
     return (await readDangers(session)).flatMap(({ table, rule, says, fix }): Finding[] => {
         const told = { severity: "error", where: table, says, fix } as const;
         if (rule === "policy-differs" && !said.has(table))
-            return [{ ...told, rule: "L12", later: "no error: rows are shown or hidden by where they are" }];
+            return [
+                {
+                    ...told,
+                    rule: "L12",
+                    later: "no error: rows are shown or hidden depending on the node that they are on",
+                },
+            ];
         if (rule === "subscription")
             return [{ ...told, rule: "DATA", later: "no error: the rows arrive where no query sees them" }];
         return [];

@@ -730,7 +730,7 @@ export async function readSql(
                 finding("SQL", "error", source.place(before), {
                     says: "is not SQL that PostgreSQL 17 reads, so nothing of this file was checked",
                     later: message,
-                    fix: "-- mend the statement, then check again",
+                    fix: "-- correct the statement, then check again",
                 }),
             );
         }

@@ -21,7 +21,7 @@ if [ "$sha" = current ]; then
     s3_get bundle/current "$work/current" || die 69 "bundle/current can't be read from $BUCKET"
     sha=$(cat "$work/current")
 fi
-[[ $sha =~ ^[0-9a-f]{64}$ ]] || die 64 "a bundle's name is a sha256, and '$sha' is none"
+[[ $sha =~ ^[0-9a-f]{64}$ ]] || die 64 "a bundle's name is a sha256, and '$sha' is not one"
 before=$(readlink "$scripts" 2> /dev/null || true)
 before=${before##*/}
 if [ ! -d "$bundles/$sha" ]; then

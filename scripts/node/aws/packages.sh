@@ -26,7 +26,7 @@ findings() {
     if [ -x "$bin/postgres" ]; then
         found=$("$bin/postgres" --version | sed 's/^[^0-9]*\([0-9.]*\).*/\1/')
         if [ "${found%%.*}" != "$postgresql" ] || ! at_least "$found" "$postgresql_least"; then
-            printf 'PostgreSQL is %s, and has to be %s from %s on\n' "$found" "$postgresql" "$postgresql_least"
+            printf 'PostgreSQL is %s, and has to be %s, at least %s\n' "$found" "$postgresql" "$postgresql_least"
         fi
         control=$("$bin/pg_config" --sharedir 2> /dev/null || printf '/usr/share/postgresql/%s' "$postgresql")/extension/citus.control
         found=$(sed -n "s/^default_version = '\([^']*\)'.*/\1/p" "$control" 2> /dev/null || true)

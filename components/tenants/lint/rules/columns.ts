@@ -148,7 +148,7 @@ export const poorTypes: Rule = (schema) =>
         .filter(({ column }) => UNLIKE_KEYS.has(column.type))
         .map(({ table, column }) =>
             finding("L15", column.type === "json" ? "error" : "warning", column.place, {
-                says: `${nameOf(table)} is distributed by ${column.name} of type ${column.type}, which is accepted and hardly a key: no table by bigint, uuid or text can join its group`,
+                says: `${nameOf(table)} is distributed by ${column.name} of type ${column.type}, which Citus accepts. But no table that is distributed by bigint, uuid or text can join its group`,
                 later:
                     column.type === "json"
                         ? "data type json has no default operator class for specified partition method"
@@ -184,8 +184,8 @@ export const noTenant: Rule = (schema) => {
         if (missing === undefined || table.columns.has(missing)) continue;
         found.push(
             finding("L16", declared === undefined ? "warning" : "error", table.place, {
-                says: `${nameOf(table)} has no column ${missing}, so nobody knows whose its rows are${
-                    declared === undefined ? "; if they are everybody's, declare it reference: true" : ""
+                says: `${nameOf(table)} has no column ${missing}, so its rows belong to no tenant${
+                    declared === undefined ? "; if all tenants share them, declare it reference: true" : ""
                 }`,
                 later: `column "${missing}" of relation "${table.name}" does not exist`,
                 fix: `ALTER TABLE ${nameOf(table)} ADD COLUMN ${name(missing)} ${type} NOT NULL;`,

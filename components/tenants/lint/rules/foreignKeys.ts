@@ -40,7 +40,7 @@ function wrong(table: Table, key: ForeignKey, target: Table): Pick<Finding, "say
         if (target.kind !== "distributed" && target.kind !== "single") return undefined;
         const what = table.kind === "reference" ? "a reference table, which every node has" : "a local table";
         return {
-            says: `foreign key ${key.name} goes from ${both}: from ${what} to one of which each node has a part`,
+            says: `foreign key ${key.name} goes from ${both}: from ${what} to a distributed table, of which each node has a part`,
             later: FROM_COPIES,
             fix: gone,
         };

@@ -49,7 +49,7 @@ export const keysWithoutColumn: Rule = ({ tables }) => {
             if (holds(key, column)) continue;
             found.push(
                 finding("L1", "error", key.place, {
-                    says: `${WORDS[key.kind]} ${key.name} of ${nameOf(table)} does not hold ${column}, by which the table is distributed: no shard can check it alone`,
+                    says: `${WORDS[key.kind]} ${key.name} of ${nameOf(table)} does not contain ${column}, by which the table is distributed: no shard can check it alone`,
                     later:
                         key.late && key.kind === "index"
                             ? "creating unique indexes on non-partition columns is currently unsupported"

@@ -28,7 +28,7 @@ export const copiesApart: Rule = ({ tables, changes }) => {
         const type = table.columns.get(column)?.type ?? "text";
         found.push(
             finding("L11", sure ? "error" : "warning", place, {
-                says: `every node works out ${call} of ${nameOf(table)}.${column} for itself, so the copies of the reference table differ from then on`,
+                says: `every node computes ${call} of ${nameOf(table)}.${column} for itself, so the copies of the reference table differ from then on`,
                 later: "no error: the same row has another value on each node",
                 fix: filled(table, column, type, call, true),
             }),
@@ -62,7 +62,7 @@ export const copiesApart: Rule = ({ tables, changes }) => {
             if (table.columns.get(column)?.clock) continue;
             found.push(
                 finding("L11", "error", table.place, {
-                    says: `copies of reference table ${nameOf(table)} differ in ${column}: each node worked out its default for itself`,
+                    says: `copies of reference table ${nameOf(table)} differ in ${column}: each node computed its default for itself`,
                     later: "no error: the same row has another value on each node",
                     fix: filled(table, column, "", call, false),
                 }),
@@ -114,7 +114,7 @@ export const rowSecurity: Rule = ({ tables, model }) => {
             if (setting && (!setting.missingOk || !setting.emptyOk))
                 found.push(
                     finding("L12", "error", policy.place, {
-                        says: `policy ${policy.name} of ${to} reads ${setting.name} as if it were always there: ${
+                        says: `policy ${policy.name} of ${to} reads ${setting.name} as if it were always set: ${
                             setting.missingOk
                                 ? "after a transaction that set it, it is empty, and empty is no key"
                                 : "a session without it fails"

@@ -103,7 +103,7 @@ export const refusedChanges: Rule = ({ tables, changes }) => {
         found.push(
             finding("L10", change.sure ? "error" : "warning", change.place, {
                 ...told,
-                says: change.sure ? told.says : `${told.says} (where the group is there before this file comes)`,
+                says: change.sure ? told.says : `${told.says} (if the group exists before this file is run)`,
             }),
         );
     }

@@ -1,0 +1,109 @@
+/** The image that containers are made from. */
+import { dockerEngine } from "../../docker/engine.ts";
+import { type MadeImage, makeNodeImage } from "../../docker/nodeImage/make.ts";
+import { volumeOwners } from "../../docker/nodeImage/volumes.ts";
+import type { NodeImageInputs } from "../nodeImage.ts";
+import { note, progress, warn } from "./engine.ts";
+
+export interface NodeImageState extends NodeImageInputs {
+    /** Empty when a refresh saw that the image is gone. */
+    imageId: string;
+    /** The image with the packages that it is built on, `sha256:…`. */
+    packages: string;
+    postgresVersion: string;
+    citusVersion: string;
+    emulated: string;
+}
+
+/** An image that can't read what is there would take every node down. */
+async function refuseForeign(inputs: NodeImageInputs, made: MadeImage): Promise<void> {
+    const owners = await volumeOwners(dockerEngine(inputs.engine), made.imageId, inputs.clusterId);
+    const foreign = owners.filter(({ uid }) => uid !== made.uid);
+    if (foreign.length === 0) return;
+    throw new Error(
+        [
+            `The image ${inputs.base} runs PostgreSQL as user ${made.uid}, and this cluster's data belongs to another user:`,
+            ...foreign.map(({ node, volume, uid }) => `  ${node}: the volume ${volume} belongs to user ${uid}`),
+            `No container was replaced. Choose an image whose user postgres is ${foreign[0]?.uid} (citus:image, or citus:citusVersion for Citus' own).`,
+        ].join("\n"),
+    );
+}
+
+/** The minor release that is wanted: what is set, else what this cluster runs, as long as its base is the same. */
+export function wantedPostgres(olds: NodeImageState | undefined, news: NodeImageInputs): string {
+    if (news.postgres !== "") return news.postgres;
+    return olds !== undefined && olds.base === news.base && olds.postgresVersion ? olds.postgresVersion : "newest";
+}
+
+async function make(inputs: NodeImageInputs, olds: NodeImageState | undefined): Promise<NodeImageState> {
+    const same = olds?.base === inputs.base && olds.packagesHash === inputs.packagesHash;
+    const made = await makeNodeImage(
+        dockerEngine(inputs.engine),
+        { base: inputs.base, postgres: wantedPostgres(olds, inputs) },
+        {
+            name: inputs.name,
+            progress: progress(inputs.self),
+            ...(same && olds.packages ? { packages: olds.packages } : {}),
+        },
+    );
+    await refuseForeign(inputs, made);
+    if (made.remarks.length > 0) warn(inputs.self, made.remarks.join("\n"));
+    return {
+        ...inputs,
+        imageId: made.imageId,
+        packages: made.packages,
+        postgresVersion: made.postgres,
+        citusVersion: made.citus,
+        emulated: made.emulated ? made.platform : "",
+    };
+}
+
+export async function create(inputs: NodeImageInputs) {
+    return { id: inputs.name, outs: await make(inputs, undefined) };
+}
+
+export async function update(_id: string, olds: NodeImageState, news: NodeImageInputs) {
+    return { outs: await make(news, olds) };
+}
+
+/** Why another image is needed, in words; empty when none is. Pure. */
+export function changesOf(olds: NodeImageState, news: NodeImageInputs): string[] {
+    const wanted = wantedPostgres(olds, news);
+    const named = /^[0-9]/.test(wanted);
+    const samePostgres = named ? wanted === olds.postgresVersion : wanted === (olds.postgres || "newest");
+    return [
+        ...(olds.imageId === "" ? ["the node image is gone from the engine"] : []),
+        ...(olds.base === news.base ? [] : [`the base image changes from ${olds.base} to ${news.base}`]),
+        ...(olds.packagesHash === news.packagesHash ? [] : ["the way packages are installed changed"]),
+        ...(olds.scriptsHash === news.scriptsHash ? [] : ["the node scripts changed"]),
+        ...(samePostgres || olds.base !== news.base
+            ? []
+            : [
+                  `PostgreSQL changes from ${olds.postgresVersion} to ${named ? wanted : `citus:postgresVersion ${wanted}`}`,
+              ]),
+    ];
+}
+
+export async function diff(_id: string, olds: NodeImageState, news: NodeImageInputs) {
+    const changes = changesOf(olds, news);
+    if (changes.length > 0)
+        note(
+            news.self,
+            `${changes.join("; ")}. An image is built and tried first, then every container is replaced. Their data is kept.`,
+        );
+    return { changes: changes.length > 0 };
+}
+
+export async function read(id: string, props: NodeImageState) {
+    const gone = await dockerEngine(props.engine)
+        .getImage(props.imageId)
+        .inspect()
+        .then(
+            () => false,
+            (error: { statusCode?: number }) => error.statusCode === 404,
+        );
+    return { id, props: gone ? { ...props, imageId: "" } : props };
+}
+
+/** Other stacks of the same content use it too. */
+export async function remove() {}

@@ -1,0 +1,52 @@
+import * as pulumi from "@pulumi/pulumi";
+import { thinProvider } from "./provider.ts";
+
+export interface NodeImageInputs {
+    /** Image with PostgreSQL 17 and Citus that it is built on. */
+    base: string;
+    /** `citus:postgresVersion`; empty when it is not set, which keeps what the cluster runs. */
+    postgres: string;
+    /** Hash of what the packages are installed with. */
+    packagesHash: string;
+    /** Hash of what runs on a node. */
+    scriptsHash: string;
+    /** Its name on the engine. */
+    name: string;
+    /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
+    engine: string;
+    /** The cluster whose volumes it has to be able to read. */
+    clusterId: string;
+    self?: string;
+}
+
+export type NodeImageArgs = { [K in keyof NodeImageInputs]: pulumi.Input<NodeImageInputs[K]> };
+
+const provider = thinProvider("components/hooks/impl/nodeImage.ts");
+
+/**
+ * The image that every node's container is made from. Created or changed, it ends when the image is built and its
+ * self-test passed: no container is made from, or replaced by, one that was not tried. Deleted, the image stays on the
+ * engine, as other stacks use it too.
+ */
+export class NodeImage extends pulumi.dynamic.Resource {
+    /** `sha256:…` */
+    declare readonly imageId: pulumi.Output<string>;
+    declare readonly name: pulumi.Output<string>;
+    /** PostgreSQL in full, such as `17.10`. */
+    declare readonly postgresVersion: pulumi.Output<string>;
+    /** Citus in full, such as `14.1.0`. */
+    declare readonly citusVersion: pulumi.Output<string>;
+    /** Such as `linux/amd64` where the engine has to emulate it; empty where it need not. */
+    declare readonly emulated: pulumi.Output<string>;
+
+    constructor(name: string, args: NodeImageArgs, opts?: pulumi.CustomResourceOptions) {
+        const computed = {
+            imageId: undefined,
+            packages: undefined,
+            postgresVersion: undefined,
+            citusVersion: undefined,
+            emulated: undefined,
+        };
+        super(provider, name, { ...computed, ...args }, opts, "citus", "NodeImage");
+    }
+}
