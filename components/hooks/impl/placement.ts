@@ -295,6 +295,11 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         session = await connect(news.coordinator, "coordinator", {
             timeout: ANSWERS_WITHIN,
             nodeTimeout: ANSWERS_WITHIN,
+            // a busy one gets as long again
+            patience: ANSWERS_WITHIN,
+            waiting: async (why) => {
+                if ((await readNodeState(news.shell))?.passing !== true) throw new Error(why);
+            },
         });
     } catch (error) {
         clearTimeout(late);
@@ -303,7 +308,9 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         return { changes: true };
     }
     try {
-        const silent = await askWorkers(session, news, olds);
+        let silent = await askWorkers(session, news, olds);
+        if (silent.length > 0 && silent.every(({ state }) => state?.passing === true))
+            silent = await askWorkers(session, news, olds);
         if (silent.length > 0) {
             warn(news.self, `${explainAll(silent)}\n${NOT_ASKED}`);
             return { changes: true };
