@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { version } from "@pulumi/pulumi/version.js";
 import { CitusCluster } from "./components/cluster.ts";
 import { readConfig } from "./components/config.ts";
 import { caFile } from "./components/names.ts";
@@ -11,6 +12,12 @@ if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;
 
 // Pulumi runs a function that the program exports; what it returns are the stack's outputs
 module.exports = async () => {
+    // a CLI of before Pulumi.yaml could say it ignores it there
+    await pulumi.requirePulumiVersion(`>=${version}`).catch(({ message }: Error) => {
+        throw new pulumi.RunError(
+            `${message}\nThis project needs the Pulumi CLI ${version} or newer; its npm scripts bring one.`,
+        );
+    });
     const args = await readConfig();
     const cluster = new CitusCluster("citus", args);
     const groups = Object.entries(args.tenantGroups).map(

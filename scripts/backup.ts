@@ -1,24 +1,16 @@
 /** Backs up all nodes at once, then takes a restore point over them: npm run backup -- [full|diff|incr] [--no-point] */
-import { parseArgs } from "node:util";
+import { Argument, Option } from "commander";
 import { Listr } from "listr2";
 import { whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, readBackups, runningNodes } from "./lib/backups.ts";
+import { main, script } from "./lib/command.ts";
 import { onNode, type StackNode } from "./lib/nodes.ts";
-import { fail } from "./lib/project.ts";
 
 const TYPES = ["full", "diff", "incr"];
 
-try {
-    const { values, positionals } = parseArgs({
-        allowPositionals: true,
-        options: { type: { type: "string" }, "no-point": { type: "boolean" }, debug: { type: "boolean" } },
-    });
-    const type = values.type ?? positionals[0] ?? "incr";
-    if (!TYPES.includes(type) || positionals.length > 1)
-        throw new Error(
-            `The type of a backup is one of ${TYPES.join(", ")}, got "${[values.type, ...positionals].filter(Boolean).join(" ")}". Nothing was done.`,
-        );
+async function backUp(named: string | undefined, options: { type?: string; point: boolean }): Promise<void> {
+    const type = named ?? options.type ?? "incr";
     const cluster = await openBackups();
     const nodes = runningNodes(cluster);
     const failures: string[] = [];
@@ -51,7 +43,7 @@ try {
             ].join("\n"),
         );
     }
-    if (!values["no-point"]) {
+    if (options.point) {
         const began = Date.now();
         const point = await onNode(nodes.get(COORDINATOR) as StackNode, ["restore-point.sh"]);
         if (point.code !== 0)
@@ -71,6 +63,17 @@ try {
             `${"restorable".padEnd(14)}${good.length} points from ${good[0]?.time ?? "-"} on${gone > 0 ? `; ${gone} older ones are not, retention (${cluster.args.backup.retention} full backups) has let their backups go` : ""}`,
         );
     }
-} catch (error) {
-    fail(error);
 }
+
+await main(
+    script("backup", "Backs up all nodes at once, then takes a restore point over them.")
+        .addArgument(
+            new Argument("[type]", "full, diff (since the last full) or incr (since the last of any kind)").choices(
+                TYPES,
+            ),
+        )
+        // how it was said before there was the argument
+        .addOption(new Option("--type <type>").choices(TYPES).hideHelp())
+        .option("--no-point", "without a restore point")
+        .action(backUp),
+);

@@ -1,14 +1,13 @@
 /** Lists restore points and backups, newest first, and which points are provably restorable. Works without the cluster. */
-import { parseArgs } from "node:util";
 import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
-import { type Backup, type Contents, type RestorePoint, whyNotRestorable } from "../components/restore/points.ts";
+import { type Contents, type RestorePoint, whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR, workerIndex } from "../components/topology.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
-import { fail } from "./lib/project.ts";
-import { plainTable } from "./lib/report.ts";
+import { main, script } from "./lib/command.ts";
+import { fittedTable } from "./lib/report.ts";
+import { screenWidth } from "./lib/screen.ts";
 
-const KINDS: Readonly<Record<Backup["type"], string>> = { full: "full", diff: "differential", incr: "incremental" };
 /** Points that are listed without --all. */
 const MOST = 20;
 const isNode = (name: string) => name === COORDINATOR || workerIndex(name) !== undefined;
@@ -31,8 +30,16 @@ function pointRows(points: readonly RestorePoint[], contents: Contents): string[
             `1 + ${point.nodes.length - 1}`,
             describeBytes(bytes),
             `${point.pauseMilliseconds} ms`,
-            why.length === 0 ? "yes" : `NO: ${why[0]}${why.length > 1 ? ` (and ${why.length - 1} more)` : ""}`,
+            why.length === 0 ? "yes" : "NO",
         ];
+    });
+}
+
+/** Why points that are shown are not restorable, the newest first. */
+function reasons(points: readonly RestorePoint[], contents: Contents): string[] {
+    return [...points].reverse().flatMap(({ name, ...point }) => {
+        const [first, ...more] = whyNotRestorable({ name, ...point }, contents);
+        return first === undefined ? [] : [`${name}: ${first}${more.length > 0 ? ` (and ${more.length} more)` : ""}`];
     });
 }
 
@@ -50,7 +57,7 @@ function backupRows(contents: Contents, cluster: string): string[][] {
         .map(({ node, backup, stop }) => [
             node,
             backup.label,
-            KINDS[backup.type],
+            backup.type,
             ago(stop * 1000),
             describeBytes(backup.info.size),
             describeBytes(backup.info.repository?.delta ?? 0),
@@ -58,15 +65,12 @@ function backupRows(contents: Contents, cluster: string): string[][] {
         ]);
 }
 
-try {
-    const { values } = parseArgs({
-        options: { json: { type: "boolean" }, all: { type: "boolean" }, debug: { type: "boolean" } },
-    });
+async function list(options: { json?: boolean; all?: boolean }): Promise<void> {
     const cluster = await openBackups();
     const contents = await readBackups(cluster);
     const { name } = cluster.args;
     const points = contents.points.filter((point) => point.cluster === name);
-    if (values.json) {
+    if (options.json) {
         const list = points
             .map((point) => ({
                 ...point,
@@ -78,25 +82,42 @@ try {
             JSON.stringify({ repository: cluster.repository, points: list, stanzas: contents.stanzas }, null, 2),
         );
     } else {
-        const shown = shownPoints(points, contents, values.all === true);
+        const shown = shownPoints(points, contents, options.all === true);
+        const width = screenWidth();
+        const head = ["restore point", "taken", "nodes", "size", "pause", "restorable"];
         console.log(
             points.length === 0
                 ? "No restore points yet: one is taken when every node has a backup (npm run backup)."
-                : plainTable(
-                      ["restore point", "taken", "nodes", "size", "pause", "restorable"],
-                      pointRows(shown, contents),
-                  ),
+                : fittedTable({ head, rows: pointRows(shown, contents), spare: ["pause", "nodes"] }, width),
         );
+        for (const reason of reasons(shown, contents)) console.log(reason);
         if (points.length > shown.length) console.log(`and ${points.length - shown.length} older ones (--all)`);
         const rows = backupRows(contents, name);
         console.log(
-            `\n${rows.length === 0 ? "No backups yet." : plainTable(["node", "backup", "kind", "ended", "size", "stored", "took"], rows)}`,
+            `\n${
+                rows.length === 0
+                    ? "No backups yet."
+                    : fittedTable(
+                          {
+                              head: ["node", "backup", "type", "ended", "size", "stored", "took"],
+                              rows,
+                              spare: ["took", "stored", "type"],
+                          },
+                          width,
+                      )
+            }`,
         );
         if (points.length > 0)
             console.log(
-                `\nrestore   into another stack: citus:restoreFrom.stack ${cluster.stack}; in place after a disaster: citus:restoreFrom.point NAME (docs/restore.md)`,
+                `\nrestore   into another stack: citus:restoreFrom.stack ${cluster.stack}\n` +
+                    "          in place after a disaster: citus:restoreFrom.point NAME\n          docs/restore.md",
             );
     }
-} catch (error) {
-    fail(error);
 }
+
+await main(
+    script("backups", "Lists restore points and backups, newest first, and which points are restorable.")
+        .option("--all", `all points, not only the newest ${MOST}`)
+        .option("--json", "the same as data")
+        .action(list),
+);

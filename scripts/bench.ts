@@ -7,7 +7,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, loadavg, platform, totalmem } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
+import { InvalidArgumentError } from "commander";
 import { table } from "table";
 import { floor } from "./bench/floor.ts";
 import { previewOnAws, previewOnDocker } from "./bench/preview.ts";
@@ -17,7 +17,9 @@ import { scaleOut } from "./bench/scaleOut.ts";
 import { median, type Row, round, type Section, say, seconds } from "./bench/section.ts";
 import { BenchStack, benchImage } from "./bench/stack.ts";
 import { tenants } from "./bench/tenants.ts";
-import { fail, ROOT } from "./lib/project.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT } from "./lib/exit.ts";
+import { ROOT } from "./lib/project.ts";
 
 /** `pulumi up` from nothing may take this many times the floor, on top of the engine's own start. */
 const CREATE_TARGET = 2.5;
@@ -157,10 +159,12 @@ async function restores(quick: boolean): Promise<Section> {
     };
 }
 
+const PARTS = "a,b,c,d,e,f,g";
+
 function parseParts(text: string): ReadonlySet<string> {
     const parts = text.split(",").map((part) => part.trim());
-    const strange = parts.find((part) => !["a", "b", "c", "d", "e", "f", "g"].includes(part));
-    if (strange !== undefined) throw new Error(`--only must name some of a, b, c, d, e, f, g, got ${strange}`);
+    const strange = parts.find((part) => !PARTS.split(",").includes(part));
+    if (strange !== undefined) throw new InvalidArgumentError(`It must name some of ${PARTS}.`);
     return new Set(parts);
 }
 
@@ -172,18 +176,8 @@ function show(rows: readonly Row[]): string {
     ]).trimEnd();
 }
 
-async function bench(): Promise<void> {
-    const options = new Command("npm run bench --")
-        .description("Measures this project against floors of the same run; writes bench-results/<time>.json.")
-        .option(
-            "--only <parts>",
-            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed), g tenants",
-            "a,b,c,d,e,f,g",
-        )
-        .option("--quick", "small data and one run of each, for trying", false)
-        .parse()
-        .opts<{ only: string; quick: boolean }>();
-    const parts = parseParts(options.only);
+async function bench(options: { only: ReadonlySet<string>; quick: boolean }): Promise<void> {
+    const parts = options.only;
     const began = new Date();
     const file = join(ROOT, "bench-results", `${began.toISOString().replaceAll(":", "-").replace(/\..*/, "Z")}.json`);
     const rows: Row[] = [];
@@ -230,14 +224,26 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
         if (!stopped) console.error(`\n${signal}: removing what was made`);
         stopped = true;
-        void undoAll().finally(() => process.exit(130));
+        void undoAll().finally(() => process.exit(EXIT.stopped));
     });
 }
 
-try {
-    await bench();
-} catch (error) {
-    await undoAll();
-    if (stopped) process.exit(130);
-    fail(error);
-}
+await main(
+    script("bench", "Measures this project against floors of the same run; writes bench-results/<time>.json.")
+        .option(
+            "--only <parts>",
+            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed), g tenants",
+            parseParts,
+            parseParts(PARTS),
+        )
+        .option("--quick", "small data and one run of each, for trying", false)
+        .action(async (options) => {
+            try {
+                await bench(options);
+            } catch (error) {
+                await undoAll();
+                if (stopped) process.exit(EXIT.stopped);
+                throw error;
+            }
+        }),
+);

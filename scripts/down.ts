@@ -4,22 +4,23 @@
  */
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { parseArgs } from "node:util";
 import type { ClusterArgs } from "../components/config.ts";
 import { dockerEngine, engineAddress, engineAnswers } from "../components/docker/engine.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT } from "./lib/exit.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
-import { clearStack, fail, readPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
+import { clearStack, mustPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
 import { clusterId, readResources } from "./lib/resources.ts";
-import { stackArgs, useStack } from "./lib/stack.ts";
+import { stackArgs, stackConfig, useStack } from "./lib/stack.ts";
 
 /** Taking a cluster down needs little of its configuration, and must not wait for the rest to be right. */
 async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" | "dockerHost" | "platform">> {
     const selected = await useStack(stack);
     return stackArgs(selected, stack).catch(async () => {
-        const values = await selected.getAllConfig();
+        const values = await stackConfig(selected);
         const set = values["citus:protect"]?.value;
         const dockerHost = values["citus:dockerHost"]?.value;
         return {
@@ -56,20 +57,12 @@ async function sweep(id: string, keep: string | undefined): Promise<void> {
         if (volume.Name !== keep) await docker.getVolume(volume.Name).remove();
 }
 
-try {
-    const { values } = parseArgs({
-        options: { yes: { type: "boolean" }, "keep-backups": { type: "boolean" }, debug: { type: "boolean" } },
-    });
+async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<void> {
     const stack = await selectedStack();
-    if (!stack) {
-        console.log("There is no cluster.");
-        process.exit(0);
-    }
-    const resources = await readResources();
-    if (resources.length <= 1) {
-        console.log(`There is no cluster in stack ${stack}.`);
-        process.exit(0);
-    }
+    if (!stack) return console.log("There is no cluster.");
+    // with secrets: a wrong passphrase is named before anything is begun
+    const resources = await readResources(true);
+    if (resources.length <= 1) return console.log(`There is no cluster in stack ${stack}.`);
     const args = await argsToLeave(stack);
     const local = args.platform === "docker";
     if (args.protect) {
@@ -91,10 +84,10 @@ try {
         );
     }
     const repository = repositoryResource(resources);
-    if (values["keep-backups"] && !repository)
+    if (options.keepBackups && !repository)
         throw new Error(`Stack ${stack} has no backups to keep (citus:backup is off). Nothing was changed.`);
-    const what = values["keep-backups"] ? "all its data; its backups are kept" : "all its data and backups";
-    const yes = values.yes === true || !process.stdin.isTTY || stack === "dev";
+    const what = options.keepBackups ? "all its data; its backups are kept" : "all its data and backups";
+    const yes = options.yes === true || !process.stdin.isTTY || stack === "dev";
     if (!yes) {
         const lines = createInterface({ input: process.stdin, output: process.stdout });
         const answer = await lines.question(
@@ -103,14 +96,15 @@ try {
         lines.close();
         if (answer.trim() !== stack) {
             console.log("Nothing was changed.");
-            process.exit(1);
+            process.exitCode = EXIT.failed;
+            return;
         }
     }
     const id = clusterId(resources);
-    if (values["keep-backups"] && nodesOf(resources).size > 0) await lastPoint();
-    if (resources.some((resource) => resource.protect)) await readPulumi(["state", "unprotect", "--all", "--yes"]);
+    if (options.keepBackups && nodesOf(resources).size > 0) await lastPoint();
+    if (resources.some((resource) => resource.protect)) await mustPulumi(["state", "unprotect", "--all", "--yes"]);
     const kept =
-        values["keep-backups"] && repository
+        options.keepBackups && repository
             ? new Set([repository, ...guardsOf(repository, resources)].flatMap((one) => [...keptWith(one, resources)]))
             : undefined;
     const targets = kept ? resources.filter((r) => !kept.has(r.urn)).flatMap((r) => ["--target", r.urn]) : [];
@@ -118,7 +112,10 @@ try {
         kept && targets.length === 0
             ? 0
             : await runPulumi(["destroy", "--yes", "--skip-preview", "--stack", stack, ...targets]);
-    if (code !== 0) process.exit(code);
+    if (code !== 0) {
+        process.exitCode = code === EXIT.stopped ? code : EXIT.failed;
+        return;
+    }
     const keptRepository = kept ? repositoryName(repository) : undefined;
     if (local && id) await sweep(id, keptRepository);
     const exports = clearStack(join(STATE, stack));
@@ -136,6 +133,11 @@ try {
                 "  restore   npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start\n" +
                 "  or        npm start   (an empty cluster; the backups stay beside its own until retention lets them go)",
         );
-} catch (error) {
-    fail(error);
 }
+
+await main(
+    script("down", "Takes the selected stack's cluster down and deletes its data and backups; exports of tenants stay.")
+        .option("--yes", "without asking (nor is asked in the stack dev, or without a terminal)")
+        .option("--keep-backups", "leaves the repository, and what it takes to find it again, for the next start")
+        .action(down),
+);

@@ -2,10 +2,12 @@
 import { randomBytes } from "node:crypto";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { Option } from "commander";
 import { COORDINATOR } from "../components/topology.ts";
+import { main, script } from "./lib/command.ts";
+import { CannotTell } from "./lib/exit.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
-import { fail, readOutputs, selectedStack } from "./lib/project.ts";
+import { readCluster } from "./lib/project.ts";
 import { readResources } from "./lib/resources.ts";
 import { summary } from "./schema/calls.ts";
 import { assemble } from "./schema/file.ts";
@@ -15,7 +17,7 @@ import { readShape } from "./schema/read.ts";
 async function findCoordinator(stack: string): Promise<StackNode> {
     const coordinator = nodesOf(await readResources()).get(COORDINATOR);
     if (!coordinator)
-        throw new Error(`The cluster of stack ${stack} is down. Nothing was written. npm start brings it back.`);
+        throw new CannotTell(`The cluster of stack ${stack} is down. Nothing was written. npm start brings it back.`);
     const facts = await onNode(coordinator, ["facts.sh"]);
     if (facts.code !== 0)
         throw new Error(
@@ -36,16 +38,9 @@ function write(file: string, content: string): void {
     }
 }
 
-try {
-    const { values, positionals } = parseArgs({
-        allowPositionals: true,
-        options: { out: { type: "string" }, debug: { type: "boolean" } },
-    });
-    const [named, ...more] = [...positionals, ...(values.out === undefined ? [] : [values.out])];
-    if (more.length > 0) throw new Error("One file, or none for standard output: npm run dump-schema -- FILE");
-    const stack = await selectedStack();
-    const outputs = stack ? await readOutputs() : undefined;
-    if (!stack || !outputs) throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
+async function dump(given: string | undefined, options: { out?: string }): Promise<void> {
+    const named = given ?? options.out;
+    const { stack, outputs } = await readCluster();
     const database = new URL(outputs.connectionString).pathname.slice(1);
     const shape = await readShape(await findCoordinator(stack), database);
     const content = assemble(shape);
@@ -54,6 +49,12 @@ try {
     else write(file, content);
     console.error(`${file ?? "standard output"}: ${summary(shape.catalog)}; no rows, no passwords`);
     for (const what of shape.leftOut) console.error(`left out, as it may hold a password: ${what}`);
-} catch (error) {
-    fail(error);
 }
+
+await main(
+    script("dump-schema", "Writes the empty cluster's shape as one SQL file: no rows, no passwords.")
+        .argument("[file]", "the file, which only this user may read; without it standard output")
+        // how it was said before there was the argument
+        .addOption(new Option("--out <file>").hideHelp())
+        .action(dump),
+);

@@ -3,13 +3,15 @@
  * The selected stack and its cluster are not touched. --keep leaves the copy.
  */
 import { randomBytes } from "node:crypto";
-import { parseArgs } from "node:util";
+import { join } from "node:path";
 import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
 import { choosePoint } from "../components/restore/points.ts";
 import { refusedTarget } from "../components/restore/request.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
-import { fail, readPulumi } from "./lib/project.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT, fail } from "./lib/exit.ts";
+import { clearStack, mustPulumi, readPulumi, STATE } from "./lib/project.ts";
 
 /** Of the origin's configuration, what does not fit a copy that lives for minutes. */
 const NOT_COPIED = [
@@ -27,12 +29,6 @@ const NOT_COPIED = [
 ];
 /** Nobody but the drill has business with the copy. */
 const NOT_OF_NETWORK = ["allowedCidrs", "allowedSecurityGroups", "openToTheWorld"];
-
-async function must(args: readonly string[], input?: string): Promise<string> {
-    const { code, stdout, stderr } = await readPulumi(args, input === undefined ? {} : { input });
-    if (code !== 0) throw new Error(`pulumi ${args[0]} ${args[1] ?? ""}: ${stderr.trim()}`);
-    return stdout;
-}
 
 interface ConfigValue {
     readonly value?: string;
@@ -57,26 +53,40 @@ async function configure(
     set: Readonly<Record<string, string>>,
     passphrase: string | undefined,
 ) {
-    const all = JSON.parse(await must(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
+    const all = JSON.parse(await mustPulumi(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
+    const values: string[] = [];
     for (const [key, { value, objectValue, secret }] of Object.entries(all)) {
         const [space, name] = key.split(":");
         const ours = space === "citus" ? !NOT_COPIED.includes(name ?? "") : space === "aws";
         if (!ours || secret) continue;
         const text = key === "citus:network" ? closed(objectValue ?? value) : textOf(objectValue ?? value);
-        if (text !== undefined) await must(["config", "set", "--stack", drill, key, "--", text]);
+        if (text !== undefined) values.push("--plaintext", `${key}=${text}`);
     }
-    for (const [name, text] of Object.entries(set))
-        await must(["config", "set", "--stack", drill, `citus:${name}`, "--", text]);
+    for (const [name, text] of Object.entries(set)) values.push("--plaintext", `citus:${name}=${text}`);
+    await mustPulumi(["config", "set-all", "--stack", drill, ...values]);
     if (passphrase !== undefined)
-        await must(["config", "set", "--stack", drill, "--secret", "citus:restorePassphrase"], passphrase);
+        await mustPulumi(["config", "set", "--stack", drill, "--secret", "citus:restorePassphrase"], passphrase);
 }
 
 async function remove(drill: string, origin: string): Promise<void> {
     await readPulumi(["cancel", "--yes", "--stack", drill]);
-    await must(["destroy", "--yes", "--skip-preview", "--stack", drill]);
-    await must(["stack", "rm", "--yes", drill]);
+    await mustPulumi(["destroy", "--yes", "--skip-preview", "--stack", drill]);
+    await mustPulumi(["stack", "rm", "--yes", drill]);
     // removing any stack unselects the one that is selected
-    await must(["stack", "select", origin]);
+    await mustPulumi(["stack", "select", origin]);
+    clearStack(join(STATE, drill));
+}
+
+/** What goes on without progress of its own, by the types that Pulumi says it creates. */
+const STEPS: readonly (readonly [type: RegExp, what: string])[] = [
+    [/docker:index:RemoteImage|citus:NodeImage|pulumi-nodejs:dynamic:NodeImage/, "building the node image"],
+    [/docker:index:Container|aws:ec2:Instance/, "starting its nodes"],
+    [/:Member /, "registering its workers"],
+];
+
+/** What a line of `pulumi up` says that begins. Pure. */
+function stepOf(line: string): string | undefined {
+    return / creating \(/.test(line) ? STEPS.find(([type]) => type.test(line))?.[1] : undefined;
 }
 
 let cleanUp: (() => Promise<void>) | undefined;
@@ -87,21 +97,13 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
         stopping = true;
         console.error(`\n${signal}: removing the copy`);
         void (cleanUp?.() ?? Promise.resolve()).then(
-            () => process.exit(130),
+            () => process.exit(EXIT.stopped),
             (error: Error) => fail(error),
         );
     });
 }
 
-async function drill(): Promise<void> {
-    const { values } = parseArgs({
-        options: {
-            point: { type: "string", default: "latest" },
-            keep: { type: "boolean" },
-            json: { type: "boolean" },
-            debug: { type: "boolean" },
-        },
-    });
+async function drill(values: { point: string; keep?: boolean; json?: boolean }): Promise<void> {
     const refusal = refusedTarget(values.point);
     if (refusal !== undefined) throw new Error(`--point ${refusal}, got "${values.point}". Nothing was done.`);
     const backed = await openBackups();
@@ -118,7 +120,7 @@ async function drill(): Promise<void> {
     say(
         `Restoring ${point.name} (${describeAge(rpo)} old, ${point.nodes.length} nodes, ${describeBytes(bytes)}) into the stack ${name}`,
     );
-    await must(["stack", "init", name, "--no-select"]);
+    await mustPulumi(["stack", "init", name, "--no-select"]);
     cleanUp = () => remove(name, backed.stack);
     let restored = "";
     let seconds = 0;
@@ -136,8 +138,15 @@ async function drill(): Promise<void> {
         );
         const began = Date.now();
         let shown = "";
+        const made = new Set<string>();
+        say("  making its networks, certificates and passwords");
         const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
             onLine: (line) => {
+                const step = stepOf(line);
+                if (step !== undefined && !made.has(step)) {
+                    made.add(step);
+                    say(`  ${step}`);
+                }
                 const progress = /(?:Restore|Recovered) citus-\S+ +(?:creating|created)[^)]*\) (.+)$/.exec(line)?.[1];
                 if (!progress || progress === shown || /^error/.test(progress)) return;
                 shown = progress;
@@ -187,8 +196,13 @@ ${point.name} is restorable: ${point.tables.length} tables on ${point.nodes.leng
   RPO   ${describeAge(rpo)}   the newest restorable point was this old; ${interval > 0 ? `one is taken every ${describeAge(interval)}` : "none is taken by itself (citus:backup.restorePoint)"}`);
 }
 
-try {
-    await drill();
-} catch (error) {
-    fail(error);
-}
+await main(
+    script(
+        "restore-drill",
+        "Restores a restore point into a throw-away stack, checks it, prints what a disaster would cost, and removes it.",
+    )
+        .option("--point <name>", "a restore point, as npm run backups names it", "latest")
+        .option("--keep", "leaves the copy")
+        .option("--json", "the result as data")
+        .action(drill),
+);

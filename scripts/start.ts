@@ -1,37 +1,57 @@
 /** Preflight, then `pulumi up` of the selected stack (dev at first), then how to go on. */
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
+import { NoCli, pulumiCommand } from "./lib/cli.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT } from "./lib/exit.ts";
 import { baseImage } from "./lib/image.ts";
 import { Phases } from "./lib/phases.ts";
 import { checkCli, describeFindings, explainFindings, preflight } from "./lib/preflight.ts";
-import { DEFAULT_STACK, fail, pulumiCommand, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
+import { DEFAULT_STACK, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
-import { readResources } from "./lib/resources.ts";
-import { stackArgs, useStack } from "./lib/stack.ts";
+import { clusterName, readResources } from "./lib/resources.ts";
+import { screenWidth, wrapped } from "./lib/screen.ts";
+import { explained, stackArgs, useStack } from "./lib/stack.ts";
 
 async function start(): Promise<void> {
     const cli = await pulumiCommand({ install: () => console.log("Downloading the Pulumi CLI (once)...") }).catch(
-        (error: Error) => error,
+        (error: Error) => {
+            if (error instanceof NoCli) return error;
+            throw error;
+        },
     );
-    const name = cli instanceof Error ? DEFAULT_STACK : ((await selectedStack()) ?? DEFAULT_STACK);
-    const stack = cli instanceof Error ? undefined : await useStack(name);
+    const name = cli instanceof NoCli ? DEFAULT_STACK : ((await selectedStack()) ?? DEFAULT_STACK);
+    const stack = cli instanceof NoCli ? undefined : await useStack(name);
     const args = await stackArgs(stack, name);
     const running = stack !== undefined && (await readOutputs()) !== undefined;
     const base = baseImage(args, stack === undefined ? [] : await readResources());
-    const findings = [...(await preflight(args, running, base)), checkCli(cli)];
+    const findings = [
+        ...(await preflight(args, running, base)),
+        cli instanceof NoCli ? { what: "Pulumi CLI", found: cli.found, todo: cli.todo } : checkCli(cli),
+    ];
     if (findings.some((finding) => finding.todo !== "")) {
         console.error(explainFindings(findings));
-        process.exit(1);
+        process.exitCode = EXIT.failed;
+        return;
     }
-    console.log(`Checking        ${describeFindings(findings)}   ok`);
+    const found = findings.map(
+        (finding, i) => `${describeFindings([finding])}${i === findings.length - 1 ? "   ok" : ""}`,
+    );
+    console.log(`Checking        ${wrapped(found, { between: " · ", indent: 16, width: screenWidth() })}`);
     if (stack === undefined) return;
 
     const phases = new Phases();
     const up = stack
-        .up({ onEvent: (event: EngineEvent) => phases.take(event), suppressOutputs: true, suppressProgress: true })
+        .up({
+            // containers and machines that somebody removed come back
+            refresh: running,
+            onEvent: (event: EngineEvent) => phases.take(event),
+            suppressOutputs: true,
+            suppressProgress: true,
+        })
         .then(
             () => phases.end(),
-            () => phases.end(new Error(phases.errors() || "pulumi up failed")),
+            (error: Error) => phases.end(new Error(phases.errors() || explained(["up"], error))),
         )
         .finally(() => tidyStackFile(name));
     await new Listr(phases.tasks(), {
@@ -44,29 +64,34 @@ async function start(): Promise<void> {
     await up;
     if (phases.failed) {
         console.error(`\n${phases.failed.message}`);
-        process.exit(1);
+        process.exitCode = EXIT.failed;
+        return;
     }
+    for (const warning of phases.warnings()) console.log(`\n${warning}`);
     const outputs = await readOutputs();
     if (!outputs) throw new Error("pulumi up left no outputs");
     const select = name === DEFAULT_STACK ? "" : ` (stack ${name})`;
     console.log(`\n${outputs.status}${select}\n`);
-    const health = await readClusterHealth(await readResources(true)).catch((error: Error) => {
-        throw new Error(`${error.message}\nIf its containers or machines are gone: npm run pulumi -- up --refresh`);
-    });
-    console.log(renderStatus(name, health));
+    const resources = await readResources(true);
+    const health = await readClusterHealth(resources);
+    console.log(renderStatus(clusterName(resources) ?? args.name, health, screenWidth()));
     const url = new URL(outputs.connectionString);
     const or = args.aws === undefined ? "or     " : "clients";
     console.log(`
   connect   ${outputs.connect}
-  ${or}   psql "host=${url.hostname} port=${url.port} dbname=${url.pathname.slice(1)} user=${url.username} sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
+  ${or}   psql "host=${url.hostname} port=${url.port} dbname=${url.pathname.slice(1)} user=${url.username} \\
+            sslmode=verify-full sslrootcert=.state/${name}/ca.crt"
             password: npm run -s pulumi -- stack output password --show-secrets
   look      npm run status
-  grow      npm run pulumi -- config set citus:workers ${outputs.workers.length + 2} && npm run pulumi -- up --yes
+  grow      npm run pulumi -- config set citus:workers ${outputs.workers.length + 2}
+            npm run pulumi -- up --yes
   stop      npm run down   (deletes the data)`);
 }
 
-try {
-    await start();
-} catch (error) {
-    fail(error);
-}
+await main(
+    script(
+        "start",
+        "Makes the cluster of the selected stack as its configuration says, or brings it there, then shows it.",
+        "npm start --",
+    ).action(start),
+);

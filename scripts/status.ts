@@ -1,45 +1,50 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
-import { parseArgs } from "node:util";
 import { repositoryResource } from "./lib/backups.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT } from "./lib/exit.ts";
 import { nodesOf } from "./lib/nodes.ts";
-import { fail, readOutputs, selectedStack } from "./lib/project.ts";
+import { readCluster } from "./lib/project.ts";
 import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
-import { readResources } from "./lib/resources.ts";
+import { clusterName, readResources } from "./lib/resources.ts";
+import { screenWidth } from "./lib/screen.ts";
 
-try {
-    const { values } = parseArgs({ options: { json: { type: "boolean" }, debug: { type: "boolean" } } });
-    const json = values.json === true;
-    const stack = await selectedStack();
-    const outputs = stack ? await readOutputs() : undefined;
-    if (!stack || !outputs) {
-        console.error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
-        process.exit(2);
-    }
+async function status({ json }: { json?: boolean }): Promise<void> {
+    const { stack } = await readCluster();
     const resources = await readResources(true);
+    const cluster = clusterName(resources) ?? stack;
     if (nodesOf(resources).size === 0) {
         console.error(
             `The cluster of stack ${stack} is down${repositoryResource(resources) ? "; its backups are kept (npm run backups)" : ""}.\n` +
                 "To bring its data back: npm run pulumi -- config set --path citus:restoreFrom.point latest && npm start",
         );
-        process.exit(2);
+        process.exitCode = EXIT.cannotTell;
+        return;
     }
     try {
         const health = await readClusterHealth(resources);
         console.log(
             json
-                ? JSON.stringify({ stack, healthy: isHealthy(health), ...health }, null, 2)
-                : renderStatus(stack, health),
+                ? JSON.stringify({ stack, cluster, healthy: isHealthy(health), ...health }, null, 2)
+                : renderStatus(cluster, health, screenWidth()),
         );
-        process.exit(isHealthy(health) ? 0 : 1);
+        process.exitCode = isHealthy(health) ? EXIT.done : EXIT.failed;
     } catch (error) {
         const message = (error as Error).message;
-        if (json) console.log(JSON.stringify({ stack, healthy: null, error: message }, null, 2));
+        if (json) console.log(JSON.stringify({ stack, cluster, healthy: null, error: message }, null, 2));
         else
             console.error(
-                `${stack}: can't tell\n${message}\nIf its containers or machines are gone: npm run pulumi -- up --refresh`,
+                `${cluster}: can't tell\n${message}\nIf its container or machine is gone, npm start brings it back with its data.`,
             );
-        process.exit(2);
+        process.exitCode = EXIT.cannotTell;
     }
-} catch (error) {
-    fail(error);
 }
+
+await main(
+    script("status", "Asks the living cluster how it is, and changes nothing.")
+        .option("--json", "the same as data")
+        .addHelpText(
+            "after",
+            "\n0 is healthy, 1 needs attention, 2 can't tell and why.\nFor another program, without npm's own lines: npm run -s status -- --json",
+        )
+        .action(status),
+);

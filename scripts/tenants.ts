@@ -1,10 +1,11 @@
 /** Tenants of the selected stack's cluster: npm run tenants */
 import { resolve } from "node:path";
-import { Command, Option } from "commander";
+import { Option } from "commander";
 import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
 import { nearest } from "../components/config/keys.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
-import { fail } from "./lib/project.ts";
+import { main, script } from "./lib/command.ts";
+import { EXIT } from "./lib/exit.ts";
 import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
 import { explain } from "./tenants/explain.ts";
@@ -12,12 +13,10 @@ import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
 import { findTenant, withStack, withTenant } from "./tenants/stack.ts";
 
-const program = new Command("npm run tenants --").description(
-    "Every tenant with its model, place, size, activity and limits; or one of the commands below.",
+const program = script(
+    "tenants",
+    "Lists every tenant with its model, place, size, activity and limits; or does what one of the commands below says.",
 );
-
-/** Read by fail(). */
-const debug = () => new Option("--debug", "where an error comes from").hideHelp();
 
 program
     .command("list", { isDefault: true })
@@ -78,7 +77,7 @@ program
     )
     .option("--json", "the same as data")
     .action(async (files: string[], options) => {
-        if (!(await check(files, options))) process.exitCode = 1;
+        if (!(await check(files, options))) process.exitCode = EXIT.failed;
     });
 
 program
@@ -123,16 +122,9 @@ const known = [...program.commands.map((command) => command.name()), "help"];
 const refuseUnknown = (word = "-") => {
     if (word.startsWith("-") || known.includes(word)) return;
     const meant = nearest(word, known);
-    throw new Error(
+    program.error(
         `There is no command ${word}${meant === undefined ? "" : ` (did you mean ${meant}?)`}; there are ${known.join(", ")}.`,
     );
 };
 
-for (const command of program.commands) command.addOption(debug());
-
-try {
-    refuseUnknown(process.argv[2]);
-    await program.parseAsync();
-} catch (error) {
-    fail(error);
-}
+await main(program, () => refuseUnknown(process.argv[2]));

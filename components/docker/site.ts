@@ -107,7 +107,7 @@ export function dockerSite(site: DockerSite, origin: RepositoryVolume, own: Repo
             .map(({ container }) => ({ kind: "docker", engine: site.engine, container }) as const);
     const volumeOf = (name: string) => {
         const node = site.nodes.find((one) => one.name === name);
-        if (!node) throw new Error(`${name}: it is not said where its data goes`);
+        if (!node) throw new Error(`${name}: the restore has no place for its data`);
         return node.volume;
     };
     // one helper inside the other, so that all are removed whatever happens

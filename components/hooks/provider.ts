@@ -25,7 +25,8 @@ export function thinProvider(module: string, options: ProviderOptions = {}): pul
             if ((args[1] as { code?: string } | undefined)?.code !== "MODULE_TYPELESS_PACKAGE_JSON")
                 emit.apply(process, args);
         };
-        return import(`file://${process.cwd()}/${module}`);
+        const { pathToFileURL } = await import("node:url");
+        return import(pathToFileURL(`${process.cwd()}/${module}`).href);
     };
     const call = async (method: string, ...args: unknown[]) => {
         try {

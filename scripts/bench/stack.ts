@@ -6,7 +6,8 @@ import { connect, type Session } from "../../components/citus/session.ts";
 import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
 import { testImage } from "../../test/image.ts";
 import { copyProject, publishedAccess } from "../../test/lib.ts";
-import { type Outputs, pulumiCommand, ROOT } from "../lib/project.ts";
+import { pulumiCommand } from "../lib/cli.ts";
+import { type Outputs, ROOT } from "../lib/project.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
 
 /** The node image that every bench stack runs. */

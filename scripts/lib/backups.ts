@@ -7,9 +7,10 @@ import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
 import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
 import { COORDINATOR } from "../../components/topology.ts";
+import { CannotTell, NoCluster } from "./exit.ts";
 import { stackImage } from "./image.ts";
 import { nodesOf, onNode, type StackNode } from "./nodes.ts";
-import { selectedStack } from "./project.ts";
+import { DEFAULT_STACK, selectedStack } from "./project.ts";
 import { readResources, type StateResource } from "./resources.ts";
 import { stackArgs, useStack } from "./stack.ts";
 
@@ -38,13 +39,12 @@ export function repositoryName(repository: StateResource | undefined): string | 
 
 /**
  * The selected stack and its repository.
- * @throws Error when there is none, or no engine answers
+ * @throws NoCluster; NoAnswer; Error when it has no repository or no engine answers
  */
 export async function openBackups(): Promise<Backed> {
     const stack = await selectedStack();
     const resources = stack === undefined ? [] : await readResources();
-    if (stack === undefined || resources.length <= 1)
-        throw new Error(`There is no cluster in stack ${stack ?? "dev"}: run npm start first.`);
+    if (stack === undefined || resources.length <= 1) throw new NoCluster(stack ?? DEFAULT_STACK);
     const args = await stackArgs(await useStack(stack), stack);
     const repository = repositoryName(repositoryResource(resources));
     if (repository === undefined)
@@ -58,11 +58,11 @@ export async function openBackups(): Promise<Backed> {
 
 /**
  * The nodes by name, the coordinator first, whether they run or not.
- * @throws Error when there are none
+ * @throws CannotTell when there are none
  */
 export function runningNodes(backed: Backed): ReadonlyMap<string, StackNode> {
     if (backed.nodes.size === 0)
-        throw new Error(
+        throw new CannotTell(
             `Stack ${backed.stack} has no nodes: its cluster is down. Nothing was done. npm start brings it back.`,
         );
     return backed.nodes;

@@ -33,6 +33,9 @@ const PHASES: readonly [title: string, types: readonly string[]][] = [
     ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],
 ];
 
+/** Operations that only look, or find nothing to change. */
+const LOOKS = ["same", "refresh", "read"];
+
 const nameOf = (urn: string) => (urn.split("::").at(-1) ?? "").replace(/^citus-/, "");
 const typeOf = (urn: string) => (urn.split("::").at(-2) ?? "").split("$").at(-1) ?? "";
 const plain = (text: string) => text.replace(/<\{%[^%]*%\}>/g, "").trim();
@@ -40,6 +43,7 @@ const plain = (text: string) => text.replace(/<\{%[^%]*%\}>/g, "").trim();
 export class Phases {
     failed: Error | undefined;
     private readonly messages: string[] = [];
+    private readonly warned = new Set<string>();
     private readonly phases: Phase[] = PHASES.map(([title, types]) => {
         let finish: Phase["finish"] = () => undefined;
         const done = new Promise<void>((resolve, reject) => {
@@ -57,7 +61,7 @@ export class Phases {
         const before = event.resourcePreEvent?.metadata;
         const after = event.resOutputsEvent?.metadata;
         const failed = event.resOpFailedEvent?.metadata;
-        if (before && before.op !== "same") {
+        if (before && !LOOKS.includes(before.op)) {
             const phase = this.phaseOf(before.urn);
             if (phase) {
                 phase.began ??= Date.now();
@@ -66,7 +70,7 @@ export class Phases {
                 phase.say?.([...phase.names].sort().join(", "));
             }
         }
-        if (after && after.op !== "same") {
+        if (after && !LOOKS.includes(after.op)) {
             const phase = this.phaseOf(after.urn);
             phase?.open.delete(after.urn + after.op);
             if (phase && phase.open.size === 0) phase.ended = Date.now();
@@ -75,8 +79,16 @@ export class Phases {
         if (broken) broken.failed = true;
         const said = event.diagnosticEvent;
         if (said && said.severity === "error") this.messages.push(plain(said.message));
+        // Pulumi's own are about its plugins
+        if (said?.urn && said.severity === "warning" && typeOf(said.urn).startsWith("pulumi-nodejs:dynamic/citus:"))
+            this.warned.add(plain(said.message));
         if (said?.urn && said.severity === "info")
             this.phaseOf(said.urn)?.say?.(plain(said.message).split("\n")[0] ?? "");
+    }
+
+    /** What the cluster's own resources warned of, each once. */
+    warnings(): string[] {
+        return [...this.warned];
     }
 
     /** What went wrong, without Pulumi's frame around it. */
@@ -107,6 +119,7 @@ export class Phases {
                     task.title = text;
                     if (!process.stdout.isTTY) console.log(text);
                 };
+                if (phase.began === undefined && this.failed) return task.skip(`${title}not begun`);
                 if (phase.began === undefined) return finish(`${title}nothing to do`);
                 const seconds = (((phase.ended ?? Date.now()) - phase.began) / 1000).toFixed(0);
                 return finish(`${title}${[...phase.names].sort().join(", ")}   ok   ${seconds} s`);

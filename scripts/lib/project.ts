@@ -1,25 +1,14 @@
-/** Where this project keeps its state, and how every script runs the Pulumi CLI on it. */
+/** How every script runs the Pulumi CLI on this project's state. */
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { PulumiCommand } from "@pulumi/pulumi/automation/index.js";
-import { version } from "@pulumi/pulumi/version.js";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pulumiCommand } from "./cli.ts";
+import { NoCluster } from "./exit.ts";
+import { type Around, explainFailure, type Failure, NoAnswer, saysNoStack } from "./refusal.ts";
+import { enter, passphraseFile, ROOT, STATE } from "./surroundings.ts";
 
-export const ROOT = join(import.meta.dirname, "..", "..");
-export const STATE = process.env.CITUS_STATE_DIR ?? join(ROOT, ".state");
+export { ROOT, STATE };
 export const DEFAULT_STACK = "dev";
-
-/** Whether state and passphrase are the project's own, and not a backend that the environment names. */
-const ownBackend = process.env.PULUMI_BACKEND_URL === undefined;
-
-/** Makes the state directory and the passphrase, readable by this user only. */
-function ensureState(): void {
-    mkdirSync(join(STATE, "pulumi"), { recursive: true, mode: 0o700 });
-    chmodSync(STATE, 0o700);
-    const file = join(STATE, "passphrase");
-    if (!existsSync(file)) writeFileSync(file, `${randomBytes(24).toString("base64url")}\n`, { mode: 0o600 });
-}
 
 /**
  * Deletes what a stack's cluster left on this machine, but not exports of tenants: of deleted ones there is nothing else.
@@ -40,55 +29,30 @@ export function clearStack(folder: string): string | undefined {
     return exports;
 }
 
-/** What the Pulumi CLI needs in its environment. Settings that are there already win. */
-export function pulumiEnvironment(): Record<string, string> {
-    const env: Record<string, string> = { PULUMI_SKIP_UPDATE_CHECK: "true" };
-    if (ownBackend) {
-        ensureState();
-        env.PULUMI_BACKEND_URL = `file://${join(STATE, "pulumi")}`;
-        // the state knows how its secrets are encrypted, so the stack's configuration file need not repeat it
-        env.PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER = "true";
-        if (
-            process.env.PULUMI_CONFIG_PASSPHRASE === undefined &&
-            process.env.PULUMI_CONFIG_PASSPHRASE_FILE === undefined
-        ) {
-            env.PULUMI_CONFIG_PASSPHRASE_FILE = join(STATE, "passphrase");
-        }
-    }
-    // Node.js 24 of this project's own, which the provider's host needs to load TypeScript
-    env.PATH = [join(ROOT, "node_modules", ".bin"), process.env.PATH ?? ""].join(delimiter);
-    return env;
-}
-
-/** The Pulumi CLI: the one on PATH, or one that is downloaded into the state directory once. */
-export async function pulumiCommand(options: { install?: () => void } = {}): Promise<PulumiCommand> {
-    const root = join(STATE, "cli");
-    const onPath = await PulumiCommand.get().catch(() => undefined);
-    if (onPath) return onPath;
-    const own = await PulumiCommand.get({ root }).catch(() => undefined);
-    if (own) return own;
-    options.install?.();
-    const { parse } = await import("semver");
-    return PulumiCommand.install({ root, version: parse(version) ?? undefined });
-}
-
 /** Pulumi writes the encryption salt into the stack's file at every turn; the state has it, and git need not. */
 export function tidyStackFile(stack: string): void {
     const file = join(ROOT, `Pulumi.${stack}.yaml`);
-    if (!ownBackend || !existsSync(file)) return;
+    if (!enter().own || !existsSync(file)) return;
     const before = readFileSync(file, "utf8");
     const after = before.replace(/^encryptionsalt: .*\n/m, "");
     if (after !== before) writeFileSync(file, after);
 }
 
+/** What an explanation of the CLI's failures needs to know. */
+export function around(): Around {
+    const { own, unset } = enter();
+    return {
+        own,
+        backend: process.env.PULUMI_BACKEND_URL ?? "",
+        passphraseFile: passphraseFile(STATE),
+        foreign: unset.includes("PULUMI_CONFIG_PASSPHRASE"),
+    };
+}
+
 /** Runs the CLI with this terminal, and returns its exit code. */
 export async function runPulumi(args: readonly string[]): Promise<number> {
     const cli = await pulumiCommand({ install: () => console.error("Downloading the Pulumi CLI (once)...") });
-    const child = spawn(cli.command, [...args], {
-        cwd: ROOT,
-        stdio: "inherit",
-        env: { ...process.env, ...pulumiEnvironment() },
-    });
+    const child = spawn(cli.command, [...args], { cwd: ROOT, stdio: "inherit" });
     const forward = (signal: NodeJS.Signals) => child.kill(signal);
     // a terminal signals the whole group, and Pulumi takes a second SIGINT for "at once"
     process.on("SIGINT", () => (process.stdin.isTTY ? undefined : forward("SIGINT")));
@@ -107,17 +71,10 @@ export interface ReadOptions {
     readonly onLine?: (line: string) => void;
 }
 
-/** What a CLI command prints. */
-export async function readPulumi(
-    args: readonly string[],
-    options: ReadOptions = {},
-): Promise<{ code: number; stdout: string; stderr: string }> {
-    const cli = await pulumiCommand();
-    const child = spawn(cli.command, [...args], {
-        cwd: ROOT,
-        stdio: ["pipe", "pipe", "pipe"],
-        env: { ...process.env, ...pulumiEnvironment() },
-    });
+/** What a CLI command prints, whether or not it did what it should. */
+export async function readPulumi(args: readonly string[], options: ReadOptions = {}): Promise<Failure> {
+    const cli = await pulumiCommand({ install: () => console.error("Downloading the Pulumi CLI (once)...") });
+    const child = spawn(cli.command, [...args], { cwd: ROOT, stdio: ["pipe", "pipe", "pipe"] });
     child.stdin.on("error", () => undefined);
     child.stdin.end(options.input ?? "");
     let stdout = "";
@@ -134,7 +91,29 @@ export async function readPulumi(
     });
     const code = await new Promise<number>((resolve) => child.on("close", (exit) => resolve(exit ?? 1)));
     tidyStackFile(selectedOrDefault());
-    return { code, stdout, stderr };
+    return { args, code, stdout, stderr };
+}
+
+/**
+ * Asks the CLI for something.
+ * @returns what it printed; undefined when no stack is selected
+ * @throws NoAnswer naming what kept it from answering
+ */
+export async function askPulumi(...args: readonly string[]): Promise<string | undefined> {
+    const ran = await readPulumi(args);
+    if (ran.code === 0) return ran.stdout;
+    if (saysNoStack(ran)) return undefined;
+    throw new NoAnswer(explainFailure(ran, around()));
+}
+
+/**
+ * Lets the CLI change something.
+ * @throws Error naming what kept it from that
+ */
+export async function mustPulumi(args: readonly string[], input?: string): Promise<string> {
+    const ran = await readPulumi(args, input === undefined ? {} : { input });
+    if (ran.code !== 0) throw new Error(explainFailure(ran, around()));
+    return ran.stdout;
 }
 
 let selected: string | undefined;
@@ -143,11 +122,33 @@ function selectedOrDefault(): string {
     return selected ?? DEFAULT_STACK;
 }
 
-/** The stack that is selected in this project's state; undefined when there is none. */
+/** What `pulumi stack ls --json` printed has a stack of this name. Pure. */
+export const hasStack = (printed: string | undefined, name: string): boolean =>
+    (JSON.parse(printed || "[]") as readonly { readonly name: string }[]).some(
+        (stack) => stack.name.split("/").at(-1) === name,
+    );
+
+/** Which stack is selected is kept in PULUMI_HOME: another user, or a new home, has the state and no selection. */
+async function selectDefault(): Promise<string | undefined> {
+    if (!hasStack(await askPulumi("stack", "ls", "--json"), DEFAULT_STACK)) return undefined;
+    await mustPulumi(["stack", "select", DEFAULT_STACK]);
+    return DEFAULT_STACK;
+}
+
+/**
+ * The stack that is selected in this project's state, or `dev` where none is and there is one of that name.
+ * @throws NoAnswer
+ */
 export async function selectedStack(): Promise<string | undefined> {
-    const { code, stdout } = await readPulumi(["stack", "--show-name"]);
-    const name = stdout.trim().split("/").at(-1);
-    if (code !== 0 || !name) return undefined;
+    const shown = (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);
+    const wanted = process.env.PULUMI_STACK;
+    if (!shown && wanted)
+        throw new NoAnswer(
+            `PULUMI_STACK of the environment is ${wanted}, and there is no such stack in ${around().backend}. Nothing was changed.\n` +
+                `npm run pulumi -- stack init ${wanted} makes it; without PULUMI_STACK the stack that is selected is used.`,
+        );
+    const name = shown || (await selectDefault());
+    if (!name) return undefined;
     selected = name;
     return name;
 }
@@ -165,17 +166,23 @@ export interface Outputs {
     status: string;
 }
 
-/** The selected stack's outputs with secrets in the clear; undefined when there is no cluster. */
+/**
+ * The selected stack's outputs with secrets in the clear; undefined when there is no cluster.
+ * @throws NoAnswer
+ */
 export async function readOutputs(): Promise<Outputs | undefined> {
-    const { code, stdout } = await readPulumi(["stack", "output", "--json", "--show-secrets"]);
-    if (code !== 0) return undefined;
-    const outputs = JSON.parse(stdout || "{}") as Partial<Outputs>;
+    const printed = await askPulumi("stack", "output", "--json", "--show-secrets");
+    const outputs = JSON.parse(printed || "{}") as Partial<Outputs>;
     return outputs.coordinator && outputs.password ? (outputs as Outputs) : undefined;
 }
 
-/** For scripts: one clear sentence and exit code 1, without a stack unless --debug. */
-export function fail(error: unknown): never {
-    const e = error as Error;
-    console.error(process.argv.includes("--debug") ? e.stack : e.message);
-    process.exit(1);
+/**
+ * The selected stack and its cluster's outputs.
+ * @throws NoCluster, NoAnswer
+ */
+export async function readCluster(): Promise<{ readonly stack: string; readonly outputs: Outputs }> {
+    const stack = await selectedStack();
+    const outputs = stack === undefined ? undefined : await readOutputs();
+    if (stack === undefined || outputs === undefined) throw new NoCluster(stack ?? DEFAULT_STACK);
+    return { stack, outputs };
 }

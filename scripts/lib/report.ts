@@ -10,6 +10,7 @@ import { explainSilence, readNodeState } from "../../components/nodeState.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { nodesOf } from "./nodes.ts";
 import type { StateResource } from "./resources.ts";
+import { wrapped } from "./screen.ts";
 
 /** Looks at every node of the selected stack. */
 export async function readClusterHealth(resources: readonly StateResource[]): Promise<ClusterHealth> {
@@ -57,25 +58,57 @@ function archiveCell(archive: NodeArchive | undefined): string {
     return archive.age === undefined ? "none yet" : `${describeAge(archive.age)} ago`;
 }
 
-/** Columns with three spaces between them and no lines. */
+/** Columns with spaces between them and no lines. */
 export function plainTable(
     head: readonly string[],
     rows: readonly (readonly string[])[],
     right: readonly number[] = [],
+    gap = 3,
 ): string {
     const text = table([[...head], ...rows.map((row) => [...row])], {
         border: { ...EMPTY },
         drawHorizontalLine: () => false,
-        columnDefault: { paddingLeft: 0, paddingRight: 3 },
+        columnDefault: { paddingLeft: 0, paddingRight: gap },
         columns: Object.fromEntries(right.map((column) => [column, { alignment: "right" as const }])),
     });
     return text.trimEnd().replace(/ +$/gm, "");
 }
 
-export function renderStatus(stack: string, health: ClusterHealth): string {
+export interface Columns {
+    readonly head: readonly string[];
+    readonly rows: readonly (readonly string[])[];
+    /** Numbers of columns that are aligned to the right. */
+    readonly right?: readonly number[];
+    /** Names of columns that can be done without, the first of them first. */
+    readonly spare: readonly string[];
+}
+
+/**
+ * A table that fits: columns move together, then those that can be done without go, and a last line names them. Pure.
+ * @param width columns of the terminal; undefined for all there is
+ */
+export function fittedTable({ head, rows, right = [], spare }: Columns, width: number | undefined): string {
+    const all = plainTable(head, rows, right);
+    const fits = (text: string) => width === undefined || text.split("\n").every((line) => line.length <= width);
+    if (fits(all)) return all;
+    for (let gone = 0; ; gone++) {
+        const kept = head.map((_, i) => i).filter((i) => !spare.slice(0, gone).includes(head[i] ?? ""));
+        const pick = (cells: readonly string[]) => kept.map((i) => cells[i] ?? "");
+        const aligned = kept.flatMap((from, to) => (right.includes(from) ? [to] : []));
+        const text = plainTable(pick(head), rows.map(pick), aligned, 2);
+        const left = gone === 0 ? "" : `\nnot shown at this width, but by --json: ${spare.slice(0, gone).join(", ")}`;
+        if (fits(text) || gone === spare.length) return `${text}${left}`;
+    }
+}
+
+/**
+ * @param cluster its name
+ * @param width columns that there are; undefined for as many as it takes
+ */
+export function renderStatus(cluster: string, health: ClusterHealth, width?: number): string {
     const point = health.archive?.pointAge;
     const head = [
-        `citus-${stack}`.replace(/^citus-citus-/, "citus-"),
+        cluster,
         `PostgreSQL ${health.postgres} · Citus ${health.citus}`,
         isHealthy(health) ? "healthy" : "needs attention",
         health.rebalance
@@ -86,7 +119,7 @@ export function renderStatus(stack: string, health: ClusterHealth): string {
                 ? "balanced"
                 : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
         ...(point === undefined ? [] : [`last restore point ${describeAge(point)} ago`]),
-    ].join(" · ");
+    ];
     const rows = health.nodes.map((node) => [
         node.name,
         node.state,
@@ -107,12 +140,15 @@ export function renderStatus(stack: string, health: ClusterHealth): string {
         [2, 3, 4, 5, 6],
     );
     return [
-        head,
+        wrapped(head, { between: " · ", width }),
         "",
         text,
         ...(health.rebalance ? ["", `rebalance   ${health.rebalance}`] : []),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),
+        ...(health.nodes.some(({ state }) => state === "unreachable")
+            ? ["If its container or machine is gone, npm start brings it back with its data."]
+            : []),
     ].join("\n");
 }
 

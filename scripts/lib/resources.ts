@@ -1,5 +1,5 @@
 /** What the selected stack's state holds. */
-import { readPulumi } from "./project.ts";
+import { askPulumi } from "./project.ts";
 
 export interface StateResource {
     readonly urn: string;
@@ -30,13 +30,20 @@ export function parseState(exported: string): StateResource[] {
 }
 
 /**
- * Every resource in the selected stack's state.
+ * Every resource in the selected stack's state; none when no stack is selected.
  * @param secrets with secrets in the clear. @default false
+ * @throws NoAnswer
  */
 export async function readResources(secrets = false): Promise<StateResource[]> {
-    const { stdout, code } = await readPulumi(["stack", "export", ...(secrets ? ["--show-secrets"] : [])]);
-    if (code !== 0) return [];
-    return parseState(stdout);
+    const exported = await askPulumi("stack", "export", ...(secrets ? ["--show-secrets"] : []));
+    return exported === undefined ? [] : parseState(exported);
+}
+
+/** The cluster's name as its data is kept under; undefined when there is none. */
+export function clusterName(resources: readonly StateResource[]): string | undefined {
+    return resources.find((r) => r.type === "pulumi-nodejs:dynamic/citus:Identity")?.outputs?.name as
+        | string
+        | undefined;
 }
 
 /** The stack's random id, which labels everything it made; also what a killed run left behind. */

@@ -5,6 +5,15 @@ import { basename, resolve } from "node:path";
 import type { SsmShell } from "../../components/shell.ts";
 import { runScript } from "../../components/shell.ts";
 
+/** Variables of psql's that say where to, and as whom: those of somebody else's server must not mix with ours. */
+const CONNECTION =
+    /^PG(HOST|HOSTADDR|PORT|USER|PASSWORD|PASSFILE|DATABASE|SERVICE|SERVICEFILE|SSL.*|REQUIRE.*|CHANNELBINDING|GSS.*|KRB.*|TARGETSESSIONATTRS|LOADBALANCEHOSTS|MINPROTOCOLVERSION|MAXPROTOCOLVERSION)$/;
+
+/** An environment without them. Pure. */
+export function withoutConnection(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+    return Object.fromEntries(Object.entries(env).filter(([name]) => !CONNECTION.test(name)));
+}
+
 /** Arguments of psql with the files that they name, which go along. Pure but for reading them. */
 export function withFiles(
     args: readonly string[],

@@ -8,7 +8,7 @@ import type { Declared, Finding, lintSql, SqlFile } from "../../components/tenan
 import { type ProjectFiles, projectFiles } from "../../components/tenants/project.ts";
 import type { GroupSpec, TableSpec } from "../../components/tenants/spec.ts";
 import { validateGroups } from "../../components/tenants/validate.ts";
-import { ROOT, readPulumi } from "../lib/project.ts";
+import { askPulumi, ROOT } from "../lib/project.ts";
 import { readResources } from "../lib/resources.ts";
 import { specsOf, withStack } from "./stack.ts";
 
@@ -151,10 +151,16 @@ export const knownGroups = (configured: readonly GroupSpec[], made: readonly Gro
 
 /** Files are checked without a cluster, too. */
 async function readGroups(): Promise<GroupSpec[]> {
-    const made = specsOf(await readResources().catch(() => []));
-    const { code, stdout } = await readPulumi(["config", "--json"]).catch(() => ({ code: 1, stdout: "" }));
-    if (code !== 0) return made;
-    const { groups, mistakes } = groupsOfConfig(stdout, projectFiles);
+    const unknown = ({ message }: Error) => {
+        console.error(`${message}\nFiles are checked without the groups of that stack.\n`);
+        return undefined;
+    };
+    const resources = await readResources().catch(unknown);
+    if (resources === undefined) return [];
+    const made = specsOf(resources);
+    const config = await askPulumi("config", "--json").catch(unknown);
+    if (config === undefined) return made;
+    const { groups, mistakes } = groupsOfConfig(config, projectFiles);
     for (const { path, message } of mistakes) console.error(`citus:${path} ${message}`);
     if (mistakes.length > 0) console.error("A group with such a mistake may be left out of this check.\n");
     return knownGroups(groups, made);

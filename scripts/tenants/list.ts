@@ -1,7 +1,8 @@
 /** npm run tenants */
 import { describeBytes } from "../../components/citus/job.ts";
 import { type Listed, type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
-import { plainTable } from "../lib/report.ts";
+import { fittedTable } from "../lib/report.ts";
+import { screenWidth } from "../lib/screen.ts";
 import { withStack } from "./stack.ts";
 
 const HEAD = ["group", "tenant", "model", "place", "size", "rows", "activity", "limits", "schema", "state"];
@@ -93,8 +94,14 @@ function legend({ tracked, tenants }: Listed): string[] {
     );
 }
 
-/** Pure. @param group the only one that was asked for */
-export function renderTenants(listed: Listed, group?: string): string {
+const SPARE = ["limits", "activity", "schema", "rows", "model"];
+
+/**
+ * Pure.
+ * @param group the only one that was asked for
+ * @param width columns of the terminal; undefined for all there is
+ */
+export function renderTenants(listed: Listed, group?: string, width?: number): string {
     const { tracked, tenants } = listed;
     if (tenants.length === 0 && group !== undefined) return `Group ${group} has no tenants.`;
     if (tenants.length === 0)
@@ -111,7 +118,8 @@ export function renderTenants(listed: Listed, group?: string): string {
         schemaOf(tenant),
         stateOf(tenant),
     ]);
-    return [plainTable(HEAD, rows, [4, 5]), "", ...legend(listed)].join("\n").trimEnd();
+    const table = fittedTable({ head: HEAD, rows, right: [4, 5], spare: SPARE }, width);
+    return [table, "", ...legend(listed)].join("\n").trimEnd();
 }
 
 export async function list({ json, group }: { json?: boolean; group?: string }): Promise<void> {
@@ -121,5 +129,5 @@ export async function list({ json, group }: { json?: boolean; group?: string }):
             groups: groups.map((inputs) => inputs.group.name),
         }),
     );
-    console.log(json ? JSON.stringify(listed, null, 2) : renderTenants(listed, group));
+    console.log(json ? JSON.stringify(listed, null, 2) : renderTenants(listed, group, screenWidth()));
 }

@@ -3,7 +3,7 @@ import { ShardMap } from "../../client/shardMap.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import { appRole, tenantRole } from "../../components/tenants/spec.ts";
-import { readOutputs } from "../lib/project.ts";
+import { readCluster } from "../lib/project.ts";
 import { findTenant, withStack } from "./stack.ts";
 
 export interface Login {
@@ -55,8 +55,7 @@ export function connectionString(cluster: string, login: Login, map: ShardMap | 
 }
 
 export async function password(name: string): Promise<void> {
-    const outputs = await readOutputs();
-    if (!outputs) throw new Error("There is no cluster in this stack: run npm start first.");
+    const { outputs } = await readCluster();
     await withStack(async ({ session, groups }) => {
         const login = findLogin(groups, name);
         const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");

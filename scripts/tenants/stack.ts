@@ -5,7 +5,9 @@ import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { COORDINATOR } from "../../components/topology.ts";
+import { NoCluster } from "../lib/exit.ts";
 import { nodesOf } from "../lib/nodes.ts";
+import { DEFAULT_STACK, selectedStack } from "../lib/project.ts";
 import { readResources, type StateResource } from "../lib/resources.ts";
 
 const isGroup = ({ type }: StateResource) => type === "pulumi-nodejs:dynamic/citus:TenantGroup";
@@ -43,11 +45,12 @@ export interface OpenStack {
     readonly session: Session;
 }
 
-/** @throws Error when there is no cluster */
+/** @throws NoCluster, NoAnswer */
 export async function openStack(): Promise<OpenStack> {
-    const resources = await readResources(true);
+    const stack = await selectedStack();
+    const resources = stack === undefined ? [] : await readResources(true);
     const access = nodesOf(resources).get(COORDINATOR)?.access;
-    if (!access) throw new Error("There is no cluster in this stack: run npm start first.");
+    if (!access) throw new NoCluster(stack ?? DEFAULT_STACK);
     return { groups: groupsOf(resources), session: await connect(access, COORDINATOR) };
 }
 

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect } from "../../components/citus/session.ts";
@@ -509,6 +509,8 @@ test("the drill restores into a stack of its own, prints RTO and RPO, and leaves
     assert.equal(docker(["volume", "ls", "-q", "--filter", "name=drill-"]).trim(), "");
     const stacks = await origin.pulumi(["stack", "ls", "--json"]);
     assert.ok(!/drill-/.test(stacks.output), stacks.output);
+    const folders = readdirSync(join(origin.dir, ".state"));
+    assert.ok(!folders.some((name) => name.startsWith("drill-")), folders.join());
     // and the origin is still the one that is selected
     assert.equal((await origin.npm("status")).code, 0);
 });

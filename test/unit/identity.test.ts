@@ -27,7 +27,11 @@ describe("Identity", () => {
                 "  citus:name is citus-dev, got citus-b\n" +
                 "  citus:database is app, got shop\n" +
                 "  citus:platform is docker, got aws\n" +
-                "Nothing was changed. Put it back; for a cluster of another name make another stack (pulumi stack init).",
+                "Nothing was changed. Put it back:\n" +
+                "  pulumi config set citus:name citus-dev\n" +
+                "  pulumi config set citus:database app\n" +
+                "  pulumi config set citus:platform docker\n" +
+                "For a cluster of another name make another stack (pulumi stack init).",
         });
     });
 
@@ -49,6 +53,7 @@ describe("Identity", () => {
                 assert.match(error.message, /the AWS account is 123456789012, got 210987654321\n/);
                 assert.match(error.message, /aws:region is eu-central-1, got us-east-1\n/);
                 assert.match(error.message, /citus:kmsKeyId is none, got arn:aws:kms:x\n/);
+                assert.match(error.message, /\nNothing was changed\. Put it back\.\n/);
                 return true;
             },
         );

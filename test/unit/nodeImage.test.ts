@@ -88,8 +88,8 @@ describe("a build that failed", () => {
             "Step 5/5 : RUN bash packages.sh newest",
             " ---> Running in 4567",
             "Get:1 http://deb.example trixie InRelease",
-            "E: Failed to fetch http://x.example/InRelease  403  Forbidden",
-            "citus-image: the packages tini can't be installed on this base image",
+            "\u001b[91mE: Failed to fetch http://x.example/InRelease  403  Forbidden",
+            "\u001b[0m\u001b[91mcitus-image: the packages tini can't be installed on this base image",
             "Removing intermediate container 4567",
         ];
         assert.equal(

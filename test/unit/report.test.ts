@@ -5,7 +5,7 @@ import type { NodeArchive } from "../../components/citus/archive.ts";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { type ClusterHealth, type HealthOptions, type NodeHealth, readHealth } from "../../components/citus/health.ts";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
-import { isHealthy, plainTable, renderStatus } from "../../scripts/lib/report.ts";
+import { fittedTable, isHealthy, plainTable, renderStatus } from "../../scripts/lib/report.ts";
 
 describe("plainTable", () => {
     test("columns have three spaces between them, and no lines or spaces at the end", () => {
@@ -49,6 +49,49 @@ describe("plainTable", () => {
     });
 });
 
+describe("fittedTable", () => {
+    const columns = {
+        head: ["name", "place", "size", "state"],
+        rows: [
+            ["acme", "worker-1", "8 kB", "served"],
+            ["globex", "worker-2", "1.20 GB", "frozen"],
+        ],
+        right: [2],
+        spare: ["place", "size"],
+    };
+    const width = (text: string) => Math.max(...text.split("\n").map((line) => line.length));
+
+    test("all of it where there is room, or where nobody's terminal limits it", () => {
+        const all = plainTable(columns.head, columns.rows, columns.right);
+        assert.equal(fittedTable(columns, undefined), all);
+        assert.equal(fittedTable(columns, width(all)), all);
+    });
+
+    test("columns move together before one goes", () => {
+        const all = plainTable(columns.head, columns.rows, columns.right);
+        const close = fittedTable(columns, width(all) - 1);
+        assert.equal(close, plainTable(columns.head, columns.rows, columns.right, 2));
+        assert.ok(width(close) < width(all));
+    });
+
+    test("what can be done without goes in its order, and is named", () => {
+        assert.deepEqual(fittedTable(columns, 29).split("\n"), [
+            "name       size  state",
+            "acme       8 kB  served",
+            "globex  1.20 GB  frozen",
+            "not shown at this width, but by --json: place",
+        ]);
+    });
+
+    test("what can't be done without stays, however narrow it is", () => {
+        assert.deepEqual(fittedTable(columns, 5).split("\n").slice(0, 3), [
+            "name    state",
+            "acme    served",
+            "globex  frozen",
+        ]);
+    });
+});
+
 const node = (name: string, more: Partial<NodeHealth> = {}): NodeHealth => ({
     name,
     state: "ready",
@@ -83,13 +126,21 @@ const health = (more: Partial<ClusterHealth> = {}): ClusterHealth => ({
 
 describe("renderStatus", () => {
     test("a cluster that is well", () => {
-        assert.deepEqual(renderStatus("dev", health()).split("\n"), [
+        assert.deepEqual(renderStatus("citus-dev", health()).split("\n"), [
             "citus-dev · PostgreSQL 17.6 · Citus 14.0.1 · healthy · balanced · last restore point 3 min ago",
             "",
             "node          state   shards    size   connections    archive   certificate",
             "coordinator   ready        –   12 MB       7 / 240   20 s ago      364 days",
             "worker-1      ready       16   12 MB       7 / 240   20 s ago      364 days",
             "worker-2      ready       16   12 MB       7 / 240   20 s ago      364 days",
+        ]);
+    });
+
+    test("the head breaks between its parts where the terminal ends", () => {
+        assert.deepEqual(renderStatus("citus-dev", health(), 80).split("\n").slice(0, 3), [
+            "citus-dev · PostgreSQL 17.6 · Citus 14.0.1 · healthy · balanced",
+            "last restore point 3 min ago",
+            "",
         ]);
     });
 
@@ -114,7 +165,7 @@ describe("renderStatus", () => {
     }
 
     test("without a restore point nothing is said of one", () => {
-        const text = renderStatus("dev", health({ archive: { nodes: [] } }));
+        const text = renderStatus("citus-dev", health({ archive: { nodes: [] } }));
         assert.equal(text.split("\n")[0], "citus-dev · PostgreSQL 17.6 · Citus 14.0.1 · healthy · balanced");
     });
 
@@ -127,10 +178,10 @@ describe("renderStatus", () => {
         });
         assert.equal(isHealthy(sick), false);
         assert.equal(isHealthy(health()), true);
-        const lines = renderStatus("prod", sick).split("\n");
+        const lines = renderStatus("orders", sick).split("\n");
         assert.equal(
             lines[0],
-            "citus-prod · PostgreSQL 17.6 · Citus 14.0.1 · needs attention · moving shards · last restore point 3 min ago",
+            "orders · PostgreSQL 17.6 · Citus 14.0.1 · needs attention · moving shards · last restore point 3 min ago",
         );
         assert.deepEqual(lines.slice(-6), [
             "",
@@ -160,6 +211,7 @@ describe("renderStatus", () => {
         assert.deepEqual(text.split("\n").slice(2), [
             "node       state         shards   size   connections   archive   certificate",
             "worker-1   unreachable       16      ?             ?         ?             ?",
+            "If its container or machine is gone, npm start brings it back with its data.",
         ]);
     });
 });

@@ -309,7 +309,13 @@ const say = (of: string | undefined, severity: string, message: string) =>
 /** Starts every task as listr2 does, and gives what becomes of each. */
 function start(phases: Phases) {
     return phases.tasks().map((task) => {
-        const shown = { title: String(task.title), output: "" };
+        const shown = {
+            title: String(task.title),
+            output: "",
+            skip: (text: string) => {
+                shown.title = text;
+            },
+        };
         const done = Promise.resolve(
             (task.task as NonNullable<ListrTask["task"]>)(
                 {},
@@ -348,6 +354,35 @@ describe("Phases", () => {
         phases.end();
         await Promise.all(tasks.map((task) => task.done));
         assert.ok(tasks.every((task) => /nothing to do$/.test(task.shown.title)));
+    });
+
+    test("looking at what is there is nothing to do either", async () => {
+        const phases = new Phases();
+        const tasks = start(phases);
+        phases.take(begin(urn("container", "worker-1"), "refresh"));
+        phases.take(end(urn("container", "worker-1"), "refresh"));
+        phases.end();
+        await Promise.all(tasks.map((task) => task.done));
+        assert.ok(tasks.every((task) => /nothing to do$/.test(task.shown.title)));
+    });
+
+    test("an image that a resource of this project builds is built, too", () => {
+        const phases = new Phases();
+        const tasks = start(phases);
+        phases.take(
+            begin("urn:pulumi:dev::citus::citus:index:Cluster$pulumi-nodejs:dynamic/citus:NodeImage::citus-image"),
+        );
+        const building = tasks.find((task) => task.shown.title.startsWith("Building"));
+        assert.equal(building?.shown.output, "image");
+        phases.end();
+    });
+
+    test("an up that could not begin did not find nothing to do", async () => {
+        const phases = new Phases();
+        const tasks = start(phases);
+        phases.end(new Error("another run holds the lock"));
+        await Promise.all(tasks.map((task) => task.done));
+        assert.ok(tasks.every((task) => /not begun$/.test(task.shown.title)));
     });
 
     test("a restore and the proof of it are one phase, which is not over between them", async () => {

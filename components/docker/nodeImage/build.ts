@@ -1,4 +1,5 @@
 /** Building an image by the engine, with a failure that quotes what failed. */
+import { stripVTControlCharacters } from "node:util";
 import type Docker from "dockerode";
 import { packTar, type TarEntry } from "../../tar.ts";
 
@@ -29,7 +30,7 @@ const QUOTED = 8;
  * @param lines everything that the engine printed
  */
 export function failureOf(lines: readonly string[], error: string): string {
-    const clean = lines.map((line) => line.trimEnd()).filter((line) => line !== "");
+    const clean = lines.map((line) => stripVTControlCharacters(line).trimEnd()).filter((line) => line !== "");
     const at = clean.findLastIndex((line) => /^Step [0-9]+\/[0-9]+ : /.test(line));
     const step = clean[at]?.replace(/^Step [0-9]+\/[0-9]+ : /, "");
     const said = clean

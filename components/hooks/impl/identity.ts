@@ -34,10 +34,9 @@ function movedFrom(before: Place | undefined, now: Place | undefined): string[] 
 }
 
 export async function diff(_id: string, olds: IdentityInputs, news: IdentityInputs) {
+    const renamed = (["name", "database", "platform"] as const).filter((key) => olds[key] !== news[key]);
     const changed = [
-        ...(["name", "database", "platform"] as const)
-            .filter((key) => olds[key] !== news[key])
-            .map((key) => `citus:${key} is ${olds[key]}, got ${news[key]}`),
+        ...renamed.map((key) => `citus:${key} is ${olds[key]}, got ${news[key]}`),
         ...movedFrom(olds.place, news.place),
     ];
     if (changed.length > 0) {
@@ -45,7 +44,10 @@ export async function diff(_id: string, olds: IdentityInputs, news: IdentityInpu
             [
                 "A living cluster can't change what its data is kept under:",
                 ...changed.map((line) => `  ${line}`),
-                "Nothing was changed. Put it back; for a cluster of another name make another stack (pulumi stack init).",
+                `Nothing was changed. Put it back${renamed.length > 0 ? ":" : "."}`,
+                // a renamed stack has another default name, which nobody has set
+                ...renamed.map((key) => `  pulumi config set citus:${key} ${olds[key]}`),
+                "For a cluster of another name make another stack (pulumi stack init).",
             ].join("\n"),
         );
     }
