@@ -63,6 +63,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly coordinatorShards: boolean;
     /** Each node and how it is reached, the coordinator first; secret. */
     readonly nodes: readonly pulumi.Output<TenantGroupNode>[];
+    /** What holds the coordinator's data: with it goes everything that is in the database. */
+    readonly volume: pulumi.Resource;
     /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
     readonly settled: readonly pulumi.Resource[];
 
@@ -147,6 +149,7 @@ export class CitusCluster extends pulumi.ComponentResource {
                 ),
             ),
         );
+        this.volume = coordinator.volume;
         this.settled = [placement, ...postDeploy];
         this.registerOutputs({
             coordinator: this.coordinator,

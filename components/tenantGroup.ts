@@ -80,7 +80,8 @@ export class TenantGroup extends pulumi.ComponentResource {
                 exports: `.state/${pulumi.getStack()}/exports`,
                 self: selfUrn("TenantGroup", `${name}-tenants`, this),
             },
-            { parent: this, dependsOn: [...cluster.settled] },
+            // a destroy of the whole cluster is no group that left the program
+            { parent: this, dependsOn: [...cluster.settled], deletedWith: cluster.volume },
         );
         this.summary = hook.summary;
         this.registerOutputs({ summary: this.summary });

@@ -160,6 +160,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             clusterId: this.security.clusterId,
             database: this.args.database,
             settings,
+            overrides: this.args.settings,
             nodeNetworks: this.nodeNetworks,
             caCertificate: this.security.caCertificate,
             certificate: certificate.certificate,

@@ -2,6 +2,7 @@
 import { describeAge } from "../age.ts";
 import { NODE_HOME } from "../settings.ts";
 import { nodeOf } from "../topology.ts";
+import { onNodes } from "./catalog.ts";
 import type { Session } from "./session.ts";
 
 export interface NodeArchive {
@@ -25,7 +26,7 @@ export interface ArchiveHealth {
     readonly pointAge?: number;
     /** Seconds between scheduled points; undefined when none are taken by themselves. */
     readonly pointInterval?: number;
-    /** Why the last try to take one failed. */
+    /** Why the newest two tries to take one failed. */
     readonly pointError?: string;
 }
 
@@ -87,12 +88,16 @@ function archiveOf(node: string, row: Row): NodeArchive {
     };
 }
 
-/** Nodes that do not answer are left out. */
-export async function readArchive(coordinator: Session): Promise<ArchiveHealth> {
+/**
+ * Nodes that do not answer are left out.
+ * @param silent hosts of nodes that are known not to answer: each would be waited for
+ */
+export async function readArchive(coordinator: Session, silent: readonly string[] = []): Promise<ArchiveHealth> {
     const rows = await coordinator.query<{ host: string; groupId: number; success: boolean; result: string }>(
-        `SELECT n.nodename AS host, n.groupid AS "groupId", r.success, r.result FROM run_command_on_all_nodes($1) r
-           JOIN pg_dist_node n USING (nodeid) ORDER BY n.groupid`,
-        [QUERY],
+        `SELECT n.nodename AS host, n.groupid AS "groupId", r.success, r.result
+           FROM ${onNodes("nodename <> ALL ($2)", "$1")} JOIN pg_dist_node n ON n.nodename = r.node_name AND n.nodeport = r.node_port
+          ORDER BY n.groupid`,
+        [QUERY, silent],
     );
     const answers = rows.filter((row) => row.success).map((row) => ({ ...row, facts: JSON.parse(row.result) as Row }));
     const own = answers.find((row) => row.groupId === 0)?.facts;
@@ -109,6 +114,14 @@ export async function readArchive(coordinator: Session): Promise<ArchiveHealth> 
 
 /** Points come late by a minute when one failed; later than this the schedule itself does not run. */
 const LATE = (interval: number) => 3 * interval + 180;
+
+function describePointError(error: string, age: number | undefined): string {
+    const newest =
+        age === undefined
+            ? "there is no restore point yet"
+            : `the newest restore point is ${describeAge(age)} old, and a restore would lose what was written since`;
+    return `${newest}: the last two tries to take one failed (another follows within a minute): ${error.replace(/^no restore point: /, "")}`;
+}
 
 /** What needs attention, each with what to do. */
 export function archiveProblems(health: ArchiveHealth): string[] {
@@ -132,6 +145,6 @@ export function archiveProblems(health: ArchiveHealth): string[] {
                   ]),
             ...(node.backupError === undefined ? [] : [`${node.node}'s last backup failed: ${node.backupError}`]),
         ]),
-        ...(pointError === undefined ? [] : [`the last restore point failed: ${pointError}`]),
+        ...(pointError === undefined ? [] : [describePointError(pointError, pointAge)]),
     ];
 }

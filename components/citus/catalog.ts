@@ -20,6 +20,15 @@ export async function readNodes(session: Session): Promise<NodeRow[]> {
     );
 }
 
+/**
+ * A FROM item `r` (node_name, node_port, success, result): a command on the nodes for which a condition holds, all at once.
+ * @param command an SQL expression of type text
+ */
+export const onNodes = (condition: string, command: string): string =>
+    `(SELECT array_agg(nodename::text) AS hosts, array_agg(nodeport) AS ports, array_agg(${command}::text) AS commands
+        FROM pg_dist_node WHERE noderole = 'primary' AND isactive AND ${condition}) asked,
+     LATERAL master_run_on_worker(asked.hosts, asked.ports, asked.commands, true) r`;
+
 /** One colocated set of shards: what a rebalance moves as a whole. */
 export interface ShardGroup {
     /** The tables in it, the first one first; a group's name is its first shard id. */

@@ -5,6 +5,7 @@ import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { type NodeRow, readNodes } from "./catalog.ts";
 import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
 import type { Session } from "./session.ts";
+import { saidBy } from "./silent.ts";
 
 export interface NodeHealth {
     readonly name: string;
@@ -23,8 +24,8 @@ export interface ClusterHealth {
     readonly postgres: string;
     readonly citus: string;
     readonly nodes: readonly NodeHealth[];
-    /** Moves that a rebalance would make now; 0 is balanced. */
-    readonly movesLeft: number;
+    /** Moves that a rebalance would make now; 0 is balanced, undefined while a node does not answer. */
+    readonly movesLeft?: number;
     readonly rebalance?: string;
     /** Old copies of moved shards that wait to be dropped. */
     readonly leftovers: number;
@@ -58,17 +59,23 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
     const reachable = nodes.every((node) => node.state !== "unreachable");
     const [plan] = reachable
         ? await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM get_rebalance_table_shards_plan()")
-        : [{ n: 0 }];
+        : [];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
     const rebalance = await describeRebalance(coordinator);
-    const archive = await readArchive(coordinator);
+    const silent = rows.filter((row) =>
+        nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
+    );
+    const archive = await readArchive(
+        coordinator,
+        silent.map(({ host }) => host),
+    );
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
     const all = [...nodes, ...missing].sort((a, b) => index(a.name) - index(b.name));
     return {
         postgres: versions?.postgres ?? "",
         citus: versions?.citus ?? "",
         nodes: all,
-        movesLeft: plan?.n ?? 0,
+        ...(plan ? { movesLeft: plan.n } : {}),
         ...(rebalance === undefined ? {} : { rebalance }),
         leftovers: cleanup?.n ?? 0,
         archive,
@@ -103,7 +110,7 @@ async function readNode(row: NodeRow, shards: number, options: HealthOptions): P
             name,
             state: "unreachable",
             shards,
-            reason: session.message.split("\n")[1]?.trim() ?? session.message,
+            reason: saidBy(session),
         };
     }
     const [facts] = await session.query<{ bytes: string; connections: number; maxConnections: number }>(

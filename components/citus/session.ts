@@ -101,8 +101,10 @@ export interface ConnectOptions {
     readonly timeout?: number;
     /** Keep trying this long while the node does not answer, in milliseconds. @default 0 */
     readonly patience?: number;
-    /** Called before each further attempt. */
-    readonly waiting?: (reason: string) => void;
+    /** Called before each further attempt; what it throws ends the waiting. */
+    readonly waiting?: (reason: string) => void | Promise<void>;
+    /** How long this node waits for another one that a question leads to, in milliseconds. @default Citus' own, 30 s */
+    readonly nodeTimeout?: number;
 }
 
 /** Errors that go away by themselves when a node is starting: not listening yet, starting up, shutting down. */
@@ -127,7 +129,10 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             ...(await optionsOf(access)),
             connectionTimeoutMillis: (options.timeout ?? 5000) + ("tunnel" in access ? TUNNEL_SECONDS * 1000 : 0),
             application_name: "pulumi citus",
-            options: OWN_SETTINGS,
+            options:
+                options.nodeTimeout === undefined
+                    ? OWN_SETTINGS
+                    : `${OWN_SETTINGS} -c citus.node_connection_timeout=${options.nodeTimeout}`,
             keepAlive: true,
         });
         // a lost connection is reported by the query that meets it
@@ -156,7 +161,7 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     ? error
                     : new DatabaseError(node, `connecting to ${addressOf(access)}`, error, true);
             }
-            options.waiting?.((error as Error).message);
+            await options.waiting?.((error as Error).message);
             await pause(250);
         }
     }

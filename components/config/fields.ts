@@ -41,11 +41,12 @@ export const unrecognized = (keys: readonly string[], known: readonly string[]) 
     return `has no ${said.join(", ")}; it has ${known.join(", ")}`;
 };
 
-export const strictObject = <T extends z.ZodRawShape>(shape: T, what: string) =>
+/** @param named the keys that a mistake names. @default all of the shape's */
+export const strictObject = <T extends z.ZodRawShape>(shape: T, what: string, named = Object.keys(shape)) =>
     z.strictObject(shape, {
         error: (issue) =>
             issue.code === "unrecognized_keys"
-                ? unrecognized(issue.keys, Object.keys(shape))
+                ? unrecognized(issue.keys, named)
                 : `must be ${what}, got ${shown(issue.input)}`,
     });
 

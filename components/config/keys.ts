@@ -34,6 +34,25 @@ export const KEYS = {
     tags: "json",
 } as const;
 
+/** Keys whose default in Pulumi.yaml is an empty text; of any other one it is a mistake, and how Pulumi hands on a null. */
+export const MAY_BE_EMPTY: readonly Key[] = [
+    "name",
+    "citusVersion",
+    "image",
+    "postgresVersion",
+    "port",
+    "protect",
+    "backupPassphrase",
+    "restorePassphrase",
+    "dockerHost",
+    "azs",
+    "connection",
+    "ami",
+    "kmsKeyId",
+    "placement",
+    "alarmTopic",
+];
+
 /** Keys that `pulumi config set` must be given with --secret. */
 export const SECRETS = ["backupPassphrase", "restorePassphrase"] as const;
 

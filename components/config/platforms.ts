@@ -37,6 +37,10 @@ const MACHINE_ONLY_ON: Readonly<Record<string, Only>> = {
     throughput: { platform: "aws", why: "docker volumes have no limit" },
 };
 
+/** The keys of an object that mean something on a platform, without those of others. */
+export const machineKeys = (keys: readonly string[], platform: PlatformName): string[] =>
+    keys.filter((key) => (MACHINE_ONLY_ON[key]?.platform ?? platform) === platform);
+
 /** What Pulumi.yaml declares as a default is empty, and means that it is not set. */
 const isEmpty = (value: unknown) => value === undefined || ["", "{}", "[]", '""'].includes(JSON.stringify(value));
 

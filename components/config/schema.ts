@@ -8,7 +8,7 @@ import { MAX_WORKERS } from "./args.ts";
 import { awsKeys, awsMachine } from "./aws.ts";
 import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
 import { parse } from "./keys.ts";
-import { PLATFORMS, type PlatformName } from "./platforms.ts";
+import { machineKeys, PLATFORMS, type PlatformName } from "./platforms.ts";
 
 const ENGINE = /^(unix|tcp|ssh|npipe):\/\/\S+$/;
 
@@ -50,10 +50,14 @@ const settingsMap = z
 
 const RESERVED_DATABASES = ["postgres", "template0", "template1"];
 
-const machine = { memory: memory.default(1024), cores: whole(1, 512, 2).default(2) };
+const machine = { memory: memory.default(1024), cores: whole(1, 512, 2).default(2), ...awsMachine };
+
+/** `citus:coordinator` or `citus:worker`; a mistake names the keys of the platform alone. */
+const machineOf = <T extends z.ZodRawShape>(shape: T, platform: PlatformName) =>
+    strictObject(shape, "an object", machineKeys(Object.keys(shape), platform));
 
 /** Every key; `repository` is what holds the backups of another cluster on the platform. */
-const schema = (repository: z.ZodType<string>) =>
+const schema = (name: PlatformName, repository: z.ZodType<string>) =>
     z.object({
         platform: oneOf(PLATFORMS),
         name: text(
@@ -92,8 +96,8 @@ const schema = (repository: z.ZodType<string>) =>
             "newest, base, or a minor release of PostgreSQL 17 such as 17.10",
         ).optional(),
         port: whole(1024, 65_535 - POOL_OFFSET - MAX_WORKERS, 5432).optional(),
-        coordinator: strictObject({ ...machine, shards: flag.default(false), ...awsMachine }, "an object"),
-        worker: strictObject({ ...machine, ...awsMachine }, "an object"),
+        coordinator: machineOf({ ...machine, shards: flag.default(false) }, name),
+        worker: machineOf(machine, name),
         settings: strictObject(
             { all: settingsMap.default({}), coordinator: settingsMap.default({}), workers: settingsMap.default({}) },
             "an object",
@@ -206,6 +210,6 @@ const schema = (repository: z.ZodType<string>) =>
     });
 
 export const SCHEMAS = {
-    docker: schema(text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume")),
-    aws: schema(text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of an S3 bucket")),
+    docker: schema("docker", text(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,200}$/, "the name of a Docker volume")),
+    aws: schema("aws", text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of an S3 bucket")),
 } satisfies Record<PlatformName, z.ZodType>;

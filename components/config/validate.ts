@@ -8,7 +8,7 @@ import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
 import { record, shown } from "./fields.ts";
 import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
-import { KEYS, type Key, nearest, parse, SECRETS } from "./keys.ts";
+import { KEYS, type Key, MAY_BE_EMPTY, nearest, parse, SECRETS } from "./keys.ts";
 import { type Mistake, pathOf } from "./mistakes.ts";
 import { onThisPlatform, PLATFORMS, type PlatformName } from "./platforms.ts";
 import { SCHEMAS } from "./schema.ts";
@@ -25,6 +25,16 @@ function readValues(source: ConfigSource): Partial<Record<Key, unknown>> {
             return parsed === undefined || parsed === "" ? [] : [[key, parsed]];
         }),
     );
+}
+
+/** Keys that are there without a value. */
+function emptyKeys(source: ConfigSource): Mistake[] {
+    return (Object.keys(KEYS) as Key[])
+        .filter((key) => source.values[key] === "" && !MAY_BE_EMPTY.includes(key))
+        .map((key) => ({
+            path: key,
+            message: `has no value, got null or an empty text - write one, or take the key away: pulumi config rm citus:${key}`,
+        }));
 }
 
 /** The platform, and whether it is one: until it is known nothing can be said of what belongs to it. */
@@ -132,6 +142,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
             message: `is not a setting of this project - ${meant ? `did you mean citus:${meant}?` : `it has ${known.join(", ")}`}`,
         });
     }
+    mistakes.push(...emptyKeys(source));
     const values = readValues(source);
     const { platform, known: platformKnown } = platformOf(values.platform);
     const { kept, mistakes: misplaced } = platformKnown

@@ -78,9 +78,14 @@ export async function execute(
     }
 }
 
-/** Why an engine does not answer within two seconds; undefined when it does. */
+/** An engine that is not there refuses at once; a loaded one may take its time. Seconds. */
+const ENGINE_PATIENCE = 8;
+
+/** Why an engine does not answer; undefined when it does. */
 export async function whySilent(address = ""): Promise<string | undefined> {
-    const late = new Promise<string>((resolve) => setTimeout(() => resolve("no answer within 2 s"), 2000).unref());
+    const late = new Promise<string>((resolve) =>
+        setTimeout(() => resolve(`no answer within ${ENGINE_PATIENCE} s`), ENGINE_PATIENCE * 1000).unref(),
+    );
     const asked = (async () => dockerEngine(address).ping())().then(
         () => undefined,
         (error: NodeJS.ErrnoException) => reasonOf(error),
@@ -96,7 +101,7 @@ export function reasonOf(error: NodeJS.ErrnoException): string {
     return error.code ?? error.message;
 }
 
-/** Whether an engine answers there within two seconds. */
+/** Whether an engine answers there. @see whySilent */
 export const engineAnswers = async (address = ""): Promise<boolean> => (await whySilent(address)) === undefined;
 
 /** The last lines a container wrote, for an error. */

@@ -315,6 +315,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 clusterId: this.security.clusterId,
                 database: this.args.database,
                 settings: args.settings,
+                overrides: this.args.settings,
                 nodeNetworks: this.nodeNetworks(),
                 caCertificate: this.security.caCertificate,
                 certificate: args.certificate.certificate,

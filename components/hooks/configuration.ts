@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Settings } from "../settings.ts";
+import type { Overrides, Settings } from "../settings.ts";
 import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
@@ -12,6 +12,8 @@ export interface ConfigurationInputs {
     clusterId: string;
     database: string;
     settings: Settings;
+    /** `citus:settings`, those of other nodes too: whoever is asked first checks them for all. @default not checked */
+    overrides?: Overrides;
     /** Networks that carry only nodes. */
     nodeNetworks: string[];
     caCertificate: string;

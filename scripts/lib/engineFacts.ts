@@ -107,7 +107,7 @@ export function architectureNote(info: EngineInfo, image: string, made: string |
 
 /** Images that a base image could be chosen from: those with Citus that the engine has. */
 const chooseable = (tags: readonly string[]) =>
-    tags.filter((tag) => /citus/i.test(tag) && !/^citus-node:/.test(tag) && !tag.includes("<none>")).sort();
+    tags.filter((tag) => /citus/i.test(tag) && !/^citus-(node|packages):/.test(tag) && !tag.includes("<none>")).sort();
 
 /**
  * A base image that can't be had.

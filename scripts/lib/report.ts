@@ -5,6 +5,8 @@ import type { NodeArchive } from "../../components/citus/archive.ts";
 import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
 import { describeBytes } from "../../components/citus/job.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
+import { ANSWERS_WITHIN, saidBy } from "../../components/citus/silent.ts";
+import { explainSilence, readNodeState } from "../../components/nodeState.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { nodesOf } from "./nodes.ts";
 import type { StateResource } from "./resources.ts";
@@ -16,14 +18,22 @@ export async function readClusterHealth(resources: readonly StateResource[]): Pr
     const nodes = nodesOf(resources);
     const first = nodes.get(COORDINATOR)?.access;
     if (!first) throw new Error("coordinator\nis not in this stack's state: run npm start");
-    const coordinator = await connect(first, COORDINATOR);
+    const coordinator = await connect(first, COORDINATOR, { nodeTimeout: ANSWERS_WITHIN }).catch(
+        async (error: Error) => {
+            const state = await readNodeState(nodes.get(COORDINATOR)?.shell);
+            throw new Error(`${COORDINATOR} does not answer: ${explainSilence(saidBy(error), state)}`);
+        },
+    );
     try {
         return await readHealth(coordinator, {
             expected: [...nodes.keys()].filter((name) => name !== COORDINATOR),
             open: (name) => {
                 const access = nodes.get(name)?.access;
-                if (access === undefined) return Promise.resolve(new Error(`${name}\nis not part of this stack`));
-                const session = connect(access, name).catch((error: Error) => error);
+                if (access === undefined) return Promise.resolve(new Error("it is not part of this stack"));
+                const session = connect(access, name, { timeout: ANSWERS_WITHIN }).catch(async (error: Error) => {
+                    const state = await readNodeState(nodes.get(name)?.shell);
+                    return new Error(explainSilence(saidBy(error), state));
+                });
                 open.set(name, session);
                 return session;
             },
@@ -103,9 +113,11 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
         isHealthy(health) ? "healthy" : "needs attention",
         health.rebalance
             ? "moving shards"
-            : health.movesLeft === 0
-              ? "balanced"
-              : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
+            : health.movesLeft === undefined
+              ? "balance not known"
+              : health.movesLeft === 0
+                ? "balanced"
+                : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
         ...(point === undefined ? [] : [`last restore point ${describeAge(point)} ago`]),
     ];
     const rows = health.nodes.map((node) => [

@@ -46,11 +46,12 @@ add_optional() {
 
 # A server that finds a mistake in its file at the next start stays down; so ask the program first.
 check_configuration() {
-    [ -d "$pgdata" ] || return 0
-    local said
-    said=$("$pgbin/postgres" -D "$pgdata" -c "config_file=$incoming/postgresql.conf" -C max_connections 2>&1 > /dev/null) && return
+    local said data=$pgdata
+    # a node in the making has none yet, and would never come up
+    [ -d "$pgdata" ] || data=$home
+    said=$("$pgbin/postgres" -D "$data" -c "config_file=$incoming/postgresql.conf" -C max_connections 2>&1 > /dev/null) && return
     # what it says, without the time, the process and the name of a file that is gone again
-    said=$(printf '%s\n' "$said" | sed -n 's/^.*\(LOG\|FATAL\|ERROR\): *//p' | grep -v 'contains errors$' | sed 's/ in file .*//' | paste -sd ';' -)
+    said=$(printf '%s\n' "$said" | sed -n -e 's/^.*\(LOG\|FATAL\|ERROR\): *//p' -e 's/^.*\(HINT: \)/\1/p' | grep -v -e 'contains errors$' -e '^skipping missing configuration file' | sed 's/ in file .*//' | paste -sd ';' -)
     die 5 "PostgreSQL refuses the configuration: $said"
 }
 

@@ -125,7 +125,7 @@ sql -v info_file="$work/info.json" -v point_file="$work/point.json" -f "$here/po
 publish
 printf '%s\n' "$name" > "$backup_home/last-point.new"
 mv "$backup_home/last-point.new" "$backup_home/last-point"
-rm -f "$backup_home/restore-point.error"
+rm -f "$backup_home/restore-point.error" "$backup_home/restore-point.failed"
 # reading every day's list is worth it once an hour
 if [ -z "$(find "$backup_home/pruned" -mmin -60 2> /dev/null)" ]; then
     touch "$backup_home/pruned"

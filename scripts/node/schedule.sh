@@ -8,10 +8,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 umask 077
 mkdir -p "$backup_home"
 
-# Remembers why a job failed, for status; a job that succeeds forgets it.
+# Remembers why a job failed, for status; a job that succeeds forgets it. A restore point that fails once is no news: it
+# gives way to whoever holds a lock, and the next one comes within a minute.
 note_failure() { # job, what it said
     local said
     said=$(printf '%s\n' "$2" | one_line)
+    if [ "$1" = restore-point ] && [ ! -e "$backup_home/$1.failed" ]; then
+        touch "$backup_home/$1.failed"
+        say "$1: $said; trying again"
+        return
+    fi
     [ "$said" = "$(cat "$backup_home/$1.error" 2> /dev/null || true)" ] || say "$1: $said"
     printf '%s\n' "$said" > "$backup_home/$1.error.new"
     mv "$backup_home/$1.error.new" "$backup_home/$1.error"
@@ -27,7 +33,7 @@ job() { # name, command: one of a name at a time
         said=$("$@" 2>&1 > /dev/null) || code=$?
         # 75: somebody runs it by hand at this moment
         case $code in
-            0) rm -f "$backup_home/$name.error" ;;
+            0) rm -f "$backup_home/$name.error" "$backup_home/$name.failed" ;;
             75) ;;
             *) note_failure "$name" "$said" ;;
         esac

@@ -289,7 +289,10 @@ steps.step(`workers on ${OTHER_TYPE}: machines replaced one at a time, volumes a
     const volumes = async () => (await cluster().outputsOf(VOLUME)).map(({ id }) => text(id)).sort();
     const kept = await volumes();
     await cluster().config({ worker: { instanceType: OTHER_TYPE, volumeSize: LARGER_SIZE } });
-    assert.match((await cluster().must(["preview", "--diff"])).output, /worker-1: machine replaced, data kept/);
+    assert.match(
+        (await cluster().must(["preview", "--diff"])).output,
+        /worker-1: its machine will be replaced, its data is kept/,
+    );
     const log = join(cluster().dir, ".state", "events.jsonl");
     await cluster().up({}, ["--event-log", log]);
     assert.deepEqual(

@@ -63,6 +63,11 @@ describe("one group", () => {
         assert.deepEqual([...built.one(HOOK).secrets].sort(), ["nodes", "seed"]);
     });
 
+    test("goes with the coordinator's data: a destroy of the whole cluster is no group that left the program", () => {
+        const volume = built.one("docker:index/volume:Volume", "citus-coordinator-data");
+        assert.ok(built.one(HOOK).request.getDeletedwith().endsWith(`::${volume.name}`));
+    });
+
     test("waits until the shards are in their place", () => {
         const [placement] = built.of("pulumi-nodejs:dynamic/citus:Placement");
         assert.ok(

@@ -192,7 +192,7 @@ test("another instance type: machines replaced one at a time, data and registrat
     const volumes = project.rows(VOLUME).map(({ id }) => id);
     await project.config({ worker: { instanceType: "r7i.large" } });
     const shown = await project.pulumi(["preview", "--diff"]);
-    assert.match(shown.output, /worker-1: machine replaced, data kept/);
+    assert.match(shown.output, /worker-1: its machine will be replaced, its data is kept/);
     const steps = await project.preview();
     assert.deepEqual(of(steps, VOLUME), []);
     assert.deepEqual(of(steps, MEMBER), []);

@@ -395,12 +395,19 @@ describe("readArchive", () => {
         const { session, asked } = coordinator([{}, {}]);
         await readArchive(session);
         assert.equal(asked.length, 1);
-        assert.match(asked[0]?.sql ?? "", /run_command_on_all_nodes\(\$1\)/);
+        assert.match(asked[0]?.sql ?? "", /array_agg\(\$1::text\).* master_run_on_worker\(.*, true\)/s);
         const query = String(asked[0]?.parameters[0]);
         for (const name of ["archive.error", "backup.error", "restore-point.error", "last-point"])
             assert.ok(query.includes(`'/var/lib/citus/backup/${name}', true`), name);
         // only looks
         assert.doesNotMatch(query, /\b(INSERT|UPDATE|DELETE|ALTER|CREATE|DROP)\b/i);
+    });
+
+    test("a node that is known to be silent is not waited for", async () => {
+        const { session, asked } = coordinator([{}]);
+        await readArchive(session, ["worker-2.c1.node"]);
+        assert.deepEqual(asked[0]?.parameters[1], ["worker-2.c1.node"]);
+        assert.match(asked[0]?.sql ?? "", /nodename <> ALL \(\$2\)/);
     });
 
     test("the spool's error files are found by the stanza in archive_command", async () => {
@@ -439,7 +446,7 @@ describe("archiveProblems", () => {
             [
                 "worker-1's archive fails, 12 segments (192 MB) wait on its disk: no space left on device",
                 "worker-2's last backup failed: unable to open file",
-                "the last restore point failed: worker-2 did not answer",
+                "the newest restore point is 7 s old, and a restore would lose what was written since: the last two tries to take one failed (another follows within a minute): worker-2 did not answer",
             ],
         );
     });
@@ -460,12 +467,20 @@ describe("archiveProblems", () => {
         [
             "old because it fails",
             { pointAge: 1200, pointInterval: 300, pointError: "x" },
-            ["the last restore point failed: x"],
+            [
+                "the newest restore point is 20 min old, and a restore would lose what was written since: the last two tries to take one failed (another follows within a minute): x",
+            ],
         ],
     ] as const) {
         test(`a last restore point that is ${what}`, () =>
             assert.deepEqual(archiveProblems({ nodes: [], ...health }), problems));
     }
+
+    test("where there is no point yet, that is said; the reason is not told twice", () => {
+        assert.deepEqual(archiveProblems({ nodes: [], pointError: "no restore point: canceling statement" }), [
+            "there is no restore point yet: the last two tries to take one failed (another follows within a minute): canceling statement",
+        ]);
+    });
 
     test("a node with two has two", () => {
         assert.equal(archiveProblems({ nodes: [node({ failing: "a", backupError: "b" })] }).length, 2);

@@ -109,6 +109,10 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ coordinator: { memory: "-1GB" } }, ["coordinator.memory", "an amount of memory", 'got "-1GB"']],
     [{ coordinator: { shards: "yes" } }, ["coordinator.shards", "must be true or false", 'got "yes"']],
     [{ coordinator: { memry: "2GB" } }, ["coordinator", 'has no "memry"', "it has memory, cores, shards"]],
+    [{ workers: "" }, ["workers", "has no value, got null or an empty text", "pulumi config rm citus:workers"]],
+    [{ retire: "" }, ["retire", "has no value, got null or an empty text"]],
+    [{ coordinator: { cores: null } }, ["coordinator.cores", "a whole number", "got null"]],
+    [{ settings: { all: null } }, ["settings.all", "must be a map", "got null"]],
     [{ worker: { memory: "5000GB" } }, ["worker.memory", "to 4096GB", 'got "5000GB"']],
     [{ worker: { cores: 0 } }, ["worker.cores", "from 1 to 512", "got 0", "for example 2"]],
     [{ worker: { cores: 1.5 } }, ["worker.cores", "a whole number", "got 1.5"]],
@@ -503,6 +507,16 @@ describe("bad configurations", () => {
     });
 });
 
+test("an unknown key of a node on docker is answered with the keys of docker", () => {
+    for (const [part, keys] of [
+        ["coordinator", "memory, cores, shards"],
+        ["worker", "memory, cores"],
+    ] as const) {
+        const [mistake] = mistakesOf({ [part]: { nothing: 1 } });
+        assert.equal(mistake?.message, `has no "nothing"; it has ${keys}`);
+    }
+});
+
 describe("every mistake is reported at once", () => {
     /** One mistake a key, none of which hides another's. */
     const wrong: Readonly<Record<string, unknown>> = {
@@ -619,7 +633,7 @@ describe("good configurations", () => {
         ["the most workers", { workers: "200" }, { workers: 200 }],
         ["a list as JSON", { retire: '["worker-2"]' }, { retire: ["worker-2"] }],
         ["text around a number", { workers: " 3 " }, { workers: 3 }],
-        ["an empty text is not set", { workers: "", retire: "", database: "" }, {}],
+        ["an empty text is not set where Pulumi.yaml says so", { port: "", dockerHost: "", protect: "" }, {}],
         [
             "an object as JSON",
             { coordinator: '{"memory":"2GB","shards":true}' },

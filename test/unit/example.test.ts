@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { KEYS } from "../../components/config/keys.ts";
+import { KEYS, MAY_BE_EMPTY } from "../../components/config/keys.ts";
 import { explain, sourceOf, validate } from "../../components/config.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -39,6 +39,13 @@ describe("Pulumi.yaml", () => {
             assert.ok(Object.hasOwn(declared as object, "default"), key);
             assert.ok(String((declared as { description?: unknown }).description ?? "").length > 10, key);
         }
+    });
+
+    test("a key may be empty where that is its default, and nowhere else", () => {
+        const empty = Object.entries(project).filter(
+            ([, declared]) => (declared as { default?: unknown }).default === "",
+        );
+        assert.deepEqual([...MAY_BE_EMPTY].sort(), empty.map(([key]) => key).sort());
     });
 
     test("what it declares is right on each platform", () => {

@@ -193,6 +193,13 @@ describe("renderStatus", () => {
         ]);
     });
 
+    test("while a node does not answer it is not said to be balanced", () => {
+        const { movesLeft: _, ...unasked } = health({ problems: ["worker-1 is unreachable: timeout expired"] });
+        const [head] = renderStatus("dev", unasked).split("\n");
+        assert.match(head ?? "", /needs attention · balance not known · /);
+        assert.doesNotMatch(head ?? "", /balanced/);
+    });
+
     test("a node that can't be asked has no numbers", () => {
         const text = renderStatus(
             "dev",
@@ -226,7 +233,7 @@ function coordinator(archive: readonly object[]): Session {
     );
     const answer = (sql: string): object[] => {
         if (/server_version/.test(sql)) return [{ postgres: "17.6", citus: "14.0.1" }];
-        if (/run_command_on_all_nodes/.test(sql))
+        if (/master_run_on_worker/.test(sql))
             return archive.map((facts, groupId) => ({
                 host: rows[groupId]?.host,
                 groupId,
@@ -317,8 +324,9 @@ describe("readHealth", () => {
             "worker-1 is unreachable: timeout expired",
             "worker-2's certificate ends in 12 days: npm run pulumi -- up renews it",
             "worker-2's archive fails, 4 segments (64 MB) wait on its disk: no space left on device",
-            "the last restore point failed: worker-2: segment 000000010000000000000006 is not in the repository after 120 s",
+            "there is no restore point yet: the last two tries to take one failed (another follows within a minute): worker-2: segment 000000010000000000000006 is not in the repository after 120 s",
         ]);
+        assert.equal(found.movesLeft, undefined, "while a node does not answer nobody knows what would move");
         assert.equal(isHealthy(found), false);
     });
 

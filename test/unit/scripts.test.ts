@@ -1,6 +1,6 @@
 /** Shell files, and what a person sees while a cluster is made. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
     copyFileSync,
     existsSync,
@@ -16,6 +16,7 @@ import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import type { ListrTask } from "listr2";
+import { pause } from "../../components/pause.ts";
 import { Phases } from "../../scripts/lib/phases.ts";
 import { describeFindings, explainFindings } from "../../scripts/lib/preflight.ts";
 
@@ -183,6 +184,63 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
         assert.match(
             code("scripts/node/schedule.sh"),
             /if \[ -e "\$backup_home\/expire\.waits" \] .*; then job expire "\$here\/backup\.sh" expire; fi/,
+        );
+    });
+});
+
+describe("schedule.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
+    /** Runs it with restore points that fail as often as is said, until `tries` of them were taken. */
+    async function run(failures: number, tries: number): Promise<{ error: boolean; failed: boolean }> {
+        const dir = mkdtempSync(join(tmpdir(), "citus-schedule-"));
+        copyFileSync(join(ROOT, "scripts/node/schedule.sh"), join(dir, "schedule.sh"));
+        const script = (name: string, text: string) =>
+            writeFileSync(join(dir, name), `#!/usr/bin/env bash\n${text}\n`, { mode: 0o755 });
+        script("archive.sh", "exit 0");
+        script("backup.sh", "exit 75");
+        script(
+            "restore-point.sh",
+            // one that gives way ends nothing; that it came says that the one before has ended
+            `echo x >> ${dir}/tries\nn=$(wc -l < ${dir}/tries)\n[ "$n" -le ${tries} ] || exit 75\n[ "$n" -le ${failures} ] || exit 0\necho "canceling statement due to lock timeout" >&2\nexit 74`,
+        );
+        writeFileSync(
+            join(dir, "lib.sh"),
+            `set -euo pipefail
+backup_home=${dir}/backup
+archiving() { true; }
+running() { true; }
+query() { echo f; }
+say() { :; }
+one_line() { cat; }
+read_backup_conf() { role=coordinator restore_point=1; }
+`,
+        );
+        const child = spawn("bash", [join(dir, "schedule.sh")], { stdio: "ignore" });
+        try {
+            const taken = () =>
+                existsSync(join(dir, "tries")) ? readFileSync(join(dir, "tries"), "utf8").length / 2 : 0;
+            for (const end = Date.now() + 20_000; taken() <= tries && Date.now() < end; ) await pause(50);
+            assert.ok(taken() > tries, `${taken()} tries`);
+            const there = (name: string) => existsSync(join(dir, "backup", name));
+            return { error: there("restore-point.error"), failed: there("restore-point.failed") };
+        } finally {
+            child.kill("SIGKILL");
+            rmSync(dir, { recursive: true, maxRetries: 10, retryDelay: 100 });
+        }
+    }
+
+    test("a restore point that fails once is tried again, and no error is left for people", async () => {
+        assert.deepEqual(await run(1, 1), { error: false, failed: true });
+        assert.deepEqual(await run(1, 2), { error: false, failed: false });
+    });
+
+    test("two that fail one after the other are an error", async () => {
+        assert.deepEqual(await run(2, 2), { error: true, failed: true });
+    });
+
+    test("a point that is taken by hand forgets both", () => {
+        assert.match(
+            code("scripts/node/restore-point.sh"),
+            /rm -f "\$backup_home\/restore-point\.error" "\$backup_home\/restore-point\.failed"/,
         );
     });
 });

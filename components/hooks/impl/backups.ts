@@ -1,8 +1,9 @@
 /** Archive and backups of a living cluster, looked at and never changed. */
 import { archiveProblems, readArchive } from "../../citus/archive.ts";
 import { withSession } from "../../citus/session.ts";
+import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import type { BackupsInputs } from "../backups.ts";
-import { comparable, unknown } from "./coordinator.ts";
+import { comparable, silentNodes, unknown } from "./coordinator.ts";
 import { note, warn } from "./engine.ts";
 
 /** Below 14.0 the locks of a restore point are taken on the coordinator only. */
@@ -20,8 +21,14 @@ function sayVersion(inputs: BackupsInputs): void {
 }
 
 async function look(inputs: BackupsInputs): Promise<void> {
-    const health = await withSession(inputs.coordinator, "coordinator", readArchive, { timeout: 3000 }).catch(
-        // a coordinator that does not answer is said elsewhere
+    const { coordinator } = inputs;
+    const health = await withSession(
+        coordinator,
+        "coordinator",
+        (session) => readArchive(session, silentNodes(coordinator)),
+        { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN },
+    ).catch(
+        // a node that does not answer is said by the placement
         () => undefined,
     );
     const problems = health ? archiveProblems(health) : [];

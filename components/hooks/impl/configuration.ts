@@ -1,12 +1,14 @@
 /** A node's configuration, put in place on it. */
 
 import { nodeFiles } from "../../nodeFiles.ts";
+import { readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
 import { isStopped, lastWords, prepare, runScript, service } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress } from "./engine.ts";
+import { refuseSettings } from "./settingsCheck.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
     systemIdentifier?: string;
@@ -16,6 +18,8 @@ interface ConfigurationState extends ConfigurationInputs {
 
 /** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
 const READY_WITHIN = 180_000;
+/** After this a start is unusually long, and what the node says is told, in milliseconds. */
+const USUAL_START = 20_000;
 
 function keyValues(text: string): Record<string, string> {
     return Object.fromEntries(
@@ -50,6 +54,12 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
     );
 }
 
+/** A server that starts refuses connections, which is nothing to be told of. Pure. */
+export function waitingFor(name: string, milliseconds: number, said: string): string {
+    if (milliseconds < USUAL_START) return `${name} is starting`;
+    return `${name} is starting, ${Math.round(milliseconds / 1000)} s so far: ${said.split("\n")[0]}`;
+}
+
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
 async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
     const report = progress(inputs.self);
@@ -65,7 +75,7 @@ async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
             // it restarts, or is on its way
             said = (error as Error).message;
         }
-        if (Date.now() - began > 5_000) report(`waiting for ${inputs.name} to answer: ${said.split("\n")[0]}`);
+        report(waitingFor(inputs.name, Date.now() - began, said));
         await pause(150);
     }
     const log = await lastWords(inputs.shell).catch(() => "(its log can't be read)");
@@ -117,6 +127,7 @@ async function converge(
     await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
     // a restore that was killed and withdrawn left it stopped; a container starts by itself
     if (shell.kind === "ssm") await service(shell, "start");
+    await refuseSettings(inputs.clusterId, inputs.name, shell, inputs.overrides);
     // a restore that was withdrawn is over: the same request later is another one
     if (inputs.restoreId === undefined) await runScript(shell, ["accept.sh"]);
     const pending = await putInPlace(inputs, systemIdentifier);
@@ -132,26 +143,65 @@ export async function create(inputs: ConfigurationInputs) {
 
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
-    return { outs: await converge(news, restored ? undefined : olds.systemIdentifier) };
+    if (olds.machine === news.machine) await refuseAbsent(news);
+    const outs = await converge(news, restored ? undefined : olds.systemIdentifier);
+    if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
+        note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
+    return { outs };
 }
 
+/** Runs in preview too. */
 export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
-    const ignore = ["systemIdentifier"];
+    // the settings of other nodes are no change of this one
+    const ignore = ["systemIdentifier", "overrides"];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
     refuseShrinking(olds, news);
-    if (olds.machine !== undefined && olds.machine !== news.machine)
-        note(news.self, `${news.name}: machine replaced, data kept (database ${olds.systemIdentifier ?? "?"})`);
-    if (!unknown(news.settings)) {
-        const changed = changedSettings(olds.settings, news.settings);
-        const restarts = restartNeeded(olds.settings, news.settings);
-        if (changed.length > 0) {
-            note(
-                news.self,
-                `${changed.join(", ")}${restarts.length > 0 ? `; ${restarts.join(", ")} needs a restart of ${news.name}, one node after another` : "; reloaded, no restart"}`,
-            );
-        }
+    // what is replaced tells the engine who else is: nothing of it is known then, and nobody is told anything
+    if (unknown(news.shell)) return { changes: true };
+    if (!unknown(news.settings) && changedSettings(olds.settings, news.settings).length > 0)
+        await refuseSettings(news.clusterId, news.name, olds.shell, news.overrides);
+    const said = describeChange(olds, news);
+    if (said !== undefined && told.get(news.self ?? news.name) !== said) {
+        told.set(news.self ?? news.name, said);
+        note(news.self, said);
     }
     return { changes: true };
+}
+
+/** @throws Error where what runs the node says that it can't be configured now */
+async function refuseAbsent({ name, shell }: ConfigurationInputs): Promise<void> {
+    const state = await readNodeState(shell);
+    if (state?.passing === false)
+        throw new Error(
+            `${name} can't be configured, because ${state.said}: ${state.next}\nNothing was changed on it.`,
+        );
+}
+
+/** What was said of a node last: the engine asks more than once for what it tells once. */
+const told = new Map<string, string>();
+
+const DATA_KEPT = (id: string | undefined) => `its data is kept (database ${id ?? "?"})`;
+
+/**
+ * What a change means for the node. Pure.
+ * A machine that is not known yet is still to come: only a preview sees that. One that is there was told of by its update.
+ */
+export function describeChange(
+    olds: Pick<ConfigurationState, "machine" | "settings" | "systemIdentifier">,
+    news: Pick<ConfigurationInputs, "name" | "machine" | "settings">,
+): string | undefined {
+    const changed = unknown(news.settings) ? [] : changedSettings(olds.settings, news.settings);
+    const restarts = changed.length > 0 ? restartNeeded(olds.settings, news.settings) : [];
+    const replaced = olds.machine !== undefined && olds.machine !== news.machine;
+    if (replaced && !unknown(news.machine)) return undefined;
+    if (replaced) {
+        const by = changed.length > 0 ? `; it starts with ${changed.join(", ")}` : "";
+        return `${news.name}: its machine will be replaced, ${DATA_KEPT(olds.systemIdentifier)}${by}`;
+    }
+    if (changed.length === 0) return undefined;
+    return restarts.length > 0
+        ? `${changed.join(", ")}; ${restarts.join(", ")} needs a restart of ${news.name}, one node after another`
+        : `${changed.join(", ")}; reloaded, no restart`;
 }
 
 /** A volume only grows: its file system can't be made smaller while it holds a database. */

@@ -1,6 +1,7 @@
 /** What the hooks share about the coordinator: how to reach it, and its node table read once for many. */
 import { type NodeRow, readNodes } from "../../citus/catalog.ts";
 import { type Access, addressOf, withSession } from "../../citus/session.ts";
+import { pause } from "../../pause.ts";
 
 /** What Pulumi puts in place of a value that is not known before `up`. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
@@ -39,6 +40,46 @@ export function nodesForDiff(access: Access): Promise<NodeRow[] | undefined> {
         setTimeout(() => tables.delete(key), 2000).unref();
     }
     return found;
+}
+
+const silent = new Map<string, readonly string[]>();
+
+/** Writes down which nodes of a cluster did not answer when they were asked last, for whoever asks them something next. */
+export function rememberSilent(coordinator: Access, hosts: readonly string[]): void {
+    silent.set(addressOf(coordinator), hosts);
+}
+
+/** Their hosts; none where nobody asked in this run. */
+export const silentNodes = (coordinator: Access): readonly string[] => silent.get(addressOf(coordinator)) ?? [];
+
+interface Waiting {
+    readonly turn: number;
+    readonly run: () => Promise<void>;
+}
+
+const queues = new Map<string, Waiting[]>();
+
+/** How long the first one waits for others that come at about the same time, in milliseconds. */
+const GATHER = 500;
+
+/** Like {@link oneAtATime}, and of those that wait the one with the lowest turn is next. */
+export function inTurn<T>(key: string, turn: number, work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+        const queue = queues.get(key) ?? [];
+        queue.push({ turn, run: () => oneAtATime(key, work).then(resolve, reject) });
+        if (queues.has(key)) return;
+        queues.set(key, queue);
+        void takeTurns(key, queue);
+    });
+}
+
+async function takeTurns(key: string, queue: Waiting[]): Promise<void> {
+    await pause(GATHER);
+    while (queue.length > 0) {
+        queue.sort((a, b) => a.turn - b.turn);
+        await queue.shift()?.run();
+    }
+    queues.delete(key);
 }
 
 const chains = new Map<string, Promise<unknown>>();

@@ -2,9 +2,12 @@
 import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
 import { explainOnlyCopies, readOnlyCopies, readShardNames, removeWorker } from "../../citus/leave.ts";
-import { addressOf, connect, withSession } from "../../citus/session.ts";
+import { addressOf, connect, DatabaseError, withSession } from "../../citus/session.ts";
+import { saidBy } from "../../citus/silent.ts";
+import { explainSilence } from "../../nodeState.ts";
+import { workerIndex } from "../../topology.ts";
 import type { MemberInputs } from "../member.ts";
-import { comparable, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
+import { comparable, inTurn, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
 import { progress } from "./engine.ts";
 
 interface MemberState extends MemberInputs {
@@ -14,10 +17,17 @@ interface MemberState extends MemberInputs {
 
 const PATIENCE = 60_000;
 
+/** A worker's group id is its place in this order: worker-1 has the lowest where all come at about the same time. */
+function inOrder<T>(inputs: MemberInputs, work: () => Promise<T>): Promise<T> {
+    const key = `join ${addressOf(inputs.coordinator)}`;
+    if (inputs.role === "coordinator") return oneAtATime(key, work);
+    return inTurn(key, workerIndex(inputs.name) ?? 0, work);
+}
+
 async function register(inputs: MemberInputs) {
     const report = progress(inputs.self);
-    // adds take the same lock; one after another in order is what they would do anyway
-    return oneAtATime(`join ${addressOf(inputs.coordinator)}`, () =>
+    // adds take the same lock; one after another is what they would do anyway
+    return inOrder(inputs, () =>
         withSession(
             inputs.coordinator,
             "coordinator",
@@ -32,7 +42,13 @@ async function register(inputs: MemberInputs) {
                 }
             },
             { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
-        ),
+        ).catch((error: unknown) => {
+            if (!(error instanceof DatabaseError && error.connecting)) throw error;
+            throw new Error(
+                `${inputs.name} was not registered, because ${error.node} does not answer: ${explainSilence(saidBy(error), undefined)}\n` +
+                    "Nothing was changed. Run pulumi up again when it answers.",
+            );
+        }),
     );
 }
 

@@ -1,5 +1,5 @@
 /** Shards where they belong. */
-import { explainBlockers } from "../../citus/catalog.ts";
+import { explainBlockers, readNodes } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
 import {
     assess,
@@ -11,11 +11,14 @@ import {
     type Wanted,
 } from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
+import { ANSWERS_WITHIN, findSilent, type SilentNode, saidBy } from "../../citus/silent.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
+import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
+import { pause } from "../../pause.ts";
 import { runScript, type Shell } from "../../shell.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
-import { comparable, unknown } from "./coordinator.ts";
+import { comparable, rememberSilent, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
 
 interface PlacementState extends PlacementInputs {
@@ -98,6 +101,69 @@ function opener(inputs: PlacementInputs, olds: PlacementInputs | undefined) {
     };
 }
 
+/** Registered workers that do not answer, with what runs them says. */
+async function askWorkers(
+    session: Session,
+    inputs: PlacementInputs,
+    olds: PlacementInputs | undefined,
+): Promise<(SilentNode & { readonly state: NodeState | undefined })[]> {
+    const known = new Map(
+        [...(olds?.workers ?? []), ...inputs.workers]
+            // where a new machine will be is not known in preview
+            .filter(({ access }) => !unknown(access))
+            .map((worker) => [worker.host, worker]),
+    );
+    // one that is still to come has nothing to say
+    const registered = (await readNodes(session)).flatMap((node) => known.get(node.host) ?? []);
+    const silent = await findSilent(session, registered);
+    rememberSilent(
+        inputs.coordinator,
+        silent.map(({ host }) => host),
+    );
+    return Promise.all(
+        silent.map(async (node) => ({ ...node, state: await readNodeState(known.get(node.host)?.shell) })),
+    );
+}
+
+const explainAll = (silent: readonly (SilentNode & { state: NodeState | undefined })[]) =>
+    silent.map(({ name, why, state }) => `${name} does not answer: ${explainSilence(why, state)}`).join("\n");
+
+/** A node that does not answer and will not by itself, or was waited for long enough. */
+class NoAnswer extends Error {}
+
+const NOTHING_DONE = "Finished moves stay, and no data was touched. Run pulumi up again when the node answers.";
+
+/** @throws NoAnswer naming each worker that does not answer */
+async function waitForWorkers(
+    session: Session,
+    inputs: PlacementInputs,
+    olds: PlacementInputs | undefined,
+    report: (text: string) => void,
+): Promise<void> {
+    for (const end = Date.now() + PATIENCE; ; ) {
+        const silent = await askWorkers(session, inputs, olds);
+        if (silent.length === 0) return;
+        if (Date.now() >= end || silent.some(({ state }) => state?.passing === false))
+            throw new NoAnswer(`${explainAll(silent)}\n${NOTHING_DONE}`);
+        report(`waiting for ${silent.map(({ name, why }) => `${name} (${why})`).join(", ")}`);
+        alive();
+        await pause(1000);
+    }
+}
+
+/** The coordinator is waited for while it may answer by itself. */
+function patiently(inputs: PlacementInputs, report: (text: string) => void) {
+    return async (why: string) => {
+        report(`waiting for the coordinator: ${why}`);
+        alive();
+        const state = await readNodeState(inputs.shell);
+        if (state?.passing === false) throw new NoAnswer(explainCoordinator(why, state));
+    };
+}
+
+const explainCoordinator = (why: string, state: NodeState | undefined) =>
+    `coordinator does not answer: ${explainSilence(why, state)}\n${NOTHING_DONE}`;
+
 /** How often a placement is taken up again after the coordinator went away, and how long each time it is waited for. */
 const RESUMES = 3;
 const PATIENCE = 60_000;
@@ -105,7 +171,7 @@ const PATIENCE = 60_000;
 /** The coordinator closed the connection: it restarts, and its background jobs go on when it is back. */
 function wentAway(error: unknown): boolean {
     // one that never answered was waited for already
-    if (error instanceof DatabaseError && error.connecting) return false;
+    if (error instanceof NoAnswer || (error instanceof DatabaseError && error.connecting)) return false;
     const said = String((error as Error).message);
     return /terminating connection|Connection terminated|ECONNRESET|ECONNREFUSED|EPIPE|starting up|shutting down|not queryable/i.test(
         said,
@@ -136,12 +202,15 @@ const firstLineOf = (error: unknown) =>
 async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
     const report = progress(inputs.self);
     const removedElsewhere: PlacementWorker[] = olds?.workers ?? [];
+    let answered = false;
     return withSession(
         inputs.coordinator,
         "coordinator",
         async (session) => {
+            answered = true;
             const nodes = opener(inputs, olds);
             try {
+                await waitForWorkers(session, inputs, olds, report);
                 const checks = {
                     open: nodes.open,
                     openDatabase: nodes.openDatabase,
@@ -186,8 +255,11 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 await nodes.close();
             }
         },
-        { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
-    );
+        { patience: PATIENCE, waiting: patiently(inputs, report) },
+    ).catch(async (error: unknown) => {
+        if (answered || !(error instanceof DatabaseError)) throw error;
+        throw new NoAnswer(explainCoordinator(saidBy(error), await readNodeState(inputs.shell)));
+    });
 }
 
 async function describe(session: Session, inputs: PlacementInputs): Promise<string> {
@@ -207,31 +279,49 @@ export async function update(_id: string, olds: PlacementState, news: PlacementI
     return { outs: await converge(news, olds) };
 }
 
+/** An `up` that changes nothing else must not be green on a cluster that nobody asked, so it asks again in its update. */
+const NOT_ASKED =
+    "So it is not known here whether the cluster is well, and which shards would move. pulumi up asks every node again, and fails while one does not answer.";
+
 /** Runs in preview too: this is where a user learns what will move and what stands in the way. */
 export async function diff(_id: string, olds: PlacementState, news: PlacementInputs) {
     const changed = comparable(olds, COMPUTED) !== comparable(news, COMPUTED);
     // while a container is replaced the engine asks what depends on it, with all that comes from it unknown
-    if (unknown(news.coordinator) || !Array.isArray(news.workers)) return { changes: true };
+    if (unknown(news.coordinator) || unknown(news.shell) || !Array.isArray(news.workers)) return { changes: true };
+    const report = progress(news.self);
+    const late = setTimeout(() => report("waiting for an answer of every node"), 1500);
     let session: Session;
     try {
-        session = await connect(news.coordinator, "coordinator", { timeout: 3000 });
+        session = await connect(news.coordinator, "coordinator", {
+            timeout: ANSWERS_WITHIN,
+            nodeTimeout: ANSWERS_WITHIN,
+            // a busy one gets as long again
+            patience: ANSWERS_WITHIN,
+            waiting: async (why) => {
+                if ((await readNodeState(news.shell))?.passing !== true) throw new Error(why);
+            },
+        });
     } catch (error) {
-        if (changed)
-            warn(
-                news.self,
-                `the coordinator can't be reached, so which shards will move is not known\n${(error as Error).message}`,
-            );
-        return { changes: changed };
+        clearTimeout(late);
+        const why = explainSilence(saidBy(error), await readNodeState(news.shell));
+        warn(news.self, `coordinator does not answer: ${why}\n${NOT_ASKED}`);
+        return { changes: true };
     }
     try {
+        let silent = await askWorkers(session, news, olds);
+        if (silent.length > 0 && silent.every(({ state }) => state?.passing === true))
+            silent = await askWorkers(session, news, olds);
+        if (silent.length > 0) {
+            warn(news.self, `${explainAll(silent)}\n${NOT_ASKED}`);
+            return { changes: true };
+        }
         const found = await assess(session, wantedOf(news)).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
         if (found instanceof DatabaseError) {
-            // a node that is away: whether something has to move is asked again when it is back
-            warn(news.self, `which shards will move is not known, because a node does not answer\n${found.message}`);
-            return { changes: changed };
+            warn(news.self, `${found.message}\n${NOT_ASKED}`);
+            return { changes: true };
         }
         if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
             throw new Error(explainBlockers(found.blockers));
@@ -242,6 +332,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
             note(news.self, [describeAssessment(found, olds.bytesPerSecond), ...describeLeaving(leaving)].join("\n"));
         return { changes: changed || !settled };
     } finally {
+        clearTimeout(late);
         await session.close().catch(() => undefined);
     }
 }

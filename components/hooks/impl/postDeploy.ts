@@ -38,7 +38,7 @@ function contentOf(file: SqlFile): string {
 async function runAll(inputs: PostDeployInputs): Promise<void> {
     const made = await psql(inputs, ["-1"], { "ledger.sql": LEDGER });
     if (made.code !== 0)
-        throw new Error(`coordinator: the list of files that were run can't be made\n  ${made.stderr.trim()}`);
+        throw new Error(`coordinator: the list of files that were run can't be made\n${quotePsql(made.stderr, "")}`);
     for (const [i, file] of inputs.files.entries()) {
         progress(inputs.self)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
         if (await runOne(inputs, file)) note(inputs.self, `ran ${file.path}`);
@@ -59,6 +59,16 @@ DO $$ BEGIN RAISE EXCEPTION '${ALREADY}'; END $$;
 \\endif
 `;
 
+/** What psql said of a file, each line indented: DETAIL and HINT belong to the ERROR before them. Pure. */
+export function quotePsql(stderr: string, path: string): string {
+    return stderr
+        .replaceAll("psql:content.sql:", `${path}:`)
+        .trim()
+        .split("\n")
+        .map((line) => `  ${line}`)
+        .join("\n");
+}
+
 /** @returns whether it ran; false when it was run before */
 async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<boolean> {
     const scripts = {
@@ -74,9 +84,8 @@ async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<boolean>
     }
     if (result.code === 0) return true;
     if (result.stderr.includes(ALREADY)) return false;
-    const said = result.stderr.replaceAll("psql:content.sql:", `${file.path}:`).trim();
     throw new Error(
-        `coordinator: ${file.path} failed\n  ${said}\n` +
+        `coordinator: ${file.path} failed\n${quotePsql(result.stderr, file.path)}\n` +
             (inTransaction
                 ? "It ran in a transaction, so nothing of it was kept. "
                 : "It can't run in a transaction, so what came before the error was kept: write it so that it can run again (IF NOT EXISTS). ") +

@@ -2,12 +2,14 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
+import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
 import { markOf, verifierOf } from "../../tenants/passwords.ts";
+import { nodeOf as nameOf } from "../../topology.ts";
 import type { TenantGroupInputs, TenantGroupNode } from "../tenantGroup.ts";
-import { comparable, unknown } from "./coordinator.ts";
+import { comparable, silentNodes, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
 
 interface TenantGroupState extends TenantGroupInputs {
@@ -104,7 +106,10 @@ const reachable = ({ nodes }: TenantGroupInputs) => Array.isArray(nodes) && !unk
 async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
     let session: Session;
     try {
-        session = await connect(coordinatorOf(news).access, "coordinator", { timeout: 3000 });
+        session = await connect(coordinatorOf(news).access, "coordinator", {
+            timeout: ANSWERS_WITHIN,
+            nodeTimeout: ANSWERS_WITHIN,
+        });
     } catch (error) {
         if (changed)
             warn(
@@ -123,7 +128,9 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
             throw error;
         });
         if (found instanceof DatabaseError) {
-            warn(news.self, `what will happen to which tenant is not known\n${found.message}`);
+            const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
+            const why = away === "" ? "" : `, because ${away} did not answer`;
+            warn(news.self, `what will happen to which tenant is not known${why}\n${found.message}`);
             return undefined;
         }
         const planned = planAll(news.group, facets, found);
