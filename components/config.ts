@@ -10,6 +10,7 @@ export {
     NEW_CITUS_VERSION,
     type RebalanceArgs,
     type RestoreFromArgs,
+    rememberedCitus,
 } from "./config/args.ts";
 export { explain, type Mistake } from "./config/mistakes.ts";
 export { readConfig } from "./config/read.ts";

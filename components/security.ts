@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
-import { NEW_CITUS_VERSION } from "./config.ts";
 import { Identity, NO_REPOSITORY, type Place } from "./hooks/identity.ts";
 import { scramVerifier } from "./scram.ts";
 import type { NodeSpec } from "./topology.ts";
@@ -67,7 +66,6 @@ export class Security extends pulumi.ComponentResource {
                 ...(args.place === undefined ? {} : { place: args.place }),
                 clusterId: id,
                 citusVersion: args.citusVersion ?? "",
-                newCitusVersion: NEW_CITUS_VERSION,
                 passphrase: args.repository ? pulumi.secret(args.repository.passphrase ?? "") : NO_REPOSITORY,
             },
             child,

@@ -6,6 +6,19 @@ import type { TenantGroupSettings } from "../tenants/args.ts";
 /** Citus of a new cluster. One that is there keeps the version that it was made with. */
 export const NEW_CITUS_VERSION = "14.1.0";
 
+/** The default of before clusters remembered theirs. */
+const BEFORE_IT_WAS_REMEMBERED = "14.0.1";
+
+/**
+ * Citus of a cluster whose configuration does not say it: what it was made with.
+ * @param identity what the state has of the cluster's Identity; undefined for a new cluster
+ */
+export function rememberedCitus(identity: { readonly citusVersion?: unknown } | undefined): string {
+    if (identity === undefined) return NEW_CITUS_VERSION;
+    const { citusVersion } = identity;
+    return typeof citusVersion === "string" && citusVersion !== "" ? citusVersion : BEFORE_IT_WAS_REMEMBERED;
+}
+
 /** Citus' own image of a version. */
 export const citusImage = (version: string): string => `citusdata/citus:${version}-pg17`;
 

@@ -9,7 +9,7 @@ export interface IdentityInputs {
     clusterId: string;
     /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
     passphrase: string;
-    /** Citus in full: what is set, else what the cluster was made with. */
+    /** Citus in full. Given empty it becomes what the cluster was made with. */
     citusVersion: string;
     /** On AWS. */
     place?: Place;
@@ -29,8 +29,6 @@ export const NO_REPOSITORY = "none";
 
 export type IdentityArgs = { [K in keyof Omit<IdentityInputs, "place">]: pulumi.Input<IdentityInputs[K]> } & {
     place?: pulumi.Input<Place>;
-    /** What `citusVersion` is for a new cluster when it is given empty. */
-    newCitusVersion: string;
 };
 
 const provider = thinProvider("components/hooks/impl/identity.ts", { checks: true });

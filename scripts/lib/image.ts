@@ -1,6 +1,6 @@
 /** The images of a stack's nodes. Pure but for the name's hash of the node scripts. */
 import { join } from "node:path";
-import { type ClusterArgs, citusImage, NEW_CITUS_VERSION } from "../../components/config.ts";
+import { type ClusterArgs, citusImage, rememberedCitus } from "../../components/config.ts";
 import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
 import { ROOT } from "./project.ts";
 import type { StateResource } from "./resources.ts";
@@ -10,9 +10,7 @@ const outputsOf = (resources: readonly StateResource[], kind: string) =>
 
 /** What is set, else Citus' own image in the version that the cluster was made with, else in that of a new cluster. */
 export function baseImage(args: ClusterArgs, resources: readonly StateResource[]): string {
-    const remembered = outputsOf(resources, "Identity")?.citusVersion;
-    const version = typeof remembered === "string" && remembered !== "" ? remembered : NEW_CITUS_VERSION;
-    return args.image ?? citusImage(args.citusVersion ?? version);
+    return args.image ?? citusImage(args.citusVersion ?? rememberedCitus(outputsOf(resources, "Identity")));
 }
 
 /** The node image that the stack has, else the one that it would be given. */

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
 import * as state from "@pulumi/pulumi/runtime/state.js";
+import { NEW_CITUS_VERSION } from "../../components/config/args.ts";
 
 /** The part of RegisterResourceRequest that tests look at. */
 interface Request {
@@ -87,7 +88,7 @@ function outputs(type: string, name: string, inputs: Values): Values {
             return { certPem: `CERTIFICATE OF ${name}` };
         case "pulumi-nodejs:dynamic/citus:Identity":
             // what its check does for a new cluster
-            return { citusVersion: inputs.citusVersion || inputs.newCitusVersion, newCitusVersion: undefined };
+            return { citusVersion: inputs.citusVersion || NEW_CITUS_VERSION };
         case "pulumi-nodejs:dynamic/citus:NodeImage":
             return {
                 imageId: "sha256:image",

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import type { ClusterArgs } from "../../components/config.ts";
 import { failureOf } from "../../components/docker/nodeImage/build.ts";
 import {
     better,
@@ -13,6 +14,7 @@ import {
 } from "../../components/docker/nodeImage/trial.ts";
 import { check } from "../../components/hooks/impl/identity.ts";
 import { changesOf, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
+import { baseImage } from "../../scripts/lib/image.ts";
 import { newestOf } from "../image.ts";
 
 const FINE: Trial = { postgres: "17.10", basePostgres: "17.6", citus: "14.1.0", uid: 999, broken: [], flaws: [] };
@@ -166,7 +168,6 @@ describe("the version of Citus that a cluster remembers", () => {
         clusterId: "0123",
         passphrase: "",
         citusVersion: "",
-        newCitusVersion: "14.1.0",
     };
     for (const [what, olds, set, expected] of [
         ["a new cluster has the default", undefined, "", "14.1.0"],
@@ -182,11 +183,32 @@ describe("the version of Citus that a cluster remembers", () => {
         ["an empty state is a new cluster", {}, "", "14.1.0"],
     ] as const) {
         test(what, async () => {
-            const { newCitusVersion: _, ...kept } = inputs;
             assert.deepEqual(await check(olds, { ...inputs, citusVersion: set }), {
-                inputs: { ...kept, citusVersion: expected },
+                inputs: { ...inputs, citusVersion: expected },
             });
         });
+    }
+});
+
+describe("the base image that npm start looks for", () => {
+    const identity = (outputs: Record<string, unknown>) => ({
+        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:Identity::citus-identity",
+        type: "pulumi-nodejs:dynamic/citus:Identity",
+        outputs,
+    });
+    for (const [what, args, state, expected] of [
+        ["of a new cluster", {}, [], "citusdata/citus:14.1.0-pg17"],
+        ["of one that remembers", {}, [identity({ citusVersion: "14.0.0" })], "citusdata/citus:14.0.0-pg17"],
+        ["of one from before that", {}, [identity({ name: "x" })], "citusdata/citus:14.0.1-pg17"],
+        [
+            "with a version",
+            { citusVersion: "14.2.0" },
+            [identity({ citusVersion: "14.0.0" })],
+            "citusdata/citus:14.2.0-pg17",
+        ],
+        ["with an image", { image: "x:1", citusVersion: "14.2.0" }, [], "x:1"],
+    ] as const) {
+        test(what, () => assert.equal(baseImage(args as unknown as ClusterArgs, [...state]), expected));
     }
 });
 

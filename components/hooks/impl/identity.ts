@@ -1,18 +1,12 @@
 /** The names that a cluster's data is kept under. */
+import { rememberedCitus } from "../../config/args.ts";
 import { type IdentityInputs, NO_REPOSITORY, type Place } from "../identity.ts";
 import { unknown } from "./coordinator.ts";
 
-/** The default of before clusters remembered theirs. */
-const BEFORE_IT_WAS_REMEMBERED = "14.0.1";
-
-/** Makes the version of Citus an input, so that a preview knows it: what is set, what is remembered, what is new. */
-export async function check(
-    olds: Partial<IdentityInputs> | undefined,
-    { newCitusVersion, ...news }: IdentityInputs & { newCitusVersion?: string },
-) {
+/** Makes the version of Citus an input, so that a preview knows it: what is set, else what the cluster was made with. */
+export async function check(olds: Partial<IdentityInputs> | undefined, news: IdentityInputs) {
     const exists = olds?.name !== undefined;
-    const remembered = exists ? (olds.citusVersion ?? BEFORE_IT_WAS_REMEMBERED) : newCitusVersion;
-    return { inputs: { ...news, citusVersion: news.citusVersion || remembered } };
+    return { inputs: { ...news, citusVersion: news.citusVersion || rememberedCitus(exists ? olds : undefined) } };
 }
 
 export async function create(inputs: IdentityInputs) {
