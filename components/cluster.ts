@@ -77,7 +77,6 @@ export class CitusCluster extends pulumi.ComponentResource {
                 cluster: args.name,
                 database: args.database,
                 platform: args.platform,
-                citusVersion: args.citusVersion,
                 ...(args.aws ? { place: placeOf(args.aws) } : {}),
                 ...(args.backup.enabled ? { repository: { passphrase: args.backupPassphrase } } : {}),
             },

@@ -4,13 +4,13 @@ export {
     type AwsNetworkArgs,
     type ClusterArgs,
     citusImage,
+    defaultCitus,
     HIGHEST_INDEX,
     MAX_WORKERS,
     type MachineArgs,
     NEW_CITUS_VERSION,
     type RebalanceArgs,
     type RestoreFromArgs,
-    rememberedCitus,
 } from "./config/args.ts";
 export { explain, type Mistake } from "./config/mistakes.ts";
 export { readConfig } from "./config/read.ts";

@@ -24,8 +24,8 @@ export interface NodeCertificate {
 export class Security extends pulumi.ComponentResource {
     /** Random; marks the stack's volumes and nodes as its own. */
     readonly clusterId: pulumi.Output<string>;
-    /** Citus in full: what is set, else what the cluster was made with. */
-    readonly citusVersion: pulumi.Output<string>;
+    /** Citus in full: the cluster's own default, of the day on which it was made. */
+    readonly defaultCitus: pulumi.Output<string>;
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
     /** What passwords of tenants are made from, secret. */
@@ -43,8 +43,6 @@ export class Security extends pulumi.ComponentResource {
             readonly cluster: string;
             readonly database: string;
             readonly platform: string;
-            /** Citus in full; undefined for what the cluster was made with. */
-            readonly citusVersion: string | undefined;
             /** On AWS. */
             readonly place?: pulumi.Input<Place>;
             /** What the repository is encrypted with; undefined while nothing uses it. */
@@ -65,14 +63,14 @@ export class Security extends pulumi.ComponentResource {
                 platform,
                 ...(args.place === undefined ? {} : { place: args.place }),
                 clusterId: id,
-                citusVersion: args.citusVersion ?? "",
+                citusVersion: "",
                 passphrase: args.repository ? pulumi.secret(args.repository.passphrase ?? "") : NO_REPOSITORY,
             },
             child,
         );
         this.identity = identity;
         this.clusterId = identity.clusterId;
-        this.citusVersion = identity.citusVersion;
+        this.defaultCitus = identity.citusVersion;
         // letters and digits only: it has to live in a URL
         this.password = new random.RandomPassword(`${name}-password`, { length: 32, special: false }, child).result;
         // here, as a group of tenants comes and goes with the program

@@ -1,7 +1,8 @@
 /** The Pulumi CLI on this project's own state: npm run pulumi -- config set citus:workers 4 */
 import { asksForHelp } from "./lib/command.ts";
 import { fail } from "./lib/exit.ts";
-import { runPulumi, selectedStack } from "./lib/project.ts";
+import { DEFAULT_STACK, runPulumi, selectedStack } from "./lib/project.ts";
+import { useStack } from "./lib/stack.ts";
 
 const HELP = `npm run pulumi -- <pulumi's command and options>
 
@@ -9,10 +10,16 @@ The Pulumi CLI on this project's state, and on the stack that is selected there 
 All commands, options and exit codes are Pulumi's own.
 `;
 
+/** Commands that a new clone's first stack is made for. */
+const NEEDS_STACK: readonly string[] = ["config", "up", "update", "preview", "refresh"];
+
 async function pulumi(args: readonly string[]): Promise<void> {
     if (asksForHelp(args, "-h")) console.log(HELP);
-    // whose file is tidied afterwards; what keeps the CLI from saying it, it says itself
-    else await selectedStack().catch(() => undefined);
+    else {
+        // whose file is tidied afterwards; what keeps the CLI from saying it, it says itself
+        const selected = await selectedStack().catch(() => "");
+        if (selected === undefined && NEEDS_STACK.includes(args[0] ?? "")) await useStack(DEFAULT_STACK);
+    }
     process.exitCode = await runPulumi(args);
 }
 

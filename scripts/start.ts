@@ -3,6 +3,7 @@ import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
 import { NoCli, pulumiCommand } from "./lib/cli.ts";
 import { main, script } from "./lib/command.ts";
+import { canRefresh } from "./lib/engine.ts";
 import { EXIT } from "./lib/exit.ts";
 import { baseImage } from "./lib/image.ts";
 import { Phases } from "./lib/phases.ts";
@@ -24,7 +25,8 @@ async function start(): Promise<void> {
     const stack = cli instanceof NoCli ? undefined : await useStack(name);
     const args = await stackArgs(stack, name);
     const running = stack !== undefined && (await readOutputs()) !== undefined;
-    const base = baseImage(args, stack === undefined ? [] : await readResources());
+    const before = stack === undefined ? [] : await readResources();
+    const base = baseImage(args, before);
     const findings = [
         ...(await preflight(args, running, base)),
         {
@@ -46,11 +48,12 @@ async function start(): Promise<void> {
     for (const note of notesOf(findings)) console.log(note);
     if (stack === undefined) return;
 
+    const refresh = running && (args.aws !== undefined || (await canRefresh(before, args.dockerHost)));
     const phases = new Phases();
     const up = stack
         .up({
             // containers and machines that somebody removed come back
-            refresh: running,
+            refresh,
             onEvent: (event: EngineEvent) => phases.take(event),
             suppressOutputs: true,
             suppressProgress: true,

@@ -31,10 +31,7 @@ async function status({ json }: { json?: boolean }): Promise<void> {
     } catch (error) {
         const message = (error as Error).message;
         if (json) console.log(JSON.stringify({ stack, cluster, healthy: null, error: message }, null, 2));
-        else
-            console.error(
-                `${cluster}: can't tell\n${message}\nIf its container or machine is gone, npm start brings it back with its data.`,
-            );
+        else console.error(`${cluster}: can't tell\n${message}`);
         process.exitCode = EXIT.cannotTell;
     }
 }

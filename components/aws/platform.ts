@@ -61,9 +61,9 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         super("citus:aws:Platform", name, {}, opts);
         this.args = args;
         this.security = security;
-        this.citusVersion = security.citusVersion;
         const scope = scopeOf(name, args, security);
         this.scope = scope;
+        this.citusVersion = scope.citusVersion;
         const network = new Network(scope, { parent: this });
         this.nodeNetworks = network.subnets.apply((all) => all.map(({ cidr }) => cidr));
         this.storage = new Storage(scope, makeBundle(), { parent: this });

@@ -1,5 +1,5 @@
 /** What every resource of one cluster on AWS is made with. */
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import type { AwsArgs } from "../config.ts";
 import type { Security } from "../security.ts";
 import { type Tags, tagsOf } from "./tags.ts";
@@ -22,8 +22,13 @@ export interface Scope {
 
 export function scopeOf(
     prefix: string,
-    args: { readonly name: string; readonly protect: boolean; readonly aws: AwsArgs },
-    { clusterId, citusVersion }: Pick<Security, "clusterId" | "citusVersion">,
+    args: {
+        readonly name: string;
+        readonly protect: boolean;
+        readonly aws: AwsArgs;
+        readonly citusVersion?: string;
+    },
+    { clusterId, defaultCitus }: Pick<Security, "clusterId" | "defaultCitus">,
 ): Scope {
     const { name: cluster, protect, aws } = args;
     return {
@@ -32,7 +37,7 @@ export function scopeOf(
         base: clusterId.apply((id) => `${cluster}-${id.slice(0, 6)}`),
         clusterId,
         aws,
-        citusVersion,
+        citusVersion: args.citusVersion === undefined ? defaultCitus : pulumi.output(args.citusVersion),
         protect,
         tags: (name, node) => clusterId.apply((id) => tagsOf({ cluster, clusterId: id, tags: aws.tags }, name, node)),
     };

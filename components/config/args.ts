@@ -10,10 +10,10 @@ export const NEW_CITUS_VERSION = "14.1.0";
 const BEFORE_IT_WAS_REMEMBERED = "14.0.1";
 
 /**
- * Citus of a cluster whose configuration does not say it: what it was made with.
+ * The default of a cluster: that of the day on which it was made.
  * @param identity what the state has of the cluster's Identity; undefined for a new cluster
  */
-export function rememberedCitus(identity: { readonly citusVersion?: unknown } | undefined): string {
+export function defaultCitus(identity: { readonly citusVersion?: unknown } | undefined): string {
     if (identity === undefined) return NEW_CITUS_VERSION;
     const { citusVersion } = identity;
     return typeof citusVersion === "string" && citusVersion !== "" ? citusVersion : BEFORE_IT_WAS_REMEMBERED;

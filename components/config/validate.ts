@@ -137,6 +137,14 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
     for (const key of Object.keys(source.values)) {
         if (known.includes(key)) continue;
         const meant = nearest(key, known);
+        const [whole = ""] = key.split(/[.[]/);
+        if (whole !== key && known.includes(whole)) {
+            mistakes.push({
+                path: key,
+                message: `is a part of citus:${whole}, and parts are set with --path - pulumi config rm citus:${key}; pulumi config set --path citus:${key} ${shown(source.values[key])}`,
+            });
+            continue;
+        }
         mistakes.push({
             path: key,
             message: `is not a setting of this project - ${meant ? `did you mean citus:${meant}?` : `it has ${known.join(", ")}`}`,

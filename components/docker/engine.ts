@@ -128,11 +128,17 @@ export async function clearLeftover(kind: "container" | "network", name: string,
         const found = await container.inspect().catch(ignoreMissing);
         if (!found) return;
         if (found.State.Running) await container.stop({ t: 60 }).catch(ignoreMissing);
-        await container.remove({ force: true, v: false }).catch(ignoreMissing);
+        // named volumes stay: only those that an image declares for itself go along
+        await container.remove({ force: true, v: true }).catch(ignoreMissing);
     } else {
         const networks = await docker.listNetworks({ filters: { name: [name] } });
-        for (const network of networks.filter((n) => n.Name === name)) {
-            await docker.getNetwork(network.Id).remove().catch(ignoreMissing);
+        for (const { Id } of networks.filter((n) => n.Name === name)) {
+            const network = docker.getNetwork(Id);
+            // a state that lost its networks may have lost the containers on them too: they are made anew next
+            const { Containers = {} } = (await network.inspect().catch(ignoreMissing)) ?? {};
+            for (const Container of Object.keys(Containers))
+                await network.disconnect({ Container, Force: true }).catch(ignoreMissing);
+            await network.remove().catch(ignoreMissing);
         }
     }
 }

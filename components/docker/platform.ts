@@ -18,7 +18,7 @@ import type { Shell } from "../shell.ts";
 import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
 import { engineHere, tlsFolder } from "./context.ts";
 import { clearLeftover, dockerEngine, engineAnswers } from "./engine.ts";
-import { nodeImage, packagesHash, scriptsHash } from "./image.ts";
+import { packagesHash, scriptsHash } from "./image.ts";
 import { freePort, takenPorts, tryAddressPool } from "./trouble.ts";
 
 const GRACE_SECONDS = 60;
@@ -85,18 +85,15 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         const child = { parent: this, provider: this.provider };
         // names carry the stack's random id: they are the same when a killed run is repeated, and no other stack's
         this.base = security.clusterId.apply((id) => `${args.name}-${id.slice(0, 6)}`);
-        const source = security.citusVersion.apply((version) => ({
-            base: args.image ?? citusImage(version),
-            postgres: args.postgresVersion ?? "newest",
-        }));
+        const wanted = args.citusVersion === undefined ? "" : citusImage(args.citusVersion);
         this.image = new NodeImage(
             `${name}-node-image`,
             {
-                base: source.base,
+                base: args.image ?? wanted,
+                newBase: security.defaultCitus.apply(citusImage),
                 postgres: args.postgresVersion ?? "",
                 packagesHash: packagesHash(),
                 scriptsHash: scriptsHash(),
-                name: source.apply((found) => nodeImage(found)),
                 engine: address,
                 clusterId: security.clusterId,
                 self: selfUrn("NodeImage", `${name}-node-image`, this),

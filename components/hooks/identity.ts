@@ -9,7 +9,7 @@ export interface IdentityInputs {
     clusterId: string;
     /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
     passphrase: string;
-    /** Citus in full. Given empty it becomes what the cluster was made with. */
+    /** Citus' default of the day on which the cluster was made. Given empty it is filled in. */
     citusVersion: string;
     /** On AWS. */
     place?: Place;
@@ -35,12 +35,12 @@ const provider = thinProvider("components/hooks/impl/identity.ts", { checks: tru
 
 /**
  * Refuses, in preview already, an edit that would put an empty cluster in the place of a living one; and remembers the
- * version of Citus that the cluster was made with, so that a newer default is no upgrade of it.
+ * default version of Citus of that day, so that a newer one is no upgrade.
  */
 export class Identity extends pulumi.dynamic.Resource {
     declare readonly name: pulumi.Output<string>;
     declare readonly clusterId: pulumi.Output<string>;
-    /** Citus in full. Known in a preview too. */
+    /** Citus in full, the cluster's own default. Known in a preview too. */
     declare readonly citusVersion: pulumi.Output<string>;
 
     constructor(name: string, args: IdentityArgs, opts?: pulumi.CustomResourceOptions) {

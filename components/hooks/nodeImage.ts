@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { thinProvider } from "./provider.ts";
 
 export interface NodeImageInputs {
-    /** Image with PostgreSQL 17 and Citus that it is built on. */
+    /** Image with PostgreSQL 17 and Citus that it is built on. Given empty it is what the cluster has, `newBase` for a new one. */
     base: string;
     /** `citus:postgresVersion`; empty when it is not set, which keeps what the cluster runs. */
     postgres: string;
@@ -10,7 +10,7 @@ export interface NodeImageInputs {
     packagesHash: string;
     /** Hash of what runs on a node. */
     scriptsHash: string;
-    /** Its name on the engine. */
+    /** Its name on the engine, filled in. */
     name: string;
     /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
     engine: string;
@@ -19,9 +19,12 @@ export interface NodeImageInputs {
     self?: string;
 }
 
-export type NodeImageArgs = { [K in keyof NodeImageInputs]: pulumi.Input<NodeImageInputs[K]> };
+export type NodeImageArgs = { [K in keyof Omit<NodeImageInputs, "name">]: pulumi.Input<NodeImageInputs[K]> } & {
+    /** What `base` is for a cluster that has no image yet, when it is given empty. */
+    newBase: pulumi.Input<string>;
+};
 
-const provider = thinProvider("components/hooks/impl/nodeImage.ts");
+const provider = thinProvider("components/hooks/impl/nodeImage.ts", { checks: true });
 
 /**
  * The image that every node's container is made from. Created or changed, it ends when the image is built and its
@@ -42,6 +45,7 @@ export class NodeImage extends pulumi.dynamic.Resource {
     constructor(name: string, args: NodeImageArgs, opts?: pulumi.CustomResourceOptions) {
         const computed = {
             imageId: undefined,
+            name: undefined,
             packages: undefined,
             postgresVersion: undefined,
             citusVersion: undefined,

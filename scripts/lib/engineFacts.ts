@@ -105,9 +105,16 @@ export function architectureNote(info: EngineInfo, image: string, made: string |
     return `${image} is ${architecture} and this engine is ${engine}: it will be emulated, which is several times slower.${ways}`;
 }
 
-/** Images that a base image could be chosen from: those with Citus that the engine has. */
-const chooseable = (tags: readonly string[]) =>
-    tags.filter((tag) => /citus/i.test(tag) && !/^citus-(node|packages):/.test(tag) && !tag.includes("<none>")).sort();
+/** Images that a base image could be chosen from: those with Citus that the engine has, Citus' own first. */
+const chooseable = (tags: readonly string[]) => {
+    const own = (tag: string) => (tag.startsWith("citusdata/") ? 0 : 1);
+    return tags
+        .filter(
+            (tag) =>
+                /citus/i.test(tag) && !/^citus-(node|packages|test|rehearsal)[-:]/.test(tag) && !tag.includes("<none>"),
+        )
+        .sort((a, b) => own(a) - own(b) || a.localeCompare(b));
+};
 
 /**
  * A base image that can't be had.
@@ -121,10 +128,11 @@ export function missingImage(image: string, why: string, tags: readonly string[]
         what: "Base image",
         found: `${image} is not on this engine and can't be had: ${why}`,
         todo: [
-            own.length > 0 ? "this engine has:" : "",
+            own.length > 0 ? "take one that this engine has:" : "",
             ...own.map((name) => `  ${set(name)}`),
-            `published are (${LISTED}):`,
-            ...BASE_IMAGES.map((name) => `  ${set(name)}`),
+            `or one that Docker Hub has (${LISTED}), when it can be reached:`,
+            ...BASE_IMAGES.filter((name) => name !== image).map((name) => `  ${set(name)}`),
+            "then npm start again",
         ]
             .filter(Boolean)
             .join("\n"),

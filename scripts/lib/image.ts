@@ -1,6 +1,6 @@
 /** The images of a stack's nodes. Pure but for the name's hash of the node scripts. */
 import { join } from "node:path";
-import { type ClusterArgs, citusImage, rememberedCitus } from "../../components/config.ts";
+import { type ClusterArgs, citusImage, defaultCitus } from "../../components/config.ts";
 import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
 import { ROOT } from "./project.ts";
 import type { StateResource } from "./resources.ts";
@@ -8,9 +8,12 @@ import type { StateResource } from "./resources.ts";
 const outputsOf = (resources: readonly StateResource[], kind: string) =>
     resources.find(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`)?.outputs;
 
-/** What is set, else Citus' own image in the version that the cluster was made with, else in that of a new cluster. */
+/** What is set, else what the cluster has, else Citus' own image in the cluster's own default version. */
 export function baseImage(args: ClusterArgs, resources: readonly StateResource[]): string {
-    return args.image ?? citusImage(args.citusVersion ?? rememberedCitus(outputsOf(resources, "Identity")));
+    if (args.image !== undefined) return args.image;
+    if (args.citusVersion !== undefined) return citusImage(args.citusVersion);
+    const base = outputsOf(resources, "NodeImage")?.base;
+    return typeof base === "string" ? base : citusImage(defaultCitus(outputsOf(resources, "Identity")));
 }
 
 /** The node image that the stack has, else the one that it would be given. */

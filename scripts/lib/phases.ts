@@ -43,7 +43,8 @@ const plain = (text: string) => text.replace(/<\{%[^%]*%\}>/g, "").trim();
 export class Phases {
     failed: Error | undefined;
     private readonly messages: string[] = [];
-    private readonly warned = new Set<string>();
+    /** By resource. */
+    private readonly warned = new Map<string, Set<string>>();
     private readonly phases: Phase[] = PHASES.map(([title, types]) => {
         let finish: Phase["finish"] = () => undefined;
         const done = new Promise<void>((resolve, reject) => {
@@ -62,6 +63,8 @@ export class Phases {
         const after = event.resOutputsEvent?.metadata;
         const failed = event.resOpFailedEvent?.metadata;
         if (before && !LOOKS.includes(before.op)) {
+            // what planning warned of is about to be mended, or said again
+            this.warned.delete(before.urn);
             const phase = this.phaseOf(before.urn);
             if (phase) {
                 phase.began ??= Date.now();
@@ -81,14 +84,14 @@ export class Phases {
         if (said && said.severity === "error") this.messages.push(plain(said.message));
         // Pulumi's own are about its plugins
         if (said?.urn && said.severity === "warning" && typeOf(said.urn).startsWith("pulumi-nodejs:dynamic/citus:"))
-            this.warned.add(plain(said.message));
+            this.warned.set(said.urn, (this.warned.get(said.urn) ?? new Set()).add(plain(said.message)));
         if (said?.urn && said.severity === "info")
             this.phaseOf(said.urn)?.say?.(plain(said.message).split("\n")[0] ?? "");
     }
 
     /** What the cluster's own resources warned of, each once. */
     warnings(): string[] {
-        return [...this.warned];
+        return [...new Set([...this.warned.values()].flatMap((messages) => [...messages]))];
     }
 
     /** What went wrong, without Pulumi's frame around it. */

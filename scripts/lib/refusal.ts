@@ -61,6 +61,11 @@ function diagnose(failure: Failure, words: string, around: Around): readonly [wh
             "Set PULUMI_CONFIG_PASSPHRASE_FILE or PULUMI_CONFIG_PASSPHRASE to that of this backend (PULUMI_BACKEND_URL names it), then repeat.",
         ];
     }
+    if (/invalid YAML file/.test(words))
+        return [
+            "A configuration file of this project (Pulumi.yaml, or Pulumi.<stack>.yaml) is not valid YAML.",
+            "Mend the line that is named below, then repeat.",
+        ];
     if (/currently locked by|Another update is currently in progress/.test(words))
         return [
             "Another run holds the lock of this stack.",

@@ -146,9 +146,6 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
         ...(health.rebalance ? ["", `rebalance   ${health.rebalance}`] : []),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),
-        ...(health.nodes.some(({ state }) => state === "unreachable")
-            ? ["If its container or machine is gone, npm start brings it back with its data."]
-            : []),
     ].join("\n");
 }
 

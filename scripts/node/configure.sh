@@ -68,28 +68,6 @@ put_in_place() {
     sync "$home/conf" "$home/cluster-id"
 }
 
-set_password() {
-    local database
-    database=$(cat "$current/database")
-    "$pgbin/psql" -h "$socket" -U postgres -d "$database" -XAtq -v ON_ERROR_STOP=1 -v verifier_file="$current/verifier" \
-        -f "$here/password.sql"
-}
-
-reload() {
-    query postgres 'SELECT pg_reload_conf()' > /dev/null
-    local tries errors
-    for tries in 1 2 3 4 5 6 7 8 9 10; do
-        # the postmaster needs a moment to hand the new file to its children
-        sleep 0.1
-        errors=$(query postgres "SELECT string_agg(DISTINCT coalesce(name, sourcefile) || ': ' || error, '; ')
-            FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'")
-        [ -z "$errors" ] && [ "$tries" -ge 2 ] && break
-    done
-    [ -z "$errors" ] || die 5 "PostgreSQL did not take the configuration: $errors"
-    errors=$(query postgres "SELECT string_agg(line_number || ': ' || error, '; ') FROM pg_hba_file_rules WHERE error IS NOT NULL")
-    [ -z "$errors" ] || die 5 "PostgreSQL did not take pg_hba.conf: $errors"
-}
-
 tar -xf - -C "$incoming" --no-same-owner
 # a run that was killed may have sent only the beginning
 for file in postgresql.conf pg_hba.conf pg_ident.conf ca.crt node.crt node.key verifier database; do
@@ -102,10 +80,7 @@ check_configuration
 existed=no
 [ -d "$pgdata" ] && existed=yes
 put_in_place
-if [ "$existed" = yes ] && running; then
-    set_password
-    reload
-    printf 'pending_restart=%s\n' "$(query postgres "SELECT string_agg(f.name, ',' ORDER BY f.name)
-        FROM pg_file_settings f JOIN pg_settings s USING (name)
-        WHERE f.error = 'setting could not be applied' AND s.context = 'postmaster'")"
+# A server that is starting may have read the old files already, so it is told again when it answers.
+if [ "$existed" = yes ]; then
+    if running; then "$here/apply.sh"; else printf 'applied=no\n'; fi
 fi

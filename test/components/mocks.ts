@@ -88,12 +88,14 @@ function outputs(type: string, name: string, inputs: Values): Values {
             return { certPem: `CERTIFICATE OF ${name}` };
         case "pulumi-nodejs:dynamic/citus:Identity":
             // what its check does for a new cluster
-            return { citusVersion: inputs.citusVersion || NEW_CITUS_VERSION };
+            return { citusVersion: NEW_CITUS_VERSION };
         case "pulumi-nodejs:dynamic/citus:NodeImage":
             return {
                 imageId: "sha256:image",
+                name: "citus-node:17-image",
                 postgresVersion: "17.10",
-                citusVersion: /^citusdata\/citus:([0-9.]+)-pg17$/.exec(String(inputs.base))?.[1] ?? "14.9.0",
+                citusVersion:
+                    /^citusdata\/citus:([0-9.]+)-pg17$/.exec(String(inputs.base || inputs.newBase))?.[1] ?? "14.9.0",
                 emulated: "",
             };
         case "docker:index/network:Network":

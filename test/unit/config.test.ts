@@ -88,6 +88,10 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     ],
     [{ postgresVersion: "17" }, ["postgresVersion", "such as 17.10", 'got "17"']],
     [{ postgresVersion: 17.1 }, ["postgresVersion", "such as 17.10", "got 17.1"]],
+    [
+        { "worker.memory": "2GB" },
+        ["worker.memory", "is a part of citus:worker", 'pulumi config set --path citus:worker.memory "2GB"'],
+    ],
     [{ image: "citusdata/citus" }, ["image", "must name a fixed tag or digest", 'got "citusdata/citus"']],
     [
         { image: "citusdata/citus:latest" },

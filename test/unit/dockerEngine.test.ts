@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import * as hook from "../../components/hooks/impl/dockerEngine.ts";
+import { answeringEngine, canRefresh } from "../../scripts/lib/engine.ts";
 
 const CLUSTER = "0123456789abcdef";
 
@@ -144,5 +145,37 @@ describe("the engine of a cluster", () => {
             /IPv4 forwarding is off .*sysctl -w net\.ipv4\.ip_forward=1.*Nothing was changed\./,
         );
         assert.deepEqual(await hook.diff("engine", kept(address, "A"), wanted(address)), { changes: false });
+    });
+});
+
+describe("before a refresh and a destroy", () => {
+    const state = (address: string, engineId: string) => [
+        {
+            urn: "urn:engine",
+            type: "pulumi-nodejs:dynamic/citus:DockerEngine",
+            outputs: { address, engineId, engineName: "old" },
+        },
+        { urn: "urn:id", type: "random:index/randomId:RandomId", outputs: { hex: CLUSTER } },
+    ];
+
+    test("the cluster's own engine may be asked, and one that took its data along", async () => {
+        assert.equal(await canRefresh(state(await engine("own", { id: "A" }), "A")), true);
+        assert.equal(await canRefresh(state(await engine("moved", { id: "B", has: true }), "A")), true);
+    });
+
+    test("one that is silent is not asked: up says what to do", async () => {
+        assert.equal(await canRefresh(state(NOWHERE, "A")), false);
+    });
+
+    test("another one at the same address is refused, as it has nothing of the cluster", async () => {
+        const there = state(await engine("other", { id: "B" }), "A");
+        const refused =
+            /is not the one that the cluster is on, and has nothing of it: its id is B \(other\), the cluster's is A \(old\)\.\nNothing was changed/;
+        await assert.rejects(canRefresh(there), refused);
+        await assert.rejects(answeringEngine(there), refused);
+        await assert.rejects(
+            hook.read("engine", kept(await engine("another", { id: "C" }), "A")),
+            /is on the Docker engine old at/,
+        );
     });
 });

@@ -394,11 +394,14 @@ describe("what docker info says", () => {
             "citus-node:17-abc",
             "<none>:<none>",
             "debian:trixie",
+            "citus-packages:17-abc",
+            "citus-test-official:1",
+            "a/citus:1",
         ];
         const finding = missingImage("citusdata/citus:9-pg17", "manifest unknown", here);
         assert.match(finding.found, /can't be had: manifest unknown$/);
         const commands = finding.todo.split("\n").flatMap((line) => /citus:image (\S+)$/.exec(line)?.[1] ?? []);
-        assert.deepEqual(commands, ["citusdata/citus:14.0.1-pg17", "me/citus:1", ...BASE_IMAGES]);
+        assert.deepEqual(commands, ["citusdata/citus:14.0.1-pg17", "a/citus:1", "me/citus:1", ...BASE_IMAGES]);
         const screen = explainFindings([finding]).split("\n");
         assert.ok(
             screen.every((line) => line === "" || !line.startsWith("npm")),

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import type { ClusterArgs } from "../../components/config.ts";
+import { nodeImage } from "../../components/docker/image.ts";
 import { failureOf } from "../../components/docker/nodeImage/build.ts";
 import {
     better,
@@ -12,8 +13,8 @@ import {
     type Trial,
     wantsSecond,
 } from "../../components/docker/nodeImage/trial.ts";
-import { check } from "../../components/hooks/impl/identity.ts";
-import { changesOf, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
+import { check as checkIdentity } from "../../components/hooks/impl/identity.ts";
+import { changesOf, check, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
 import { baseImage } from "../../scripts/lib/image.ts";
 import { newestOf } from "../image.ts";
 
@@ -160,7 +161,7 @@ describe("the minor release that is wanted", () => {
     });
 });
 
-describe("the version of Citus that a cluster remembers", () => {
+describe("the default version of Citus that a cluster remembers", () => {
     const inputs = {
         name: "citus-dev",
         database: "app",
@@ -169,22 +170,38 @@ describe("the version of Citus that a cluster remembers", () => {
         passphrase: "",
         citusVersion: "",
     };
+    for (const [what, olds, expected] of [
+        ["a new cluster has the default", undefined, "14.1.0"],
+        ["one that is there keeps its own when the default moves on", { name: "x", citusVersion: "14.0.0" }, "14.0.0"],
+        ["one from before it was remembered has the default of then", { name: "x" }, "14.0.1"],
+        ["an empty state is a new cluster", {}, "14.1.0"],
+    ] as const) {
+        test(what, async () =>
+            assert.deepEqual(await checkIdentity(olds, inputs), { inputs: { ...inputs, citusVersion: expected } }),
+        );
+    }
+});
+
+describe("the base that a cluster remembers", () => {
+    const news = {
+        base: "",
+        newBase: "new:1",
+        postgres: "",
+        packagesHash: "p",
+        scriptsHash: "s",
+        engine: "",
+        clusterId: "0",
+    };
     for (const [what, olds, set, expected] of [
-        ["a new cluster has the default", undefined, "", "14.1.0"],
-        ["a new cluster has what is set", undefined, "13.2.0", "13.2.0"],
-        [
-            "one that is there keeps its own when the default moves on",
-            { name: "x", citusVersion: "14.0.1" },
-            "",
-            "14.0.1",
-        ],
-        ["one from before it was remembered has the default of then", { name: "x" }, "", "14.0.1"],
-        ["what is set wins over what is remembered", { name: "x", citusVersion: "14.0.1" }, "14.2.0", "14.2.0"],
-        ["an empty state is a new cluster", {}, "", "14.1.0"],
+        ["a new cluster has the default", undefined, "", "new:1"],
+        ["a new cluster has what is set", undefined, "own:1", "own:1"],
+        ["one that is there keeps what it has, whatever it came from", { base: "own:1" }, "", "own:1"],
+        ["what is set wins", { base: "own:1" }, "own:2", "own:2"],
     ] as const) {
         test(what, async () => {
-            assert.deepEqual(await check(olds, { ...inputs, citusVersion: set }), {
-                inputs: { ...inputs, citusVersion: expected },
+            const { newBase: _, ...rest } = news;
+            assert.deepEqual(await check(olds, { ...news, base: set }), {
+                inputs: { ...rest, base: expected, name: nodeImage({ base: expected, postgres: "newest" }) },
             });
         });
     }
@@ -196,10 +213,16 @@ describe("the base image that npm start looks for", () => {
         type: "pulumi-nodejs:dynamic/citus:Identity",
         outputs,
     });
+    const image = (outputs: Record<string, unknown>) => ({
+        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:NodeImage::citus-node-image",
+        type: "pulumi-nodejs:dynamic/citus:NodeImage",
+        outputs,
+    });
     for (const [what, args, state, expected] of [
         ["of a new cluster", {}, [], "citusdata/citus:14.1.0-pg17"],
         ["of one that remembers", {}, [identity({ citusVersion: "14.0.0" })], "citusdata/citus:14.0.0-pg17"],
         ["of one from before that", {}, [identity({ name: "x" })], "citusdata/citus:14.0.1-pg17"],
+        ["of one that has an image", {}, [identity({}), image({ base: "own:1" })], "own:1"],
         [
             "with a version",
             { citusVersion: "14.2.0" },

@@ -211,7 +211,6 @@ describe("renderStatus", () => {
         assert.deepEqual(text.split("\n").slice(2), [
             "node       state         shards   size   connections   archive   certificate",
             "worker-1   unreachable       16      ?             ?         ?             ?",
-            "If its container or machine is gone, npm start brings it back with its data.",
         ]);
     });
 });

@@ -9,6 +9,7 @@ import {
     mkdtempSync,
     readFileSync,
     rmSync,
+    symlinkSync,
     writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -245,6 +246,74 @@ read_backup_conf() { role=coordinator restore_point=1; }
     });
 });
 
+describe("a server that is starting while its configuration comes", () => {
+    const FILES = [
+        "postgresql.conf",
+        "pg_hba.conf",
+        "pg_ident.conf",
+        "ca.crt",
+        "node.crt",
+        "node.key",
+        "verifier",
+        "database",
+    ];
+
+    /** configure.sh, or apply.sh, with a lib.sh whose server answers or not. */
+    function run(script: string, answers: boolean): { code: number; printed: string; asked: string } {
+        const dir = mkdtempSync(join(tmpdir(), "citus-configure-"));
+        try {
+            for (const name of ["configure.sh", "apply.sh", "password.sql"])
+                copyFileSync(join(ROOT, "scripts/node", name), join(dir, name));
+            mkdirSync(join(dir, "home", "pgdata"), { recursive: true });
+            mkdirSync(join(dir, "home", "conf", "old"), { recursive: true });
+            mkdirSync(join(dir, "incoming"));
+            for (const name of FILES) writeFileSync(join(dir, "incoming", name), "new\n");
+            writeFileSync(join(dir, "home", "conf", "old", "database"), "new\n");
+            symlinkSync("old", join(dir, "home", "conf", "current"));
+            const fake = `#!/usr/bin/env bash\necho "$0 $*" >> ${dir}/asked\n`;
+            for (const name of ["postgres", "psql"]) writeFileSync(join(dir, name), fake, { mode: 0o755 });
+            writeFileSync(
+                join(dir, "lib.sh"),
+                `set -euo pipefail
+home=${dir}/home pgdata=${dir}/home/pgdata current=${dir}/home/conf/current socket=${dir} pgbin=${dir}
+die() { code=$1; shift; echo "$*" >&2; exit "$code"; }
+running() { ${answers}; }
+query() { echo "query $2" >> ${dir}/asked; case "$2" in *postmaster*) echo max_connections ;; esac; }
+`,
+            );
+            const input = spawnSync("tar", ["-cf", "-", "-C", join(dir, "incoming"), "."]).stdout;
+            const ran = spawnSync("bash", [join(dir, script), "0123", "new"], { input });
+            const asked = existsSync(join(dir, "asked")) ? readFileSync(join(dir, "asked"), "utf8") : "";
+            return { code: ran.status ?? -1, printed: `${ran.stdout}${ran.stderr}`, asked };
+        } finally {
+            rmSync(dir, { recursive: true });
+        }
+    }
+
+    test("that answers takes it at once, and says what waits for a restart", () => {
+        const { code, printed, asked } = run("configure.sh", true);
+        assert.equal(code, 0, printed);
+        assert.match(printed, /^pending_restart=max_connections$/m);
+        assert.match(asked, /pg_reload_conf/);
+        assert.match(asked, /password\.sql/);
+    });
+
+    test("that does not answer yet has to be told again: what it read may be the old files", () => {
+        const { code, printed, asked } = run("configure.sh", false);
+        assert.equal(code, 0, printed);
+        assert.equal(printed, "applied=no\n");
+        assert.doesNotMatch(asked, /pg_reload_conf/);
+    });
+
+    test("is told again by apply.sh, which says so while it can't", () => {
+        assert.equal(run("apply.sh", false).code, 7);
+        const { code, printed, asked } = run("apply.sh", true);
+        assert.equal(code, 0, printed);
+        assert.equal(printed, "pending_restart=max_connections\n");
+        assert.match(asked, /pg_reload_conf/);
+    });
+});
+
 test("what was found says what it is", () => {
     const found = (what: string, text: string) => ({ what, found: text, todo: "" });
     assert.equal(
@@ -368,6 +437,10 @@ describe("Phases", () => {
             "urn:pulumi:dev::citus::citus:index:Cluster$pulumi-nodejs:dynamic/citus:NodeImage::citus-node-image";
         warn("urn:pulumi:dev::citus::pulumi:pulumi:Stack::citus-dev", "using pulumi-resource-docker from $PATH");
         warn(image, "<{%reset%}>PostgreSQL 17.12 is kept<{%reset%}>\n");
+        warn(image, "PostgreSQL 17.12 is kept");
+        assert.deepEqual(phases.warnings(), ["PostgreSQL 17.12 is kept"]);
+        phases.take(begin(image, "update"));
+        assert.deepEqual(phases.warnings(), [], "planning warned of what is being mended");
         warn(image, "PostgreSQL 17.12 is kept");
         assert.deepEqual(phases.warnings(), ["PostgreSQL 17.12 is kept"]);
     });

@@ -74,11 +74,26 @@ async function findPackages(docker: Docker, image: string): Promise<Packages | u
     return found && label !== undefined ? { ...(JSON.parse(label) as Facts), id: found.Id } : undefined;
 }
 
+/** What a run that was killed leaves: containers with this label, and images whose tag begins so. */
+const TRYING = { label: "citus.trying=self-test", image: "citus-packages:trying-" } as const;
+
+/** Removes what killed runs left long ago. What another run tries at this moment is younger. */
+async function sweepTrials(docker: Docker): Promise<void> {
+    const old = ({ Created }: { Created: number }) => Created * 1000 < Date.now() - TRIAL_WITHIN;
+    const containers = await docker.listContainers({ all: true, filters: { label: [TRYING.label] } });
+    for (const { Id } of containers.filter(old))
+        await docker.getContainer(Id).remove({ force: true, v: true }).catch(missing);
+    for (const { RepoTags } of (await docker.listImages()).filter(old))
+        for (const tag of (RepoTags ?? []).filter((name) => name.startsWith(TRYING.image)))
+            await docker.getImage(tag).remove({ noprune: true }).catch(missing);
+}
+
 /** Runs the self-test of an image in a container without a network. */
 async function tryOut(docker: Docker, image: string, platform: string): Promise<Trial> {
     const container = await docker.createContainer({
         Image: image,
         platform,
+        Labels: Object.fromEntries([TRYING.label.split("=")]),
         HostConfig: { NetworkMode: "none", CapDrop: ["ALL"], SecurityOpt: ["no-new-privileges"] },
     });
     const late = setTimeout(() => container.kill().catch(() => undefined), TRIAL_WITHIN);
@@ -101,12 +116,13 @@ async function makePackages(
     context: string,
     progress: (text: string) => void,
 ): Promise<Packages> {
+    await sweepTrials(docker);
     const platform = await ensureBase(docker, source.base, progress);
     const files = packageFiles(context);
     const run = randomBytes(4).toString("hex");
     const tags: string[] = [];
     const candidate = async (postgres: string): Promise<{ tag: string; trial: Trial }> => {
-        const tag = `citus-packages:trying-${run}-${tags.length}`;
+        const tag = `${TRYING.image}${run}-${tags.length}`;
         tags.push(tag);
         progress(`installing packages on ${source.base}, PostgreSQL ${postgres}`);
         const args = { BASE: source.base, POSTGRES: postgres };

@@ -30,14 +30,18 @@ function keyValues(text: string): Record<string, string> {
     );
 }
 
-/** @returns the restart-only settings that wait for a restart */
-async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<string[]> {
+const pendingOf = (printed: string): string[] =>
+    (keyValues(printed).pending_restart ?? "").split(",").filter((name) => name !== "");
+
+/** @returns the restart-only settings that wait for a restart, or that a server that is starting has to be told again */
+async function putInPlace(
+    inputs: ConfigurationInputs,
+    systemIdentifier: string | undefined,
+): Promise<string[] | "not applied"> {
     const result = await runScript(inputs.shell, ["configure.sh", inputs.clusterId, systemIdentifier ?? "new"], {
         secrets: { group: "configuration", version: inputs.secretVersion, files: nodeFiles(inputs) },
     });
-    if (result.code === 0) {
-        return (keyValues(result.stdout).pending_restart ?? "").split(",").filter((name) => name !== "");
-    }
+    if (result.code === 0) return keyValues(result.stdout).applied === "no" ? "not applied" : pendingOf(result.stdout);
     const said = result.stderr.trim();
     const next: Record<number, string> = {
         3: "Nothing was changed. Remove that volume if its data is not needed, or choose another citus:name.",
@@ -58,6 +62,28 @@ async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string 
 export function waitingFor(name: string, milliseconds: number, said: string): string {
     if (milliseconds < USUAL_START) return `${name} is starting`;
     return `${name} is starting, ${Math.round(milliseconds / 1000)} s so far: ${said.split("\n")[0]}`;
+}
+
+/** What apply.sh ends with while the server does not answer. */
+const NOT_YET = 7;
+
+/**
+ * Has a server that was starting take the configuration: what it read may have been the one before.
+ * @returns the restart-only settings that wait for a restart
+ */
+async function apply(inputs: ConfigurationInputs): Promise<string[]> {
+    const began = Date.now();
+    for (;;) {
+        alive();
+        const result = await runScript(inputs.shell, ["apply.sh"]);
+        if (result.code === 0) return pendingOf(result.stdout);
+        if (result.code !== NOT_YET || Date.now() - began > READY_WITHIN)
+            throw new Error(
+                `${inputs.name}: its configuration is in place, and PostgreSQL has not taken it: ${result.stderr.trim()}\nThis is safe to repeat: pulumi up.`,
+            );
+        if (Date.now() - began > 5_000) progress(inputs.self)(`waiting for ${inputs.name} to answer`);
+        await pause(200);
+    }
 }
 
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
@@ -130,7 +156,8 @@ async function converge(
     await refuseSettings(inputs.clusterId, inputs.name, shell, inputs.overrides);
     // a restore that was withdrawn is over: the same request later is another one
     if (inputs.restoreId === undefined) await runScript(shell, ["accept.sh"]);
-    const pending = await putInPlace(inputs, systemIdentifier);
+    const placed = await putInPlace(inputs, systemIdentifier);
+    const pending = placed === "not applied" ? await apply(inputs) : placed;
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
     else await waitUntilReady(inputs);

@@ -86,7 +86,9 @@ export async function update(_id: string, olds: DockerEngineState, news: DockerE
     return { outs: await found(olds, news) };
 }
 
+/** A refresh against an engine that has nothing of the cluster would take everything out of the state. */
 export async function read(id: string, props: DockerEngineState) {
+    await judge(props, props);
     return { id, props };
 }
 

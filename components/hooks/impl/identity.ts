@@ -1,12 +1,11 @@
 /** The names that a cluster's data is kept under. */
-import { rememberedCitus } from "../../config/args.ts";
+import { defaultCitus } from "../../config/args.ts";
 import { type IdentityInputs, NO_REPOSITORY, type Place } from "../identity.ts";
 import { unknown } from "./coordinator.ts";
 
-/** Makes the version of Citus an input, so that a preview knows it: what is set, else what the cluster was made with. */
+/** Fills the cluster's own default of Citus in, so that a preview knows it. */
 export async function check(olds: Partial<IdentityInputs> | undefined, news: IdentityInputs) {
-    const exists = olds?.name !== undefined;
-    return { inputs: { ...news, citusVersion: news.citusVersion || rememberedCitus(exists ? olds : undefined) } };
+    return { inputs: { ...news, citusVersion: defaultCitus(olds?.name === undefined ? undefined : olds) } };
 }
 
 export async function create(inputs: IdentityInputs) {

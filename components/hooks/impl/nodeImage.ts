@@ -1,5 +1,6 @@
 /** The image that containers are made from. */
 import { dockerEngine } from "../../docker/engine.ts";
+import { nodeImage } from "../../docker/image.ts";
 import { type MadeImage, makeNodeImage } from "../../docker/nodeImage/make.ts";
 import { volumeOwners } from "../../docker/nodeImage/volumes.ts";
 import type { NodeImageInputs } from "../nodeImage.ts";
@@ -56,6 +57,18 @@ async function make(inputs: NodeImageInputs, olds: NodeImageState | undefined): 
         citusVersion: made.citus,
         emulated: made.emulated ? made.platform : "",
     };
+}
+
+/**
+ * Fills in what it is built on and its name, so that a preview knows them. What is remembered is what the last `up` that
+ * succeeded had: an image that could not be used is not.
+ */
+export async function check(
+    olds: Partial<NodeImageInputs> | undefined,
+    { newBase, ...news }: Omit<NodeImageInputs, "name"> & { newBase?: string },
+) {
+    const base = news.base || olds?.base || newBase || "";
+    return { inputs: { ...news, base, name: nodeImage({ base, postgres: news.postgres || "newest" }) } };
 }
 
 export async function create(inputs: NodeImageInputs) {

@@ -131,7 +131,11 @@ const explainAll = (silent: readonly (SilentNode & { state: NodeState | undefine
 /** A node that does not answer and will not by itself, or was waited for long enough. */
 class NoAnswer extends Error {}
 
-const NOTHING_DONE = "Finished moves stay, and no data was touched. Run pulumi up again when the node answers.";
+const NOTHING_DONE = "Finished moves stay, and no data was touched.";
+/** A node that is gone never answers by itself, and what to do is said already. */
+const AGAIN = `${NOTHING_DONE} Run pulumi up again when the node answers.`;
+const whatNow = (states: readonly (NodeState | undefined)[]) =>
+    states.some((state) => state?.passing === false) ? NOTHING_DONE : AGAIN;
 
 /** @throws NoAnswer naming each worker that does not answer */
 async function waitForWorkers(
@@ -144,7 +148,7 @@ async function waitForWorkers(
         const silent = await askWorkers(session, inputs, olds);
         if (silent.length === 0) return;
         if (Date.now() >= end || silent.some(({ state }) => state?.passing === false))
-            throw new NoAnswer(`${explainAll(silent)}\n${NOTHING_DONE}`);
+            throw new NoAnswer(`${explainAll(silent)}\n${whatNow(silent.map(({ state }) => state))}`);
         report(`waiting for ${silent.map(({ name, why }) => `${name} (${why})`).join(", ")}`);
         alive();
         await pause(1000);
@@ -162,7 +166,7 @@ function patiently(inputs: PlacementInputs, report: (text: string) => void) {
 }
 
 const explainCoordinator = (why: string, state: NodeState | undefined) =>
-    `coordinator does not answer: ${explainSilence(why, state)}\n${NOTHING_DONE}`;
+    `coordinator does not answer: ${explainSilence(why, state)}\n${whatNow([state])}`;
 
 /** How often a placement is taken up again after the coordinator went away, and how long each time it is waited for. */
 const RESUMES = 3;

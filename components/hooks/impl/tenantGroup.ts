@@ -129,8 +129,9 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
         });
         if (found instanceof DatabaseError) {
             const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
-            const why = away === "" ? "" : `, because ${away} did not answer`;
-            warn(news.self, `what will happen to which tenant is not known${why}\n${found.message}`);
+            // what Citus makes of a silent node's answer says less than its name
+            const why = away === "" ? `\n${found.message}` : `, because ${away} did not answer`;
+            warn(news.self, `what will happen to which tenant is not known${why}`);
             return undefined;
         }
         const planned = planAll(news.group, facets, found);
