@@ -143,7 +143,8 @@ export async function clearLeftover(kind: "container" | "network", name: string,
     }
 }
 
-function ignoreMissing(error: { statusCode?: number }): undefined {
+/** For errors of the engine: what is not there, or is so already, is no error. */
+export function ignoreMissing(error: { statusCode?: number }): undefined {
     if (error.statusCode === 404 || error.statusCode === 304) return undefined;
     throw error;
 }

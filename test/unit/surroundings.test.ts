@@ -89,7 +89,12 @@ describe("surroundings", () => {
     for (const [what, env, more, set] of [
         ["a home that can't be written", {}, { writable: not("/home/u/.pulumi") }, { PULUMI_HOME: "/p/.state/home" }],
         ["no home at all", { HOME: undefined }, { home: undefined }, { PULUMI_HOME: "/p/.state/home" }],
-        ["HOME of somebody else: Pulumi asks the system", { HOME: "/root" }, { writable: not("/root/.pulumi") }, {}],
+        [
+            "HOME of somebody else: Pulumi asks the system",
+            { HOME: "/home/somebody" },
+            { writable: not("/home/somebody/.pulumi") },
+            {},
+        ],
         ["a user that the system does not know: HOME", {}, { home: undefined }, {}],
         [
             "a PULUMI_HOME that can't be written",

@@ -1,10 +1,6 @@
 /** The image that everything is built on, and what it runs on. */
 import type Docker from "dockerode";
-
-const missing = (error: { statusCode?: number }): undefined => {
-    if (error.statusCode === 404) return undefined;
-    throw error;
-};
+import { ignoreMissing } from "../engine.ts";
 
 /** What the engine said, without its own frame. */
 const wordsOf = (error: Error) => error.message.replace(/^\(HTTP code \d+\) [\w ]+ - /, "").trim();
@@ -27,7 +23,7 @@ async function pull(docker: Docker, image: string, platform: string | undefined,
  * @throws Error when it can't be had
  */
 export async function ensureBase(docker: Docker, base: string, progress: (text: string) => void): Promise<string> {
-    const here = () => docker.getImage(base).inspect().catch(missing);
+    const here = () => docker.getImage(base).inspect().catch(ignoreMissing);
     let found = await here();
     if (!found) {
         progress(`pulling ${base}`);

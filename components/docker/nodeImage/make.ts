@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type Docker from "dockerode";
 import { platformOf } from "../architecture.ts";
-import { lastLog } from "../engine.ts";
+import { ignoreMissing, lastLog } from "../engine.ts";
 import {
     CONTEXT,
     type ImageSource,
@@ -62,14 +62,9 @@ const LABEL = "citus.packages";
 /** How long the self-test may take, in milliseconds: an emulated one is ten times as slow. */
 const TRIAL_WITHIN = 600_000;
 
-const missing = (error: { statusCode?: number }): undefined => {
-    if (error.statusCode === 404) return undefined;
-    throw error;
-};
-
 /** An image with the packages that was tried; undefined when there is none of that name or id. */
 async function findPackages(docker: Docker, image: string): Promise<Packages | undefined> {
-    const found = await docker.getImage(image).inspect().catch(missing);
+    const found = await docker.getImage(image).inspect().catch(ignoreMissing);
     const label = found?.Config?.Labels?.[LABEL];
     return found && label !== undefined ? { ...(JSON.parse(label) as Facts), id: found.Id } : undefined;
 }
@@ -82,10 +77,10 @@ async function sweepTrials(docker: Docker): Promise<void> {
     const old = ({ Created }: { Created: number }) => Created * 1000 < Date.now() - TRIAL_WITHIN;
     const containers = await docker.listContainers({ all: true, filters: { label: [TRYING.label] } });
     for (const { Id } of containers.filter(old))
-        await docker.getContainer(Id).remove({ force: true, v: true }).catch(missing);
+        await docker.getContainer(Id).remove({ force: true, v: true }).catch(ignoreMissing);
     for (const { RepoTags } of (await docker.listImages()).filter(old))
         for (const tag of (RepoTags ?? []).filter((name) => name.startsWith(TRYING.image)))
-            await docker.getImage(tag).remove({ noprune: true }).catch(missing);
+            await docker.getImage(tag).remove({ noprune: true }).catch(ignoreMissing);
 }
 
 /** Runs the self-test of an image in a container without a network. */
@@ -103,7 +98,7 @@ async function tryOut(docker: Docker, image: string, platform: string): Promise<
         return parseTrial(await lastLog(docker, container.id, 100));
     } finally {
         clearTimeout(late);
-        await container.remove({ force: true, v: true }).catch(missing);
+        await container.remove({ force: true, v: true }).catch(ignoreMissing);
     }
 }
 
