@@ -51,7 +51,7 @@ export class CitusCluster extends pulumi.ComponentResource {
     readonly network: pulumi.Output<NetworkOutput> | undefined;
     /** How a person reaches it from where this runs. */
     readonly connect: pulumi.Output<string>;
-    /** One line about the cluster as of the last `up`. */
+    /** One line about the cluster, written by the last `up` that asked it. */
     readonly status: pulumi.Output<string>;
     /** Its name, part of its nodes' names. */
     readonly clusterName: string;

@@ -57,7 +57,7 @@ async function agreed(name: string, cluster: CitusCluster): Promise<GroupSpec> {
 export class TenantGroup extends pulumi.ComponentResource {
     /** The group's name. */
     readonly name: string;
-    /** One line about the group as of the last `up`. */
+    /** One line about the group, written by the last `up`. */
     readonly summary: pulumi.Output<string>;
     private readonly seed: pulumi.Output<string>;
 

@@ -32,7 +32,7 @@ async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" |
     });
 }
 
-/** What is written up to now shall be restorable. Says so when it will not be. */
+/** Takes a last restore point, so that everything written until now can be restored. Says so when that fails. */
 async function lastPoint(): Promise<void> {
     const say = (why: string) =>
         console.log(`No last restore point could be taken, so what was written after the newest one is gone: ${why}`);

@@ -31,7 +31,7 @@ export interface WantedWorker {
 
 export interface Wanted {
     readonly workers: readonly WantedWorker[];
-    /** Whether the coordinator shall hold shards of distributed tables. */
+    /** Whether the coordinator should hold shards of distributed tables. */
     readonly coordinatorShards: boolean;
     /** `false` moves only what a leaving worker holds. */
     readonly rebalance: boolean;
@@ -49,7 +49,7 @@ export interface Assessment {
     readonly blockers: readonly Blocker[];
     /** Nodes whose shouldhaveshards is not what it should be. */
     readonly misflagged: readonly NodeRow[];
-    /** Tenants that are pinned to a node that shall hold no shards. */
+    /** Tenants that are pinned to a node that should hold no shards. */
     readonly stranded: readonly { readonly node: string; readonly tenants: readonly PinnedTenant[] }[];
     readonly running: string | undefined;
     readonly name: (groupId: number) => string;
@@ -61,7 +61,7 @@ const same = (a: { host: string; port: number }, b: { host: string; port: number
 /** Node names are the first label of their hosts. */
 const label = (node: { host: string }) => nodeOf(node.host);
 
-function shallHoldShards(node: NodeRow, wanted: Wanted): boolean {
+function shouldHoldShards(node: NodeRow, wanted: Wanted): boolean {
     return node.groupId === 0 ? wanted.coordinatorShards : wanted.workers.some((w) => same(w, node));
 }
 
@@ -76,7 +76,7 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
     const leaving = nodes.filter((n) => n.groupId !== 0 && !wanted.workers.some((w) => same(w, n)));
     // negative numbers stand for nodes that are still to come
     const future = new Map(missing.map((w, i) => [-1 - i, w]));
-    const holding = [...nodes.filter((n) => shallHoldShards(n, wanted)).map((n) => n.groupId), ...future.keys()];
+    const holding = [...nodes.filter((n) => shouldHoldShards(n, wanted)).map((n) => n.groupId), ...future.keys()];
     const pinned = await readPinned(session);
     const groupOf = (node: string) =>
         [...future].find(([, w]) => label(w) === node)?.[0] ?? nodes.find((n) => label(n) === node)?.groupId;
@@ -105,9 +105,9 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
         leaving,
         moves,
         blockers: wanted.transferMode === "auto" ? stuck : [],
-        misflagged: nodes.filter((n) => n.holdsShards !== shallHoldShards(n, wanted)),
+        misflagged: nodes.filter((n) => n.holdsShards !== shouldHoldShards(n, wanted)),
         stranded: nodes
-            .filter((n) => !shallHoldShards(n, wanted))
+            .filter((n) => !shouldHoldShards(n, wanted))
             .map((n) => ({ node: label(n), tenants: pinned.filter(({ node }) => node === label(n)) }))
             .filter(({ tenants }) => tenants.length > 0),
         running: await runningJob(session),
@@ -127,7 +127,7 @@ async function findMoves(
         pins: ReadonlyMap<string, number>;
     },
 ): Promise<PlannedMove[]> {
-    const settled = found.missing === 0 && found.nodes.every((n) => n.holdsShards === shallHoldShards(n, wanted));
+    const settled = found.missing === 0 && found.nodes.every((n) => n.holdsShards === shouldHoldShards(n, wanted));
     const pinned = found.pins.size > 0;
     // the copy that honours pins is made when shards are placed
     const known = !pinned || (await hasStrategy(session, pinnedStrategy(strategyName(wanted))));
@@ -259,14 +259,14 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
     });
     try {
         for (const node of first.nodes) {
-            const shall = shallHoldShards(node, wanted);
-            if (node.holdsShards === shall) continue;
+            const should = shouldHoldShards(node, wanted);
+            if (node.holdsShards === should) continue;
             await session.query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', $3)", [
                 node.host,
                 node.port,
-                shall,
+                should,
             ]);
-            if (!shall) marked.push(node);
+            if (!should) marked.push(node);
         }
         const follow = async (jobId: string) => {
             const nodes = await readNodes(session);
@@ -365,9 +365,9 @@ async function refuseImpossible(
 ): Promise<NodeRow[]> {
     const leaving = found.nodes.filter(
         (n) =>
-            !shallHoldShards(n, wanted) && (n.groupId !== 0 || n.holdsShards || found.moves.some((m) => m.from === 0)),
+            !shouldHoldShards(n, wanted) && (n.groupId !== 0 || n.holdsShards || found.moves.some((m) => m.from === 0)),
     );
-    const holding = found.nodes.filter((n) => shallHoldShards(n, wanted));
+    const holding = found.nodes.filter((n) => shouldHoldShards(n, wanted));
     if (holding.length === 0) {
         throw new Error(
             "No node is left to hold shards.\nNothing was moved. Keep a worker, or let the coordinator hold them: " +
@@ -411,7 +411,7 @@ async function refuseImpossible(
     return leaving;
 }
 
-/** @throws Error naming each tenant that is pinned to a node that shall hold no shards */
+/** @throws Error naming each tenant that is pinned to a node that should hold no shards */
 export function refuseStranded({ stranded, nodes }: Pick<Assessment, "stranded" | "nodes">): void {
     if (stranded.length > 0)
         throw new Error(stranded.map(({ node, tenants }) => explainPinned(node, tenants, nodes)).join("\n\n"));

@@ -34,7 +34,7 @@ const provider = thinProvider("components/hooks/impl/placement.ts");
  * one rebalance for all joins and leaves, followed to its end with live progress.
  */
 export class Placement extends pulumi.dynamic.Resource {
-    /** One line about the cluster as of the last change. */
+    /** One line about the cluster written by the last change. */
     declare readonly status: pulumi.Output<string>;
 
     constructor(name: string, args: PlacementArgs, opts?: pulumi.CustomResourceOptions) {

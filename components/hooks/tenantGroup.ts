@@ -34,7 +34,7 @@ const provider = thinProvider("components/hooks/impl/tenantGroup.ts", { checks: 
 
 /** One group of tenants, all of them: its diff asks the database two questions. */
 export class TenantGroupHook extends pulumi.dynamic.Resource {
-    /** One line about the group as of the last change. */
+    /** One line about the group written by the last change. */
     declare readonly summary: pulumi.Output<string>;
 
     constructor(name: string, args: TenantGroupInputArgs, opts?: pulumi.CustomResourceOptions) {
