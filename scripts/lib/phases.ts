@@ -16,6 +16,8 @@ interface Phase {
     say?: (text: string) => void;
 }
 
+const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
+
 const PHASES: readonly [title: string, types: readonly string[]][] = [
     ["Building", ["pulumi-nodejs:dynamic/citus:NodeImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
     ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
@@ -29,7 +31,7 @@ const PHASES: readonly [title: string, types: readonly string[]][] = [
         ],
     ],
     ["Registering", ["pulumi-nodejs:dynamic/citus:Member"]],
-    ["Placing", ["pulumi-nodejs:dynamic/citus:Placement"]],
+    ["Placing", [PLACEMENT]],
     ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],
 ];
 
@@ -62,9 +64,10 @@ export class Phases {
         const before = event.resourcePreEvent?.metadata;
         const after = event.resOutputsEvent?.metadata;
         const failed = event.resOpFailedEvent?.metadata;
-        if (before && !LOOKS.includes(before.op)) {
-            // what planning warned of is about to be mended, or said again
+        // what planning warned of is about to be mended, or said again; a placement that stays had every node's answer
+        if (before && (!LOOKS.includes(before.op) || (before.op === "same" && typeOf(before.urn) === PLACEMENT)))
             this.warned.delete(before.urn);
+        if (before && !LOOKS.includes(before.op)) {
             const phase = this.phaseOf(before.urn);
             if (phase) {
                 phase.began ??= Date.now();

@@ -439,6 +439,11 @@ describe("Phases", () => {
         warn(image, "<{%reset%}>PostgreSQL 17.12 is kept<{%reset%}>\n");
         warn(image, "PostgreSQL 17.12 is kept");
         assert.deepEqual(phases.warnings(), ["PostgreSQL 17.12 is kept"]);
+        const placement = urn("placement", "shards");
+        warn(placement, "worker-2 does not answer");
+        phases.take(begin(placement, "same"));
+        phases.take(begin(image, "same"));
+        assert.deepEqual(phases.warnings(), ["PostgreSQL 17.12 is kept"], "a placement that stays had its answers");
         phases.take(begin(image, "update"));
         assert.deepEqual(phases.warnings(), [], "planning warned of what is being mended");
         warn(image, "PostgreSQL 17.12 is kept");
