@@ -102,7 +102,7 @@ async function checkDisk(info: EngineInfo, here: Here): Promise<Finding> {
     return {
         what: "Disk",
         found: `${gib(disk)} free in ${info.DockerRootDir}, image and volumes need about ${gib(DISK_NEEDED)}`,
-        todo: "free some: docker system prune",
+        todo: "free some: docker image prune, docker builder prune",
     };
 }
 

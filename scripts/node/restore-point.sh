@@ -68,43 +68,14 @@ wait_for_archive() { # node, stanza, archive id, first, last
 # One file a day, a line a point. Only this script writes it, one at a time, and a reader sees the old file or the new one.
 publish() {
     local file code=0
-    file=restore-points/$cluster/$(date -u +%F).jsonl
+    day=$(date -u +%F)
+    file=restore-points/$cluster/$day.jsonl
     pgb repo-get --ignore-missing "$file" > "$work/day" 2> "$work/said" || code=$?
     # 1: there is none yet
     [ "$code" -le 1 ] || die 77 "the list of restore points can't be read: $(one_line < "$work/said")"
     if [ "$code" = 1 ]; then : > "$work/day"; fi
     cat "$work/manifest" >> "$work/day"
     pgb repo-put "$file" < "$work/day" > "$work/said" 2>&1 || die 77 "the restore point can't be published: $(one_line < "$work/said")"
-}
-
-days() { pgb repo-ls "restore-points/$cluster" | sed -n 's/^\([0-9-]*\)\.jsonl$/\1/p'; }
-
-# A day's file goes when none of its points has all its backups any more.
-prune_points() {
-    local day today
-    today=$(date -u +%F)
-    for day in $(days); do
-        [ "$day" != "$today" ] || continue
-        pgb repo-get "restore-points/$cluster/$day.jsonl" > "$work/day"
-        if [ "$(sql -v info_file="$work/info.json" -v day_file="$work/day" -f "$here/point-useful.sql")" = f ]; then
-            pgb repo-rm "restore-points/$cluster/$day.jsonl"
-        fi
-    done
-}
-
-# A worker that left keeps its backups for as long as a point may need them; then nobody else would expire them.
-prune_stanzas() {
-    local name day
-    for name in $(pgb repo-ls backup | grep "^$cluster-worker-[0-9]*$"); do
-        if grep -q "\"stanza\": \"$name\"" "$work/manifest"; then continue; fi
-        for day in $(days); do
-            pgb repo-get "restore-points/$cluster/$day.jsonl" > "$work/day"
-            if grep -q "\"stanza\": \"$name\"" "$work/day"; then continue 2; fi
-        done
-        say "no restore point needs the backups of $name any more, which has left the cluster; they are removed"
-        pgb repo-rm --recurse "backup/$name"
-        pgb repo-rm --recurse "archive/$name"
-    done
 }
 
 require_backups "${1:-}"
@@ -129,6 +100,7 @@ rm -f "$backup_home/restore-point.error" "$backup_home/restore-point.failed"
 # reading every day's list is worth it once an hour
 if [ -z "$(find "$backup_home/pruned" -mmin -60 2> /dev/null)" ]; then
     touch "$backup_home/pruned"
-    { prune_points && prune_stanzas; } || say "what is too old could not be removed"
+    # a process of its own: in a list such as this one the shell would go on after an error
+    "$here/prune.sh" "$work/info.json" "$work/manifest" "$day" || say "what is too old was not removed"
 fi
 printf '%s\n' "$name"
