@@ -419,7 +419,7 @@ test("another Citus in the image than in the point: refused before anything is t
     // the image's own test would refuse it first
     const selfTest = join(origin.dir, "scripts/node/image/self-test.sh");
     const real = readFileSync(selfTest);
-    writeFileSync(selfTest, "printf 'uid=999\\npostgres=17.0\\ncitus=13.2.0\\ndone=yes\\n'\n");
+    writeFileSync(selfTest, "#!/bin/sh\nprintf 'uid=999\\npostgres=17.0\\ncitus=13.2.0\\ndone=yes\\n'\n");
     const copy = await copyOf({}, { image: base });
     try {
         const ran = await copy.tryUp();

@@ -129,7 +129,10 @@ async function makePackages(
             },
         );
         progress("trying the image");
-        return { tag, trial: await tryOut(docker, tag, platform) };
+        const trial = await tryOut(docker, tag, platform).catch((error: Error) => {
+            throw new Error(`The node image on ${source.base} could not be tried: ${error.message}\n${NOTHING_MADE}`);
+        });
+        return { tag, trial };
     };
     try {
         const first = await candidate(source.postgres);
