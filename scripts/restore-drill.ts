@@ -11,6 +11,7 @@ import { refusedTarget } from "../components/restore/request.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT, fail } from "./lib/exit.ts";
+import { sameCitus } from "./lib/image.ts";
 import { clearStack, mustPulumi, readPulumi, STATE } from "./lib/project.ts";
 
 /** Of the origin's configuration, what does not fit a copy that lives for minutes. */
@@ -58,7 +59,7 @@ async function configure(
     for (const [key, { value, objectValue, secret }] of Object.entries(all)) {
         const [space, name] = key.split(":");
         const ours = space === "citus" ? !NOT_COPIED.includes(name ?? "") : space === "aws";
-        if (!ours || secret) continue;
+        if (!ours || secret || Object.hasOwn(set, name ?? "")) continue;
         const text = key === "citus:network" ? closed(objectValue ?? value) : textOf(objectValue ?? value);
         if (text !== undefined) values.push("--plaintext", `${key}=${text}`);
     }
@@ -129,6 +130,7 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
             name,
             backed.stack,
             {
+                ...sameCitus(backed.args, backed.resources),
                 workers: String(point.nodes.length - 1),
                 protect: "false",
                 backup: "false",

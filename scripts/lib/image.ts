@@ -16,6 +16,12 @@ export function baseImage(args: ClusterArgs, resources: readonly StateResource[]
     return typeof base === "string" ? base : citusImage(defaultCitus(outputsOf(resources, "Identity")));
 }
 
+/** The configuration that gives another stack the Citus that this one runs, whatever the default of the day is. */
+export function sameCitus(args: ClusterArgs, resources: readonly StateResource[]): Record<string, string> {
+    if (args.aws === undefined) return { image: baseImage(args, resources) };
+    return { citusVersion: args.citusVersion ?? defaultCitus(outputsOf(resources, "Identity")) };
+}
+
 /** The node image that the stack has, else the one that it would be given. */
 export function stackImage(args: ClusterArgs, resources: readonly StateResource[]): string {
     const made = outputsOf(resources, "NodeImage")?.name;

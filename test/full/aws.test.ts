@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Session, withSession } from "../../components/citus/session.ts";
+import { testCitus } from "../image.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed } from "../lib.ts";
 import { AwsProject, type Step } from "../rehearsal/project.ts";
 import { Surroundings } from "../rehearsal/surroundings.ts";
@@ -286,6 +287,7 @@ test("backups and a restore point go to the bucket, and a copy is restored from 
     const config = {
         platform: "aws",
         workers: (await nodeTable()).length - 1,
+        citusVersion: testCitus(),
         protect: false,
         backup: false,
         network: { cidr: part(1), zones: 1 },

@@ -15,7 +15,7 @@ import {
 } from "../../components/docker/nodeImage/trial.ts";
 import { check as checkIdentity } from "../../components/hooks/impl/identity.ts";
 import { changesOf, check, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
-import { baseImage } from "../../scripts/lib/image.ts";
+import { baseImage, sameCitus } from "../../scripts/lib/image.ts";
 import { newestOf } from "../image.ts";
 
 const FINE: Trial = { postgres: "17.10", basePostgres: "17.6", citus: "14.1.0", uid: 999, broken: [], flaws: [] };
@@ -233,6 +233,18 @@ describe("the base image that npm start looks for", () => {
     ] as const) {
         test(what, () => assert.equal(baseImage(args as unknown as ClusterArgs, [...state]), expected));
     }
+});
+
+describe("the Citus of a copy", () => {
+    const identity = {
+        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:Identity::citus-identity",
+        type: "pulumi-nodejs:dynamic/citus:Identity",
+        outputs: { citusVersion: "14.0.0" },
+    };
+    test("is the origin's own, when nothing is set and the default moved on", () => {
+        assert.deepEqual(sameCitus({} as ClusterArgs, [identity]), { image: "citusdata/citus:14.0.0-pg17" });
+        assert.deepEqual(sameCitus({ aws: {} } as ClusterArgs, [identity]), { citusVersion: "14.0.0" });
+    });
 });
 
 describe("the tests' own image", () => {
