@@ -533,8 +533,8 @@ describe("packages.sh", () => {
     const check = (found: { postgres?: string; citus?: string; installed?: string; pgbackrest?: string }) => {
         const versions = {
             postgres: "17.6",
-            citus: "14.0-1",
-            installed: "14.0.1.citus-1",
+            citus: "14.1-1",
+            installed: "14.1.0.citus-1",
             pgbackrest: "2.55.1",
             ...found,
         };
@@ -557,11 +557,11 @@ describe("packages.sh", () => {
     for (const [what, found, said] of [
         ["another PostgreSQL", { postgres: "16.9" }, /PostgreSQL is 16\.9, and has to be 17/],
         ["an old PostgreSQL", { postgres: "17.5" }, /PostgreSQL is 17\.5/],
-        ["another Citus", { citus: "13.2-1" }, /Citus is 13\.2-1, and has to be 14\.0\.1/],
+        ["another Citus", { citus: "13.2-1" }, /Citus is 13\.2-1, and has to be 14\.1\.0/],
         [
             "another minor of Citus",
             { installed: "14.0.0.citus-1" },
-            /Citus is 14\.0\.0\.citus-1, and has to be 14\.0\.1/,
+            /Citus is 14\.0\.0\.citus-1, and has to be 14\.1\.0/,
         ],
         ["an old pgBackRest", { pgbackrest: "2.50" }, /pgBackRest is 2\.50, and has to be 2\.54 or newer/],
     ] as const) {
