@@ -2,10 +2,9 @@
 import { describeEngine, type Engine, resolveEngine } from "../../components/docker/context.ts";
 import { whySilent } from "../../components/docker/engine.ts";
 import { hasCluster, identify } from "../../components/docker/identity.ts";
-import { clusterId, type StateResource } from "./resources.ts";
+import { clusterId, outputsOf, type StateResource } from "./resources.ts";
 
-const outputOf = (resources: readonly StateResource[], name: string) =>
-    resources.find(({ type }) => type === "pulumi-nodejs:dynamic/citus:DockerEngine")?.outputs?.[name];
+const outputOf = (resources: readonly StateResource[], name: string) => outputsOf(resources, "DockerEngine")?.[name];
 
 /**
  * @param resources of the stack's state

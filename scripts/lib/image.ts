@@ -3,10 +3,7 @@ import { join } from "node:path";
 import { type ClusterArgs, citusImage, defaultCitus } from "../../components/config.ts";
 import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
 import { ROOT } from "./project.ts";
-import type { StateResource } from "./resources.ts";
-
-const outputsOf = (resources: readonly StateResource[], kind: string) =>
-    resources.find(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`)?.outputs;
+import { outputsOf, type StateResource } from "./resources.ts";
 
 /** What is set, else what the cluster has, else Citus' own image in the cluster's own default version. */
 export function baseImage(args: ClusterArgs, resources: readonly StateResource[]): string {

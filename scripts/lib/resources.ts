@@ -46,6 +46,10 @@ export function clusterName(resources: readonly StateResource[]): string | undef
         | undefined;
 }
 
+/** What the state has of the cluster's only resource of one kind, such as `NodeImage`; undefined when there is none. */
+export const outputsOf = (resources: readonly StateResource[], kind: string) =>
+    resources.find(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`)?.outputs;
+
 /** The stack's random id, which labels everything it made; also what a killed run left behind. */
 export function clusterId(resources: readonly StateResource[]): string | undefined {
     return resources.find((r) => r.type === "random:index/randomId:RandomId")?.outputs?.hex as string | undefined;
