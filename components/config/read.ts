@@ -1,6 +1,7 @@
 /** This stack's configuration as Pulumi has it. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
+import { fileMistakes } from "../postDeploy/file.ts";
 import { projectFiles } from "../tenants/project.ts";
 import type { ClusterArgs } from "./args.ts";
 import { askAws, askDocker } from "./ask.ts";
@@ -9,17 +10,13 @@ import { explain, type Mistake } from "./mistakes.ts";
 import { sourceOf } from "./source.ts";
 import { validate } from "./validate.ts";
 
-function missingFiles(files: readonly string[]): Mistake[] {
-    return files.flatMap((file, i) =>
-        existsSync(file)
-            ? []
-            : [
-                  {
-                      path: `postDeploy[${i}]`,
-                      message: `must be a file of this project, got "${file}", which does not exist`,
-                  },
-              ],
-    );
+function postDeployMistakes(files: readonly string[]): Mistake[] {
+    return files.flatMap((file, i) => {
+        const path = `postDeploy[${i}]`;
+        if (!existsSync(file))
+            return [{ path, message: `must be a file of this project, got "${file}", which does not exist` }];
+        return fileMistakes(file, readFileSync(file, "utf8")).map((message) => ({ path, message }));
+    });
 }
 
 /**
@@ -37,7 +34,7 @@ export async function readConfig(): Promise<ClusterArgs> {
     const mistakes = [
         ...found,
         ...asked.mistakes.filter(({ path }) => !found.some((other) => other.path === path)),
-        ...missingFiles(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
+        ...postDeployMistakes(Array.isArray(files) ? files.filter((file) => typeof file === "string") : []),
     ];
     if (mistakes.length > 0 || !("args" in result)) throw new pulumi.RunError(explain(mistakes));
     if (result.args.platform === "docker") await askDocker(result.args.dockerHost, !pulumi.runtime.isDryRun());

@@ -1,4 +1,4 @@
-/** SQL files as their statements, without a parser: enough to see what may not be in a template. Pure. */
+/** SQL files as their statements, without a parser: enough to see what decides how a file can be run. Pure. */
 
 export interface Statement {
     readonly text: string;
@@ -44,7 +44,20 @@ function skip(sql: string, i: number): number {
     return i;
 }
 
-/** Statements of a file, without comments. A function's body between BEGIN ATOMIC and its END is one with it. */
+/** COPY whose rows follow it in the file, as psql's own command too. */
+const ROWS_FOLLOW = /^\\?copy\b.*\bfrom\s+stdin\b/is;
+
+/** End of the rows of a COPY, behind the line that ends them. */
+function skipRows(sql: string, i: number): number {
+    const rest = /\n/.exec(sql.slice(i)) ? sql.indexOf("\n", i) + 1 : sql.length;
+    const last = /^\\\.\r?$/m.exec(sql.slice(rest));
+    return last ? rest + last.index + last[0].length : sql.length;
+}
+
+/**
+ * Statements of a file, without comments. A function's body between BEGIN ATOMIC and its END is one with it. A command of
+ * psql is an element of its own, with its backslash; the rows that follow a COPY are none.
+ */
 export function statements(sql: string): Statement[] {
     const result: Statement[] = [];
     let text = "";
@@ -57,13 +70,30 @@ export function statements(sql: string): Statement[] {
         start = -1;
         depth = 0;
     };
+    const pass = (to: number, from: number) => {
+        line += sql.slice(from, to).split("\n").length - 1;
+        return to;
+    };
     for (let i = 0; i < sql.length; ) {
+        if (sql[i] === "\\") {
+            const command = /^\\[^\n]*?(?=\\\\|\r?\n|$)/.exec(sql.slice(i))?.[0] ?? "\\";
+            finish();
+            result.push({ text: command.trim(), line });
+            i = pass(i + Math.max(command.length, 1) + (sql.startsWith("\\\\", i + command.length) ? 2 : 0), i);
+            if (ROWS_FOLLOW.test(command)) i = pass(skipRows(sql, i), i);
+            continue;
+        }
         const to = skip(sql, i);
         const comment = to > i && /^(--|\/\*)/.test(sql.slice(i, i + 2));
         const word = to > i ? undefined : /^[A-Za-z_]\w*/.exec(sql.slice(i, i + 64))?.[0];
         const piece = to > i ? sql.slice(i, to) : (word ?? sql[i] ?? "");
         if (piece === ";" && depth === 0) {
+            const rows = ROWS_FOLLOW.test(text.trim());
             finish();
+            if (rows) {
+                i = pass(skipRows(sql, i), i);
+                continue;
+            }
         } else {
             if (start < 0 && !comment && piece.trim() !== "") start = line;
             if (word !== undefined && /^ATOMIC$/i.test(word) && /\bBEGIN\s+$/i.test(text)) depth = 1;
@@ -80,8 +110,12 @@ export function statements(sql: string): Statement[] {
 
 const TRANSACTION = /^(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION)\b/i;
 
+/** Whether a statement begins or ends a transaction; a savepoint does neither. */
+export const isTransactionControl = (text: string): boolean =>
+    TRANSACTION.test(text) && !/^(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+|TRANSACTION\s+)?TO)\b/i.test(text);
+
 /** What PostgreSQL and Citus run outside of transactions only. */
-const ALONE =
+export const ALONE =
     /^(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|REINDEX\b.*\bCONCURRENTLY|VACUUM|(CREATE|DROP)\s+(DATABASE|TABLESPACE)|ALTER\s+SYSTEM|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY|CALL\s+(pg_catalog\.)?citus_cleanup_orphaned_resources)\b|\bcreate_distributed_table_concurrently\s*\(/is;
 
 /** Why a file can't be a template's: its statements are run in one transaction with the note that they were. */

@@ -4,6 +4,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { literal } from "../../citus/quote.ts";
 import { endStrangers, RUN_LOCKS } from "../../citus/runLock.ts";
+import { whyAlone } from "../../postDeploy/file.ts";
+import { firstError, nextWay, type Way } from "../../postDeploy/way.ts";
 import { runScript } from "../../shell.ts";
 import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
@@ -16,13 +18,10 @@ CREATE SCHEMA IF NOT EXISTS citus_as_code;
 CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
     path text NOT NULL, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (path, sha256));
 `;
-/** PostgreSQL's code for a command that refuses to run inside a transaction block. */
-const NOT_IN_TRANSACTION =
-    /cannot (run|be executed) (inside|from|within) a (transaction block|function)|cannot be executed from a function or procedure/i;
-
 /** Runs scripts one after the other in one psql session on the coordinator. */
-function psql(inputs: PostDeployInputs, options: readonly string[], scripts: Readonly<Record<string, string>>) {
+function psql(inputs: PostDeployInputs, way: Way, scripts: Readonly<Record<string, string>>) {
     const names = Object.keys(scripts);
+    const options = way === "alone" ? [] : ["-1"];
     return runScript(inputs.shell, ["run-sql.sh", inputs.database, names.at(-1) ?? "", ...options, "--", ...names], {
         files: scripts,
     });
@@ -36,27 +35,60 @@ function contentOf(file: SqlFile): string {
 }
 
 async function runAll(inputs: PostDeployInputs): Promise<void> {
-    const made = await psql(inputs, ["-1"], { "ledger.sql": LEDGER });
+    const made = await psql(inputs, "transaction", { "ledger.sql": LEDGER });
     if (made.code !== 0)
         throw new Error(`coordinator: the list of files that were run can't be made\n${quotePsql(made.stderr, "")}`);
     for (const [i, file] of inputs.files.entries()) {
         progress(inputs.self)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
-        if (await runOne(inputs, file)) note(inputs.self, `ran ${file.path}`);
+        const ran = await runOne(inputs, file);
+        if (ran) note(inputs.self, `ran ${file.path}${ran}`);
     }
 }
 
 const ALREADY = "citus_as_code: this file was run before";
+const ENDED = "citus_as_code: the transaction that the file ran in is over";
+const OPEN = "citus_as_code: a transaction is still open";
+const READ_ONLY = "citus_as_code: the transaction is read-only";
+
+const raise = (text: string) => `DO $$ BEGIN RAISE EXCEPTION '${text}'; END $$;`;
 
 /** Waits for a psql that a killed run left behind, then asks whether there is anything to do. */
-const guard = (file: SqlFile) => `
+const guard = (file: SqlFile, way: Way) => `
 ${endStrangers(String(RUN_LOCKS.postDeploy))} \\g /dev/null
 SET lock_timeout = '10min';
 SELECT pg_catalog.pg_advisory_lock(${RUN_LOCKS.postDeploy}) \\g /dev/null
 RESET lock_timeout;
 SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 = ${literal(file.sha256)}) AS done \\gset
 \\if :done
-DO $$ BEGIN RAISE EXCEPTION '${ALREADY}'; END $$;
+${raise(ALREADY)}
 \\endif
+${way === "sequential" ? "SET LOCAL citus.multi_shard_modify_mode = 'sequential';" : ""}
+SELECT extract(epoch FROM now()) AS citus_as_code_began \\gset
+`;
+
+/** Writes down that the file ran, whatever session the file leaves: its role, its settings, psql's variables. */
+const record = (file: SqlFile, way: Way) => `
+\\set ON_ERROR_STOP on
+\\set AUTOCOMMIT on
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+RESET SESSION AUTHORIZATION;
+RESET ROLE;
+SET search_path = pg_catalog;
+${way === "alone" ? "SET default_transaction_read_only = off;" : ""}
+SELECT ${way === "alone" ? "false" : "extract(epoch FROM now())::text <> :'citus_as_code_began'"} AS citus_as_code_ended,
+       ${way === "alone" ? "now() <> statement_timestamp()" : "false"} AS citus_as_code_open,
+       current_setting('transaction_read_only')::boolean AS citus_as_code_read_only \\gset
+\\if :citus_as_code_ended
+${raise(ENDED)}
+\\endif
+\\if :citus_as_code_open
+${raise(OPEN)}
+\\endif
+\\if :citus_as_code_read_only
+${raise(READ_ONLY)}
+\\endif
+INSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});
 `;
 
 /** What psql said of a file, each line indented: DETAIL and HINT belong to the ERROR before them. Pure. */
@@ -69,28 +101,51 @@ export function quotePsql(stderr: string, path: string): string {
         .join("\n");
 }
 
-/** @returns whether it ran; false when it was run before */
-async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<boolean> {
-    const scripts = {
-        "guard.sql": guard(file),
-        "content.sql": contentOf(file),
-        "record.sql": `INSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});\n`,
-    };
-    let result = await psql(inputs, ["-1"], scripts);
-    let inTransaction = true;
-    if (result.code !== 0 && NOT_IN_TRANSACTION.test(result.stderr)) {
-        inTransaction = false;
-        result = await psql(inputs, [], scripts);
+/** What a file left that keeps the note from being written, in words. */
+const LEFT: Readonly<Record<string, string>> = {
+    [ENDED]:
+        'It ended the transaction that it ran in. Write "-- no transaction" as its first line, and it runs without one.',
+    [OPEN]: "It left a transaction open, which was rolled back. Add the COMMIT that is missing.",
+    [READ_ONLY]: "It made its transaction read-only, so the note that it ran can't be written. Take that out.",
+};
+
+/** What is true of the database after a file failed. @param alone why it ran without a transaction. Pure. */
+export function whatWasKept(way: Way, alone: string, content: string, stderr: string): string {
+    if (way === "alone")
+        return `It ran without a transaction around it, because ${alone}. What it had committed before the error was kept: write it so that it can run again (IF NOT EXISTS).`;
+    if (stderr.includes(ENDED)) return "What it had committed by itself was kept.";
+    const unless = /\\gexec\b/.test(content) ? ", unless \\gexec ran a COMMIT" : "";
+    return `It ran in a transaction, so nothing of it was kept${unless}.`;
+}
+
+/** @returns how it ran, for the note; undefined when it was run before */
+async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<string | undefined> {
+    const content = contentOf(file);
+    let alone = whyAlone(content) ?? "";
+    let way: Way = alone === "" ? "transaction" : "alone";
+    for (;;) {
+        const { code, stderr } = await psql(inputs, way, {
+            "guard.sql": guard(file, way),
+            "content.sql": content,
+            "record.sql": record(file, way),
+        });
+        if (code === 0) {
+            if (way === "alone") return `, without a transaction around it: ${alone}`;
+            return way === "sequential" ? ", with citus.multi_shard_modify_mode = sequential, which it needs" : "";
+        }
+        if (stderr.includes(ALREADY)) return undefined;
+        const next = nextWay(way, stderr);
+        if (next === undefined) {
+            const left = Object.entries(LEFT).find(([mark]) => stderr.includes(mark))?.[1];
+            throw new Error(
+                `coordinator: ${file.path} failed\n${quotePsql(stderr, file.path)}\n${left ? `${left} ` : ""}` +
+                    `${whatWasKept(way, alone, content, stderr)} Files before it stay. Correct it, then run pulumi up again.`,
+            );
+        }
+        if (next === "alone") alone = `PostgreSQL said: ${firstError(stderr)}`;
+        progress(inputs.self)(`running ${file.path} once more, ${next}: ${firstError(stderr)}`);
+        way = next;
     }
-    if (result.code === 0) return true;
-    if (result.stderr.includes(ALREADY)) return false;
-    throw new Error(
-        `coordinator: ${file.path} failed\n${quotePsql(result.stderr, file.path)}\n` +
-            (inTransaction
-                ? "It ran in a transaction, so nothing of it was kept. "
-                : "It can't run in a transaction, so what came before the error was kept: write it so that it can run again (IF NOT EXISTS). ") +
-            "Files before it stay. Correct it, then run pulumi up again.",
-    );
 }
 
 export async function create(inputs: PostDeployInputs) {
@@ -108,7 +163,11 @@ export async function diff(_id: string, olds: PostDeployInputs, news: PostDeploy
     if (comparable(olds) === comparable(news)) return { changes: false };
     const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
     const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));
-    if (fresh.length > 0) note(news.self, `runs ${fresh.map((file) => file.path).join(", ")}`);
+    const shown = (file: SqlFile) => {
+        const alone = whyAlone(readFileSync(file.path, "utf8"));
+        return alone === undefined ? file.path : `${file.path} (without a transaction around it: ${alone})`;
+    };
+    if (fresh.length > 0) note(news.self, `runs ${fresh.map(shown).join(", ")}`);
     return { changes: true };
 }
 

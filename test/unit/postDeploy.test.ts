@@ -1,0 +1,110 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { describe, it } from "node:test";
+import { quotePsql, whatWasKept } from "../../components/hooks/impl/postDeploy.ts";
+import { fileMistakes, whyAlone } from "../../components/postDeploy/file.ts";
+import { nextWay } from "../../components/postDeploy/way.ts";
+import { statements } from "../../components/tenants/statements.ts";
+
+describe("a file of citus:postDeploy", () => {
+    it("is refused before it runs when psql's own commands would take it out of the run", () => {
+        deepEqual(
+            fileMistakes(
+                "a.sql",
+                "SELECT 1;\n\\connect other\n\\c\n\\ir more.sql\n\\i more.sql\n\\set ON_ERROR_STOP off\n\\unset ON_ERROR_STOP\n",
+            ).map((text) => text.split(":").slice(0, 2).join(":")),
+            [
+                "a.sql:2 has \\connect other",
+                "a.sql:3 has \\c",
+                "a.sql:4 has \\ir more.sql",
+                "a.sql:5 has \\i more.sql",
+                "a.sql:6 has \\set ON_ERROR_STOP off",
+                "a.sql:7 has \\unset ON_ERROR_STOP",
+            ],
+        );
+    });
+
+    it("may use every other command of psql, and the same words in texts, comments and rows", () => {
+        const sql = [
+            "\\set ON_ERROR_STOP on",
+            "\\set who 'a b'",
+            "\\if true \\\\ SELECT 1; \\endif",
+            "SELECT '\n\\connect x\n' \\gset",
+            "-- \\connect y",
+            "$$\n\\c\n$$;",
+            "COPY t FROM STDIN;",
+            "\\connect z",
+            "\\.",
+            "\\copy t from stdin",
+            "BEGIN;",
+            "\\.",
+            "SELECT 2 \\g",
+        ].join("\n");
+        deepEqual(fileMistakes("a.sql", sql), []);
+        equal(whyAlone(sql), undefined);
+        deepEqual(
+            statements(sql).map(({ text, line }) => `${line} ${text.split("\n")[0]}`),
+            [
+                "1 \\set ON_ERROR_STOP on",
+                "2 \\set who 'a b'",
+                "3 \\if true",
+                "3 SELECT 1",
+                "3 \\endif",
+                "4 SELECT '",
+                "6 \\gset",
+                "8 $$",
+                "11 COPY t FROM STDIN",
+                "14 \\copy t from stdin",
+                "17 SELECT 2",
+                "17 \\g",
+            ],
+        );
+    });
+
+    it("runs without a transaction around it when it begins or ends one, or asks for it", () => {
+        equal(whyAlone("SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT;"), "line 2 has BEGIN");
+        equal(whyAlone("CREATE TABLE a ();\nROLLBACK;"), "line 2 has ROLLBACK");
+        equal(whyAlone("VACUUM a;"), "line 1 has VACUUM a");
+        equal(whyAlone("-- what it does\n-- no transaction\nSELECT 1;"), 'it says "-- no transaction"');
+        for (const sql of [
+            "SAVEPOINT a; SELECT 1; ROLLBACK TO SAVEPOINT a; RELEASE a;",
+            "SELECT 1;\n-- no transaction\nSELECT 2;",
+            "DO $$ BEGIN COMMIT; END $$;",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; END;",
+        ])
+            equal(whyAlone(sql), undefined, sql);
+    });
+
+    it("runs once more the way that the database asks for, and stops at an error of its own", () => {
+        const error = (text: string) => `psql:content.sql:3: ERROR:  ${text}`;
+        const parallel = `${error("cannot execute DDL on table because there was a parallel DDL access")}\nHINT:  Try re-running the transaction with "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';"`;
+        equal(nextWay("transaction", parallel), "sequential");
+        equal(nextWay("sequential", parallel), undefined);
+        equal(
+            nextWay("transaction", error("canceling the transaction since it was involved in a distributed deadlock")),
+            "sequential",
+        );
+        for (const text of [
+            'unsafe use of new value "calm" of enum type mood',
+            "invalid transaction termination",
+            "VACUUM cannot run inside a transaction block",
+            "cannot create logical replication slot in transaction that has performed writes",
+            "cannot isolate tenant after other modifications in the same transaction",
+            'cannot ALTER TABLE "ch" because it has pending trigger events',
+        ]) {
+            equal(nextWay("transaction", error(text)), "alone", text);
+            equal(nextWay("sequential", error(text)), "alone", text);
+            equal(nextWay("alone", error(text)), undefined, text);
+        }
+        equal(nextWay("transaction", error('column "nonsense" does not exist')), undefined);
+    });
+
+    it("that failed says what was kept, and never that nothing was when something may be", () => {
+        match(whatWasKept("transaction", "", "SELECT x;", "ERROR"), /nothing of it was kept\.$/);
+        match(whatWasKept("sequential", "", "SELECT x \\gexec", "ERROR"), /unless \\gexec ran a COMMIT/);
+        match(
+            whatWasKept("alone", "line 2 has COMMIT", "", "ERROR"),
+            /because line 2 has COMMIT\. What it had committed/,
+        );
+        equal(quotePsql("psql:content.sql:3: ERROR:  x\nDETAIL:  y", "a.sql"), "  a.sql:3: ERROR:  x\n  DETAIL:  y");
+    });
+});
