@@ -105,7 +105,7 @@ export class Security extends pulumi.ComponentResource {
         return this.identity.clusterId.apply(() => value) as pulumi.Output<T>;
     }
 
-    /** A certificate for one node, valid for a year and renewed by the first `pulumi up` in its last 30 days. */
+    /** A certificate for one node, valid for a year and renewed by the first `pulumi up` in its second half. */
     certify(node: NodeSpec): NodeCertificate {
         const child = { parent: this };
         const name = `${this.prefix}-${node.name}`;
@@ -129,7 +129,7 @@ export class Security extends pulumi.ComponentResource {
                 // a node is a server to some and a client to others with the same certificate
                 allowedUses: ["server_auth", "client_auth", "digital_signature"],
                 validityPeriodHours: HOURS_A_YEAR,
-                earlyRenewalHours: 30 * 24,
+                earlyRenewalHours: HOURS_A_YEAR / 2,
             },
             child,
         );

@@ -10,7 +10,10 @@ export const NAMESPACE = "Citus";
 export const DISK_METRIC = "DiskUsed";
 /** Seconds that WAL waits for the archive. */
 export const ARCHIVE_METRIC = "ArchiveAge";
+/** Whole days until a node's certificate ends. */
+export const CERTIFICATE_METRIC = "CertificateDays";
 
+const CERTIFICATE_DAYS = 30;
 const DISK_PERCENT = 80;
 const ARCHIVE_SECONDS = 900;
 const LOG_DAYS = 30;
@@ -96,6 +99,16 @@ export function nodeAlarms(
             alarmDescription: `The data volume of ${node} of ${scope.cluster} fills up: raise volumeSize`,
         },
         told,
+    );
+    alarm(
+        "certificate",
+        {
+            ...own,
+            metricName: CERTIFICATE_METRIC,
+            threshold: CERTIFICATE_DAYS,
+            alarmDescription: `The certificate of ${node} of ${scope.cluster} ends within ${CERTIFICATE_DAYS} days, and then nothing can connect: pulumi up renews it`,
+        },
+        { ...told, statistic: "Minimum", comparisonOperator: "LessThanOrEqualToThreshold" },
     );
     if (!args.archives) return;
     alarm(

@@ -980,6 +980,14 @@ describe("aws: what can be set", () => {
                 metricName: "DiskUsed",
                 threshold: 80,
             });
+            assert.deepEqual(alarm("certificate"), {
+                ...own,
+                name: `citus-prod-012345-${node}-certificate`,
+                metricName: "CertificateDays",
+                threshold: 30,
+                statistic: "Minimum",
+                comparisonOperator: "LessThanOrEqualToThreshold",
+            });
             assert.deepEqual(alarm("archive"), {
                 ...own,
                 name: `citus-prod-012345-${node}-archive`,
@@ -987,7 +995,7 @@ describe("aws: what can be set", () => {
                 threshold: 900,
             });
         }
-        assert.equal(of(ALARM).length, 12);
+        assert.equal(of(ALARM).length, 15);
     });
 
     test("alarms that come later are no reason for other machines", async () => {

@@ -1,7 +1,7 @@
 /** The scripts of a machine on AWS, run with fakes of what is around it: in seconds, and with every way it can fail. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, before, beforeEach, describe, test } from "node:test";
@@ -402,6 +402,25 @@ socket.on("close", () => process.stdout.write("", () => process.exit(0)));
         assert.equal(pages.length, 3);
     });
 
+    test("what was read takes no memory of the machine any more", async () => {
+        const long = Buffer.alloc(30_000, "y");
+        answer = (_data, socket) => socket.write(Buffer.concat([long, READY]));
+        let next = 0;
+        for (let query = 0; query < 5; query++) {
+            let got = await exchange("r10", next, "Q");
+            let length = got.page.length;
+            while (got.more === "more") {
+                got = await exchange("r10", got.next);
+                length += got.page.length;
+            }
+            assert.equal(length, 30_006);
+            next = got.next;
+        }
+        const { size, blocks } = statSync(join(node.dir, "run/relay/r10/out"));
+        assert.equal(size, 150_030);
+        assert.ok(blocks * 512 < 50_000, `${blocks * 512} bytes are kept`);
+    });
+
     test("a query that takes longer is asked for again", async () => {
         let later: Socket | undefined;
         answer = (_data, socket) => {
@@ -473,6 +492,25 @@ describe("metrics.sh", () => {
         node = await AwsNode.make();
         node.write("etc/citus-node.conf", node.facts);
         node.program("psql", `cat > ${node.dir}/asked; echo 75`);
+        mkdirSync(join(node.dir, "home/conf/current"), { recursive: true });
+        execFileSync(
+            "openssl",
+            [
+                ...[
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                    "-subj",
+                    "/CN=worker-2",
+                ],
+                ...["-days", "20", "-keyout", "/dev/null", "-out", join(node.dir, "home/conf/current/node.crt")],
+            ],
+            { stdio: "ignore" },
+        );
     });
     afterEach(() => node.end());
     const metrics = (action: string) => node.run("scripts/aws/metrics.sh", [action]);
@@ -494,18 +532,21 @@ describe("metrics.sh", () => {
                 Metrics: [
                     { Name: "DiskUsed", Unit: "Percent" },
                     { Name: "ArchiveAge", Unit: "Seconds" },
+                    { Name: "CertificateDays", Unit: "None" },
                 ],
             },
         ]);
         assert.ok(event.DiskUsed >= 0 && event.DiskUsed <= 100);
         assert.deepEqual([event.Cluster, event.Node, event.ArchiveAge], ["prod-012345", "worker-2", 75]);
+        assert.equal(event.CertificateDays, 20);
     });
 
-    test("a server that does not answer leaves its metric out", async () => {
+    test("a server that does not answer, or a certificate that can't be read, leaves its metric out", async () => {
         node.program("psql", "exit 2");
+        rmSync(join(node.dir, "home/conf/current/node.crt"));
         await metrics("post");
         const event = JSON.parse(node.logs?.[0] ?? "");
-        assert.ok(!("ArchiveAge" in event));
+        assert.ok(!("ArchiveAge" in event) && !("CertificateDays" in event));
         assert.deepEqual(event._aws.CloudWatchMetrics[0].Metrics, [{ Name: "DiskUsed", Unit: "Percent" }]);
     });
 

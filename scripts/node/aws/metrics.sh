@@ -18,19 +18,33 @@ archive_age() {
     runuser -u postgres -- psql -h "$home/run" -U postgres -d postgres -XAtq -v ON_ERROR_STOP=1 -f - < "$here/archive-age.sql" 2> /dev/null || true
 }
 
+# Whole days until this node's certificate ends. Nothing when it can't be read.
+certificate_days() {
+    local ends
+    ends=$(openssl x509 -enddate -noout -in "$home/conf/current/node.crt" 2> /dev/null) || return 0
+    ends=$(date -d "${ends#notAfter=}" +%s)
+    # the second in which it was asked belongs to the day
+    echo $(((ends - $(date +%s) + 60) / 86400))
+}
+
 log_event() { # operation, body
     aws_json logs "$logs_url" "Logs_20140328.$1" "$2" -H 'x-amzn-logs-format: json/emf'
 }
 
 post() {
-    local now disk age message body answer
+    local now disk age days message body answer
     now=$(date +%s%3N)
     disk=$(df --output=pcent "$home" | tail -n 1 | tr -dc 0-9)
     age=$(archive_age)
-    message=$(jq -cn --arg cluster "$BASE" --arg node "$NODE" --argjson now "$now" --argjson disk "$disk" --argjson age "${age:-null}" '
-        {_aws: {Timestamp: $now, CloudWatchMetrics: [{Namespace: "Citus", Dimensions: [["Cluster", "Node"]], Metrics:
-            ([{Name: "DiskUsed", Unit: "Percent"}] + if $age == null then [] else [{Name: "ArchiveAge", Unit: "Seconds"}] end)}]},
-         Cluster: $cluster, Node: $node, DiskUsed: $disk} + if $age == null then {} else {ArchiveAge: $age} end')
+    days=$(certificate_days)
+    # what has no answer is no metric
+    message=$(jq -cn --arg cluster "$BASE" --arg node "$NODE" --argjson now "$now" --argjson disk "$disk" \
+        --argjson age "${age:-null}" --argjson days "${days:-null}" '
+        [{Name: "DiskUsed", Unit: "Percent", value: $disk}, {Name: "ArchiveAge", Unit: "Seconds", value: $age},
+         {Name: "CertificateDays", Unit: "None", value: $days}] | map(select(.value != null)) as $metrics
+        | {_aws: {Timestamp: $now, CloudWatchMetrics: [{Namespace: "Citus", Dimensions: [["Cluster", "Node"]],
+            Metrics: $metrics | map(del(.value))}]}, Cluster: $cluster, Node: $node}
+          + ($metrics | map({(.Name): .value}) | add)')
     body=$(jq -cn --arg group "/citus/$BASE" --arg stream "$NODE" --argjson now "$now" --arg message "$message" \
         '{logGroupName: $group, logStreamName: $stream, logEvents: [{timestamp: $now, message: $message}]}')
     credentials
