@@ -140,13 +140,20 @@ export async function connect(access: Access, node: string, options: ConnectOpti
         client.on("notice", () => undefined);
         try {
             await client.connect();
-            const query = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
+            const ask = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
                 try {
                     const result = await client.query<T>(sql, parameters ? [...parameters] : undefined);
                     return result.rows;
                 } catch (error) {
                     throw new DatabaseError(node, summary(sql), error);
                 }
+            };
+            // a connection takes one statement at a time
+            let last: Promise<unknown> = Promise.resolve();
+            const query = <T extends object>(sql: string, parameters?: readonly unknown[]) => {
+                const answer = last.then(() => ask<T>(sql, parameters));
+                last = answer.catch(() => undefined);
+                return answer;
             };
             const certificateEnds = async () => {
                 if ("tunnel" in access) return readCertificateEnd(query);
