@@ -56,6 +56,8 @@ const blocker = (more: Partial<BlockerRow> = {}): BlockerRow => ({
     schema: "acme",
     colocationId: 3,
     unlogged: false,
+    accessMethod: null,
+    bytes: null,
     column: null,
     candidates: ["id"],
     reference: false,
