@@ -10,7 +10,7 @@ export interface ClientReport {
     reads: number;
     deletes: number;
     truncates: number;
-    /** Partitions that were made, filled, and dropped again. */
+    /** Partitions that were dropped. */
     partitions: number;
     /** What a statement failed with before it was tried again. */
     errors: string[];
@@ -136,7 +136,7 @@ export class WritingClient {
     private async delete(session: Session): Promise<void> {
         const id = this.nextQueued++;
         await session.query("DELETE FROM jobs WHERE id = $1", [id]);
-        await session.query("DELETE FROM events WHERE id = $1", [id]);
+        await session.query("DELETE FROM events WHERE id = $1 AND day < 100", [id]);
         this.report.deletes++;
         if (id % 300 === 0) await new Promise((resolve) => setTimeout(resolve, 4000));
     }
@@ -152,16 +152,16 @@ export class WritingClient {
 
     /** What retention does every night. */
     private async partition(session: Session): Promise<void> {
-        const day = 100 + this.report.partitions;
+        if (this.report.partitions === OLD_DAYS.length) return;
+        const day = OLD_DAYS[this.report.partitions];
         await session.query(`DROP TABLE IF EXISTS events_${day}`);
-        await session.query(`CREATE TABLE events_${day} PARTITION OF events FOR VALUES IN (${day})`);
-        await session.query(`INSERT INTO events SELECT i, ${day}, 'x' FROM generate_series(1, 100) i`);
-        await session.query(`ALTER TABLE events DETACH PARTITION events_${day}`);
-        await session.query(`DROP TABLE events_${day}`);
         this.report.partitions++;
-        await new Promise((resolve) => setTimeout(resolve, 3000));
+        await new Promise((resolve) => setTimeout(resolve, 10_000));
     }
 }
+
+/** Days whose partitions are dropped, one after the other. */
+const OLD_DAYS = [100, 101, 102, 103, 104, 105];
 
 /** How many jobs, and events of days that stay, there are at first. */
 export const QUEUED = 40_000;
@@ -170,11 +170,12 @@ export const QUEUED = 40_000;
 export const QUEUES = [
     "CREATE TABLE jobs (id bigint PRIMARY KEY, body text)",
     "CREATE TABLE events (id bigint, day int, body text, PRIMARY KEY (id, day)) PARTITION BY LIST (day)",
-    ...[0, 1, 2].map((day) => `CREATE TABLE events_${day} PARTITION OF events FOR VALUES IN (${day})`),
+    ...[0, 1, 2, ...OLD_DAYS].map((day) => `CREATE TABLE events_${day} PARTITION OF events FOR VALUES IN (${day})`),
     "CREATE TABLE buffer (id bigint PRIMARY KEY, body text)",
     "SELECT create_distributed_table('jobs', 'id', colocate_with => 'none')",
     "SELECT create_distributed_table('events', 'id', colocate_with => 'jobs')",
     "SELECT create_distributed_table('buffer', 'id', colocate_with => 'jobs')",
     `INSERT INTO jobs SELECT i, md5(i::text) FROM generate_series(1, ${QUEUED}) i`,
     `INSERT INTO events SELECT i, i % 3, md5(i::text) FROM generate_series(1, ${QUEUED}) i`,
+    `INSERT INTO events SELECT i, day, 'old' FROM generate_series(1, 2000) i, unnest(ARRAY[${OLD_DAYS}]) day`,
 ];

@@ -72,24 +72,23 @@ const move =
 /** Inserts while a table's shards on one worker are published there, as they are during a move. */
 const insertPublished =
     (table: string) =>
-    async ({ coordinator, worker, schema }: Cluster) => {
+    async ({ coordinator, worker, schema }: Cluster): Promise<void> => {
         const shards = await coordinator.query<{ name: string }>(
             `SELECT shard_name AS name FROM citus_shards WHERE table_name = $1::regclass AND nodename LIKE 'worker-1.%'`,
             [`${schema}.${table}`],
         );
         // a tenant's one shard may be on the other worker
-        const on = shards.length > 0 ? worker : undefined;
-        if (!on) {
+        if (shards.length === 0) {
             await moveSchema({ coordinator, worker, schema });
             return insertPublished(table)({ coordinator, worker, schema });
         }
-        await on.query("SET citus.enable_ddl_propagation = off");
-        await on.query(`CREATE PUBLICATION lint_move FOR TABLE ${shards.map(({ name }) => name).join(", ")}`);
+        await worker.query("SET citus.enable_ddl_propagation = off");
+        await worker.query(`CREATE PUBLICATION lint_move FOR TABLE ${shards.map(({ name }) => name).join(", ")}`);
         try {
             await coordinator.query(`INSERT INTO ${schema}.${table} SELECT g FROM generate_series(1, 500) g`);
         } finally {
-            await on.query("DROP PUBLICATION lint_move");
-            await on.query("RESET citus.enable_ddl_propagation");
+            await worker.query("DROP PUBLICATION lint_move");
+            await worker.query("RESET citus.enable_ddl_propagation");
         }
     };
 

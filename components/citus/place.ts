@@ -4,6 +4,7 @@
  * rows that its policies show and drops the rest.
  */
 
+import { pause } from "../pause.ts";
 import { listed } from "../tenants/listed.ts";
 import { nodeOf } from "../topology.ts";
 import {
@@ -446,8 +447,21 @@ async function startRebalance(
         );
         return started?.jobId ?? undefined;
     };
-    return wanted.transferMode === "block_writes" ? startMixed(session, start) : start(wanted.transferMode);
+    const begin = () =>
+        wanted.transferMode === "block_writes" ? startMixed(session, start) : start(wanted.transferMode);
+    for (const end = Date.now() + LOCKS_GO; ; await pause(1000)) {
+        try {
+            return await begin();
+        } catch (error) {
+            // a client's DDL holds it for a moment, and Citus does not wait
+            if (!/could not acquire the lock required to/.test((error as Error).message) || Date.now() > end)
+                throw error;
+        }
+    }
 }
+
+/** How long locks are waited for that a rebalance needs to begin, in milliseconds. */
+const LOCKS_GO = 60_000;
 
 /**
  * One rebalance in which only those shard groups are copied while their writes wait that logical replication can't move.

@@ -12,6 +12,8 @@ let stack: TestStack;
 let frozen: Record<string, string>;
 
 const SHARDS = 6;
+/** Partitions that a client drops while shards move. */
+const OLD_DAYS = [101, 102, 103, 104, 105, 106, 107, 108];
 const TABLES = ["visits", "orders", "plans", '"we.ird ""name"'];
 
 before(async () => {
@@ -130,14 +132,19 @@ test("with block_writes writes to such tables wait, others are served, and nobod
         /writes to [0-9]+ of these shard groups wait while each is copied \([0-9]+ [kM]B, the largest [0-9]+ [kM]B.*\): readings, readings_1/,
         preview.output,
     );
-    const rows = { inserted: 0, deleted: 0, added: 0 };
+    for (const day of OLD_DAYS) {
+        await stack.sql(`CREATE TABLE visits_${day} PARTITION OF visits FOR VALUES IN (${day})`);
+        await stack.sql(`INSERT INTO visits SELECT i, ${day}, 1, '' FROM generate_series(1, 2000) i`);
+    }
+    let dropped = 0;
+    const rows = { inserted: 0, deleted: 0 };
     const columnar = await new Client().start(async (session, n) => {
         await session.query("INSERT INTO readings VALUES ($1, 1, 1)", [100_000 + n]);
         rows.inserted++;
     });
     const others = await new Client().start(
         async (session, n) => {
-            await session.query("DELETE FROM visits WHERE id = $1", [1 + n]);
+            await session.query("DELETE FROM visits WHERE id = $1 AND day < 100", [1 + n]);
             rows.deleted++;
             // goes idle now and then, as a pool's connection does
             if (n % 200 === 199) await pause(3000);
@@ -147,12 +154,12 @@ test("with block_writes writes to such tables wait, others are served, and nobod
             if (n % 10 === 9) await session.query("TRUNCATE buffer");
         },
         async (session, n) => {
-            const day = 100 + n;
-            await session.query(`CREATE TABLE visits_${day} PARTITION OF visits FOR VALUES IN (${day})`);
-            await session.query(`INSERT INTO visits SELECT i, ${day}, 1, '' FROM generate_series(1, 200) i`);
-            await session.query(`ALTER TABLE visits DETACH PARTITION visits_${day}`);
-            await session.query(`DROP TABLE visits_${day}`);
-            await pause(2000);
+            if (n >= OLD_DAYS.length) return;
+            // one is taken out first, the other dropped as it is
+            if (n % 2 === 0) await session.query(`ALTER TABLE visits DETACH PARTITION visits_${OLD_DAYS[n]}`);
+            await session.query(`DROP TABLE visits_${OLD_DAYS[n]}`);
+            dropped++;
+            await pause(3000);
         },
     );
     const ran = await stack.tryUp();
@@ -161,7 +168,7 @@ test("with block_writes writes to such tables wait, others are served, and nobod
     assert.equal(ran.code, 0, ran.output);
     assert.doesNotMatch(ran.output, /DeprecationWarning/);
     assert.deepEqual([...columnar.errors, ...others.errors], []);
-    assert.ok(rows.inserted > 20 && rows.deleted > 100, JSON.stringify(rows));
+    assert.ok(rows.inserted > 20 && rows.deleted > 100 && dropped > 3, JSON.stringify({ ...rows, dropped }));
     const [readings] = await stack.sql<{ n: number }>("SELECT count(*)::int AS n FROM readings");
     assert.equal(readings?.n, 30_000 + rows.inserted);
     const [visits] = await stack.sql<{ n: number }>("SELECT count(*)::int AS n FROM visits WHERE day < 100");
@@ -174,6 +181,7 @@ test("with block_writes writes to such tables wait, others are served, and nobod
     for (const { relation, mode } of modes)
         assert.equal(mode, relation.startsWith("readings") ? "block_writes" : "auto", JSON.stringify(modes));
     await stack.sql("DROP TABLE readings, buffer");
+    for (const day of OLD_DAYS) await stack.sql(`DROP TABLE IF EXISTS visits_${day}`);
     await stack.sql("DELETE FROM visits");
     await stack.sql(
         "INSERT INTO visits SELECT i, 1 + i % 3, 1 + i % 10, md5(i::text) FROM generate_series(1, 60000) i",
@@ -189,7 +197,6 @@ let remove = "";
 let lost: { shard: string; source: string };
 
 test("rows that get lost in a move stop it, and every old copy is kept with partitions and rows, and named", async () => {
-    await stack.config({ workers: 3 });
     const before = await places("orders");
     const rowsBefore = new Map<string, number>();
     for (const [shard, node] of before) {
@@ -198,7 +205,7 @@ test("rows that get lost in a move stop it, and every old copy is kept with part
         );
         rowsBefore.set(shard, row?.n ?? -1);
     }
-    const up = stack.tryUp();
+    const up = stack.tryUp({ workers: 3 });
     // rows vanish from the new copy before it serves, and no statistics tell of it; a transaction keeps it from serving
     const coordinator = await connect(await stack.access(), "coordinator");
     const moving = async () => {
