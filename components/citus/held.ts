@@ -1,6 +1,6 @@
 /** Holding the old copies of shards that move, and comparing them with what serves afterwards. */
 import { type CopiedShard, compareCopy, readColocatedShards } from "./counts.ts";
-import { type KeptCopies, keepCopies, keptSchema, removeKept } from "./kept.ts";
+import { type KeptCopies, keepCopies, keptSchema, ROWS_MISSING, removeKept } from "./kept.ts";
 import { DatabaseError, type Session } from "./session.ts";
 
 /** How the nodes themselves are reached. */
@@ -196,7 +196,7 @@ function explainMissing(found: {
     const nodes = [...new Set(found.kept.map(({ node }) => node))];
     const failed = [...found.kept.flatMap((one) => one.failed.map((said) => `${one.node}: ${said}`)), ...found.failed];
     return [
-        "Rows are missing after a move:",
+        ROWS_MISSING,
         ...found.differences.map((difference) => `  ${difference}`),
         `${found.stopped}. The old copies of these and of all other shards that had moved and were not compared yet are kept with their rows in schema ${found.schema}:`,
         ...nodes.flatMap((node) => {

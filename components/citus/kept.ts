@@ -3,6 +3,9 @@ import type { CopiedShard } from "./counts.ts";
 import { identifier } from "./quote.ts";
 import type { Session } from "./session.ts";
 
+/** How the error begins that says that old copies are kept. */
+export const ROWS_MISSING = "Rows are missing after a move:";
+
 /** Each alarm has a schema of its own, so that a kept copy's tables and indexes are in no later move's way. */
 const PREFIX = "citus_as_code_kept_";
 
