@@ -148,13 +148,9 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     throw new DatabaseError(node, summary(sql), error);
                 }
             };
-            // a connection takes one statement at a time
-            let last: Promise<unknown> = Promise.resolve();
-            const query = <T extends object>(sql: string, parameters?: readonly unknown[]) => {
-                const answer = last.then(() => ask<T>(sql, parameters));
-                last = answer.catch(() => undefined);
-                return answer;
-            };
+            const inTurn = oneAtATime();
+            const query = <T extends object>(sql: string, parameters?: readonly unknown[]) =>
+                inTurn(() => ask<T>(sql, parameters));
             const certificateEnds = async () => {
                 if ("tunnel" in access) return readCertificateEnd(query);
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
@@ -172,6 +168,16 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             await pause(250);
         }
     }
+}
+
+/** Runs what it is given one after the other, whatever became of what came before: a connection takes one statement at a time. */
+export function oneAtATime() {
+    let last: Promise<unknown> = Promise.resolve();
+    return <T>(work: () => Promise<T>): Promise<T> => {
+        const done = last.then(work);
+        last = done.catch(() => undefined);
+        return done;
+    };
 }
 
 const streamOf = (client: pg.Client) => (client as unknown as { connection: { stream: Duplex } }).connection.stream;
