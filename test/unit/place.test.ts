@@ -43,6 +43,8 @@ interface Script {
     unreachable?: number[];
     /** How the rebalance ends. */
     job?: "finished" | "failed" | "stuck" | "refused";
+    /** How often a client's DDL holds what a rebalance needs to begin. */
+    locked?: number;
     /** Shard groups that the rebalance leaves where they are. */
     stay?: number;
     /** A rebalance that runs already when we come. */
@@ -138,11 +140,15 @@ class FakeCitus implements Session {
         if (/citus_rebalance_start/.test(sql)) {
             if (this.script.job === "refused")
                 throw new DatabaseError("coordinator", "SELECT citus_rebalance_start", { message: "no capacity" });
+            if (this.script.locked !== undefined && this.script.locked-- > 0)
+                throw new DatabaseError("coordinator", "SELECT citus_rebalance_start", {
+                    message: "could not acquire the lock required to rebalance public.visits",
+                });
             this.changes.push(`rebalance ${parameters.join(" ")}`);
             assert.ok(/parallel_transfer_colocated_shards/.test(sql) && !/reference_tables := true/.test(sql));
             return [{ jobId: this.begin() }];
         }
-        if (/^(BEGIN|COMMIT)$/.test(sql)) return [];
+        if (/^(BEGIN|COMMIT|ROLLBACK)$/.test(sql)) return [];
         if (/^UPDATE pg_dist_background_task/.test(sql)) {
             this.changes.push(`writes wait for ${parameters[1]}`);
             return [];
@@ -267,6 +273,17 @@ describe("place", () => {
         const citus = new FakeCitus();
         await quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
         assert.deepEqual(citus.changes.slice(-2), ["stop sync worker-3.c1.node", "remove worker-3.c1.node"]);
+    });
+
+    test("waits for locks that a client's DDL holds, and not for ever", async (t) => {
+        const placed = await quickly(t, () => place(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
+        assert.equal(placed.moved, 2);
+        t.mock.timers.reset();
+        const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
+        await assert.rejects(
+            quickly(t, () => place(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
+            /could not acquire the lock required to rebalance public\.visits/,
+        );
     });
 
     test("does nothing that changes a settled cluster but asks Citus for a plan", async (t) => {
