@@ -69,6 +69,29 @@ const move =
         ]);
     };
 
+/** Inserts while a table's shards on one worker are published there, as they are during a move. */
+const insertPublished =
+    (table: string) =>
+    async ({ coordinator, worker, schema }: Cluster): Promise<void> => {
+        const shards = await coordinator.query<{ name: string }>(
+            `SELECT shard_name AS name FROM citus_shards WHERE table_name = $1::regclass AND nodename LIKE 'worker-1.%'`,
+            [`${schema}.${table}`],
+        );
+        // a tenant's one shard may be on the other worker
+        if (shards.length === 0) {
+            await moveSchema({ coordinator, worker, schema });
+            return insertPublished(table)({ coordinator, worker, schema });
+        }
+        await worker.query("SET citus.enable_ddl_propagation = off");
+        await worker.query(`CREATE PUBLICATION lint_move FOR TABLE ${shards.map(({ name }) => name).join(", ")}`);
+        try {
+            await coordinator.query(`INSERT INTO ${schema}.${table} SELECT g FROM generate_series(1, 500) g`);
+        } finally {
+            await worker.query("DROP PUBLICATION lint_move");
+            await worker.query("RESET citus.enable_ddl_propagation");
+        }
+    };
+
 const moveSchema = async ({ coordinator, schema }: Cluster) => {
     await coordinator.query("CALL citus_cleanup_orphaned_resources()");
     await coordinator.query(
@@ -297,6 +320,24 @@ SELECT create_distributed_table('t', 'c', colocate_with := 'none');
         sql: "CREATE UNLOGGED TABLE t (id bigint PRIMARY KEY); -- here\n",
         model: "schema",
         goOn: moveSchema,
+        online: true,
+    },
+    {
+        rule: "L5",
+        title: "columnar",
+        sql: `CREATE EXTENSION IF NOT EXISTS citus_columnar;
+CREATE TABLE t (c bigint) USING columnar; -- here
+SELECT create_distributed_table('t', 'c', colocate_with := 'none');
+`,
+        goOn: insertPublished("t"),
+        online: true,
+    },
+    {
+        rule: "L5",
+        title: "columnar in a tenant's schema",
+        sql: "CREATE TABLE t (c bigint PRIMARY KEY) USING columnar; -- here\n",
+        model: "schema",
+        goOn: insertPublished("t"),
         online: true,
     },
     {

@@ -1,4 +1,6 @@
 /** What the coordinator's catalogs say: nodes, shard groups, tables that can't be moved. */
+import { describeBytes } from "./job.ts";
+import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 
 export interface NodeRow {
@@ -79,6 +81,8 @@ export interface Blocker {
     /** What to run so that it no longer does. */
     readonly fix: string;
     readonly shards: number;
+    /** Whether `force_logical` moves it all the same, as it does tables without a key. */
+    readonly forcible: boolean;
     /** Reference tables are copied to each node that joins; the others move only when shards do. */
     readonly reference: boolean;
 }
@@ -89,23 +93,32 @@ export interface BlockerRow {
     readonly schema: string;
     readonly colocationId: number;
     readonly unlogged: boolean;
+    /** Name of an access method other than heap; null for heap. */
+    readonly accessMethod: string | null;
+    /** Size on all nodes, of those with another access method; null when a node does not answer. */
+    readonly bytes: number | null;
     readonly column: string | null;
     readonly candidates: readonly string[];
     readonly reference: boolean;
     readonly shards: number;
 }
 
-/** Tables that logical replication can't move: no primary key or replica identity, or UNLOGGED. */
+/**
+ * Tables that logical replication can't move: no primary key or replica identity, UNLOGGED, or an access method whose
+ * changes are not decoded, such as columnar. Partitions are tables of their own here.
+ */
 export const BLOCKERS = `SELECT c.oid::regclass::text AS table, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS schema, t.colocationid AS "colocationId",
-                c.relpersistence = 'u' AS unlogged,
+                c.relpersistence = 'u' AS unlogged, nullif(m.amname, 'heap') AS "accessMethod",
+                CASE WHEN m.amname <> 'heap' THEN citus_total_relation_size(c.oid, fail_on_error := false)::float8 END AS bytes,
                 CASE WHEN t.partmethod <> 'n' THEN column_to_column_name(t.logicalrelid, t.partkey) END AS column,
                 t.partmethod = 'n' AND t.repmodel = 't' AS reference,
                 (SELECT count(*)::int FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards,
                 ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
                        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN ('id', 'uuid')) AS candidates
-           FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid
+           FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid LEFT JOIN pg_am m ON m.oid = c.relam
           WHERE c.relkind = 'r'
             AND (c.relpersistence = 'u'
+                 OR m.amname <> 'heap'
                  OR c.relreplident = 'n'
                  OR (c.relreplident = 'd' AND NOT EXISTS (
                        SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid))
@@ -120,11 +133,23 @@ export async function readBlockers(session: Session): Promise<Blocker[]> {
 /** Why the table can't be moved and what to run; the fix names the distribution column, which a primary key must contain. */
 export function blockerOf(row: BlockerRow): Blocker {
     const { table, shards, reference } = row;
+    if (row.accessMethod !== null) {
+        const size = row.bytes === null ? "" : `, ${describeBytes(row.bytes)}`;
+        return {
+            table,
+            shards,
+            reference,
+            forcible: false,
+            reason: `access method ${row.accessMethod}${size}: INSERTs would fail for as long as a shard of it moves`,
+            fix: `SELECT alter_table_set_access_method(${literal(table)}, 'heap');`,
+        };
+    }
     if (row.unlogged) {
         return {
             table,
             shards,
             reference,
+            forcible: false,
             reason: "UNLOGGED tables can't be moved",
             fix: `ALTER TABLE ${table} SET LOGGED;`,
         };
@@ -139,7 +164,13 @@ export function blockerOf(row: BlockerRow): Blocker {
         row.candidates.length > 0
             ? `ALTER TABLE ${table} ADD PRIMARY KEY (${key.join(", ")});`
             : `ALTER TABLE ${table} REPLICA IDENTITY FULL;   -- or better, add a primary key that contains ${row.column ?? "its key"}`;
-    return { table, shards, reference, reason: "no primary key or replica identity", fix };
+    return { table, shards, reference, forcible: true, reason: "no primary key or replica identity", fix };
+}
+
+/** Those that keep shards from moving in a transfer mode. Pure. */
+export function blocking(blockers: readonly Blocker[], transferMode: string): readonly Blocker[] {
+    if (transferMode === "block_writes") return [];
+    return transferMode === "force_logical" ? blockers.filter(({ forcible }) => !forcible) : blockers;
 }
 
 /** The error that a user sees, with everything that has to be done. */
@@ -156,7 +187,7 @@ export function explainBlockers(blockers: readonly Blocker[]): string {
         head,
         ...rows,
         "No shard was moved. Run the statements above (npm run psql), then pulumi up again.",
-        "To move these tables anyway, blocking writes to them meanwhile:",
+        "To move these tables anyway, letting writes to them and to tables colocated with them wait meanwhile:",
         "  pulumi config set --path citus:rebalance.transferMode block_writes",
     ].join("\n");
 }

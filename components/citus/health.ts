@@ -4,6 +4,7 @@ import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { type NodeRow, readNodes } from "./catalog.ts";
 import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
+import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
 
@@ -16,6 +17,8 @@ export interface NodeHealth {
     readonly maxConnections?: number;
     /** Days until the node's certificate ends. */
     readonly certificateDays?: number;
+    /** Schemas with old copies of moved shards that are kept because rows were missing. */
+    readonly kept?: readonly string[];
     /** Why the state is what it is, in the database's words. */
     readonly reason?: string;
 }
@@ -89,6 +92,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                     (node) =>
                         `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
                 ),
+            ...explainKept(all),
             ...archiveProblems(archive),
         ],
     };
@@ -113,10 +117,15 @@ async function readNode(row: NodeRow, shards: number, options: HealthOptions): P
             reason: saidBy(session),
         };
     }
-    const [facts] = await session.query<{ bytes: string; connections: number; maxConnections: number }>(
+    const [facts] = await session.query<{
+        bytes: string;
+        connections: number;
+        maxConnections: number;
+        kept: string[];
+    }>(
         `SELECT pg_database_size(current_database())::text AS bytes,
                 (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
-                current_setting('max_connections')::int AS "maxConnections"`,
+                current_setting('max_connections')::int AS "maxConnections", ARRAY(${KEPT_SCHEMAS}) AS kept`,
     );
     const state = !row.active
         ? "inactive"
@@ -133,6 +142,7 @@ async function readNode(row: NodeRow, shards: number, options: HealthOptions): P
         bytes: Number(facts?.bytes ?? 0),
         connections: facts?.connections ?? 0,
         maxConnections: facts?.maxConnections ?? 0,
+        ...(facts && facts.kept.length > 0 ? { kept: facts.kept } : {}),
         ...(ends ? { certificateDays: Math.floor((ends.getTime() - Date.now()) / 86_400_000) } : {}),
     };
 }

@@ -1,5 +1,6 @@
 /** Holding the old copies of shards that move, and comparing them with what serves afterwards. */
 import { type CopiedShard, compareCopy, readColocatedShards } from "./counts.ts";
+import { type KeptCopies, keepCopies, keptSchema, ROWS_MISSING, removeKept } from "./kept.ts";
 import { DatabaseError, type Session } from "./session.ts";
 
 /** How the nodes themselves are reached. */
@@ -14,9 +15,23 @@ export interface HeldNodes {
 
 interface HeldCopy {
     readonly session: Session;
+    readonly host: string;
     readonly shardId: string;
     readonly shards: readonly CopiedShard[];
+    /** When it was held, as Date.now() has it. */
+    readonly since: number;
+    /** Settles when its tables are compared. */
+    counting?: Promise<Counted>;
 }
+
+interface Counted {
+    /** Tables that were compared and are the same. */
+    readonly counted: number;
+    readonly missing: readonly string[];
+}
+
+/** How long an alarm waits for what is still being compared, so that it can name that too, in milliseconds. */
+const OTHERS = 30_000;
 
 /**
  * Holds the old copies of shards while they move, so that nobody drops them before they are counted. An ACCESS SHARE
@@ -25,6 +40,9 @@ interface HeldCopy {
 export class Held {
     private readonly copies = new Map<string, HeldCopy>();
     private readonly nodes: HeldNodes;
+    /** What was found missing. */
+    private readonly differences: string[] = [];
+    private alarm: Promise<Error> | undefined;
 
     constructor(nodes: HeldNodes) {
         this.nodes = nodes;
@@ -37,57 +55,89 @@ export class Held {
         if (!session) return;
         try {
             const shards = await readColocatedShards(coordinator, shardId);
-            this.copies.set(key, { session, shardId, shards });
             await session.query("BEGIN");
             await session.query("SET LOCAL lock_timeout = '500ms'");
             await session.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
             await session.query(`LOCK TABLE ${shards.map(({ name }) => name).join(", ")} IN ACCESS SHARE MODE`);
+            this.copies.set(key, { session, host, shardId, shards, since: Date.now() });
         } catch {
             // gone already, or somebody changes it: then there is nothing to compare with
-            this.copies.delete(key);
             await this.nodes.release(session);
         }
     }
 
     /**
-     * Compares what just moved with its old copy, and lets that go. When rows are missing, the old copy is kept under a
-     * name of its own.
+     * Compares what just moved with its old copy, and lets that go. When rows are missing, all old copies that are not
+     * counted yet are kept.
      * @param host of the node that serves now
+     * @param stop ends what goes on and says so
      * @param now the shards that serve instead of the old ones, when that is not shards of the same names
-     * @param missing ends what goes on and says so
      * @returns how many tables were counted
+     * @throws Error naming every difference and every copy that is kept
      */
     async compare(
+        coordinator: Session,
         key: string,
         host: string | undefined,
-        missing: () => Promise<string>,
+        stop: () => Promise<string>,
         now?: readonly CopiedShard[],
     ): Promise<number> {
         const held = this.copies.get(key);
-        try {
-            const to = host === undefined ? undefined : await this.nodes.open(host);
-            if (!held || !to) return 0;
-            const from = held.session;
-            let counted = 0;
-            for (const { table, name } of held.shards) {
-                const into = now ? now.filter((shard) => shard.table === table).map((shard) => shard.name) : [name];
-                const result = await compareCopy(from, to, name, into).catch((error: unknown) => {
-                    // the node went away: not counted, and not said to be
-                    if (error instanceof DatabaseError) return "not counted" as const;
-                    throw error;
-                });
-                if (result === "same") counted++;
-                if (result === "same" || result === "not counted") continue;
-                const kept = await keepCopy(from, name, held.shardId);
-                throw new Error(
-                    `Rows are missing after a move: ${result.missing}.\n` +
-                        `${await missing()}, and the old copy is kept as table ${kept} on ${from.node}. Compare the two before you do anything else.`,
-                );
-            }
-            return counted;
-        } finally {
+        if (!held) return 0;
+        const to = host === undefined ? undefined : await this.nodes.open(host);
+        if (!to) {
             await this.release(key);
+            return 0;
         }
+        // beside the session that holds the copy, which has to be free to keep it
+        const from = (await this.nodes.open(held.host)) ?? held.session;
+        held.counting = countAll(held, from, to, now);
+        const { counted, missing } = await held.counting;
+        if (missing.length === 0) {
+            await this.release(key);
+            return counted;
+        }
+        this.differences.push(...missing);
+        this.alarm ??= this.raise(coordinator, key, stop);
+        throw await this.alarm;
+    }
+
+    /** Keeps the copy in which rows were found, stops the rest, and keeps whatever else has moved by then. */
+    private async raise(coordinator: Session, key: string, stop: () => Promise<string>): Promise<Error> {
+        const schema = keptSchema(Date.now());
+        const kept: KeptCopies[] = [];
+        const failed: string[] = [];
+        const keep = async (copyKey: string, copy: HeldCopy) => {
+            this.copies.delete(copyKey);
+            try {
+                kept.push(await keepCopies(copy.session, copy.shards, schema));
+            } catch (error) {
+                failed.push(
+                    ...copy.shards.map(({ name }) => `${name} on ${copy.session.node}: ${(error as Error).message}`),
+                );
+            } finally {
+                await this.nodes.release(copy.session);
+            }
+        };
+        const first = this.copies.get(key);
+        if (first) await keep(key, first);
+        const stopped = await stop();
+        const counting: (Promise<unknown> | undefined)[] = [];
+        for (const [copyKey, copy] of [...this.copies]) {
+            const where = await servesFrom(coordinator, copy.shardId).catch((error: unknown) => error as Error);
+            // one that was compared meanwhile was let go
+            if (this.copies.get(copyKey) !== copy) continue;
+            counting.push(copy.counting);
+            if (where instanceof Error)
+                failed.push(
+                    `${copy.shards[0]?.name} on ${copy.session.node}: whether it moved could not be read: ${where.message}`,
+                );
+            else if (where === copy.host) await this.release(copyKey);
+            else await keep(copyKey, copy);
+        }
+        const late = new Promise<void>((resolve) => setTimeout(resolve, OTHERS).unref());
+        await Promise.race([Promise.allSettled(counting), late]);
+        return new Error(explainMissing({ differences: this.differences, stopped, kept, failed, schema }));
     }
 
     async release(key: string): Promise<void> {
@@ -101,12 +151,60 @@ export class Held {
     }
 }
 
-/** Renames a table whose cleanup record names it, so that nothing drops it and its worker can't leave with it. */
-async function keepCopy(source: Session, name: string, shardId: string): Promise<string> {
-    const kept = `citus_as_code_kept_${shardId}_${Date.now().toString(36)}`;
-    await source.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
-    await source.query("SET LOCAL lock_timeout = '30s'");
-    await source.query(`ALTER TABLE ${name} RENAME TO ${kept}`);
-    await source.query("COMMIT");
-    return kept;
+async function countAll(
+    held: HeldCopy,
+    from: Session,
+    to: Session,
+    now: readonly CopiedShard[] | undefined,
+): Promise<Counted> {
+    // side by side, since a difference is looked at for some seconds
+    const results = await Promise.all(
+        held.shards
+            .filter(({ partitioned }) => !partitioned)
+            .map(({ table, name }) => {
+                const into = now ? now.filter((shard) => shard.table === table).map((shard) => shard.name) : [name];
+                return compareCopy(from, to, name, into, held.since).catch((error: unknown) => {
+                    // the node went away: not counted, and not said to be
+                    if (error instanceof DatabaseError) return "not counted" as const;
+                    throw error;
+                });
+            }),
+    );
+    return {
+        counted: results.filter((result) => result === "same").length,
+        missing: results.flatMap((result) => (typeof result === "object" ? [result.missing] : [])),
+    };
+}
+
+/** Host of the node that serves a shard; undefined when the shard was split. */
+async function servesFrom(coordinator: Session, shardId: string): Promise<string | undefined> {
+    const [row] = await coordinator.query<{ host: string }>(
+        `SELECT n.nodename AS host FROM pg_dist_placement p JOIN pg_dist_node n ON n.groupid = p.groupid AND n.noderole = 'primary'
+          WHERE p.shardid = $1`,
+        [shardId],
+    );
+    return row?.host;
+}
+
+function explainMissing(found: {
+    differences: readonly string[];
+    stopped: string;
+    kept: readonly KeptCopies[];
+    failed: readonly string[];
+    schema: string;
+}): string {
+    const nodes = [...new Set(found.kept.map(({ node }) => node))];
+    const failed = [...found.kept.flatMap((one) => one.failed.map((said) => `${one.node}: ${said}`)), ...found.failed];
+    return [
+        ROWS_MISSING,
+        ...found.differences.map((difference) => `  ${difference}`),
+        `${found.stopped}. The old copies of these and of all other shards that had moved and were not compared yet are kept with their rows in schema ${found.schema}:`,
+        ...nodes.flatMap((node) => {
+            const tables = found.kept.filter((one) => one.node === node).flatMap(({ kept }) => kept);
+            return [`  on ${node}:`, ...tables.map((table) => `    ${table}`)];
+        }),
+        ...(failed.length > 0 ? ["These could not be kept:", ...failed.map((said) => `  ${said}`)] : []),
+        "Compare them with what serves now before you do anything else (docs/scaling.md, When rows are missing). Afterwards this removes them:",
+        `  ${removeKept(found.schema)}`,
+    ].join("\n");
 }

@@ -182,7 +182,11 @@ export async function followJob(
         const bytesOf = (task: Task) => options.groups.get(task.shardId ?? "")?.bytes ?? 0;
         await attend(tasks);
         const over = job === undefined || !["scheduled", "running", "cancelling", "failing"].includes(job.state);
-        if (over) await Promise.all(counting);
+        if (over) {
+            const late = setTimeout(() => shown && options.progress({ ...shown, waiting: "row counts" }), 2_000);
+            await Promise.all(counting);
+            clearTimeout(late);
+        }
         if (failure !== undefined) throw failure;
         const done = moves.filter((task) => task.status === "done");
         const bytesDone = done.reduce((sum, task) => sum + bytesOf(task), 0);

@@ -1,5 +1,5 @@
 /** Registering a node: who may join, and what must be true afterwards. */
-import { type Blocker, countPlacements, explainBlockers, readBlockers, readNodes } from "./catalog.ts";
+import { blocking, countPlacements, explainBlockers, readBlockers, readNodes } from "./catalog.ts";
 import { readShardNames } from "./leave.ts";
 import type { Session } from "./session.ts";
 
@@ -171,7 +171,9 @@ export async function joinWorker(
         await requireReachable(coordinator, node);
         await coordinator.query("SELECT citus_add_node($1, $2)", [node.host, node.port]);
     }
-    await coordinator.query("SELECT replicate_reference_tables($1::citus.shard_transfer_mode)", [transferMode]);
+    await coordinator.query("SELECT replicate_reference_tables($1::citus.shard_transfer_mode)", [
+        await copyMode(coordinator, transferMode),
+    ]);
     return verifyMember(coordinator, target, node);
 }
 
@@ -183,10 +185,19 @@ function refusal(name: string, why: readonly string[]): string {
     ].join("\n");
 }
 
+const readReferenceBlockers = async (coordinator: Session) =>
+    (await readBlockers(coordinator)).filter(({ reference }) => reference);
+
 async function refuseReferenceBlockers(coordinator: Session, transferMode: string): Promise<void> {
-    if (transferMode !== "auto") return;
-    const blockers: Blocker[] = (await readBlockers(coordinator)).filter((blocker) => blocker.reference);
+    if (transferMode === "block_writes") return;
+    const blockers = blocking(await readReferenceBlockers(coordinator), transferMode);
     if (blockers.length > 0) throw new Error(explainBlockers(blockers));
+}
+
+/** Writes wait only where reference tables can't be copied in another way. */
+async function copyMode(coordinator: Session, transferMode: string): Promise<string> {
+    if (transferMode !== "block_writes") return transferMode;
+    return (await readReferenceBlockers(coordinator)).length > 0 ? transferMode : "auto";
 }
 
 async function requireReachable(coordinator: Session, node: JoinTarget): Promise<void> {

@@ -1,6 +1,7 @@
 /** Removing a worker: only when it provably holds nothing that is not elsewhere. */
 import { pause } from "../pause.ts";
 import { countPlacements, type NodeRow, readNodes } from "./catalog.ts";
+import { explainKeptOf } from "./kept.ts";
 import type { Session } from "./session.ts";
 
 /** Connects to another database of the same server. */
@@ -87,6 +88,7 @@ export function explainOnlyCopies(name: string, only: readonly string[]): string
     return [
         `${name} can't leave: it has data that is nowhere else.`,
         ...only.map((what) => `  ${what}`),
+        ...explainKeptOf(only),
         `Its data is untouched. Copy it away and drop it on ${name}, or keep the worker.`,
     ].join("\n");
 }

@@ -4,9 +4,12 @@
  * rows that its policies show and drops the rest.
  */
 
+import { pause } from "../pause.ts";
+import { listed } from "../tenants/listed.ts";
 import { nodeOf } from "../topology.ts";
 import {
     type Blocker,
+    blocking,
     countPlacements,
     explainBlockers,
     type NodeRow,
@@ -47,6 +50,8 @@ export interface Assessment {
     readonly leaving: readonly NodeRow[];
     readonly moves: readonly PlannedMove[];
     readonly blockers: readonly Blocker[];
+    /** Those of the moves during which writes to the shard group wait. */
+    readonly waits: readonly PlannedMove[];
     /** Nodes whose shouldhaveshards is not what it should be. */
     readonly misflagged: readonly NodeRow[];
     /** Tenants that are pinned to a node that should hold no shards. */
@@ -95,6 +100,7 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
     const stuck = (await readBlockers(session)).filter((b) =>
         b.reference ? missing.length > 0 : moves.some((move) => move.tables.includes(b.table)),
     );
+    const blocks = wanted.transferMode === "block_writes";
     const name = (groupId: number) => {
         const node = future.get(groupId) ?? nodes.find((n) => n.groupId === groupId);
         return node ? label(node) : `group ${groupId}`;
@@ -104,7 +110,8 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
         missing,
         leaving,
         moves,
-        blockers: wanted.transferMode === "auto" ? stuck : [],
+        blockers: blocking(stuck, wanted.transferMode),
+        waits: blocks ? moves.filter((move) => stuck.some((b) => move.tables.includes(b.table))) : [],
         misflagged: nodes.filter((n) => n.holdsShards !== shouldHoldShards(n, wanted)),
         stranded: nodes
             .filter((n) => !shouldHoldShards(n, wanted))
@@ -282,7 +289,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                 },
                 moved: async (task) => {
                     const target = nodes.find((n) => n.nodeId === task.targetNodeId);
-                    counted += await held.compare(task.taskId, target?.host, async () => {
+                    counted += await held.compare(session, task.taskId, target?.host, async () => {
                         await stopJob(session, jobId).catch(() => undefined);
                         return "The rebalance was stopped";
                     });
@@ -432,12 +439,61 @@ async function startRebalance(
         .filter((name) => row?.names?.includes(name))
         .map((name) => `, ${name} := true`)
         .join("");
-    const [started] = await session.query<{ jobId: string | null }>(
-        `SELECT citus_rebalance_start(rebalance_strategy := $1, drain_only := $2,
-                shard_transfer_mode := $3::citus.shard_transfer_mode${parallel})::text AS "jobId"`,
-        [strategy, !wanted.rebalance, wanted.transferMode],
-    );
-    return started?.jobId ?? undefined;
+    const start = async (mode: string) => {
+        const [started] = await session.query<{ jobId: string | null }>(
+            `SELECT citus_rebalance_start(rebalance_strategy := $1, drain_only := $2,
+                    shard_transfer_mode := $3::citus.shard_transfer_mode${parallel})::text AS "jobId"`,
+            [strategy, !wanted.rebalance, mode],
+        );
+        return started?.jobId ?? undefined;
+    };
+    const begin = () =>
+        wanted.transferMode === "block_writes" ? startMixed(session, start) : start(wanted.transferMode);
+    for (const end = Date.now() + LOCKS_GO; ; await pause(1000)) {
+        try {
+            return await begin();
+        } catch (error) {
+            // a client's DDL holds it for a moment, and Citus does not wait
+            if (!/could not acquire the lock required to/.test((error as Error).message) || Date.now() > end)
+                throw error;
+        }
+    }
+}
+
+/** How long locks are waited for that a rebalance needs to begin, in milliseconds. */
+const LOCKS_GO = 60_000;
+
+/**
+ * One rebalance in which only those shard groups are copied while their writes wait that logical replication can't move.
+ * Citus takes one mode for all, and `auto` refuses the whole: so all are begun in the mode that refuses none, and each
+ * task is given its own before any runs.
+ */
+async function startMixed(
+    session: Session,
+    start: (mode: string) => Promise<string | undefined>,
+): Promise<string | undefined> {
+    const blockers = await readBlockers(session);
+    await session.query("BEGIN");
+    try {
+        const jobId = await start("force_logical");
+        await session.query(
+            `UPDATE pg_dist_background_task t SET command = replace(command, quote_literal('force_logical'), quote_literal(
+                    CASE WHEN EXISTS (
+                           SELECT 1 FROM pg_dist_shard s JOIN pg_dist_partition m USING (logicalrelid)
+                             JOIN pg_dist_partition b ON b.logicalrelid = m.logicalrelid OR (b.colocationid = m.colocationid AND b.colocationid <> 0)
+                            WHERE b.logicalrelid = ANY ($2::text[]::regclass[])
+                              AND s.shardid = substring(t.command FROM '\\(\\s*([0-9]+)')::bigint)
+                           OR (t.command ~ 'replicate_reference_tables' AND $3)
+                         THEN 'block_writes' ELSE 'auto' END))
+              WHERE job_id = $1`,
+            [jobId ?? null, blockers.map(({ table }) => table), blockers.some(({ reference }) => reference)],
+        );
+        await session.query("COMMIT");
+        return jobId;
+    } catch (error) {
+        await session.query("ROLLBACK").catch(() => undefined);
+        throw error;
+    }
 }
 
 /** Each shard id with the size and first table of the group it moves with. */
@@ -527,6 +583,21 @@ export function describeAssessment(found: Assessment, bytesPerSecond: number | u
     } else {
         parts.push("no shard has to move");
     }
+    if (found.waits.length > 0) parts.push(describeWaits(found.waits, bytesPerSecond));
     if (found.leaving.length > 0) parts.push(`${found.leaving.map(label).join(", ")} will be emptied and removed`);
     return parts.join("; ");
+}
+
+/** Which writes will wait, and how long. */
+function describeWaits(waits: readonly PlannedMove[], bytesPerSecond: number | undefined): string {
+    const sizes = waits.map(({ bytes }) => bytes);
+    const most = Math.max(...sizes);
+    const lasting = bytesPerSecond
+        ? `, up to about ${Math.max(1, Math.ceil(most / bytesPerSecond))} s each`
+        : "; how long is not known before a first rebalance was measured";
+    const tables = [...new Set(waits.flatMap((move) => move.tables))].sort();
+    return (
+        `writes to ${waits.length} of these shard group${waits.length === 1 ? "" : "s"} wait while each is copied ` +
+        `(${describeBytes(sizes.reduce((sum, bytes) => sum + bytes, 0))}, the largest ${describeBytes(most)}${lasting}): ${listed(tables)}`
+    );
 }

@@ -140,7 +140,7 @@ export async function connect(access: Access, node: string, options: ConnectOpti
         client.on("notice", () => undefined);
         try {
             await client.connect();
-            const query = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
+            const ask = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
                 try {
                     const result = await client.query<T>(sql, parameters ? [...parameters] : undefined);
                     return result.rows;
@@ -148,6 +148,9 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     throw new DatabaseError(node, summary(sql), error);
                 }
             };
+            const inTurn = oneAtATime();
+            const query = <T extends object>(sql: string, parameters?: readonly unknown[]) =>
+                inTurn(() => ask<T>(sql, parameters));
             const certificateEnds = async () => {
                 if ("tunnel" in access) return readCertificateEnd(query);
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
@@ -165,6 +168,16 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             await pause(250);
         }
     }
+}
+
+/** Runs what it is given one after the other, whatever became of what came before: a connection takes one statement at a time. */
+export function oneAtATime() {
+    let last: Promise<unknown> = Promise.resolve();
+    return <T>(work: () => Promise<T>): Promise<T> => {
+        const done = last.then(work);
+        last = done.catch(() => undefined);
+        return done;
+    };
 }
 
 const streamOf = (client: pg.Client) => (client as unknown as { connection: { stream: Duplex } }).connection.stream;

@@ -87,7 +87,10 @@ export interface RebalanceArgs {
     readonly enabled: boolean;
     /** @default "by_disk_size" (Citus' own default) */
     readonly strategy: "by_disk_size" | "by_shard_count";
-    /** `auto` moves by logical replication and refuses tables without a replica identity. @default "auto" */
+    /**
+     * `auto` moves by logical replication and refuses tables that it can't move. `block_writes` moves those, and what is
+     * colocated with them, while their writes wait, and the others as `auto` does. @default "auto"
+     */
     readonly transferMode: "auto" | "force_logical" | "block_writes";
     /** How far a node's load may be from the average, 0 to 1. @default the strategy's own */
     readonly threshold?: number;

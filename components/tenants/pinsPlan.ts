@@ -1,6 +1,7 @@
 /** Which tenants get shards of their own, move and are pinned. Pure. */
 
 import { type BlockerRow, blockerOf } from "../citus/catalog.ts";
+import { identifier, literal, qualified } from "../citus/quote.ts";
 import type { Planned, Step } from "./facet.ts";
 import { listed } from "./listed.ts";
 import type { GroupSpec } from "./spec.ts";
@@ -195,20 +196,57 @@ const withoutSchema = ({ table, schema }: BlockerRow) =>
         table,
     );
 
-function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, { blockers }: PinsFound): string[] {
+/** What moves a tenant while its writers wait, for those whose tables can't be replicated. */
+function waitingMoves(group: GroupSpec, copied: ReadonlySet<string>, found: PinsFound): string[] {
+    return [...copied].flatMap((tenant) => {
+        const place = found.tenants[tenant];
+        const host = ({ node }: { readonly node?: string | undefined }) =>
+            found.nodes.find(({ name }) => name === node);
+        const target = host(group.tenants[tenant] ?? {});
+        if (group.model === "schema")
+            return target
+                ? [
+                      `SELECT citus_schema_move(${literal(identifier(tenant))}, ${literal(target.host)}, ${target.port}, 'block_writes');`,
+                  ]
+                : [];
+        const anchor = literal(qualified(group.anchor ?? ""));
+        const shard = `get_shard_id_for_distribution_column(${anchor}, ${literal(tenant)})`;
+        const from = found.nodes.find(({ groupId }) => groupId === place?.groupId);
+        return [
+            ...(place?.own === false
+                ? [`SELECT isolate_tenant_to_new_shard(${anchor}, ${literal(tenant)}, 'CASCADE', 'block_writes');`]
+                : []),
+            ...(target && from && target.name !== from.name
+                ? [
+                      `SELECT citus_move_shard_placement(${shard}, ${literal(from.host)}, ${from.port}, ${literal(target.host)}, ${target.port}, 'block_writes');`,
+                  ]
+                : []),
+        ];
+    });
+}
+
+function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, found: PinsFound): string[] {
     if (copied.size === 0) return [];
-    return blockers
-        .filter((row) => group.model === "row" || copied.has(row.schema))
+    const rows = group.model === "row";
+    return found.blockers
+        .filter((row) => rows || copied.has(row.schema))
         .map((row) => {
-            const rows = group.model === "row";
             // a file of the template is run in each tenant's schema
             const { reason, fix } = blockerOf(rows ? row : { ...row, table: withoutSchema(row) });
             const names = rows ? listed([...copied]) : row.schema;
             const whose = rows ? `tenants ${names}` : `tenant ${names}`;
+            const waiting =
+                row.accessMethod === null ? [] : waitingMoves(group, rows ? copied : new Set([row.schema]), found);
             return [
                 `${row.table}: ${reason}, so ${whose} can't be moved while ${rows ? "they are" : "it is"} served`,
                 `Put this into a file of template${rows ? "" : ", for all tenants,"} unless a file that was not run yet has it. Then run pulumi up once without node${rows ? " and isolate" : ""} for ${names}:`,
                 fix,
+                ...(waiting.length > 0
+                    ? [
+                          "Or let its writers wait while it is moved (npm run psql), then run pulumi up again:",
+                          ...waiting.slice(0, 5),
+                      ]
+                    : []),
             ].join("\n");
         });
 }

@@ -24,7 +24,7 @@ case $1 in
         "$pgbin/pg_dumpall" -h "$socket" -U postgres --roles-only --no-role-passwords > "$dir/roles"
         # a subscription's connection string may hold a password
         "$pgbin/pg_dump" -h "$socket" -U postgres -d "$2" --format=custom --schema-only --no-tablespaces \
-            --no-subscriptions --lock-wait-timeout=60s --exclude-schema=citus_as_code \
+            --no-subscriptions --lock-wait-timeout=60s --exclude-schema=citus_as_code --exclude-schema='citus_as_code_kept_*' \
             --exclude-extension=citus > "$dir/archive"
         "$pgbin/pg_restore" --list --verbose "$dir/archive" > "$dir/contents"
         for name in catalog roles archive contents; do part "$name" "$dir/$name"; done

@@ -394,3 +394,39 @@ test("a pin whose table is gone hinders nobody, and without pins the strategy is
         { name: "by_shard_count", isDefault: false },
     ]);
 });
+
+test("tenants with a columnar table are refused, and the refusal's statements move them while their writers wait", async () => {
+    for (const statement of [
+        "CREATE EXTENSION IF NOT EXISTS citus_columnar",
+        "SET citus.enable_schema_based_sharding = on",
+        "CREATE SCHEMA columns",
+        "RESET citus.enable_schema_based_sharding",
+        "CREATE TABLE columns.visits (id bigint, at timestamptz) USING columnar",
+        "INSERT INTO columns.visits SELECT i, now() FROM generate_series(1, 1000) i",
+        "CREATE TABLE clicks (company_id bigint, id bigint) USING columnar",
+        "SELECT create_distributed_table('clicks', 'company_id', colocate_with => 'companies')",
+        `INSERT INTO clicks SELECT 1 + i % ${COMPANIES}, i FROM generate_series(1, 6000) i`,
+    ])
+        await stack.sql(statement);
+    for (const [model, tenant, table, rows] of [
+        [clinics, "columns", "columns.visits", 1000],
+        [billing, "7", "clicks", 6000],
+    ] as const) {
+        const node = other(await nodeOf(tenant));
+        const group = model({ [tenant]: { node } });
+        const { refusals } = await planPins(group);
+        assert.equal(refusals?.length, 1, refusals?.join("\n"));
+        const refusal = refusals?.[0] ?? "";
+        assert.match(refusal, new RegExp(`^${table.replace(".", "\\.")}: access method columnar, [0-9.]+ [kM]B: `));
+        assert.match(refusal, /\nSELECT alter_table_set_access_method\('[a-z]+', 'heap'\);\n/);
+        assert.doesNotMatch(refusal, /REPLICA IDENTITY|PRIMARY KEY/);
+        for (const line of refusal.split("\n").filter((text) => /^SELECT .*block_writes/.test(text)))
+            await stack.sql(line);
+        assert.equal(await nodeOf(tenant), node);
+        await settlePins(group);
+        const { steps } = await planPins(group);
+        assert.deepEqual(steps, []);
+        const [count] = await stack.sql<{ n: number }>(`SELECT count(*)::int AS n FROM ${table}`);
+        assert.equal(count?.n, rows);
+    }
+});

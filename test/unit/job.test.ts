@@ -317,6 +317,19 @@ describe("followJob", () => {
         );
     });
 
+    test("says that rows are still compared when the last move is done", async (t) => {
+        const { session } = scripted([
+            { state: "running", tasks: [task(1, "done")] },
+            { state: "finished", tasks: [task(1, "done")] },
+        ]);
+        const { follow, seen } = options({ moved: () => new Promise((resolve) => setTimeout(resolve, 10_000)) });
+        await quickly(t, () => followJob(session, "7", follow));
+        assert.deepEqual(
+            seen.map(({ waiting }) => waiting),
+            [undefined, "row counts", undefined],
+        );
+    });
+
     test("an error while comparing a moved shard ends it", async (t) => {
         const { session } = scripted([{ state: "running", tasks: [task(1, "done"), task(2, "running")] }]);
         const moved = async () => {

@@ -286,7 +286,16 @@ describe("joinWorker", () => {
         });
     }
 
-    const reference = { table: "countries", unlogged: false, column: null, candidates: [], reference: true, shards: 1 };
+    const reference = {
+        table: "countries",
+        unlogged: false,
+        accessMethod: null,
+        bytes: null,
+        column: null,
+        candidates: [],
+        reference: true,
+        shards: 1,
+    };
 
     test("refuses while a reference table can't be copied, and says how to mend it", async () => {
         const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], blockers: [reference] });

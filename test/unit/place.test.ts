@@ -43,6 +43,8 @@ interface Script {
     unreachable?: number[];
     /** How the rebalance ends. */
     job?: "finished" | "failed" | "stuck" | "refused";
+    /** How often a client's DDL holds what a rebalance needs to begin. */
+    locked?: number;
     /** Shard groups that the rebalance leaves where they are. */
     stay?: number;
     /** A rebalance that runs already when we come. */
@@ -138,9 +140,18 @@ class FakeCitus implements Session {
         if (/citus_rebalance_start/.test(sql)) {
             if (this.script.job === "refused")
                 throw new DatabaseError("coordinator", "SELECT citus_rebalance_start", { message: "no capacity" });
+            if (this.script.locked !== undefined && this.script.locked-- > 0)
+                throw new DatabaseError("coordinator", "SELECT citus_rebalance_start", {
+                    message: "could not acquire the lock required to rebalance public.visits",
+                });
             this.changes.push(`rebalance ${parameters.join(" ")}`);
             assert.ok(/parallel_transfer_colocated_shards/.test(sql) && !/reference_tables := true/.test(sql));
             return [{ jobId: this.begin() }];
+        }
+        if (/^(BEGIN|COMMIT|ROLLBACK)$/.test(sql)) return [];
+        if (/^UPDATE pg_dist_background_task/.test(sql)) {
+            this.changes.push(`writes wait for ${parameters[1]}`);
+            return [];
         }
         if (/array_agg\(s\.shardid::text\) AS ids/.test(sql))
             return this.groups.map((g) => ({ shardId: g.shardId, tables: g.tables, bytes: g.bytes, ids: [g.shardId] }));
@@ -235,6 +246,17 @@ function optionsOf(more: Partial<PlaceOptions> = {}): PlaceOptions & { said: str
 
 const isMarked = (citus: FakeCitus, n: number) => citus.nodes.find((node) => node.groupId === n)?.holdsShards === false;
 
+const columnar = {
+    table: "readings",
+    unlogged: false,
+    accessMethod: "columnar",
+    bytes: 1_200_000_000,
+    column: "id",
+    candidates: ["id"],
+    reference: false,
+    shards: 6,
+};
+
 describe("place", () => {
     test("empties a leaving worker, and leaves its removal to its own resource", async (t) => {
         const citus = new FakeCitus();
@@ -251,6 +273,17 @@ describe("place", () => {
         const citus = new FakeCitus();
         await quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
         assert.deepEqual(citus.changes.slice(-2), ["stop sync worker-3.c1.node", "remove worker-3.c1.node"]);
+    });
+
+    test("waits for locks that a client's DDL holds, and not for ever", async (t) => {
+        const placed = await quickly(t, () => place(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
+        assert.equal(placed.moved, 2);
+        t.mock.timers.reset();
+        const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
+        await assert.rejects(
+            quickly(t, () => place(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
+            /could not acquire the lock required to rebalance public\.visits/,
+        );
     });
 
     test("does nothing that changes a settled cluster but asks Citus for a plan", async (t) => {
@@ -413,6 +446,8 @@ describe("place", () => {
                 {
                     table: "projects",
                     unlogged: false,
+                    accessMethod: null,
+                    bytes: null,
                     column: "tenant_id",
                     candidates: ["id"],
                     reference: false,
@@ -426,6 +461,25 @@ describe("place", () => {
                 optionsOf(),
                 /1 table stands in the way[\s\S]*projects[\s\S]*ALTER TABLE projects ADD PRIMARY KEY \(tenant_id, id\);/,
             );
+        });
+
+        test("a table of another access method is no matter of a key: its size, heap, or writes that wait", (t) =>
+            refused(
+                t,
+                new FakeCitus({ blockers: [{ ...columnar, table: "projects" }] }),
+                wantedOf([1, 2]),
+                optionsOf(),
+                /^1 table stands in the way of moving shards:\n {2}projects {2}access method columnar, 1\.20 GB: INSERTs would fail for as long as a shard of it moves \(6 shards\)\n {6}SELECT alter_table_set_access_method\('projects', 'heap'\);\n(?![\s\S]*(REPLICA IDENTITY|PRIMARY KEY))[\s\S]*transferMode block_writes/,
+            ));
+
+        test("force_logical moves tables without a key, and no others that can't be replicated", async (t) => {
+            const keyless = { ...columnar, accessMethod: null, table: "projects" };
+            const forced = wantedOf([1, 2], { transferMode: "force_logical" });
+            const placed = await quickly(t, () => place(new FakeCitus({ blockers: [keyless] }), forced, optionsOf()));
+            assert.equal(placed.moved, 2);
+            t.mock.timers.reset();
+            const citus = new FakeCitus({ blockers: [{ ...columnar, table: "projects" }] });
+            await refused(t, citus, forced, optionsOf(), /access method columnar/);
         });
 
         test("when a node can't be reached", (t) =>
@@ -451,9 +505,33 @@ describe("place", () => {
             refused(t, new FakeCitus(), wantedOf([1, 2]), optionsOf({ open: async () => undefined }), /worker-3/));
     });
 
+    test("with block_writes only writes to what can't be replicated wait; preview says which and how long", async (t) => {
+        const citus = new FakeCitus({ blockers: [columnar, { ...columnar, table: "projects" }] });
+        const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
+        const found = await assess(citus, wanted);
+        assert.deepEqual(found.blockers, []);
+        assert.match(
+            describeAssessment(found, 100_000),
+            /; writes to 2 of these shard groups wait while each is copied \(2 MB, the largest 1 MB, up to about 10 s each\): projects;/,
+        );
+        assert.match(describeAssessment(found, undefined), /the largest 1 MB; how long is not known/);
+        await quickly(t, () => place(citus, wanted, optionsOf()));
+        assert.ok(citus.changes.includes("rebalance by_disk_size false force_logical"), citus.changes.join("\n"));
+        assert.ok(citus.changes.includes("writes wait for readings,projects"));
+    });
+
     test("blockers are no obstacle when nothing has to move, or when writes may be blocked", async (t) => {
         const blockers = [
-            { table: "projects", unlogged: true, column: null, candidates: [], reference: false, shards: 6 },
+            {
+                table: "projects",
+                unlogged: true,
+                accessMethod: null,
+                bytes: null,
+                column: null,
+                candidates: [],
+                reference: false,
+                shards: 6,
+            },
         ];
         const still = new FakeCitus({ blockers });
         await quickly(t, () => place(still, wantedOf([1, 2, 3]), optionsOf()));
@@ -502,7 +580,16 @@ describe("assess", () => {
 
     test("reference tables without a key stand in the way of joins only", async () => {
         const blockers = [
-            { table: "countries", unlogged: false, column: null, candidates: [], reference: true, shards: 1 },
+            {
+                table: "countries",
+                unlogged: false,
+                accessMethod: null,
+                bytes: null,
+                column: null,
+                candidates: [],
+                reference: true,
+                shards: 1,
+            },
         ];
         const join = await assess(
             new FakeCitus({ blockers, nodes: [row(0), row(1)], shards: { 1: 2 } }),

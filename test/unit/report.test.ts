@@ -272,7 +272,7 @@ function coordinator(archive: readonly object[]): Session {
 
 const session = (name: string, days = 365): Session => ({
     node: name,
-    query: async <T extends object>() => [{ bytes: "12000000", connections: 7, maxConnections: 240 }] as T[],
+    query: async <T extends object>() => [{ bytes: "12000000", connections: 7, maxConnections: 240, kept: [] }] as T[],
     // half a day more, so that time that passes meanwhile changes nothing
     certificateEnds: () => new Date(Date.now() + (days + 0.5) * DAY),
     close: async () => undefined,

@@ -56,6 +56,8 @@ const blocker = (more: Partial<BlockerRow> = {}): BlockerRow => ({
     schema: "acme",
     colocationId: 3,
     unlogged: false,
+    accessMethod: null,
+    bytes: null,
     column: null,
     candidates: ["id"],
     reference: false,
@@ -213,6 +215,32 @@ describe("planPins", () => {
         assert.deepEqual(refusals?.[0]?.split("\n").slice(1), [
             "Put this into a file of template unless a file that was not run yet has it. Then run pulumi up once without node and isolate for 7:",
             "ALTER TABLE events ADD PRIMARY KEY (company_id, id);",
+        ]);
+    });
+
+    test("columnar tables: another access method, or a move that lets writers wait; never a key", () => {
+        const columnar = { accessMethod: "columnar", bytes: 5_000_000 };
+        const ofSchema = planPins(
+            clinics({ acme: { node: "worker-2" } }),
+            found({ tenants: { acme: place() }, blockers: [blocker(columnar)] }),
+        );
+        assert.deepEqual(ofSchema.refusals?.[0]?.split("\n"), [
+            "acme.events: access method columnar, 5 MB: INSERTs would fail for as long as a shard of it moves, so tenant acme can't be moved while it is served",
+            "Put this into a file of template, for all tenants, unless a file that was not run yet has it. Then run pulumi up once without node for acme:",
+            "SELECT alter_table_set_access_method('events', 'heap');",
+            "Or let its writers wait while it is moved (npm run psql), then run pulumi up again:",
+            `SELECT citus_schema_move('"acme"', '${node(2).host}', 5432, 'block_writes');`,
+        ]);
+        const ofRows = planPins(
+            billing({ 7: { node: "worker-2" } }),
+            found({
+                tenants: { 7: place({ own: false }) },
+                blockers: [blocker({ ...columnar, table: "events", schema: "public" })],
+            }),
+        );
+        assert.deepEqual(ofRows.refusals?.[0]?.split("\n").slice(4), [
+            "SELECT isolate_tenant_to_new_shard('\"public\".\"companies\"', '7', 'CASCADE', 'block_writes');",
+            `SELECT citus_move_shard_placement(get_shard_id_for_distribution_column('"public"."companies"', '7'), '${node(1).host}', 5432, '${node(2).host}', 5432, 'block_writes');`,
         ]);
     });
 

@@ -117,6 +117,20 @@ test("a reference table whose default each node computes for itself is told of: 
     assert.match(notes({ clock: ["at"] }).join(), /plans: the default of at .* for every row.* DEFAULT now\(\)/);
 });
 
+test("a columnar table is distributed while its writers wait, and only when that is allowed", () => {
+    const tables = [LOCAL[0] as FoundTable, table("users", { accessMethod: "columnar", identity: false })];
+    const group: GroupSpec = { ...GROUP, tables: { ...GROUP.tables } };
+    const asked = planTables(group, found([...tables, table("plans", { column: null })]));
+    assert.deepEqual(asked.refusals, [
+        "users: is distributed by company_id beside companies, and writes to it wait meanwhile, since changes of access method columnar can't be replicated; 50 MB are copied, no rate measured yet on this cluster\n" +
+            `To allow that, put "users" into allow. Otherwise make it a heap table: SELECT alter_table_set_access_method('"public"."users"', 'heap').`,
+    ]);
+    const allowed = planTables({ ...group, allow: ["users"] }, found([...tables, table("plans", { column: null })]));
+    assert.deepEqual(allowed.refusals, []);
+    assert.deepEqual(allowed.steps.at(-1)?.detail, { column: "company_id", colocateWith: "companies", blocking: true });
+    assert.ok(!JSON.stringify(allowed).includes("REPLICA IDENTITY"));
+});
+
 test("tables as declared are no change, also when tenants have shards of their own", () => {
     assert.deepEqual(planTables(GROUP, found(SETTLED)).steps, []);
     const isolated = [distributed("companies", "id", { shards: 6 }), distributed("users", "company_id", { shards: 6 })];

@@ -194,6 +194,7 @@ async function copyTenant(
     }
     const after = await placeOf(context, tenant);
     const counted = await held.compare(
+        session,
         tenant,
         after.host ?? undefined,
         async () =>

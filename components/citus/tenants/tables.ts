@@ -41,6 +41,8 @@ const bytesOf = (oid: string) => `(CASE WHEN EXISTS (SELECT 1 FROM pg_dist_parti
 const FOUND = `
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'name', t.name, 'relkind', c.relkind, 'unlogged', c.relpersistence = 'u',
+    'accessMethod', (SELECT max(m.amname) FROM pg_class l JOIN pg_am m ON m.oid = l.relam
+                      WHERE l.relkind = 'r' AND m.amname <> 'heap' AND (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
     'child', c.relispartition OR EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid),
     'kind', t.kind,
     'distributedBy', CASE WHEN t.kind = 'distributed' THEN column_to_column_name(p.logicalrelid, p.partkey) END,
@@ -276,7 +278,8 @@ export const tables: Facet<FoundTables> = {
                     shard_count: detail.shardCount,
                 };
                 // without a row there is nothing to copy, and nobody to keep waiting
-                if (before === 0) await session.query(call("create_distributed_table", table, named));
+                if (before === 0 || detail.blocking)
+                    await session.query(call("create_distributed_table", table, named));
                 else await distributeServed(context, table, named);
                 const seconds = (Date.now() - began) / 1000;
                 const after = await rows(session, table);

@@ -20,6 +20,8 @@ export interface FoundTable {
     /** r, p, v, m, f, as in pg_class. */
     readonly relkind: string;
     readonly unlogged: boolean;
+    /** An access method of it or of a partition other than heap; its changes are not replicated. */
+    readonly accessMethod?: string | null;
     /** Whether it is a partition or inherits. */
     readonly child: boolean;
     readonly kind: TableKind;
@@ -98,6 +100,8 @@ export interface TableStep {
     readonly shardCount?: number;
     /** Name of a foreign key. */
     readonly key?: string;
+    /** Whether writers wait while it is copied. */
+    readonly blocking?: boolean;
 }
 
 /** What the table is to be; the tables of model rls are the coordinator's own. */
@@ -168,7 +172,7 @@ function unfit(name: string, spec: TableSpec, target: string, table: FoundTable,
         wrong.push(
             `${name} has ${list(table.uniques)} without ${spec.column}; Citus would say "cannot create constraint": put ${spec.column} into each, such as PRIMARY KEY (${spec.column}, id)`,
         );
-    if (!table.identity)
+    if (!table.identity && !table.accessMethod)
         wrong.push(
             `${name} has no primary key, so updates would fail while it is distributed and its shards could not be moved while they are served: ALTER TABLE ${name} ADD PRIMARY KEY (${spec.column}, ...), or REPLICA IDENTITY FULL`,
         );
@@ -394,12 +398,23 @@ export function planTables(group: GroupSpec, found: FoundTables): Planned {
     // without a base the anchor makes the group
     const group_ = base?.name;
     const distribute = (wish: Wish, colocateWith: string | undefined) => {
-        const { bytes } = wish.found;
+        const { bytes, accessMethod } = wish.found;
+        const what = `is distributed by ${wish.spec.column}${colocateWith === undefined ? "" : ` beside ${colocateWith}`}`;
         step(
             "distribute",
             wish.name,
-            `${wish.name}: is distributed by ${wish.spec.column}${colocateWith === undefined ? "" : ` beside ${colocateWith}`} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${lasting(bytes, found.rates.distribute)}`,
+            accessMethod
+                ? blocked(
+                      wish.name,
+                      `${what}, and writes to it wait meanwhile, since changes of access method ${accessMethod} can't be replicated`,
+                      bytes,
+                      "distribute",
+                      `make it a heap table: SELECT alter_table_set_access_method(${literal(qualified(wish.name))}, 'heap')`,
+                      [],
+                  )
+                : `${wish.name}: ${what} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${lasting(bytes, found.rates.distribute)}`,
             {
+                ...(accessMethod ? { blocking: true } : {}),
                 ...(wish.spec.column === undefined ? {} : { column: wish.spec.column }),
                 ...(colocateWith === undefined ? (shardCount === undefined ? {} : { shardCount }) : { colocateWith }),
             },

@@ -1,6 +1,7 @@
 /** Shards where they belong. */
 import { explainBlockers, readNodes } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
+import { ROWS_MISSING } from "../../citus/kept.ts";
 import {
     assess,
     describeAssessment,
@@ -177,6 +178,8 @@ function wentAway(error: unknown): boolean {
     // one that never answered was waited for already
     if (error instanceof NoAnswer || (error instanceof DatabaseError && error.connecting)) return false;
     const said = String((error as Error).message);
+    // whatever a node said while its copies were kept
+    if (said.startsWith(ROWS_MISSING)) return false;
     return /terminating connection|Connection terminated|ECONNRESET|ECONNREFUSED|EPIPE|starting up|shutting down|not queryable/i.test(
         said,
     );

@@ -10,6 +10,8 @@ interface Row {
     readonly schema: string;
     readonly name: string;
     readonly persistence: string;
+    /** Null for heap. */
+    readonly method: string | null;
     readonly forced: boolean;
     readonly replident: string;
     readonly parent: string | null;
@@ -66,7 +68,8 @@ const NAMES = (relation: string, keys: string) =>
 
 /** Every table of people, with all that a rule asks of it. */
 const TABLES = `
-SELECT n.nspname AS schema, c.relname AS name, c.relpersistence::text AS persistence, c.relforcerowsecurity AS forced,
+SELECT n.nspname AS schema, c.relname AS name, c.relpersistence::text AS persistence,
+    CASE WHEN c.relkind = 'r' THEN (SELECT nullif(m.amname, 'heap') FROM pg_am m WHERE m.oid = c.relam) END AS method, c.relforcerowsecurity AS forced,
     c.relreplident::text AS replident, c.relispartition AS partition,
     (SELECT pn.nspname || '.' || pc.relname FROM pg_inherits i JOIN pg_class pc ON pc.oid = i.inhparent
         JOIN pg_namespace pn ON pn.oid = pc.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1) AS parent,
@@ -190,6 +193,7 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
         rules: (row.rules ?? []).map((name) => ({ name, late: false, place })),
         ...(row.forced ? { forced: place } : {}),
         ...(row.persistence === "u" ? { unlogged: place } : {}),
+        ...(row.method === null ? {} : { accessMethod: { name: row.method, place } }),
         identity: row.replident === "f" || row.replident === "i",
         parents: row.parent !== null && !row.partition ? [{ name: row.parent, late: false, place }] : [],
         ...(row.partition && row.parent !== null ? { partition: row.parent } : {}),

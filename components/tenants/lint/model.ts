@@ -104,6 +104,8 @@ export interface Table {
     rules: Named[];
     forced?: Place;
     unlogged?: Place;
+    /** Another access method than heap, such as columnar. */
+    accessMethod?: { readonly name: string; readonly place: Place };
     /** REPLICA IDENTITY FULL or by an index. */
     identity: boolean;
     /** Tables that it inherits from. */

@@ -4,7 +4,7 @@ import { computedColumn, loseKey, narrowSequences, noTenant, poorTypes, typesApa
 import { foreignKeyActions, foreignKeysApart } from "./rules/foreignKeys.ts";
 import { keysWithoutColumn, noIdentity } from "./rules/keys.ts";
 import { copiesApart, rowSecurity } from "./rules/silent.ts";
-import { refusedChanges, rewriteRules, triggers, unlogged } from "./rules/tables.ts";
+import { notReplicated, refusedChanges, rewriteRules, triggers, unlogged } from "./rules/tables.ts";
 
 export const RULES: readonly Rule[] = [
     keysWithoutColumn,
@@ -12,6 +12,7 @@ export const RULES: readonly Rule[] = [
     foreignKeyActions,
     noIdentity,
     unlogged,
+    notReplicated,
     typesApart,
     computedColumn,
     triggers,

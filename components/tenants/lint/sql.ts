@@ -73,6 +73,7 @@ const PARAMETERS = {
     ],
     alter_distributed_table: ["table_name", "distribution_column", "shard_count", "colocate_with"],
     update_distributed_table_colocation: ["table_name", "colocate_with"],
+    alter_table_set_access_method: ["table_name", "access_method"],
     create_reference_table: ["table_name"],
     undistribute_table: ["table_name"],
     citus_schema_distribute: ["schemaname"],
@@ -108,6 +109,8 @@ const LIKE = { defaults: 1 << 3, indexes: 1 << 6 };
 class Builder {
     readonly tables = new Map<string, Table>();
     readonly changes: Change[] = [];
+    /** Access methods of partitioned tables, which their partitions take over. */
+    private readonly partitionMethods = new Map<string, string>();
     private readonly declared: Declared;
     private readonly tenantSchemas = new Set<string>();
     private sharding = false;
@@ -280,6 +283,7 @@ class Builder {
         table.known = true;
         this.tables.set(key, table);
         if (relation?.relpersistence === "u") table.unlogged = table.place;
+        let method = stmt.accessMethod;
         for (const parent of stmt.inhRelations ?? []) {
             if (!("RangeVar" in parent)) continue;
             const of = this.referred(parent.RangeVar);
@@ -288,6 +292,7 @@ class Builder {
                 for (const [column, value] of of.columns) table.columns.set(column, { ...value });
                 table.keys.push(...of.keys);
                 if (of.made) this.same(table, of);
+                method ??= this.partitionMethods.get(keyOf(of.schema, of.name));
                 continue;
             }
             for (const [column, value] of of.columns)
@@ -302,6 +307,9 @@ class Builder {
                 place: this.at(parent.RangeVar.location),
             });
         }
+        // a partitioned table has it for partitions that name none
+        if (stmt.partspec && method !== undefined) this.partitionMethods.set(key, method);
+        else this.setMethod(table, method);
         for (const element of stmt.tableElts ?? []) {
             if ("ColumnDef" in element) this.column(table, element.ColumnDef);
             else if ("Constraint" in element) this.constraint(table, element.Constraint);
@@ -321,6 +329,11 @@ class Builder {
                         table.keys.push({ ...one, name: one.name.replace(like.name, name), place: table.place });
             }
         }
+    }
+
+    private setMethod(table: Table, name: string | undefined) {
+        if (name === undefined || name === "heap") delete table.accessMethod;
+        else table.accessMethod = { name, place: this.statement };
     }
 
     private same(table: Table, as: Table) {
@@ -495,6 +508,9 @@ class Builder {
             case "AT_SetLogged":
                 delete table.unlogged;
                 break;
+            case "AT_SetAccessMethod":
+                this.setMethod(table, subject === "" ? undefined : subject);
+                break;
             case "AT_ForceRowSecurity":
                 table.forced = this.statement;
                 break;
@@ -552,6 +568,10 @@ class Builder {
             }
             if (given.table_name === undefined) continue;
             const table = this.named(given.table_name);
+            if (called === "alter_table_set_access_method") {
+                this.setMethod(table, given.access_method);
+                continue;
+            }
             if (called === "create_reference_table") this.distribute(table, "reference");
             else if (called === "undistribute_table") {
                 Object.assign(table, { kind: "local", made: false });

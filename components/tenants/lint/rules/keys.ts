@@ -66,7 +66,8 @@ export const keysWithoutColumn: Rule = ({ tables }) => {
 export const noIdentity: Rule = ({ tables }) => {
     const found: Finding[] = [];
     for (const table of tables.values()) {
-        if (!hasShards(table) || !table.known || table.identity) continue;
+        // what is not replicated at all needs no identity
+        if (!hasShards(table) || !table.known || table.identity || table.accessMethod) continue;
         if (table.keys.some(({ kind }) => kind === "primary")) continue;
         found.push(
             finding("L4", "warning", table.place, {

@@ -18,6 +18,22 @@ export const unlogged: Rule = ({ tables }) => {
     return found;
 };
 
+/** L5: access methods whose changes are not replicated. */
+export const notReplicated: Rule = ({ tables }) => {
+    const found: Finding[] = [];
+    for (const table of tables.values()) {
+        if (!hasShards(table) || !table.accessMethod) continue;
+        found.push(
+            finding("L5", "warning", table.accessMethod.place, {
+                says: `${nameOf(table)} has access method ${table.accessMethod.name}: a shard of it can't move while it is written to, so pulumi up moves it only with citus:rebalance.transferMode block_writes, in which its writers wait`,
+                later: "cannot insert into columnar table that is a part of a publication",
+                fix: `SELECT alter_table_set_access_method('${nameOf(table).replaceAll("'", "''")}', 'heap');`,
+            }),
+        );
+    }
+    return found;
+};
+
 /** L8: triggers. */
 export const triggers: Rule = ({ tables, living }) => {
     const found: Finding[] = [];
