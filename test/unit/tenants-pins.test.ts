@@ -58,6 +58,7 @@ const blocker = (more: Partial<BlockerRow> = {}): BlockerRow => ({
     unlogged: false,
     column: null,
     candidates: ["id"],
+    deferrable: null,
     reference: false,
     shards: 1,
     ...more,
