@@ -610,5 +610,7 @@ export function describeAssessment(found: Assessment, bytesPerSecond: number | u
         parts.push("no shard has to move");
     }
     if (found.leaving.length > 0) parts.push(`${found.leaving.map(label).join(", ")} will be emptied and removed`);
+    if (found.bound.length > 0)
+        parts.push(`the superuser is exempted from clients' timeouts on ${found.bound.join(", ")}`);
     return parts.join("; ");
 }

@@ -162,7 +162,9 @@ describe("words", () => {
             "Citus Background Task Queue Executor: app/postgres for (3/5)";
         assert.equal(firstLine(message), "ERROR:  canceling statement due to statement timeout (on worker-2)");
         assert.equal(
-            firstLine("FATAL:  terminating connection\nCONTEXT:  Citus Background Task Queue Executor: app/postgres for (1/1)"),
+            firstLine(
+                "FATAL:  terminating connection\nCONTEXT:  Citus Background Task Queue Executor: app/postgres for (1/1)",
+            ),
             "FATAL:  terminating connection",
         );
     });
@@ -200,7 +202,11 @@ describe("followJob", () => {
             { state: "finished", tasks: [task(1, "done"), task(2, "done")] },
         ]);
         const { follow, seen, moved } = options();
-        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), { done: 2, bytes: 3_000_000, copying: 2.25 });
+        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), {
+            done: 2,
+            bytes: 3_000_000,
+            copying: 2.25,
+        });
         assert.deepEqual(moved, ["1", "2"]);
         assert.deepEqual(
             seen.map((p) => p.done),

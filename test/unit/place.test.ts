@@ -309,7 +309,10 @@ describe("place", () => {
             await assert.rejects(
                 quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf())),
                 (error: Error) => {
-                    assert.match(error.message, /^the rebalance failed:\n {2}moving projects from worker-3 to worker-2:\n {4}ERROR: {2}could not connect to worker-2/);
+                    assert.match(
+                        error.message,
+                        /^the rebalance failed:\n {2}moving projects from worker-3 to worker-2:\n {4}ERROR: {2}could not connect to worker-2/,
+                    );
                     assert.match(error.message, /1 of 2 shard groups were moved and stay where they are\./);
                     assert.match(error.message, /worker-3 takes shards again\./);
                     assert.match(error.message, /run pulumi up again, or put citus:workers back\.$/);
