@@ -3,10 +3,9 @@
 import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { movable, type NodeRow, readNodes } from "./catalog.ts";
-import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
+import { describeProgress, firstLine, holdersOfJob, type Progress, readTasks, runningJob, waitersOf } from "./job.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
-import { findHolders, globalPidOf } from "./waits.ts";
 
 export interface NodeHealth {
     readonly name: string;
@@ -143,7 +142,6 @@ async function describeRebalance(coordinator: Session, nodes: readonly NodeRow[]
     if (!jobId) return undefined;
     const tasks = await readTasks(coordinator, jobId);
     const moves = tasks.filter((task) => task.shardId !== null);
-    const own = nodes.find((node) => node.groupId === 0);
     const [copied] = await coordinator.query<{ done: number; total: number }>(
         `SELECT coalesce(sum(least(target_shard_size, source_shard_size)), 0)::float8 AS done, coalesce(sum(source_shard_size), 0)::float8 AS total FROM get_rebalance_progress()`,
     );
@@ -157,13 +155,7 @@ async function describeRebalance(coordinator: Session, nodes: readonly NodeRow[]
         secondsLeft: undefined,
         now: undefined,
         trouble: trouble ? firstLine(trouble.message) : undefined,
-        heldUp: await findHolders(
-            coordinator,
-            new Set(
-                tasks.flatMap(({ pid }) => (pid === null || own === undefined ? [] : [globalPidOf(own.nodeId, pid)])),
-            ),
-            true,
-        ),
+        heldUp: await holdersOfJob(coordinator, waitersOf(tasks, nodes), nodes),
     };
     return describeProgress(progress);
 }

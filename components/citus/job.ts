@@ -6,7 +6,7 @@ import { describeLimits, isLimited, readLimits } from "./limits.ts";
 import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
-import { describeHolders, globalPidOf, type Holder } from "./waits.ts";
+import { describeHolders, findHolders, findUsers, globalPidOf, type Holder } from "./waits.ts";
 
 export interface Task {
     readonly taskId: string;
@@ -135,8 +135,8 @@ export interface FollowOptions {
     readonly stuckAfter?: number;
     /** Names of nodes that do not answer a question put to them directly. */
     readonly silent?: () => Promise<string[]>;
-    /** Who keeps the moves waiting, by the global pids of what runs them; asked beside what the session is asked. */
-    readonly holders?: (globalPids: ReadonlySet<string>) => Promise<readonly Holder[]>;
+    /** Who keeps the moves waiting; asked beside what the session is asked. */
+    readonly holders?: (waiters: Waiters) => Promise<readonly Holder[]>;
     /** Throws when nobody waits for this any more. */
     readonly alive: () => void;
 }
@@ -182,6 +182,43 @@ class Pace {
     }
 }
 
+/** What of a job may wait. */
+export interface Waiters {
+    /** Global pids of what runs its tasks. */
+    readonly globalPids: ReadonlySet<string>;
+    /** Whether a move waits for an old copy to be dropped, which is tried again and again. */
+    readonly leftovers: boolean;
+}
+
+/** Pure. */
+export function waitersOf(tasks: readonly Task[], nodes: readonly NodeRow[]): Waiters {
+    const coordinator = nodes.find((node) => node.groupId === 0);
+    const pids = tasks.flatMap(({ pid, status }) => (pid !== null && status === "running" ? [pid] : []));
+    return {
+        globalPids: new Set(coordinator ? pids.map((pid) => globalPidOf(coordinator.nodeId, pid)) : []),
+        leftovers: tasks.some(
+            ({ status, message }) =>
+                ["runnable", "running", "error"].includes(status) && /leftover from the previous move/.test(message),
+        ),
+    };
+}
+
+/** Who keeps a job waiting now. @param nodes that are registered */
+export async function holdersOfJob(
+    coordinator: Session,
+    { globalPids, leftovers }: Waiters,
+    nodes: readonly NodeRow[],
+): Promise<Holder[]> {
+    const holders = globalPids.size > 0 ? await findHolders(coordinator, globalPids, true) : [];
+    const users = leftovers
+        ? await findUsers(
+              coordinator,
+              nodes.map(({ groupId }) => groupId),
+          )
+        : [];
+    return [...holders, ...users];
+}
+
 /** Asks beside the job who keeps it waiting, one question at a time. */
 function watchHolders(options: FollowOptions) {
     let found: readonly Holder[] = [];
@@ -197,16 +234,15 @@ function watchHolders(options: FollowOptions) {
         },
         look(tasks: readonly Task[]) {
             if (!options.holders || asking || Date.now() - asked < HOLDERS_EVERY) return;
-            const coordinator = options.nodes.find((node) => node.groupId === 0);
-            const pids = tasks.flatMap(({ pid, status }) => (pid !== null && status === "running" ? [pid] : []));
-            if (!coordinator || pids.length === 0) {
+            const waiters = waitersOf(tasks, options.nodes);
+            if (waiters.globalPids.size === 0 && !waiters.leftovers) {
                 found = [];
                 return;
             }
             asking = true;
             asked = Date.now();
             options
-                .holders(new Set(pids.map((pid) => globalPidOf(coordinator.nodeId, pid))))
+                .holders(waiters)
                 // a question without an answer says nothing about who holds
                 .catch(() => found)
                 .then((holders) => {
@@ -217,6 +253,9 @@ function watchHolders(options: FollowOptions) {
         },
     };
 }
+
+/** Less than this says nothing about how long the rest takes. */
+const TELLING = 50_000_000;
 
 /** How often it is asked who keeps moves waiting, and what is at work on the targets when nothing else changes, in milliseconds. */
 const HOLDERS_EVERY = 4000;
@@ -304,7 +343,8 @@ export async function followJob(session: Session, jobId: string, options: Follow
             bytesDone: seen,
             bytesTotal,
             bytesPerSecond: rate,
-            secondsLeft: rate > 0 && bytesTotal > 0 ? (bytesTotal - seen) / rate : undefined,
+            secondsLeft:
+                rate > 0 && seen >= Math.min(bytesTotal / 100, TELLING) ? (bytesTotal - seen) / rate : undefined,
             now: running
                 ? running.shardId
                     ? options.groups.get(running.shardId)?.table

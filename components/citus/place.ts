@@ -17,14 +17,22 @@ import {
     type ShardGroup,
 } from "./catalog.ts";
 import { Held } from "./held.ts";
-import { describeBytes, describeProgress, followJob, JobError, type MovingTable, runningJob, stopJob } from "./job.ts";
+import {
+    describeBytes,
+    describeProgress,
+    followJob,
+    holdersOfJob,
+    JobError,
+    type MovingTable,
+    runningJob,
+    stopJob,
+} from "./job.ts";
 import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
 import { explainReadOnly, type Hindrance, hindrances, readBound, readLimits } from "./limits.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
 import { takeRunLock } from "./runLock.ts";
 import type { Session } from "./session.ts";
-import { findHolders } from "./waits.ts";
 
 export interface WantedWorker {
     readonly name: string;
@@ -340,7 +348,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                     });
                 },
                 silent: () => silentNodes(nodes, options),
-                holders: (globalPids) => watcher.ask((other) => findHolders(other, globalPids, true)),
+                holders: (waiters) => watcher.ask((other) => holdersOfJob(other, waiters, nodes)),
                 alive: options.alive,
                 ...(options.stuckAfter === undefined ? {} : { stuckAfter: options.stuckAfter }),
                 ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
