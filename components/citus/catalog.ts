@@ -31,6 +31,14 @@ export const onNodes = (condition: string, command: string): string =>
         FROM pg_dist_node WHERE noderole = 'primary' AND isactive AND ${condition}) asked,
      LATERAL master_run_on_worker(asked.hosts, asked.ports, asked.commands, true) r`;
 
+/**
+ * Whether a rebalance may move shards of a table: distributed ones, single-shard ones too. Reference tables are everywhere,
+ * and a local table that Citus manages stays on the coordinator.
+ * @param t alias of pg_dist_partition
+ */
+export const movable = (t: string): string =>
+    `(${t}.partmethod <> 'n' OR (${t}.repmodel <> 't' AND ${t}.colocationid <> 0))`;
+
 /** One colocated set of shards: what a rebalance moves as a whole. */
 export interface ShardGroup {
     /** The tables in it, the first one first; a group's name is its first shard id. */
@@ -54,7 +62,7 @@ export async function readShardGroups(session: Session, sizes: boolean): Promise
              JOIN pg_dist_partition t USING (logicalrelid)
              JOIN pg_dist_placement p USING (shardid)
              ${sizes ? "LEFT JOIN (SELECT shard_id, max(size) AS size FROM citus_shard_sizes() GROUP BY 1) z ON z.shard_id = s.shardid" : ""}
-            WHERE t.partmethod <> 'n' OR (t.repmodel <> 't' AND t.colocationid <> 0))
+            WHERE ${movable("t")})
          SELECT min(shardid)::text AS "shardId", array_agg(logicalrelid::regclass::text ORDER BY shardid) AS tables,
                 colocationid AS "colocationId", groupid AS "groupId", sum(bytes)::float8 AS bytes
            FROM shards
@@ -63,12 +71,12 @@ export async function readShardGroups(session: Session, sizes: boolean): Promise
     );
 }
 
-/** How many shard placements, reference tables left out, a node group has. */
+/** How many shard placements that a rebalance may move a node group has. */
 export async function countPlacements(session: Session, groupId: number): Promise<number> {
     const rows = await session.query<{ n: number }>(
         `SELECT count(*)::int AS n
            FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid) JOIN pg_dist_partition t USING (logicalrelid)
-          WHERE p.groupid = $1 AND NOT (t.partmethod = 'n' AND t.repmodel = 't')`,
+          WHERE p.groupid = $1 AND ${movable("t")}`,
         [groupId],
     );
     return rows[0]?.n ?? 0;
@@ -99,6 +107,8 @@ export interface BlockerRow {
     readonly bytes: number | null;
     readonly column: string | null;
     readonly candidates: readonly string[];
+    /** Constraint and columns, quoted, of a primary key that is checked at the end of a transaction only. */
+    readonly deferrable: { readonly name: string; readonly columns: string } | null;
     readonly reference: boolean;
     readonly shards: number;
 }
@@ -114,14 +124,18 @@ export const BLOCKERS = `SELECT c.oid::regclass::text AS table, (SELECT n.nspnam
                 t.partmethod = 'n' AND t.repmodel = 't' AS reference,
                 (SELECT count(*)::int FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards,
                 ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
-                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN ('id', 'uuid')) AS candidates
+                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN ('id', 'uuid')) AS candidates,
+                 (SELECT json_build_object('name', quote_ident(k.conname), 'columns', (
+                             SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.n) FROM unnest(k.conkey) WITH ORDINALITY u (attnum, n)
+                               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum))
+                    FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND k.condeferrable) AS deferrable
            FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid LEFT JOIN pg_am m ON m.oid = c.relam
           WHERE c.relkind = 'r'
             AND (c.relpersistence = 'u'
                  OR m.amname <> 'heap'
                  OR c.relreplident = 'n'
                  OR (c.relreplident = 'd' AND NOT EXISTS (
-                       SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid))
+                       SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate))
                  OR (c.relreplident = 'i' AND NOT EXISTS (
                        SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)))
           ORDER BY 1`;
@@ -152,6 +166,17 @@ export function blockerOf(row: BlockerRow): Blocker {
             forcible: false,
             reason: "UNLOGGED tables can't be moved",
             fix: `ALTER TABLE ${table} SET LOGGED;`,
+        };
+    }
+    if (row.deferrable) {
+        const { name, columns } = row.deferrable;
+        return {
+            table,
+            shards,
+            reference,
+            forcible: true,
+            reason: "a DEFERRABLE primary key is no replica identity",
+            fix: `ALTER TABLE ${table} DROP CONSTRAINT ${name}; ALTER TABLE ${table} ADD CONSTRAINT ${name} PRIMARY KEY (${columns});`,
         };
     }
     const key = [

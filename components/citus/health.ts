@@ -2,8 +2,8 @@
 
 import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
-import { type NodeRow, readNodes } from "./catalog.ts";
-import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
+import { movable, type NodeRow, readNodes } from "./catalog.ts";
+import { describeProgress, firstLine, holdersOfJob, type Progress, readTasks, runningJob, waitersOf } from "./job.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
@@ -51,7 +51,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
     const rows = await readNodes(coordinator);
     const shards = await coordinator.query<{ groupId: number; n: number }>(
         `SELECT p.groupid AS "groupId", count(*)::int AS n FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid)
-           JOIN pg_dist_partition t USING (logicalrelid) WHERE NOT (t.partmethod = 'n' AND t.repmodel = 't') GROUP BY 1`,
+           JOIN pg_dist_partition t USING (logicalrelid) WHERE ${movable("t")} GROUP BY 1`,
     );
     const nodes = await Promise.all(
         rows.map((row) => readNode(row, shards.find((s) => s.groupId === row.groupId)?.n ?? 0, options)),
@@ -64,7 +64,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         ? await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM get_rebalance_table_shards_plan()")
         : [];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
-    const rebalance = await describeRebalance(coordinator);
+    const rebalance = await describeRebalance(coordinator, rows);
     const silent = rows.filter((row) =>
         nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
     );
@@ -147,7 +147,7 @@ async function readNode(row: NodeRow, shards: number, options: HealthOptions): P
     };
 }
 
-async function describeRebalance(coordinator: Session): Promise<string | undefined> {
+async function describeRebalance(coordinator: Session, nodes: readonly NodeRow[]): Promise<string | undefined> {
     const jobId = await runningJob(coordinator);
     if (!jobId) return undefined;
     const tasks = await readTasks(coordinator, jobId);
@@ -165,6 +165,7 @@ async function describeRebalance(coordinator: Session): Promise<string | undefin
         secondsLeft: undefined,
         now: undefined,
         trouble: trouble ? firstLine(trouble.message) : undefined,
+        heldUp: await holdersOfJob(coordinator, waitersOf(tasks, nodes), nodes),
     };
     return describeProgress(progress);
 }

@@ -1,13 +1,20 @@
 /** Following one background rebalance: what it has done, how fast, and why it does not get on. */
 import { pause } from "../pause.ts";
+import { nodeOf } from "../topology.ts";
 import type { NodeRow } from "./catalog.ts";
+import { describeLimits, isLimited, readLimits } from "./limits.ts";
+import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
+import { saidBy } from "./silent.ts";
+import { describeHolders, findHolders, findUsers, globalPidOf, type Holder } from "./waits.ts";
 
 export interface Task {
     readonly taskId: string;
     readonly status: string;
     readonly retries: number;
     readonly message: string;
+    /** Of the coordinator's process that runs it; null while none does. */
+    readonly pid: number | null;
     /** First shard of the group that this task moves; null for the copy of reference tables. */
     readonly shardId: string | null;
     readonly sourceNodeId: number | null;
@@ -31,6 +38,8 @@ export interface Progress {
     readonly trouble: string | undefined;
     /** What an answer is waited for from. */
     readonly waiting?: string;
+    /** Who keeps a move waiting. */
+    readonly heldUp?: readonly Holder[];
 }
 
 const size = (bytes: number) =>
@@ -49,6 +58,7 @@ export function describeProgress(p: Progress): string {
         p.secondsLeft !== undefined ? `about ${Math.ceil(p.secondsLeft)} s left` : undefined,
         p.now ? `now: ${p.now}` : undefined,
         p.waiting ? `waiting for ${p.waiting}` : undefined,
+        p.heldUp && p.heldUp.length > 0 ? `a move waits for ${describeHolders(p.heldUp)}` : undefined,
         p.trouble ? `trying again: ${p.trouble}` : undefined,
     ]
         .filter((part) => part !== undefined)
@@ -70,7 +80,7 @@ export async function runningJob(session: Session): Promise<string | undefined> 
 export async function readTasks(session: Session, jobId: string): Promise<Task[]> {
     return session.query<Task>(
         `SELECT task_id::text AS "taskId", status::text AS status, coalesce(retry_count, 0) AS retries,
-                coalesce(message, '') AS message,
+                coalesce(message, '') AS message, pid,
                 substring(command FROM 'citus_move_shard_placement\\(\\s*([0-9]+)') AS "shardId",
                 substring(command FROM 'citus_move_shard_placement\\(\\s*[0-9]+\\s*,\\s*([0-9]+)')::int AS "sourceNodeId",
                 substring(command FROM 'citus_move_shard_placement\\(\\s*[0-9]+\\s*,\\s*[0-9]+\\s*,\\s*([0-9]+)')::int AS "targetNodeId"
@@ -79,10 +89,24 @@ export async function readTasks(session: Session, jobId: string): Promise<Task[]
     );
 }
 
-/** One line out of what a background worker said. */
+/** Lines of what a background worker said, without who it is. */
+const spoken = (message: string) =>
+    message
+        .split("\n")
+        .map((line) => line.trim().replace(/^CONTEXT:\s*(?=Citus Background Task Queue Executor)/, ""))
+        .filter((line) => line !== "" && !/^Citus Background Task Queue Executor/.test(line));
+
+/** The error out of what a background worker said, with the node that said it. */
 export function firstLine(message: string): string {
-    const lines = message.split("\n").map((line) => line.trim());
-    return lines.find((line) => /^ERROR/.test(line)) ?? lines.find((line) => line !== "") ?? "";
+    const lines = spoken(message);
+    const error = lines.find((line) => /^(ERROR|FATAL|PANIC)/.test(line)) ?? lines[0] ?? "";
+    const node = /while executing command on ([^\s:]+)/.exec(message)?.[1];
+    return node === undefined ? error : `${error} (on ${nodeOf(node)})`;
+}
+
+/** All that a background worker said of an error: warnings, details and contexts too, each once. */
+function quote(message: string): string[] {
+    return [...new Set(spoken(message).filter((line) => !/^(NOTICE|LOG|INFO|DEBUG[1-5]?):/.test(line)))].slice(0, 12);
 }
 
 /** A rebalance that did not end well. */
@@ -111,24 +135,143 @@ export interface FollowOptions {
     readonly stuckAfter?: number;
     /** Names of nodes that do not answer a question put to them directly. */
     readonly silent?: () => Promise<string[]>;
+    /** Who keeps the moves waiting; asked beside what the session is asked. */
+    readonly holders?: (waiters: Waiters) => Promise<readonly Holder[]>;
     /** Throws when nobody waits for this any more. */
     readonly alive: () => void;
 }
+
+export interface Followed {
+    readonly done: number;
+    readonly bytes: number;
+    /** Time in which bytes were copied and nobody kept the moves waiting; undefined when it tells nothing. */
+    readonly copying: number | undefined;
+}
+
+/** How fast bytes are copied, by the time in which they are: waiting is no copying. */
+class Pace {
+    private seen = 0;
+    private last = Date.now();
+    private readonly grown: { at: number; seconds: number; bytes: number }[] = [];
+    private busy = 0;
+
+    /** @returns the most that was seen so far: sizes of shards that are just being written come and go */
+    add(bytes: number): number {
+        const now = Date.now();
+        const grown = bytes - this.seen;
+        if (grown > 0) {
+            // what was there at the first look took no time that is known
+            const seconds = (now - this.last) / 1000;
+            this.busy += seconds;
+            this.grown.push({ at: now, seconds, bytes: grown });
+            this.seen = bytes;
+        }
+        this.last = now;
+        return this.seen;
+    }
+
+    get seconds(): number {
+        return this.busy;
+    }
+
+    /** Bytes a second over what was copied last; 0 when nothing was for a while. */
+    rate(): number {
+        const recent = this.grown.filter(({ at }) => Date.now() - at < 30_000);
+        const seconds = recent.reduce((sum, one) => sum + one.seconds, 0);
+        return seconds > 1 ? recent.reduce((sum, one) => sum + one.bytes, 0) / seconds : 0;
+    }
+}
+
+/** What of a job may wait. */
+export interface Waiters {
+    /** Global pids of what runs its tasks. */
+    readonly globalPids: ReadonlySet<string>;
+    /** Whether a move waits for an old copy to be dropped, which is tried again and again. */
+    readonly leftovers: boolean;
+}
+
+/** Pure. */
+export function waitersOf(tasks: readonly Task[], nodes: readonly NodeRow[]): Waiters {
+    const coordinator = nodes.find((node) => node.groupId === 0);
+    const pids = tasks.flatMap(({ pid, status }) => (pid !== null && status === "running" ? [pid] : []));
+    return {
+        globalPids: new Set(coordinator ? pids.map((pid) => globalPidOf(coordinator.nodeId, pid)) : []),
+        leftovers: tasks.some(
+            ({ status, message }) =>
+                ["runnable", "running", "error"].includes(status) && /leftover from the previous move/.test(message),
+        ),
+    };
+}
+
+/** Who keeps a job waiting now. @param nodes that are registered */
+export async function holdersOfJob(
+    coordinator: Session,
+    { globalPids, leftovers }: Waiters,
+    nodes: readonly NodeRow[],
+): Promise<Holder[]> {
+    const holders = globalPids.size > 0 ? await findHolders(coordinator, globalPids, true) : [];
+    const users = leftovers
+        ? await findUsers(
+              coordinator,
+              nodes.map(({ groupId }) => groupId),
+          )
+        : [];
+    return [...holders, ...users];
+}
+
+/** Asks beside the job who keeps it waiting, one question at a time. */
+function watchHolders(options: FollowOptions) {
+    let found: readonly Holder[] = [];
+    let asking = false;
+    let asked = 0;
+    let ever = false;
+    return {
+        get found() {
+            return found;
+        },
+        get ever() {
+            return ever;
+        },
+        look(tasks: readonly Task[]) {
+            if (!options.holders || asking || Date.now() - asked < HOLDERS_EVERY) return;
+            const waiters = waitersOf(tasks, options.nodes);
+            if (waiters.globalPids.size === 0 && !waiters.leftovers) {
+                found = [];
+                return;
+            }
+            asking = true;
+            asked = Date.now();
+            options
+                .holders(waiters)
+                // a question without an answer says nothing about who holds
+                .catch(() => found)
+                .then((holders) => {
+                    found = holders;
+                    ever ||= holders.length > 0;
+                    asking = false;
+                });
+        },
+    };
+}
+
+/** Less than this says nothing about how long the rest takes. */
+const TELLING = 50_000_000;
+
+/** How often it is asked who keeps moves waiting, and what is at work on the targets when nothing else changes, in milliseconds. */
+const HOLDERS_EVERY = 4000;
+const WORK_EVERY = 20_000;
 
 /**
  * Follows a job to its end.
  * @throws JobError with the cause when it failed, was cancelled, or does not get on
  */
-export async function followJob(
-    session: Session,
-    jobId: string,
-    options: FollowOptions,
-): Promise<{ done: number; bytes: number }> {
-    let began = Date.now();
-    let moving = false;
-    let seenBefore = 0;
+export async function followJob(session: Session, jobId: string, options: FollowOptions): Promise<Followed> {
+    const pace = new Pace();
     let lastChange = Date.now();
     let lastState = "";
+    let lastWork = "";
+    let workAsked = 0;
+    const holding = watchHolders(options);
     const reported = new Set<string>();
     let copied = { bytes: 0, mark: "" };
     let shown: Progress | undefined;
@@ -175,7 +318,7 @@ export async function followJob(
         copied = await patiently(readCopied(session)).catch(async (error: unknown) => {
             // sizes are asked of the nodes; one that is away is the moves' business, and they are tried again
             const silent = (await options.silent?.().catch(() => [])) ?? [];
-            waiting = silent.length > 0 ? `${silent.join(", ")} to answer` : firstLine((error as Error).message);
+            waiting = silent.length > 0 ? `${silent.join(", ")} to answer` : `the nodes to answer (${saidBy(error)})`;
             return copied;
         });
         const moves = tasks.filter((task) => task.shardId !== null);
@@ -191,16 +334,9 @@ export async function followJob(
         const done = moves.filter((task) => task.status === "done");
         const bytesDone = done.reduce((sum, task) => sum + bytesOf(task), 0);
         const bytesTotal = moves.reduce((sum, task) => sum + bytesOf(task), 0);
-        // sizes of shards that are just being written come and go
-        const seen = Math.max(seenBefore, Math.min(bytesTotal, bytesDone + copied.bytes));
-        seenBefore = seen;
-        if (!moving && seen > 0) {
-            // the rate is of copying, not of waiting for the first move to begin
-            moving = true;
-            began = Date.now();
-        }
-        const seconds = (Date.now() - began) / 1000;
-        const rate = moving && seconds > 1 ? seen / seconds : 0;
+        const seen = pace.add(Math.min(bytesTotal, bytesDone + copied.bytes));
+        const rate = pace.rate();
+        holding.look(tasks);
         const failing = tasks.filter(
             (task) => task.retries > 0 && ["runnable", "running", "error"].includes(task.status) && task.message !== "",
         );
@@ -211,7 +347,8 @@ export async function followJob(
             bytesDone: seen,
             bytesTotal,
             bytesPerSecond: rate,
-            secondsLeft: rate > 0 && bytesTotal > 0 ? (bytesTotal - seen) / rate : undefined,
+            secondsLeft:
+                rate > 0 && seen >= Math.min(bytesTotal / 100, TELLING) ? (bytesTotal - seen) / rate : undefined,
             now: running
                 ? running.shardId
                     ? options.groups.get(running.shardId)?.table
@@ -219,12 +356,16 @@ export async function followJob(
                 : undefined,
             trouble: failing[0] ? firstLine(failing[0].message) : undefined,
             ...(waiting === undefined ? {} : { waiting }),
+            ...(over || holding.found.length === 0 ? {} : { heldUp: holding.found }),
         };
         options.progress(shown);
-        if (job === undefined || job.state === "finished") return { done: done.length, bytes: bytesTotal };
+        if (job === undefined || job.state === "finished") {
+            const hindered = holding.ever || tasks.some((task) => task.retries > 0);
+            return { done: done.length, bytes: bytesTotal, copying: hindered ? undefined : pace.seconds };
+        }
         if (job.state === "failed" || job.state === "cancelled") {
             throw new JobError(
-                await explain(session, options.nodes, tasks, `the rebalance ${job.state}`),
+                await explain(session, options, tasks, `the rebalance ${job.state}`, holding.found),
                 done.length,
                 moves.length,
             );
@@ -233,6 +374,12 @@ export async function followJob(
         if (state !== lastState) {
             lastState = state;
             lastChange = Date.now();
+        } else if (Date.now() - Math.max(lastChange, workAsked) > WORK_EVERY) {
+            // building an index, or applying what was written meanwhile, changes no size
+            workAsked = Date.now();
+            const work = await patiently(readWork(session)).catch(() => lastWork);
+            if (work !== lastWork) lastChange = Date.now();
+            lastWork = work;
         }
         const worn = failing.find((task) => task.retries >= (options.maxRetries ?? 4));
         const silent = Date.now() - lastChange > (options.stuckAfter ?? 600_000);
@@ -240,41 +387,98 @@ export async function followJob(
             const what = worn
                 ? `a move failed ${worn.retries} times`
                 : `nothing happened for ${Math.round((Date.now() - lastChange) / 1000)} s`;
-            throw new JobError(await explain(session, options.nodes, tasks, what), done.length, moves.length);
+            const why = await explain(session, options, tasks, what, holding.found);
+            throw new JobError(why, done.length, moves.length);
         }
         // moves begin and end often: the small question is asked more often than the whole
-        for (let i = 0; i < (seconds < 5 ? 3 : 6); i++) {
+        for (let i = 0; i < (pace.seconds < 5 ? 3 : 6); i++) {
             await pause(100);
             await attend(await readTasks(session, jobId));
         }
     }
 }
 
-/** How much of the moves under way has been copied; a mark that changes whenever anything gets on. */
+/**
+ * How much of the moves under way has been copied; a mark that changes when bytes or states do. Positions in the WAL are
+ * no part of it: the source's moves on with whatever anybody writes, also while the move waits.
+ */
 async function readCopied(session: Session): Promise<{ bytes: number; mark: string }> {
     const [row] = await session.query<{ bytes: number; mark: string }>(
         `SELECT coalesce(sum(least(target_shard_size, source_shard_size)) FILTER (WHERE progress = 1), 0)::float8 AS bytes,
-                coalesce(md5(string_agg(format('%s %s %s %s %s', shardid, status, target_shard_size, source_lsn, target_lsn), ',' ORDER BY shardid)), '') AS mark
+                coalesce(md5(string_agg(format('%s %s %s %s', shardid, progress, status, target_shard_size), ',' ORDER BY shardid)), '') AS mark
            FROM get_rebalance_progress()`,
     );
     return { bytes: row?.bytes ?? 0, mark: row?.mark ?? "" };
 }
 
-/** Why a job does not get on: each task's own words, nodes that can't be reached, slots that were lost. */
+/** What is done to the shards with these ids on the node that runs it: index builds and rows that were applied. @param ids SQL */
+const workOn = (ids: string) => `format($work$
+    SELECT coalesce(json_object_agg(shard, done), '{}')::text FROM (
+        SELECT substring(relname FROM '_([0-9]+)$') AS shard, n_tup_ins + n_tup_upd + n_tup_del AS done
+          FROM pg_stat_user_tables WHERE relname ~ '_(%1$s)$'
+        UNION ALL
+        SELECT substring(c.relname FROM '_([0-9]+)$') || ' ' || p.phase, p.blocks_done + p.tuples_done
+          FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid WHERE c.relname ~ '_(%1$s)$') w
+$work$, ${ids})`;
+
+/** A mark of what is at work on the targets of the moves under way. */
+async function readWork(session: Session): Promise<string> {
+    const moves = await session.query<{ shardId: string; target: string }>(
+        `SELECT shardid::text AS "shardId", targetname AS target FROM get_rebalance_progress() WHERE progress = 1 ORDER BY 1`,
+    );
+    if (moves.length === 0) return "";
+    const ids = literal(moves.map(({ shardId }) => shardId).join("|"));
+    const rows = await session.query<{ host: string; result: string }>(
+        `SELECT n.nodename AS host, r.result FROM run_command_on_all_nodes(${workOn(ids)}) r JOIN pg_dist_node n USING (nodeid)
+          WHERE r.success AND n.nodename = ANY ($1) ORDER BY 1`,
+        [moves.map(({ target }) => target)],
+    );
+    const targets = new Map(moves.map(({ shardId, target }) => [shardId, target]));
+    // what clients write to a source is no progress
+    return JSON.stringify(
+        rows.map(({ host, result }) =>
+            Object.entries(JSON.parse(result) as Record<string, number>).filter(
+                ([what]) => targets.get(what.split(" ")[0] ?? "") === host,
+            ),
+        ),
+    );
+}
+
+/** Why a job does not get on: each task's own words, who holds it up, limits, nodes that can't be reached, slots that were lost. */
 async function explain(
     session: Session,
-    nodes: readonly NodeRow[],
+    { nodes, groups }: Pick<FollowOptions, "nodes" | "groups">,
     tasks: readonly Task[],
     what: string,
+    holders: readonly Holder[],
 ): Promise<string> {
     const lines = [`${what}:`];
-    const said = new Set(
-        tasks
-            .filter((t) => t.message !== "" && t.status !== "done")
-            .map((t) => firstLine(t.message))
-            .filter((line) => line !== ""),
-    );
-    for (const line of [...said].slice(0, 5)) lines.push(`  ${line}`);
+    const name = (nodeId: number | null) => nodeOf(nodes.find((node) => node.nodeId === nodeId)?.host ?? "a node");
+    const troubled = tasks.filter((t) => t.message !== "" && t.status !== "done");
+    const said = new Map<string, { task: Task; lines: string[] }>();
+    for (const task of troubled) {
+        const own = quote(task.message);
+        const key = own.join("\n");
+        if (own.length > 0 && !said.has(key)) said.set(key, { task, lines: own });
+    }
+    for (const { task, lines: own } of [...said.values()].slice(0, 5)) {
+        const table = groups.get(task.shardId ?? "")?.table;
+        lines.push(
+            task.shardId === null
+                ? "  copying reference tables:"
+                : `  moving ${table ?? `shard ${task.shardId}`} from ${name(task.sourceNodeId)} to ${name(task.targetNodeId)}:`,
+            ...own.map((line) => `    ${line}`),
+        );
+    }
+    for (const holder of holders) lines.push(`  a move waits for ${describeHolders([holder])}`);
+    if (troubled.some((task) => isLimited(task.message))) {
+        const limits = await readLimits(session).catch(() => []);
+        if (limits.length > 0)
+            lines.push(
+                "  limits that the tables' owners have, and what lifts them:",
+                ...describeLimits(limits).map((line) => `  ${line}`),
+            );
+    }
     for (const node of nodes) {
         const [row] = await session
             .query<{ ok: boolean }>("SELECT citus_check_connection_to_node($1, $2) AS ok", [node.host, node.port])

@@ -1,6 +1,7 @@
 /** Registering a node: who may join, and what must be true afterwards. */
 import { blocking, countPlacements, explainBlockers, readBlockers, readNodes } from "./catalog.ts";
 import { readShardNames } from "./leave.ts";
+import { dropKept, exempt } from "./limits.ts";
 import type { Session } from "./session.ts";
 
 /** What a server says about itself before it joins. */
@@ -158,6 +159,7 @@ export async function joinWorker(
                 ]),
             );
         }
+        await exemptBoth(coordinator, target);
         if (!registered.active || !registered.synced || facts.groupId !== registered.groupId) {
             await coordinator.query("SELECT citus_activate_node($1, $2)", [node.host, node.port]);
         }
@@ -169,12 +171,19 @@ export async function joinWorker(
         if (why.length > 0) throw new Error(refusal(node.name, why));
         await refuseReferenceBlockers(coordinator, transferMode);
         await requireReachable(coordinator, node);
+        await exemptBoth(coordinator, target);
         await coordinator.query("SELECT citus_add_node($1, $2)", [node.host, node.port]);
     }
     await coordinator.query("SELECT replicate_reference_tables($1::citus.shard_transfer_mode)", [
         await copyMode(coordinator, transferMode),
     ]);
     return verifyMember(coordinator, target, node);
+}
+
+/** What follows runs between nodes, which what the database sets for its clients must not stop. */
+async function exemptBoth(coordinator: Session, target: Session): Promise<void> {
+    await exempt(target);
+    if (await exempt(coordinator)) await dropKept(coordinator);
 }
 
 function refusal(name: string, why: readonly string[]): string {

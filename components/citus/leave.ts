@@ -1,8 +1,9 @@
 /** Removing a worker: only when it provably holds nothing that is not elsewhere. */
 import { pause } from "../pause.ts";
-import { countPlacements, type NodeRow, readNodes } from "./catalog.ts";
+import { countPlacements, movable, type NodeRow, readNodes } from "./catalog.ts";
 import { explainKeptOf } from "./kept.ts";
 import type { Session } from "./session.ts";
+import { describeHolders, findUsers, type Holder } from "./waits.ts";
 
 /** Connects to another database of the same server. */
 export type OpenDatabase = (database: string) => Promise<Session>;
@@ -96,14 +97,16 @@ export function explainOnlyCopies(name: string, only: readonly string[]): string
 /**
  * Waits until no old copy of a moved shard is left to be dropped on a group. After citus_remove_node nobody would drop
  * it, and a later move of that shard would fail for ever.
- * @throws Error naming what is left after `patience` milliseconds
+ * @throws Error naming what is left after `patience` milliseconds, and who uses it
  */
 export async function finishCleanup(
     coordinator: Session,
     groups: readonly number[],
-    options: { patience: number; waiting: (left: number) => void },
+    options: { patience: number; waiting: (text: string) => void },
 ): Promise<void> {
     const end = Date.now() + options.patience;
+    let users: readonly Holder[] = [];
+    let asked = Date.now();
     for (;;) {
         const left = await coordinator.query<{ name: string }>(
             "SELECT object_name AS name FROM pg_dist_cleanup WHERE node_group_id = ANY($1) ORDER BY 1",
@@ -116,10 +119,17 @@ export async function finishCleanup(
                     .slice(0, 5)
                     .map((row) => row.name)
                     .join(", ")}.\n` +
-                    "Something holds a lock on them, or the node does not answer. Run pulumi up again: it is safe to repeat.",
+                    (users.length > 0
+                        ? `In use by ${describeHolders(users)}\nThe moves are done and stay. Wait for it or end it, then run pulumi up again.`
+                        : "Something holds a lock on them, or the node does not answer. Run pulumi up again: it is safe to repeat."),
             );
         }
-        options.waiting(left.length);
+        if (Date.now() - asked > 4000) {
+            users = await findUsers(coordinator, groups).catch(() => users);
+            asked = Date.now();
+        }
+        const inUse = users.length > 0 ? `; in use by ${describeHolders(users)}` : "";
+        options.waiting(`${left.length} old cop${left.length === 1 ? "y" : "ies"} of moved shards${inUse}`);
         await coordinator.query("CALL citus_cleanup_orphaned_resources()");
         await pause(300);
     }
@@ -156,7 +166,7 @@ async function refuseIfHolding(coordinator: Session, row: NodeRow, name: string)
     const tables = await coordinator.query<{ table: string }>(
         `SELECT DISTINCT s.logicalrelid::regclass::text AS table FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid)
            JOIN pg_dist_partition t USING (logicalrelid)
-          WHERE p.groupid = $1 AND NOT (t.partmethod = 'n' AND t.repmodel = 't') ORDER BY 1 LIMIT 5`,
+          WHERE p.groupid = $1 AND ${movable("t")} ORDER BY 1 LIMIT 5`,
         [row.groupId],
     );
     throw new Error(

@@ -12,6 +12,7 @@ import {
     blocking,
     countPlacements,
     explainBlockers,
+    movable,
     type NodeRow,
     readBlockers,
     readNodes,
@@ -19,8 +20,18 @@ import {
     type ShardGroup,
 } from "./catalog.ts";
 import { Held } from "./held.ts";
-import { describeBytes, describeProgress, followJob, JobError, type MovingTable, runningJob, stopJob } from "./job.ts";
+import {
+    describeBytes,
+    describeProgress,
+    followJob,
+    holdersOfJob,
+    JobError,
+    type MovingTable,
+    runningJob,
+    stopJob,
+} from "./job.ts";
 import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
+import { explainReadOnly, type Hindrance, hindrances, readBound, readLimits } from "./limits.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
 import { takeRunLock } from "./runLock.ts";
@@ -52,6 +63,10 @@ export interface Assessment {
     readonly blockers: readonly Blocker[];
     /** Those of the moves during which writes to the shard group wait. */
     readonly waits: readonly PlannedMove[];
+    /** What limits of the tables' owners do to the moves. */
+    readonly limits: Hindrance;
+    /** Names of nodes on which the superuser is bound by what the database sets for its clients. */
+    readonly bound: readonly string[];
     /** Nodes whose shouldhaveshards is not what it should be. */
     readonly misflagged: readonly NodeRow[];
     /** Tenants that are pinned to a node that should hold no shards. */
@@ -112,6 +127,11 @@ export async function assess(session: Session, wanted: Wanted): Promise<Assessme
         moves,
         blockers: blocking(stuck, wanted.transferMode),
         waits: blocks ? moves.filter((move) => stuck.some((b) => move.tables.includes(b.table))) : [],
+        limits:
+            moves.length === 0
+                ? { refused: [], doubtful: [] }
+                : hindrances(await readLimits(session), Math.max(...moves.map(({ bytes }) => bytes))),
+        bound: await readBound(session),
         misflagged: nodes.filter((n) => n.holdsShards !== shouldHoldShards(n, wanted)),
         stranded: nodes
             .filter((n) => !shouldHoldShards(n, wanted))
@@ -209,9 +229,42 @@ export function isSettled(assessment: Assessment): boolean {
         assessment.leaving.length === 0 &&
         assessment.moves.length === 0 &&
         assessment.misflagged.length === 0 &&
+        assessment.bound.length === 0 &&
         assessment.running === undefined
     );
 }
+
+/** Why the moves that were found can't be made; undefined when they can. Pure. */
+export function obstacle(found: Pick<Assessment, "blockers" | "limits" | "moves" | "missing">): string | undefined {
+    if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
+        return explainBlockers(found.blockers);
+    return found.limits.refused.length > 0 ? explainReadOnly(found.limits) : undefined;
+}
+
+/**
+ * Whether somebody asked for the moves: the configuration changed, or nodes join or leave. Otherwise data has grown
+ * unevenly, and what can't be moved may stay. Pure.
+ * @param before what was wanted when shards were placed last; undefined for never
+ */
+export function isAsked(
+    before: Wanted | undefined,
+    wanted: Wanted,
+    found: Pick<Assessment, "missing" | "leaving">,
+): boolean {
+    const terms = ({ workers, coordinatorShards, rebalance, strategy, transferMode, threshold }: Wanted) =>
+        JSON.stringify([
+            workers.map(({ host, port }) => `${host}:${port}`).sort(),
+            [coordinatorShards, rebalance, strategy, transferMode, threshold ?? null].map(String),
+        ]);
+    return (
+        before === undefined || terms(before) !== terms(wanted) || found.missing.length > 0 || found.leaving.length > 0
+    );
+}
+
+/** The warning for moves that nobody asked for and that can't be made. */
+export const explainDrift = (why: string): string =>
+    `Shards would move, because data has grown unevenly, and they can't. All else is applied; the shards stay where they are.
+${why}`;
 
 /** What is asked before anything moves. */
 export interface PlaceChecks {
@@ -240,6 +293,8 @@ export interface PlaceOptions extends PlaceChecks {
 export interface Placed {
     readonly moved: number;
     readonly bytes: number;
+    /** Time in which they were copied; undefined when something hindered it. */
+    readonly copying: number | undefined;
     readonly seconds: number;
     readonly counted: number;
 }
@@ -255,10 +310,15 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
     let moved = 0;
     let bytes = 0;
     let counted = 0;
+    let copying: number | undefined = 0;
 
     const { found: first, leaving: leavingNodes } = await refuseUnplaceable(session, wanted, options);
     const strategy = await setStrategy(session, wanted);
     const marked: NodeRow[] = [];
+    const coordinatorHost = first.nodes.find((node) => node.groupId === 0)?.host;
+    const watcher = besideConnection(async () =>
+        coordinatorHost === undefined ? undefined : options.openFresh(coordinatorHost),
+    );
     const held = new Held({
         hold: options.openFresh,
         release: (copy) => copy.close().catch(() => undefined),
@@ -295,6 +355,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
                     });
                 },
                 silent: () => silentNodes(nodes, options),
+                holders: (waiters) => watcher.ask((other) => holdersOfJob(other, waiters, nodes)),
                 alive: options.alive,
                 ...(options.stuckAfter === undefined ? {} : { stuckAfter: options.stuckAfter }),
                 ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
@@ -305,6 +366,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
             await held.releaseAll();
             moved += result.done;
             bytes += result.bytes;
+            copying = copying === undefined || result.copying === undefined ? undefined : copying + result.copying;
         };
         const running = await runningJob(session);
         if (running) {
@@ -323,13 +385,14 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
             leavingNodes.map((n) => n.groupId),
             {
                 patience: 120_000,
-                waiting: (left) =>
-                    options.progress(`dropping ${left} old copies on ${leavingNodes.map(label).join(", ")}`),
+                waiting: (left) => options.progress(`dropping ${left} on ${leavingNodes.map(label).join(", ")}`),
             },
         );
     } catch (error) {
         await held.releaseAll();
         throw await giveUp(session, error, marked, leavingNodes);
+    } finally {
+        await watcher.close();
     }
     for (const node of leavingNodes) {
         if (node.groupId !== 0 && !options.removedElsewhere.some((w) => same(w, node))) {
@@ -341,7 +404,7 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
             );
         }
     }
-    return { moved, bytes, seconds: (Date.now() - began) / 1000, counted };
+    return { moved, bytes, copying, seconds: (Date.now() - began) / 1000, counted };
 }
 
 /** Everything that can be known to fail is refused before a node is marked. */
@@ -381,7 +444,8 @@ async function refuseImpossible(
                 "pulumi config set --path citus:coordinator.shards true",
         );
     }
-    if (found.blockers.length > 0) throw new Error(explainBlockers(found.blockers));
+    const why = obstacle(found);
+    if (why !== undefined) throw new Error(why);
     refuseStranded(found);
     if (found.moves.length > 0 || leaving.length > 0) {
         const unreachable: string[] = [];
@@ -527,7 +591,8 @@ async function proveEmpty(session: Session, node: NodeRow): Promise<void> {
     if (left === 0) return;
     const rows = await session.query<{ table: string; n: number }>(
         `SELECT s.logicalrelid::regclass::text AS table, count(*)::int AS n FROM pg_dist_placement p JOIN pg_dist_shard s USING (shardid)
-          WHERE p.groupid = $1 GROUP BY 1 ORDER BY 1 LIMIT 10`,
+           JOIN pg_dist_partition t USING (logicalrelid)
+          WHERE p.groupid = $1 AND ${movable("t")} GROUP BY 1 ORDER BY 1 LIMIT 10`,
         [node.groupId],
     );
     throw new Error(
@@ -537,7 +602,31 @@ async function proveEmpty(session: Session, node: NodeRow): Promise<void> {
     );
 }
 
-/** Citus leaves a node marked when a drain fails; a marked node would be emptied by the next rebalance of anybody. */
+/** A connection beside the one that is busy, opened when it is first needed and again when it failed. */
+function besideConnection(open: () => Promise<Session | undefined>) {
+    let session: Session | undefined;
+    const close = async () => {
+        const old = session;
+        session = undefined;
+        await old?.close().catch(() => undefined);
+    };
+    return {
+        close,
+        ask: async <T>(question: (session: Session) => Promise<T[]>): Promise<T[]> => {
+            session ??= await open();
+            if (!session) return [];
+            return question(session).catch(async (error: unknown) => {
+                await close();
+                throw error;
+            });
+        },
+    };
+}
+
+/**
+ * Citus leaves a node marked when a drain fails; a marked node would be emptied by the next rebalance of anybody.
+ * @param marked by this run; a run that was killed before may have marked others of those that leave
+ */
 async function giveUp(
     session: Session,
     error: unknown,
@@ -545,7 +634,8 @@ async function giveUp(
     leaving: readonly NodeRow[],
 ): Promise<Error> {
     const failed: string[] = [];
-    for (const node of marked) {
+    const again = [...marked, ...leaving.filter((node) => !marked.some((other) => same(other, node)))];
+    for (const node of again) {
         await session
             .query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', true)", [node.host, node.port])
             .catch(() => failed.push(label(node)));
@@ -553,18 +643,18 @@ async function giveUp(
     const e = error instanceof Error ? error : new Error(String(error));
     const count =
         e instanceof JobError ? `${e.done} of ${e.total} shard groups were moved and stay where they are. ` : "";
-    const names = marked.map(label).join(", ");
+    const names = again.map(label).join(", ");
     const marks =
-        marked.length === 0
+        again.length === 0
             ? ""
             : failed.length > 0
               ? `${failed.join(", ")} could not be set to take shards again: run SELECT citus_set_node_property(<host>, 5432, 'shouldhaveshards', true). `
-              : `${names} ${marked.length === 1 ? "takes" : "take"} shards again. `;
+              : `${names} ${again.length === 1 ? "takes" : "take"} shards again. `;
     const next =
         leaving.length > 0
             ? "Remove the cause, then run pulumi up again, or put citus:workers back."
             : "Remove the cause, then run pulumi up again.";
-    return new Error(`${e.message}\n${count}${marks}${next}`);
+    return new Error(`${e.message}\n${count}${marks}${next}`, { cause: e });
 }
 
 /** One line for the preview. */
@@ -585,6 +675,8 @@ export function describeAssessment(found: Assessment, bytesPerSecond: number | u
     }
     if (found.waits.length > 0) parts.push(describeWaits(found.waits, bytesPerSecond));
     if (found.leaving.length > 0) parts.push(`${found.leaving.map(label).join(", ")} will be emptied and removed`);
+    if (found.bound.length > 0)
+        parts.push(`the superuser is exempted from clients' timeouts on ${found.bound.join(", ")}`);
     return parts.join("; ");
 }
 

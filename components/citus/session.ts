@@ -7,6 +7,9 @@ import pg from "pg";
 import { pause } from "../pause.ts";
 import { type SsmShell, shellName } from "../shell.ts";
 import { openTunnel } from "../tunnel.ts";
+import { LIMITS } from "./limits.ts";
+import { OWN_APPLICATION } from "./waits.ts";
+import { watched } from "./watch.ts";
 
 /** How to reach a node from where Pulumi runs: by its address, or through a command channel where no port is open. */
 export type Access = DirectAccess | TunnelAccess;
@@ -55,10 +58,7 @@ async function optionsOf(access: Access): Promise<pg.ClientConfig> {
 
 /** A database or role may have its own settings; what moves data must not stop half-way because of them. */
 const OWN_SETTINGS = [
-    "statement_timeout=0",
-    "idle_session_timeout=0",
-    "idle_in_transaction_session_timeout=0",
-    "lock_timeout=0",
+    ...Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`),
     "search_path=public",
     "row_security=off",
 ]
@@ -96,6 +96,14 @@ export class DatabaseError extends Error {
     }
 }
 
+/** Whether an error says that the connection itself ended, or could not begin because the server restarts. */
+export function isLost(error: unknown): error is DatabaseError {
+    return (
+        error instanceof DatabaseError &&
+        (PASSING.has(error.code ?? "") || /^ {2}Connection terminated|not queryable/m.test(error.message))
+    );
+}
+
 export interface ConnectOptions {
     /** How long one attempt may take, in milliseconds. @default 5000 */
     readonly timeout?: number;
@@ -105,6 +113,8 @@ export interface ConnectOptions {
     readonly waiting?: (reason: string) => void | Promise<void>;
     /** How long this node waits for another one that a question leads to, in milliseconds. @default Citus' own, 30 s */
     readonly nodeTimeout?: number;
+    /** Called while a statement waits for a lock, with who has it and how to end that. Of connections to the coordinator. */
+    readonly heldUp?: (text: string) => void;
 }
 
 /** Errors that go away by themselves when a node is starting: not listening yet, starting up, shutting down. */
@@ -128,7 +138,7 @@ export async function connect(access: Access, node: string, options: ConnectOpti
         const client = new pg.Client({
             ...(await optionsOf(access)),
             connectionTimeoutMillis: (options.timeout ?? 5000) + ("tunnel" in access ? TUNNEL_SECONDS * 1000 : 0),
-            application_name: "pulumi citus",
+            application_name: OWN_APPLICATION,
             options:
                 options.nodeTimeout === undefined
                     ? OWN_SETTINGS
@@ -156,7 +166,11 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
                 return ends ? new Date(ends) : undefined;
             };
-            return { node, query, certificateEnds, close: () => closing(client) };
+            const session: Session = { node, query, certificateEnds, close: () => closing(client) };
+            const { heldUp } = options;
+            if (heldUp === undefined) return session;
+            const { processID } = client as unknown as { processID: number };
+            return watched(session, processID, () => connect(access, node), heldUp);
         } catch (error) {
             discard(client);
             if (!passing(error) || Date.now() >= end) {

@@ -14,6 +14,7 @@ import {
     type Task,
 } from "../../components/citus/job.ts";
 import type { Session } from "../../components/citus/session.ts";
+import type { Holder } from "../../components/citus/waits.ts";
 import { quickly } from "./clock.ts";
 
 const NODES: NodeRow[] = [0, 1, 2].map((groupId) => ({
@@ -26,11 +27,25 @@ const NODES: NodeRow[] = [0, 1, 2].map((groupId) => ({
     holdsShards: groupId !== 0,
 }));
 
+const HOLDER: Holder = {
+    kind: "process",
+    node: "coordinator",
+    pid: 26_913,
+    globalPid: "10000026913",
+    role: "postgres",
+    application: "job-runner",
+    backend: "client backend",
+    state: "idle in transaction",
+    since: "2026-11-30 10:00:00 UTC",
+    holds: "RowExclusiveLock on cust",
+};
+
 const task = (taskId: number, status: string, more: Partial<Task> = {}): Task => ({
     taskId: String(taskId),
     status,
     retries: 0,
     message: "",
+    pid: null,
     shardId: String(102_000 + taskId),
     sourceNodeId: 2,
     targetNodeId: 3,
@@ -140,6 +155,38 @@ describe("words", () => {
         assert.equal(firstLine(""), "");
         assert.equal(firstLine("\n \n"), "");
     });
+
+    test("firstLine names the node, and not Citus' worker that ran the task", () => {
+        const message =
+            "ERROR:  canceling statement due to statement timeout\nCONTEXT:  while executing command on worker-2.c1.node:5432\n" +
+            "Citus Background Task Queue Executor: app/postgres for (3/5)";
+        assert.equal(firstLine(message), "ERROR:  canceling statement due to statement timeout (on worker-2)");
+        assert.equal(
+            firstLine(
+                "FATAL:  terminating connection\nCONTEXT:  Citus Background Task Queue Executor: app/postgres for (1/1)",
+            ),
+            "FATAL:  terminating connection",
+        );
+    });
+
+    test("describeProgress names who keeps a move waiting", () => {
+        const text = describeProgress({
+            done: 0,
+            total: 4,
+            bytesDone: 0,
+            bytesTotal: 2000,
+            bytesPerSecond: 0,
+            secondsLeft: undefined,
+            now: "cust",
+            trouble: undefined,
+            heldUp: [HOLDER],
+        });
+        assert.equal(
+            text,
+            "0 of 4 shard groups · 0 kB of 2 kB · now: cust · a move waits for pid 26913 on coordinator (role postgres, application job-runner, " +
+                "idle in transaction since 2026-11-30 10:00:00 UTC, holds RowExclusiveLock on cust). To end it, on coordinator: SELECT pg_terminate_backend(26913);",
+        );
+    });
 });
 
 describe("followJob", () => {
@@ -155,7 +202,11 @@ describe("followJob", () => {
             { state: "finished", tasks: [task(1, "done"), task(2, "done")] },
         ]);
         const { follow, seen, moved } = options();
-        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), { done: 2, bytes: 3_000_000 });
+        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), {
+            done: 2,
+            bytes: 3_000_000,
+            copying: 2.25,
+        });
         assert.deepEqual(moved, ["1", "2"]);
         assert.deepEqual(
             seen.map((p) => p.done),
@@ -204,7 +255,8 @@ describe("followJob", () => {
 
     test("a job that is gone counts as finished", async (t) => {
         const { session } = scripted([{ state: undefined, tasks: [] }]);
-        assert.deepEqual(await quickly(t, () => followJob(session, "7", options().follow)), { done: 0, bytes: 0 });
+        const followed = await quickly(t, () => followJob(session, "7", options().follow));
+        assert.deepEqual(followed, { done: 0, bytes: 0, copying: 0 });
     });
 
     for (const state of ["failed", "cancelled"]) {
@@ -222,7 +274,12 @@ describe("followJob", () => {
                 assert.ok(error instanceof JobError);
                 assert.equal(error.done, 1);
                 assert.equal(error.total, 2);
-                assert.equal(error.message, `the rebalance ${state}:\n  ERROR:  cannot move shard 102002`);
+                assert.deepEqual(error.message.split("\n"), [
+                    `the rebalance ${state}:`,
+                    "  moving public.t2 from worker-1 to worker-2:",
+                    "    ERROR:  cannot move shard 102002",
+                    "    DETAIL: no replica identity",
+                ]);
                 return true;
             });
         });
@@ -249,7 +306,10 @@ describe("followJob", () => {
         const { session, looks } = scripted(steps);
         await assert.rejects(
             quickly(t, () => followJob(session, "7", options({ maxRetries: 3 }).follow)),
-            (error) => error instanceof JobError && error.message === "a move failed 3 times:\n  ERROR: disk full",
+            (error) =>
+                error instanceof JobError &&
+                error.message ===
+                    "a move failed 3 times:\n  moving public.t1 from worker-1 to worker-2:\n    ERROR: disk full",
         );
         assert.equal(looks(), 3);
     });
@@ -287,7 +347,8 @@ describe("followJob", () => {
             (error: Error) => {
                 assert.deepEqual(error.message.split("\n"), [
                     "the rebalance failed:",
-                    "  ERROR: x",
+                    "  moving public.t1 from worker-1 to worker-2:",
+                    "    ERROR: x",
                     "  worker-2.c1.node can't be reached from the coordinator",
                     "  worker-1.c1.node lost a replication slot: citus_shard_move_slot_1 lost",
                 ]);
@@ -301,7 +362,7 @@ describe("followJob", () => {
         const { session } = scripted([{ state: "failed", tasks }]);
         await assert.rejects(
             quickly(t, () => followJob(session, "7", options().follow)),
-            (error: Error) => error.message.split("\n").length === 6,
+            (error: Error) => error.message.split("\n").length === 11,
         );
     });
 

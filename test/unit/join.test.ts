@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { joinWorker, type NodeFacts, nameCoordinator, refusals, verifyMember } from "../../components/citus/join.ts";
+import { LIMITS } from "../../components/citus/limits.ts";
 import type { Session } from "../../components/citus/session.ts";
 
 const COORDINATOR: NodeFacts = {
@@ -102,6 +103,10 @@ function server(node: string, facts: NodeFacts, cluster?: Cluster) {
         if (/current_setting\('server_version'\)/.test(sql)) {
             const { postgres, citus, clusterId } = facts;
             return [{ postgres, citus, clusterId, relations }];
+        }
+        if (/pg_db_role_setting/.test(sql)) {
+            const lines = Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`);
+            return [{ lines, role: "postgres", database: "app" }];
         }
         if (/pg_dist_local_group/.test(sql)) {
             const { groupId, knownNodes, distributedTables } = facts;

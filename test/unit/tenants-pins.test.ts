@@ -60,6 +60,7 @@ const blocker = (more: Partial<BlockerRow> = {}): BlockerRow => ({
     bytes: null,
     column: null,
     candidates: ["id"],
+    deferrable: null,
     reference: false,
     shards: 1,
     ...more,

@@ -141,7 +141,7 @@ async function dropOldCopies({ session, progress }: Context): Promise<void> {
         await finishCleanup(
             session,
             left.map((row) => row.group),
-            { patience: 60_000, waiting: (n) => progress(`dropping ${n} old copies of earlier moves`) },
+            { patience: 60_000, waiting: (left) => progress(`dropping ${left}`) },
         );
 }
 

@@ -41,7 +41,7 @@ async function register(inputs: MemberInputs) {
                     await target.close().catch(() => undefined);
                 }
             },
-            { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`) },
+            { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`), heldUp: report },
         ).catch((error: unknown) => {
             if (!(error instanceof DatabaseError && error.connecting)) throw error;
             throw new Error(
@@ -115,7 +115,7 @@ export async function remove(_id: string, props: MemberState) {
                     await target.close();
                 }
             },
-            { patience: 10_000 },
+            { patience: 10_000, heldUp: progress(props.self) },
         ).catch((error: Error) => {
             throw new Error(
                 `${error.message}\n${props.name} was not removed, and its data is untouched. A worker can leave only while it and the coordinator both answer. ` +

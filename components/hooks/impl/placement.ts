@@ -1,17 +1,20 @@
 /** Shards where they belong. */
-import { explainBlockers, readNodes } from "../../citus/catalog.ts";
+import { readNodes } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
-import { ROWS_MISSING } from "../../citus/kept.ts";
+import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
 import {
     assess,
     describeAssessment,
+    explainDrift,
+    isAsked,
     isSettled,
+    obstacle,
     place,
     refuseStranded,
     refuseUnplaceable,
     type Wanted,
 } from "../../citus/place.ts";
-import { type Access, connect, DatabaseError, type Session, withSession } from "../../citus/session.ts";
+import { type Access, connect, DatabaseError, isLost, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN, findSilent, type SilentNode, saidBy } from "../../citus/silent.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
@@ -173,16 +176,15 @@ const explainCoordinator = (why: string, state: NodeState | undefined) =>
 const RESUMES = 3;
 const PATIENCE = 60_000;
 
-/** The coordinator closed the connection: it restarts, and its background jobs go on when it is back. */
-function wentAway(error: unknown): boolean {
+/**
+ * The coordinator closed the connection: it restarts, and its background jobs go on when it is back. What a task of a
+ * rebalance said about a connection of its own is no such thing.
+ */
+export function wentAway(error: unknown): boolean {
+    // place() adds what is true now, and keeps what happened as the cause
+    const first = error instanceof Error && error.cause !== undefined ? error.cause : error;
     // one that never answered was waited for already
-    if (error instanceof NoAnswer || (error instanceof DatabaseError && error.connecting)) return false;
-    const said = String((error as Error).message);
-    // whatever a node said while its copies were kept
-    if (said.startsWith(ROWS_MISSING)) return false;
-    return /terminating connection|Connection terminated|ECONNRESET|ECONNREFUSED|EPIPE|starting up|shutting down|not queryable/i.test(
-        said,
-    );
+    return isLost(first) && !first.connecting;
 }
 
 async function converge(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
@@ -218,6 +220,12 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
             const nodes = opener(inputs, olds);
             try {
                 await waitForWorkers(session, inputs, olds, report);
+                await exemptAll(session, nodes.open);
+                const drift = await blockedDrift(session, inputs, olds);
+                if (drift !== undefined) {
+                    warn(inputs.self, drift);
+                    return { ...inputs, ...remembered(olds), status: await describe(session, inputs, "not balanced") };
+                }
                 const checks = {
                     open: nodes.open,
                     openDatabase: nodes.openDatabase,
@@ -242,8 +250,8 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                     alive,
                 });
                 const rate =
-                    placed.bytes > ENOUGH_TO_MEASURE && placed.seconds > 1
-                        ? Math.round(placed.bytes / placed.seconds)
+                    placed.bytes > ENOUGH_TO_MEASURE && placed.copying !== undefined && placed.copying > 1
+                        ? Math.round(placed.bytes / placed.copying)
                         : olds?.bytesPerSecond;
                 if (placed.moved > 0) {
                     const counted =
@@ -262,19 +270,47 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 await nodes.close();
             }
         },
-        { patience: PATIENCE, waiting: patiently(inputs, report) },
+        { patience: PATIENCE, waiting: patiently(inputs, report), heldUp: report },
     ).catch(async (error: unknown) => {
         if (answered || !(error instanceof DatabaseError)) throw error;
         throw new NoAnswer(explainCoordinator(saidBy(error), await readNodeState(inputs.shell)));
     });
 }
 
-async function describe(session: Session, inputs: PlacementInputs): Promise<string> {
+const remembered = (olds: PlacementState | undefined) =>
+    olds?.bytesPerSecond === undefined ? {} : { bytesPerSecond: olds.bytesPerSecond };
+
+/** What the database or a role sets for its clients must not stop what Citus does between nodes. */
+async function exemptAll(session: Session, open: (host: string) => Promise<Session | undefined>): Promise<void> {
+    let changed = false;
+    for (const node of await readNodes(session)) {
+        const own = node.groupId === 0 ? session : await open(node.host);
+        if (own && (await exempt(own))) changed = true;
+    }
+    if (changed) await dropKept(session);
+}
+
+/** Why shards that nobody asked to move can't be moved; undefined when there is nothing of the kind. */
+async function blockedDrift(
+    session: Session,
+    inputs: PlacementInputs,
+    olds: PlacementState | undefined,
+): Promise<string | undefined> {
+    const found = await assess(session, wantedOf(inputs));
+    const why = obstacle(found);
+    const asked = isAsked(olds && wantedOf(olds), wantedOf(inputs), found);
+    return why === undefined || asked ? undefined : explainDrift(why);
+}
+
+async function describe(
+    session: Session,
+    inputs: PlacementInputs,
+    balance = inputs.rebalance ? "balanced" : "rebalancing is off",
+): Promise<string> {
     const [row] = await session.query<{ postgres: string; citus: string }>(
         `SELECT split_part(current_setting('server_version'), ' ', 1) AS postgres, substring(citus_version() FROM 'Citus ([0-9.]+)') AS citus`,
     );
     const workers = inputs.workers.length === 1 ? "1 worker" : `${inputs.workers.length} workers`;
-    const balance = inputs.rebalance ? "balanced" : "rebalancing is off";
     return `${inputs.cluster}: PostgreSQL ${row?.postgres}, Citus ${row?.citus}, ${workers}, TLS verified, ${balance}`;
 }
 
@@ -330,8 +366,15 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
             warn(news.self, `${found.message}\n${NOT_ASKED}`);
             return { changes: true };
         }
-        if (found.blockers.length > 0 && (found.moves.length > 0 || found.missing.length > 0))
-            throw new Error(explainBlockers(found.blockers));
+        const why = obstacle(found);
+        if (why !== undefined) {
+            if (isAsked(wantedOf(olds), wantedOf(news), found)) throw new Error(why);
+            // what nobody asked for keeps nothing else from being applied
+            warn(news.self, explainDrift(why));
+            return { changes: changed || found.bound.length > 0 };
+        }
+        const doubt = explainDoubtful(found.limits);
+        if (doubt !== undefined) warn(news.self, doubt);
         refuseStranded(found);
         const settled = isSettled(found);
         const { leaving } = await findLeaving(session, news.workers);

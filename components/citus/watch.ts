@@ -1,0 +1,65 @@
+/** Saying who keeps a statement of ours waiting, while it waits. */
+import type { Session } from "./session.ts";
+import { describeHolders, findHolders, globalPidOf } from "./waits.ts";
+
+/** How long a statement may run before it is asked who holds it up, and how often after that, in milliseconds. */
+const EVERY = 4000;
+
+/**
+ * The same session; while one of its statements lasts, it is asked beside it who keeps it waiting. What can't be asked
+ * says nothing, and never keeps the statement.
+ * @param session on the coordinator
+ * @param open another connection to it; opened when a statement lasts, and closed after it
+ * @param report called with who it is, again and again
+ */
+export function watched(
+    session: Session,
+    pid: number,
+    open: () => Promise<Session>,
+    report: (text: string) => void,
+): Session {
+    return {
+        ...session,
+        query: async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
+            let over = false;
+            let watcher: Session | undefined;
+            let timer: NodeJS.Timeout | undefined;
+            const end = () => {
+                over = true;
+                clearTimeout(timer);
+                // it may itself be waiting, so nobody waits for it
+                watcher?.close().catch(() => undefined);
+                watcher = undefined;
+            };
+            const later = () => {
+                timer = setTimeout(() => {
+                    look().catch(() => undefined);
+                }, EVERY);
+                timer.unref();
+            };
+            const look = async () => {
+                try {
+                    if (watcher === undefined) {
+                        const opened = await open();
+                        if (over) return await opened.close();
+                        watcher = opened;
+                    }
+                    const [own] = await watcher.query<{ nodeId: number }>(
+                        `SELECT nodeid AS "nodeId" FROM pg_dist_node WHERE groupid = 0 AND noderole = 'primary'`,
+                    );
+                    if (over || !own) return;
+                    const holders = await findHolders(watcher, new Set([globalPidOf(own.nodeId, pid)]), false);
+                    if (!over && holders.length > 0) report(`waiting for ${describeHolders(holders)}`);
+                } finally {
+                    if (!over) later();
+                }
+            };
+            later();
+            try {
+                return await session.query<T>(sql, parameters);
+            } finally {
+                end();
+            }
+        },
+    };
+}
