@@ -10,6 +10,8 @@ export interface Slot {
     readonly name: string;
     readonly plugin: string;
     readonly database: string;
+    /** Whether that is the cluster's database. */
+    readonly here: boolean;
     /** Write-ahead log that its reader has not confirmed, in bytes. */
     readonly unread: number;
     /** Process id of the reader that is connected. */
@@ -18,7 +20,7 @@ export interface Slot {
 }
 
 /** Logical slots that are neither Citus' own nor temporary. */
-const SLOTS = `SELECT slot_name AS name, plugin, database, active_pid AS reader, two_phase AS "twoPhase",
+const SLOTS = `SELECT slot_name AS name, plugin, database, database = current_database() AS here, active_pid AS reader, two_phase AS "twoPhase",
                       pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(confirmed_flush_lsn, restart_lsn))::float8 AS unread
                  FROM pg_replication_slots
                 WHERE slot_type = 'logical' AND NOT temporary AND slot_name !~ '^citus_shard_(move|split)_' ORDER BY 1`;
@@ -34,12 +36,12 @@ export async function readSlotsOfWorkers(coordinator: Session): Promise<Map<stri
     return new Map(rows.map(({ host, slots }) => [host, JSON.parse(slots ?? "[]") as Slot[]]));
 }
 
-/** Slots that all of these workers have, in one database: its changes are read from each of them. Pure. */
-export function sharedSlots(workers: readonly (readonly Slot[])[], database: string): Slot[] {
+/** Slots that all of these workers have in the cluster's database: its changes are read from each of them. Pure. */
+export function sharedSlots(workers: readonly (readonly Slot[])[]): Slot[] {
     const [first, ...others] = workers;
     return (first ?? []).filter(
         (slot) =>
-            slot.database === database &&
+            slot.here &&
             others.every((slots) => slots.some(({ name, plugin }) => name === slot.name && plugin === slot.plugin)),
     );
 }
@@ -59,21 +61,12 @@ export async function makeSlots(
     const own = nodes.find(({ host, port }) => host === node.host && port === node.port);
     if (others.length === 0 || !own) return [];
     const slots = await readSlotsOfWorkers(coordinator);
-    const database = await currentDatabase(coordinator);
-    const shared = sharedSlots(
-        others.map(({ host }) => slots.get(host) ?? []),
-        database,
-    );
+    const shared = sharedSlots(others.map(({ host }) => slots.get(host) ?? []));
     const missing = shared.filter(({ name }) => !slots.get(node.host)?.some((slot) => slot.name === name));
     if (missing.length === 0 || (await countPlacements(coordinator, own.groupId)) > 0) return [];
     for (const { name, plugin, twoPhase } of missing)
         await target.query("SELECT pg_create_logical_replication_slot($1, $2, false, $3)", [name, plugin, twoPhase]);
     return missing.map(({ name }) => name);
-}
-
-async function currentDatabase(session: Session): Promise<string> {
-    const [row] = await session.query<{ database: string }>("SELECT current_database() AS database");
-    return row?.database ?? "";
 }
 
 /** What a preview says of slots: which are made on new workers, and which keep a worker from leaving. */
@@ -83,7 +76,7 @@ export async function describeSlots(
 ): Promise<string[]> {
     if (change.coming.length + change.leaving.length === 0) return [];
     const slots = await readSlotsOfWorkers(coordinator);
-    const shared = sharedSlots([...slots.values()], await currentDatabase(coordinator));
+    const shared = sharedSlots([...slots.values()]);
     const partial = [...slots].flatMap(([host, own]) =>
         own
             .filter(({ name }) => !shared.some((slot) => slot.name === name))

@@ -130,6 +130,10 @@ test("a worker that was drained and unregistered by hand is registered again", a
     const host = await hostOf("worker-2");
     await drain("worker-2");
     await stack.sql("SELECT citus_remove_node($1, 5432)", [host]);
+    const refreshed = await stack.pulumi(["refresh", "--yes", "--skip-preview"]);
+    assert.equal(refreshed.code, 0, refreshed.output);
+    const state = await stack.pulumi(["stack", "export"]);
+    assert.match(state.stdout, /citus:Member::[^"]*worker-2"/, "a removal would not ask what it holds any more");
     await stack.up();
     await assertWhole(print, 2);
     await insertThrough("worker-2");

@@ -184,7 +184,6 @@ function server(node: string, facts: NodeFacts, cluster?: Cluster, own: Own = {}
         if (/AS sequence\s+FROM pg_dist_partition/.test(sql)) return cluster.numbered ?? [];
         if (/^SELECT max\(/.test(sql)) return [{ id: cluster.used ?? null }];
         if (/master_run_on_worker/.test(sql)) return cluster.slots ?? [];
-        if (/current_database\(\) AS database/.test(sql)) return [{ database: "app" }];
         if (/relreplident/.test(sql)) return cluster.blockers ?? [];
         if (/citus_check_connection_to_node/.test(sql)) return [{ ok: cluster.reachable ?? true }];
         changes.push(`${sql} -- ${parameters.join(", ")}`);

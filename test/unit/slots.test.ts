@@ -6,7 +6,7 @@ import type { Session } from "../../components/citus/session.ts";
 import { describeSlots, makeSlots, type Slot, sharedSlots } from "../../components/citus/slots.ts";
 
 const slot = (name: string, more: Partial<Slot> = {}): Slot => ({
-    ...{ name, plugin: "pgoutput", database: "app", unread: 4_000_000, reader: null, twoPhase: false },
+    ...{ name, plugin: "pgoutput", database: "app", here: true, unread: 4_000_000, reader: null, twoPhase: false },
     ...more,
 });
 
@@ -23,7 +23,6 @@ function coordinator(slots: Record<number, Slot[]>, held = 0): Session {
         query: async <T extends object>(sql: string) => {
             if (/master_run_on_worker/.test(sql))
                 return groups.map((n) => ({ host: row(n).host, slots: JSON.stringify(slots[n]) })) as unknown as T[];
-            if (/current_database/.test(sql)) return [{ database: "app" }] as unknown as T[];
             if (/FROM pg_dist_node WHERE noderole = 'primary' ORDER/.test(sql))
                 return [0, ...groups].map(row) as unknown as T[];
             if (/FROM pg_dist_placement/.test(sql)) return [{ n: held }] as unknown as T[];
@@ -51,10 +50,10 @@ function target() {
 describe("sharedSlots", () => {
     test("a slot counts when every worker has it with that plugin in this database", () => {
         const everywhere = slot("cdc");
-        assert.deepEqual(sharedSlots([[everywhere, slot("one")], [slot("cdc")]], "app"), [everywhere]);
-        assert.deepEqual(sharedSlots([[everywhere], [slot("cdc", { plugin: "wal2json" })]], "app"), []);
-        assert.deepEqual(sharedSlots([[slot("cdc", { database: "other" })]], "app"), []);
-        assert.deepEqual(sharedSlots([], "app"), []);
+        assert.deepEqual(sharedSlots([[everywhere, slot("one")], [slot("cdc")]]), [everywhere]);
+        assert.deepEqual(sharedSlots([[everywhere], [slot("cdc", { plugin: "wal2json" })]]), []);
+        assert.deepEqual(sharedSlots([[slot("cdc", { here: false })]]), []);
+        assert.deepEqual(sharedSlots([]), []);
     });
 });
 
