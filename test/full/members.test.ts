@@ -204,6 +204,7 @@ test("a worker with a slot is emptied, and stays until its slot is dropped", asy
     const preview = await stack.pulumi(["preview"]);
     assert.equal(preview.code, 0, preview.output);
     assert.match(preview.output, /cdc \(pgoutput, database app\): [0-9.]+ [kMG]?B of write-ahead log not confirmed/);
+    const access = await stack.access("worker-3");
     const ran = await stack.tryUp({ workers: 2 });
     assert.notEqual(ran.code, 0, "the slot was deleted");
     assert.match(ran.output, /SELECT pg_drop_replication_slot\('cdc'\);/);
@@ -211,7 +212,7 @@ test("a worker with a slot is emptied, and stays until its slot is dropped", asy
         "SELECT count(*)::int AS n FROM citus_shards WHERE nodename LIKE 'worker-3.%' AND citus_table_type = 'distributed'",
     );
     assert.equal(left?.n, 0);
-    await (await stack.session("worker-3")).query("SELECT pg_drop_replication_slot('cdc')");
+    await withSession(access, "worker-3", (session) => session.query("SELECT pg_drop_replication_slot('cdc')"));
     assert.deepEqual(await fingerprint(await stack.session(), TABLES), print);
 });
 
