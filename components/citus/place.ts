@@ -30,7 +30,7 @@ import {
     runningJob,
     stopJob,
 } from "./job.ts";
-import { explainOnlyCopies, finishCleanup, readOnlyCopies, readShardNames, removeWorker } from "./leave.ts";
+import { explainOnlyCopies, finishCleanup, readElsewhere, readOnlyCopies, removeWorker } from "./leave.ts";
 import { explainReadOnly, type Hindrance, hindrances, readBound, readLimits } from "./limits.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
@@ -463,6 +463,19 @@ async function refuseImpossible(
             );
         }
     }
+    await refuseOnlyCopies(session, leaving, options);
+    return leaving;
+}
+
+/**
+ * What keeps registered workers from leaving, asked of them. Changes nothing.
+ * @throws Error naming what only one of them has
+ */
+export async function refuseOnlyCopies(
+    session: Session,
+    leaving: readonly NodeRow[],
+    options: PlaceChecks,
+): Promise<void> {
     for (const node of leaving.filter((n) => n.groupId !== 0)) {
         const target = await options.open(node.host);
         if (!target) {
@@ -473,13 +486,12 @@ async function refuseImpossible(
                     "Nothing was moved. Look at its container or machine, start it if it is stopped, then run pulumi up again.",
             );
         }
-        const copies = await readOnlyCopies(target, await readShardNames(session, false), (database) =>
+        const copies = await readOnlyCopies(target, await readElsewhere(session, false), (database) =>
             options.openDatabase(node.host, database),
         );
         const only = copies.filter((what) => !options.moving?.some((name) => what === `database ${name}`));
         if (only.length > 0) throw new Error(`${explainOnlyCopies(label(node), only)}\nNothing was moved.`);
     }
-    return leaving;
 }
 
 /** @throws Error naming each tenant that is pinned to a node that should hold no shards */

@@ -61,6 +61,7 @@ const OWN_SETTINGS = [
     ...Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`),
     "search_path=public",
     "row_security=off",
+    "client_min_messages=notice",
 ]
     .map((setting) => `-c ${setting}`)
     .join(" ");
@@ -84,9 +85,10 @@ export class DatabaseError extends Error {
     readonly code: string | undefined;
     /** Whether there was no connection at all. */
     readonly connecting: boolean;
-    constructor(node: string, doing: string, cause: unknown, connecting = false) {
+    /** @param warnings what the server warned of while the statement ran: often the cause, where the error only names a node */
+    constructor(node: string, doing: string, cause: unknown, connecting = false, warnings: readonly string[] = []) {
         const e = cause as { message?: string; detail?: string; hint?: string; where?: string; code?: string };
-        const said = [e.message, e.detail && `DETAIL: ${e.detail}`, e.hint && `HINT: ${e.hint}`]
+        const said = [e.message, e.detail && `DETAIL: ${e.detail}`, e.hint && `HINT: ${e.hint}`, ...warnings]
             .filter((part) => part)
             .join("\n  ");
         super(`${node}: ${doing} failed\n  ${said || "no reason was given"}`);
@@ -102,6 +104,47 @@ export function isLost(error: unknown): error is DatabaseError {
         error instanceof DatabaseError &&
         (PASSING.has(error.code ?? "") || /^ {2}Connection terminated|not queryable/m.test(error.message))
     );
+}
+
+/** Warnings of a statement that are kept for its error, and how much of each. */
+const WARNINGS = 5;
+const WARNING_LENGTH = 500;
+
+interface Notice {
+    readonly severity?: string | undefined;
+    readonly message?: string | undefined;
+    readonly detail?: string | undefined;
+    readonly hint?: string | undefined;
+    readonly where?: string | undefined;
+}
+
+/** The last warnings of the statement that runs, in the server's words. */
+export class Warnings {
+    private lines: string[] = [];
+    private left = 0;
+
+    add(notice: Notice): void {
+        if (notice.severity !== "WARNING") return;
+        const { message, detail, hint, where } = notice;
+        const line = [`WARNING: ${message}`, detail && `DETAIL: ${detail}`, hint && `HINT: ${hint}`, where]
+            .filter((part) => part)
+            .join("; ")
+            .slice(0, WARNING_LENGTH);
+        if (this.lines.includes(line)) return;
+        this.lines.push(line);
+        if (this.lines.length > WARNINGS) {
+            this.lines.shift();
+            this.left++;
+        }
+    }
+
+    /** Hands them out and begins anew, for the next statement. */
+    take(): string[] {
+        const { lines, left } = this;
+        this.lines = [];
+        this.left = 0;
+        return left > 0 ? [`(${left} warnings before these)`, ...lines] : lines;
+    }
 }
 
 export interface ConnectOptions {
@@ -147,7 +190,8 @@ export async function connect(access: Access, node: string, options: ConnectOpti
         });
         // a lost connection is reported by the query that meets it
         client.on("error", () => undefined);
-        client.on("notice", () => undefined);
+        const warnings = new Warnings();
+        client.on("notice", (notice) => warnings.add(notice));
         try {
             await client.connect();
             const ask = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
@@ -155,7 +199,9 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                     const result = await client.query<T>(sql, parameters ? [...parameters] : undefined);
                     return result.rows;
                 } catch (error) {
-                    throw new DatabaseError(node, summary(sql), error);
+                    throw new DatabaseError(node, summary(sql), error, false, warnings.take());
+                } finally {
+                    warnings.take();
                 }
             };
             const inTurn = oneAtATime();

@@ -5,7 +5,20 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import pg from "pg";
 import { table } from "table";
 import { workerName } from "../../components/topology.ts";
-import { docker, fingerprint, type Ran, TABLES, type TestStack } from "../lib.ts";
+import { SCHEMA as CORE, TABLES as CORE_TABLES, docker, fingerprint, type Ran, type TestStack } from "../lib.ts";
+
+/** A reference table whose shard's name is shortened by Citus. */
+const LONG = "a_reference_table_with_a_name_that_leaves_no_room_for_shard_ids";
+/** With what Citus leaves on a worker that left: sequences, and copies with shortened names. */
+export const SCHEMA = `${CORE}
+CREATE TABLE invoices (company_id bigint, id bigserial, line bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (company_id, id));
+SELECT create_distributed_table('invoices', 'company_id', colocate_with => 'companies');
+CREATE TABLE ${LONG} (id bigserial PRIMARY KEY, name text);
+SELECT create_reference_table('${LONG}');
+INSERT INTO invoices (company_id) SELECT i % 20 + 1 FROM generate_series(1, 200) i;
+INSERT INTO ${LONG} (name) SELECT 'name ' || i FROM generate_series(1, 20) i;
+`;
+const TABLES = [...CORE_TABLES, "invoices", LONG];
 
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 

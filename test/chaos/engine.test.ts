@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import { requireEngine, run, SCHEMA, seed, TestStack } from "../lib.ts";
-import { check, demolish, mustUp, printOf, Summary, until } from "./chaos.ts";
+import { requireEngine, run, seed, TestStack } from "../lib.ts";
+import { check, demolish, mustUp, printOf, SCHEMA, Summary, until } from "./chaos.ts";
 
 const works = () => {
     try {

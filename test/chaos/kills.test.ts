@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
+import { requireEngine, seed, TestStack } from "../lib.ts";
 import {
     begin,
     check,
@@ -17,6 +17,7 @@ import {
     printOf,
     processesOf,
     recover,
+    SCHEMA,
     Summary,
     type Victims,
     Writer,

@@ -1,7 +1,7 @@
 /** Nodes that die, restart or stop answering while shards move, and all of them at once under a running cluster. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { docker, requireEngine, run, SCHEMA, seed, TestStack } from "../lib.ts";
+import { docker, requireEngine, run, seed, TestStack } from "../lib.ts";
 import {
     begin,
     check,
@@ -13,6 +13,7 @@ import {
     pause,
     printOf,
     type Run,
+    SCHEMA,
     Summary,
     until,
     untilMoving,

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, renameSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
 import { after, before, test } from "node:test";
 import pg from "pg";
-import { readOnlyCopies } from "../../components/citus/leave.ts";
+import { NOWHERE, readOnlyCopies } from "../../components/citus/leave.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { copyName, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
 import { pause } from "../../components/pause.ts";
@@ -650,7 +650,7 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
     };
     // one that nobody may connect to is somebody's too
     await asSuperuser("worker-3", "postgres", "CREATE DATABASE shut ALLOW_CONNECTIONS false");
-    const only = await readOnlyCopies(await stack.session("worker-3"), new Set());
+    const only = await readOnlyCopies(await stack.session("worker-3"), NOWHERE);
     assert.deepEqual(
         only.filter((what) => what.startsWith("database ")),
         [...leaving.map(({ tenant }) => `database ${tenant}`), "database shut"],

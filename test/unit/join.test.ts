@@ -13,7 +13,9 @@ const COORDINATOR: NodeFacts = {
     knownNodes: 2,
     distributedTables: 4,
     relations: ["public.projects"],
+    sequencesOfCitus: [],
     clusterId: "c0ffee",
+    coordinatorOf: "coordinator.c1.node:5432",
 };
 /** An empty node that this stack made. */
 const EMPTY: NodeFacts = {
@@ -23,7 +25,9 @@ const EMPTY: NodeFacts = {
     knownNodes: 0,
     distributedTables: 0,
     relations: [],
+    sequencesOfCitus: [],
     clusterId: "c0ffee",
+    coordinatorOf: null,
 };
 
 describe("refusals", () => {
@@ -78,10 +82,26 @@ interface Cluster {
     blockers?: object[];
     reachable?: boolean;
     unhealthy?: { from: string; to: string }[];
-    /** Shards that the registered worker should hold. */
-    held?: number;
+    /** What the coordinator places on the registered worker. */
+    placed?: { name: string; reference: boolean }[];
+    /** Shards that the coordinator places on some node. */
+    elsewhere?: string[];
+    views?: string[];
+    tables?: string[];
+    memberships?: object[];
+    numbered?: object[];
+    /** The highest id in use. */
+    used?: string;
+    slots?: object[];
     /** What the node itself can't reach. */
     outward?: object[];
+}
+
+/** What a server answers about itself beside its facts. */
+interface Own {
+    extensions?: object[];
+    /** Tables that its own metadata knows as shards. */
+    shards?: { name: string; own: boolean }[];
 }
 
 const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
@@ -96,34 +116,79 @@ const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
 });
 
 /** A server that answers what joinWorker asks, and writes down what changes it. */
-function server(node: string, facts: NodeFacts, cluster?: Cluster) {
+function server(node: string, facts: NodeFacts, cluster?: Cluster, own: Own = {}) {
     const changes: string[] = [];
-    let relations = facts.relations;
+    let now = facts;
     const answer = (sql: string, parameters: readonly unknown[]): object[] => {
         if (/current_setting\('server_version'\)/.test(sql)) {
-            const { postgres, citus, clusterId } = facts;
-            return [{ postgres, citus, clusterId, relations }];
+            const { postgres, citus, clusterId } = now;
+            const named = (names: readonly string[], byCitus: boolean) => names.map((name) => ({ name, byCitus }));
+            return [
+                {
+                    postgres,
+                    citus,
+                    clusterId,
+                    own: [...named(now.relations, false), ...named(now.sequencesOfCitus, true)],
+                },
+            ];
         }
         if (/pg_db_role_setting/.test(sql)) {
             const lines = Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`);
             return [{ lines, role: "postgres", database: "app" }];
         }
-        if (/pg_dist_local_group/.test(sql)) {
-            const { groupId, knownNodes, distributedTables } = facts;
-            return [{ groupId, knownNodes, distributedTables }];
+        if (/AS "coordinatorOf"/.test(sql)) {
+            const { groupId, knownNodes, distributedTables, coordinatorOf } = now;
+            return [{ groupId, knownNodes, distributedTables, coordinatorOf }];
         }
-        if (/^(SET|DROP)/.test(sql)) {
+        if (/^(RESET|SET citus\.override_table_visibility)/.test(sql)) return [];
+        if (/^(SET LOCAL|BEGIN|COMMIT|ROLLBACK|DROP|CREATE|GRANT|CALL|DELETE|UPDATE|SELECT worker_drop)/.test(sql)) {
             changes.push(sql);
-            if (/^DROP/.test(sql)) relations = [];
+            if (/^DROP (VIEW|TABLE public)/.test(sql)) now = { ...now, relations: [] };
+            if (/^DROP SEQUENCE/.test(sql)) now = { ...now, sequencesOfCitus: [] };
+            if (/^UPDATE pg_dist_local_group/.test(sql))
+                now = { ...EMPTY, relations: [], sequencesOfCitus: now.sequencesOfCitus };
             return [];
         }
-        // asked of the node itself: what it can't reach
+        // asked of the node itself
         if (/SELECT \$1::text AS from, nodename AS to/.test(sql)) return cluster?.outward ?? [];
+        if (/FROM unnest\(\$1::text\[\]\) name WHERE to_regclass\(name\)/.test(sql)) {
+            if (/pg_sequence_last_value/.test(sql)) return [];
+            const there = (parameters[0] as string[]).filter((name) => now.relations.includes(name));
+            return there.map((name) => ({ name }));
+        }
+        if (/rolname AS name FROM pg_roles/.test(sql)) return [{ name: "postgres" }];
+        if (/e\.extname AS name/.test(sql)) return own.extensions ?? [];
+        if (/^SELECT setval/.test(sql)) {
+            changes.push(`setval ${parameters[0]}`);
+            return [];
+        }
+        if (/ AS own\s+FROM pg_class/.test(sql)) return own.shards ?? [];
+        if (/^SELECT EXISTS \(SELECT 1 FROM /.test(sql)) return [{ rows: true }];
+        if (/AND relation_is_a_known_shard\(c\.oid\) ORDER BY 1$/.test(sql)) return own.shards ?? [];
+        if (
+            /NOT relation_is_a_known_shard|pg_dist_object o WHERE|pg_largeobject|pg_prepared_xacts|pg_database/.test(
+                sql,
+            ) &&
+            !cluster
+        )
+            return [];
         assert.ok(cluster, `unexpected on ${node}: ${sql}`);
         if (/run_command_on_all_nodes/.test(sql)) return cluster.unhealthy ?? [];
-        if (/FROM pg_dist_node WHERE noderole/.test(sql)) return cluster.nodes;
-        if (/count\(\*\)::int AS n\s+FROM pg_dist_placement/.test(sql)) return [{ n: cluster.held ?? 0 }];
-        if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return (cluster.copies ?? []).map((name) => ({ name }));
+        if (/FROM pg_dist_node WHERE noderole = 'primary' ORDER/.test(sql)) return cluster.nodes;
+        if (/WHERE p\.groupid = \$1 ORDER BY 1/.test(sql)) return cluster.placed ?? [];
+        if (/count\(\*\)::int AS n\s+FROM pg_dist_placement/.test(sql)) return [{ n: 0 }];
+        if (/shard_name\(s\.logicalrelid/.test(sql)) {
+            const names = /WHERE EXISTS/.test(sql) ? (cluster.elsewhere ?? []) : (cluster.copies ?? []);
+            return names.map((name) => ({ name }));
+        }
+        if (/c\.relkind = 'v'/.test(sql)) return (cluster.views ?? []).map((name) => ({ name }));
+        if (/FROM pg_publication$/.test(sql)) return [];
+        if (/FROM pg_dist_partition t\s+JOIN pg_class c ON c\.oid = t\.logicalrelid JOIN/.test(sql))
+            return (cluster.tables ?? []).map((name) => ({ name }));
+        if (/FROM pg_auth_members/.test(sql)) return cluster.memberships ?? [];
+        if (/AS sequence\s+FROM pg_dist_partition/.test(sql)) return cluster.numbered ?? [];
+        if (/^SELECT max\(/.test(sql)) return [{ id: cluster.used ?? null }];
+        if (/master_run_on_worker/.test(sql)) return cluster.slots ?? [];
         if (/relreplident/.test(sql)) return cluster.blockers ?? [];
         if (/citus_check_connection_to_node/.test(sql)) return [{ ok: cluster.reachable ?? true }];
         changes.push(`${sql} -- ${parameters.join(", ")}`);
@@ -226,13 +291,155 @@ describe("joinWorker", () => {
         assert.match(coordinator.changes[1] ?? "", /citus_add_node/);
     });
 
+    const PLACED = [
+        { name: "public.plans_102020", reference: true },
+        { name: "public.users_102008", reference: false },
+        { name: "public.users_102010", reference: false },
+    ];
+
     test("refuses an empty server under the name of a worker that should hold shards", async () => {
-        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], held: 12 });
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], placed: PLACED });
         await assert.rejects(
             joinWorker(coordinator.session, server("worker-1", EMPTY).session, NODE, "auto"),
-            /worker-1 is registered and should hold 12 shards, but its server is empty[\s\S]*Nothing was changed/,
+            /worker-1 is registered and should hold 2 shards, and its server has none of them: the data is gone\.\nNothing was changed/,
         );
         assert.deepEqual(coordinator.changes, []);
+    });
+
+    test("names the shards that a server lacks when it has others", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0), row(1)], placed: PLACED });
+        const target = server("worker-1", { ...EMPTY, relations: ["public.plans_102020", "public.users_102008"] });
+        await assert.rejects(
+            joinWorker(coordinator.session, target.session, NODE, "auto"),
+            /should hold 2 shards, and its server lacks 1 of them: public\.users_102010\.\nNothing was changed/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    test("activates a worker whose metadata was dropped, and sets its sequences past what is in use", async () => {
+        const numbered = [{ table: "public.users", column: "id", sequence: "public.users_id_seq" }];
+        const coordinator = server("coordinator", COORDINATOR, {
+            nodes: [row(0), row(1, { synced: false })],
+            placed: PLACED,
+            numbered,
+            used: "281474976710661",
+        });
+        const target = server("worker-1", { ...EMPTY, relations: PLACED.map(({ name }) => name) });
+        await joinWorker(coordinator.session, target.session, NODE, "auto");
+        assert.match(coordinator.changes[0] ?? "", /citus_activate_node.*-- worker-1\.c1\.node, 5432$/);
+        assert.ok(coordinator.changes.every((sql) => !/citus_(remove|add)_node/.test(sql)));
+        assert.deepEqual(target.changes, ['setval [{"sequence":"public.users_id_seq","id":"281474976710661"}]']);
+    });
+
+    test("activates no server that has a table of its own where the cluster has one of that name", async () => {
+        const coordinator = server("coordinator", COORDINATOR, {
+            nodes: [row(0), row(1, { synced: false })],
+            placed: PLACED,
+            tables: ["public.users"],
+        });
+        const relations = [...PLACED.map(({ name }) => name), "public.users"];
+        const target = server("worker-1", { ...EMPTY, relations });
+        await assert.rejects(
+            joinWorker(coordinator.session, target.session, NODE, "auto"),
+            /has a table public\.users of its own/,
+        );
+        assert.deepEqual(coordinator.changes, []);
+    });
+
+    describe("a worker that was unregistered by hand", () => {
+        const facts: NodeFacts = {
+            ...EMPTY,
+            groupId: 3,
+            knownNodes: 2,
+            distributedTables: 1,
+            relations: ["public.users"],
+            sequencesOfCitus: ["public.users_id_seq"],
+            coordinatorOf: "coordinator.c1.node:5432",
+        };
+        const known = (own: boolean) => ({ shards: [{ name: "public.users_102008", own }] });
+
+        test("is cleared and registered again", async () => {
+            const coordinator = server("coordinator", COORDINATOR, {
+                nodes: [row(0)],
+                elsewhere: ["public.users_102008"],
+            });
+            const target = server("worker-1", facts, undefined, known(false));
+            await joinWorker(coordinator.session, target.session, NODE, "auto");
+            const said = target.changes.join("; ");
+            assert.match(
+                said,
+                /worker_drop_all_shell_tables.*DROP TABLE IF EXISTS public\.users_102008.*DELETE FROM pg_catalog\.pg_dist_node/,
+            );
+            assert.match(said, /groupid = 0; COMMIT.*DROP SEQUENCE public\.users_id_seq/);
+            assert.match(coordinator.changes[0] ?? "", /citus_add_node/);
+        });
+
+        for (const [why, own, elsewhere] of [
+            ["its own metadata places on it", true, ["public.users_102008"]],
+            ["the coordinator places nowhere", false, []],
+        ] as const) {
+            test(`is left alone when it has rows that ${why}`, async () => {
+                const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], elsewhere: [...elsewhere] });
+                const target = server("worker-1", facts, undefined, known(own));
+                await assert.rejects(
+                    joinWorker(coordinator.session, target.session, NODE, "auto"),
+                    /places nowhere else:\n {2}table public\.users_102008\nNothing was changed on worker-1/,
+                );
+                assert.deepEqual([...coordinator.changes, ...target.changes], []);
+            });
+        }
+
+        test("is refused when it names another coordinator", async () => {
+            const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)] });
+            const target = server("worker-1", { ...facts, coordinatorOf: "coordinator.c2.node:5432" });
+            await assert.rejects(joinWorker(coordinator.session, target.session, NODE, "auto"), /another cluster/);
+            assert.deepEqual([...coordinator.changes, ...target.changes], []);
+        });
+    });
+
+    test("drops the sequences and views that a worker kept when it comes back", async () => {
+        const coordinator = server("coordinator", COORDINATOR, { nodes: [row(0)], views: ["monitoring.top"] });
+        const target = server("worker-1", {
+            ...EMPTY,
+            relations: ["monitoring.top"],
+            sequencesOfCitus: ["public.users_id_seq"],
+        });
+        await joinWorker(coordinator.session, target.session, NODE, "auto");
+        assert.match(
+            target.changes.join("; "),
+            /DROP VIEW monitoring\.top CASCADE; DROP SEQUENCE public\.users_id_seq/,
+        );
+        assert.match(coordinator.changes[0] ?? "", /citus_add_node/);
+    });
+
+    test("makes roles, memberships and extensions before Citus sends the rest", async () => {
+        const by = (role: string, member: string, grantor: string, admin: boolean) => ({
+            ...{ role, member, grantor, admin, bySuperuser: grantor === "postgres", inherit: true, set: true },
+        });
+        const coordinator = server(
+            "coordinator",
+            COORDINATOR,
+            {
+                nodes: [row(0)],
+                memberships: [by("readers", "analyst", "lead", false), by("readers", "lead", "postgres", true)],
+            },
+            { extensions: [{ name: "pg_stat_statements", schema: "monitoring", owner: "postgres", version: "1.11" }] },
+        );
+        const target = server("worker-1", EMPTY, undefined, {
+            extensions: [{ name: "pg_stat_statements", schema: "public", owner: "pg_database_owner", version: "1.11" }],
+        });
+        await joinWorker(coordinator.session, target.session, NODE, "auto");
+        assert.deepEqual(target.changes.slice(2, -1), [
+            'CREATE ROLE "readers"',
+            'CREATE ROLE "analyst"',
+            'CREATE ROLE "lead"',
+            'GRANT "readers" TO "lead" WITH ADMIN true, INHERIT true, SET true GRANTED BY "postgres"',
+            'GRANT "readers" TO "analyst" WITH ADMIN false, INHERIT true, SET true GRANTED BY "lead"',
+            'DROP EXTENSION IF EXISTS "pg_stat_statements" CASCADE',
+            'CREATE SCHEMA IF NOT EXISTS "monitoring" AUTHORIZATION "postgres"',
+            `CREATE EXTENSION "pg_stat_statements" SCHEMA "monitoring" VERSION '1.11'`,
+        ]);
+        assert.match(coordinator.changes[0] ?? "", /citus_add_node/);
     });
 
     test("refuses a stranger behind a registered name", async () => {

@@ -201,7 +201,7 @@ class FakeCitus implements Session {
             this.nodes = this.nodes.filter((n) => n.host !== parameters[0]);
             return [];
         }
-        if (/c\.relname \|\| '_' \|\| s\.shardid/.test(sql)) return [];
+        if (/FROM pg_publication$/.test(sql) || /shard_name\(s\.logicalrelid/.test(sql)) return [];
         if (/pg_file_settings/.test(sql)) return this.script.limits ?? [];
         if (/pg_db_role_setting/.test(sql)) return [];
         throw new Error(`unexpected: ${sql}`);
@@ -223,7 +223,7 @@ function workerSession(node: string, tables: string[] = [], databases: string[] 
                 ? tables
                 : /FROM pg_database/.test(sql)
                   ? databases
-                  : /pg_dist_object|pg_largeobject_metadata/.test(sql)
+                  : /pg_dist_object|pg_largeobject_metadata|pg_publication|pg_replication_slots/.test(sql)
                     ? []
                     : undefined;
             if (!names) throw new Error(`unexpected on ${node}: ${sql}`);

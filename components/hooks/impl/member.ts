@@ -1,7 +1,7 @@
 /** A row of pg_dist_node. */
 import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
-import { explainOnlyCopies, readOnlyCopies, readShardNames, removeWorker } from "../../citus/leave.ts";
+import { refuseUnregistered, removeWorker } from "../../citus/leave.ts";
 import { addressOf, connect, DatabaseError, withSession } from "../../citus/session.ts";
 import { saidBy } from "../../citus/silent.ts";
 import { explainSilence } from "../../nodeState.ts";
@@ -85,7 +85,8 @@ export async function read(id: string, props: MemberState) {
     // a coordinator that does not answer says nothing about its table
     if (!nodes) return { id, props };
     const row = nodes.find((node) => node.host === props.host && node.port === props.port);
-    if (!row) return {};
+    // its removal still has to ask what it holds, so it stays in the state; the next update registers it
+    if (!row) return { id, props: { ...props, nodeId: -1, groupId: -1 } };
     return { id, props: { ...props, nodeId: row.nodeId, groupId: row.groupId } };
 }
 
@@ -101,16 +102,17 @@ export async function remove(_id: string, props: MemberState) {
                     (n) => n.host === props.host && n.port === props.port,
                 );
                 const target = await connect(props.access, props.name, { timeout: 5000 }).catch((error: Error) => {
-                    // unregistered and gone: there is nothing left to ask or to remove
-                    if (!registered) return undefined;
-                    throw error;
+                    if (registered) throw error;
+                    throw new Error(
+                        `${error.message}\n${props.name} is not registered and does not answer, so what it holds is not known. Start it, then run pulumi up again. ` +
+                            "If its data is not needed, take it out of the state: pulumi state delete URN (pulumi stack --show-urns lists them; it is a citus:Member).",
+                    );
                 });
-                if (!target) return;
                 const openDatabase = (database: string) => connect({ ...props.access, database }, props.name);
                 try {
                     if (registered) return await removeWorker(coordinator, props, target, openDatabase);
-                    const only = await readOnlyCopies(target, await readShardNames(coordinator, true), openDatabase);
-                    if (only.length > 0) throw new Error(explainOnlyCopies(props.name, only));
+                    // what the coordinator does not know may still be the only copy: after a restore, for one
+                    await refuseUnregistered(coordinator, target, props.name, openDatabase);
                 } finally {
                     await target.close();
                 }

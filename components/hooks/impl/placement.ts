@@ -3,6 +3,7 @@ import { readNodes } from "../../citus/catalog.ts";
 import { describeBytes } from "../../citus/job.ts";
 import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
 import {
+    type Assessment,
     assess,
     describeAssessment,
     explainDrift,
@@ -10,12 +11,14 @@ import {
     isSettled,
     obstacle,
     place,
+    refuseOnlyCopies,
     refuseStranded,
     refuseUnplaceable,
     type Wanted,
 } from "../../citus/place.ts";
 import { type Access, connect, DatabaseError, isLost, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN, findSilent, type SilentNode, saidBy } from "../../citus/silent.ts";
+import { describeSlots } from "../../citus/slots.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
 import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
@@ -326,6 +329,28 @@ export async function update(_id: string, olds: PlacementState, news: PlacementI
 const NOT_ASKED =
     "So it is not known here whether the cluster is well, and which shards would move. pulumi up asks every node again, and fails while one does not answer.";
 
+/** @throws Error naming what only a leaving worker has */
+async function checkLeaving(
+    session: Session,
+    news: PlacementInputs,
+    olds: PlacementState,
+    found: Assessment,
+    moving: readonly string[],
+): Promise<void> {
+    if (found.leaving.length === 0) return;
+    const nodes = opener(news, olds);
+    try {
+        await refuseOnlyCopies(session, found.leaving, {
+            open: nodes.open,
+            openDatabase: nodes.openDatabase,
+            removedElsewhere: olds.workers,
+            moving,
+        });
+    } finally {
+        await nodes.close();
+    }
+}
+
 /** Runs in preview too: this is where a user learns what will move and what stands in the way. */
 export async function diff(_id: string, olds: PlacementState, news: PlacementInputs) {
     const changed = comparable(olds, COMPUTED) !== comparable(news, COMPUTED);
@@ -380,6 +405,12 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         const { leaving } = await findLeaving(session, news.workers);
         if (changed || !settled)
             note(news.self, [describeAssessment(found, olds.bytesPerSecond), ...describeLeaving(leaving)].join("\n"));
+        await checkLeaving(session, news, olds, found, databasesOf(leaving));
+        const slots = await describeSlots(session, {
+            coming: found.missing.map(({ name }) => name),
+            leaving: found.leaving,
+        });
+        if (slots.length > 0) warn(news.self, slots.join("\n"));
         return { changes: changed || !settled };
     } finally {
         clearTimeout(late);
