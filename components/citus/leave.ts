@@ -40,6 +40,7 @@ export async function readOnlyCopies(
         ...tables.filter((row) => !elsewhere.has(row.name)).map((row) => `table ${row.name}`),
         ...sequences.map((row) => `sequence ${row.name}`),
         ...(await largeObjects(target, "")),
+        ...(await putAside(target)),
     ];
     const databases = await target.query<{ name: string }>(
         "SELECT datname AS name FROM pg_database WHERE datname NOT IN ('template0', 'template1', current_database()) ORDER BY 1",
@@ -63,6 +64,16 @@ export async function readOnlyCopies(
         }
     }
     return found;
+}
+
+/** Databases that a restore put aside on its volume: they may be the only copy of what was written after the point. */
+async function putAside(target: Session): Promise<string[]> {
+    const rows = await target.query<{ path: string }>(
+        `SELECT dir || '/' || name AS path
+           FROM (SELECT regexp_replace(current_setting('data_directory'), '/[^/]*$', '') AS dir) d, pg_ls_dir(dir) AS name
+          WHERE name LIKE 'pgdata.before-restore.%' ORDER BY 1`,
+    );
+    return rows.map(({ path }) => `the database that a restore put aside in ${path}`);
 }
 
 async function largeObjects(session: Session, where: string): Promise<string[]> {

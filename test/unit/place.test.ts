@@ -207,7 +207,7 @@ function workerSession(node: string, tables: string[] = [], databases: string[] 
                 ? tables
                 : /FROM pg_database/.test(sql)
                   ? databases
-                  : /pg_dist_object|pg_largeobject_metadata/.test(sql)
+                  : /pg_dist_object|pg_largeobject_metadata|pg_ls_dir/.test(sql)
                     ? []
                     : undefined;
             if (!names) throw new Error(`unexpected on ${node}: ${sql}`);
