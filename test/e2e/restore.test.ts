@@ -402,8 +402,8 @@ test("what is no moment of the cluster is refused with the reason; a time is the
     );
     assert.match(await refusal({ point: "citus-x_20200101T000000Z_0000" }), /there is no restore point/);
     assert.match(
-        await refusal({}, { workers: 3 }),
-        /has 2 workers \(worker-[12] is group 1, worker-[12] is group 2\), this stack has 3: set citus:workers to 2/,
+        await refusal({}, { workers: 1 }),
+        /has 2 workers \(worker-[12] is group 1, worker-[12] is group 2\), this stack has 1: set citus:workers to 2/,
     );
     assert.match(await refusal({}, { database: "other" }), /has the database app, this stack other/);
     assert.match(await refusal({ stack: "nowhere" }), /nowhere/);
