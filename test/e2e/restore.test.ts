@@ -305,12 +305,15 @@ test("a transaction prepared on a worker is committed in the copy when the coord
     ]);
     // a subscription in a database that Citus does not know would take over its slot at the publisher
     const access = await origin.access();
-    await origin.sql("CREATE DATABASE side");
+    await origin.sql('CREATE DATABASE "My App"');
+    // as an interrupted DROP DATABASE leaves it
+    await origin.sql("CREATE DATABASE dropped");
+    await origin.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'dropped'");
     const subscribed = await origin.onNode(
         "coordinator",
         "psql",
         "-d",
-        "side",
+        "My App",
         "-v",
         "ON_ERROR_STOP=1",
         "-c",
@@ -331,7 +334,7 @@ test("a transaction prepared on a worker is committed in the copy when the coord
         "coordinator",
         "psql",
         "-d",
-        "side",
+        "My App",
         "-c",
         "ALTER SUBSCRIPTION mine DISABLE",
         "-c",
