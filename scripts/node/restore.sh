@@ -167,7 +167,7 @@ recover() {
 
 # Ends when the server of this process has replayed everything and takes connections.
 wait_for_recovery() { # process
-    local answer now before="" since=$SECONDS
+    local answer now before="" began=$SECONDS since=$SECONDS
     while true; do
         answer=$(timeout 30 env PGDATABASE=postgres PGCONNECT_TIMEOUT=10 "$pgbin/psql" -h "$boot" -U postgres -XAtqc 'SELECT pg_is_in_recovery()' 2>&1) || true
         [ "$answer" != f ] || return 0
@@ -179,15 +179,19 @@ wait_for_recovery() { # process
         elif [ $((SECONDS - since)) -ge "$silence" ]; then
             not_reached "its server runs and does nothing for $silence s (psql: $(one_line <<< "$answer"))"
         fi
-        sleep 0.2
+        # each question leaves a line in the log of a server that is not ready
+        if [ $((SECONDS - began)) -lt 60 ]; then sleep 0.2; else sleep 1; fi
     done
 }
+
+# What the server wrote by itself, and not to whoever asked whether it is ready.
+own_words() { grep -v -e 'database system is starting up' -e 'accepting connections' -e 'Hot standby mode is disabled' -e 'Consistent recovery state' || true; }
 
 # Changes while the server works: it writes to its log every ten seconds of a replay, and one long record takes time of the
 # processor, its own or that of the program that fetches WAL.
 signs_of_life() { # process
     local child times
-    stat -c %s "$log"
+    tail -n 200 "$log" | own_words | tail -n 1
     # process, ..., state, parent: after the name in parentheses; the 12th to the 15th from there are the times
     cat /proc/[0-9]*/stat 2> /dev/null | sed 's/ (.*) / /' | awk -v parent="$1" '$3 == parent { print $1, $13 "+" $14 "+" $15 "+" $16 }' \
         | while read -r child times; do
@@ -198,8 +202,8 @@ signs_of_life() { # process
 not_reached() { # what happened
     local what=$point code=23 said
     if [ "$mode" = end ]; then what="the end of its archive"; fi
-    said=$(grep -E 'FATAL|PANIC|ERROR' "$log" | grep -v -e 'is starting up' -e 'not accepting connections' | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\): */\1: /' | paste -sd ' ' -) || true
-    [ -n "$said" ] || said=$(tail -n 3 "$log" | paste -sd ' ' -)
+    said=$(grep -E 'FATAL|PANIC|ERROR' "$log" | own_words | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\): */\1: /' | paste -sd ' ' -) || true
+    [ -n "$said" ] || said=$(own_words < "$log" | tail -n 3 | paste -sd ' ' -)
     # a segment that is damaged or gone is so each time
     if grep -qE 'ERROR: *\[[0-9]+\]: .*(unable to get|unable to find|checksum|raised from)' "$log"; then code=25; fi
     die "$code" "it did not reach $what: $1. Its log: $said"

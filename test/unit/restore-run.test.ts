@@ -303,11 +303,14 @@ describe("restore.sh", () => {
         });
 
     test("a server that lives and does nothing is not waited for for ever, and its log is quoted", () => {
-        const { code, said } = recover("echo 'LOG:  listening on another port'; exec sleep 60");
+        const { code, said } = recover(
+            // to each question it says that it is not ready, which is no sign of work
+            "echo 'LOG:  database system was interrupted'; while sleep 0.1; do echo \"$SECONDS FATAL:  the database system is starting up\"; done",
+        );
         assert.equal(code, 23);
         assert.match(
             said,
-            /it did not reach p: its server runs and does nothing for 1 s .*Its log: LOG: {2}listening on another port/,
+            /it did not reach p: its server runs and does nothing for 1 s .*Its log: LOG: {2}database system was interrupted$/m,
         );
     });
 
