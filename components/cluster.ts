@@ -309,6 +309,7 @@ function runPostDeploy(
                 sha256: createHash("sha256").update(readFileSync(path, "utf8")).digest("hex"),
             })),
             database: args.database,
+            restoreId: cluster.coordinator.ready.restored as pulumi.Output<string>,
             shell: cluster.coordinator.shell,
             self: selfUrn("PostDeploy", `${name}-post-deploy`, parent),
         },

@@ -2,6 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "./citus/session.ts";
 import type { MachineArgs } from "./config.ts";
+import type { Configuration } from "./hooks/configuration.ts";
 import type { Restore } from "./hooks/restore.ts";
 import { SUPERUSER } from "./names.ts";
 import type { NodeCertificate, Security } from "./security.ts";
@@ -31,8 +32,8 @@ export interface Machine {
     readonly shell: pulumi.Output<Shell>;
     /** How SQL reaches it from where Pulumi runs; a secret where it holds a password. */
     readonly access: pulumi.Output<Access>;
-    /** Everything that must exist before the node answers. */
-    readonly ready: pulumi.Resource;
+    /** What exists once the node answers. */
+    readonly ready: Configuration;
     /** What holds its data. */
     readonly volume: pulumi.Resource;
 }

@@ -10,42 +10,10 @@ import { choosePoint } from "../components/restore/points.ts";
 import { refusedTarget } from "../components/restore/request.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
+import { type ConfigValue, drillConfig } from "./lib/drillConfig.ts";
 import { EXIT, fail } from "./lib/exit.ts";
 import { sameCitus } from "./lib/image.ts";
 import { clearStack, mustPulumi, readPulumi, STATE } from "./lib/project.ts";
-
-/** Of the origin's configuration, what does not fit a copy that lives for minutes. */
-const NOT_COPIED = [
-    "name",
-    "port",
-    "retire",
-    "workers",
-    "protect",
-    "backup",
-    "backupPassphrase",
-    "restorePassphrase",
-    "restoreFrom",
-    "postDeploy",
-    "alarmTopic",
-];
-/** Nobody but the drill has business with the copy. */
-const NOT_OF_NETWORK = ["allowedCidrs", "allowedSecurityGroups", "openToTheWorld"];
-
-interface ConfigValue {
-    readonly value?: string;
-    readonly objectValue?: unknown;
-    readonly secret?: boolean;
-}
-
-const textOf = (value: unknown) => (typeof value === "string" || value === undefined ? value : JSON.stringify(value));
-
-/** A network without those who may connect. */
-function closed(value: unknown): string {
-    const network = (typeof value === "string" ? JSON.parse(value || "{}") : value) as Record<string, unknown>;
-    return JSON.stringify(
-        Object.fromEntries(Object.entries(network).filter(([name]) => !NOT_OF_NETWORK.includes(name))),
-    );
-}
 
 /** The origin's sizes, settings and image; the point's number of workers. */
 async function configure(
@@ -55,15 +23,7 @@ async function configure(
     passphrase: string | undefined,
 ) {
     const all = JSON.parse(await mustPulumi(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
-    const values: string[] = [];
-    for (const [key, { value, objectValue, secret }] of Object.entries(all)) {
-        const [space, name] = key.split(":");
-        const ours = space === "citus" ? !NOT_COPIED.includes(name ?? "") : space === "aws";
-        if (!ours || secret || Object.hasOwn(set, name ?? "")) continue;
-        const text = key === "citus:network" ? closed(objectValue ?? value) : textOf(objectValue ?? value);
-        if (text !== undefined) values.push("--plaintext", `${key}=${text}`);
-    }
-    for (const [name, text] of Object.entries(set)) values.push("--plaintext", `citus:${name}=${text}`);
+    const values = Object.entries(drillConfig(all, set)).flatMap(([key, text]) => ["--plaintext", `${key}=${text}`]);
     await mustPulumi(["config", "set-all", "--stack", drill, ...values]);
     if (passphrase !== undefined)
         await mustPulumi(["config", "set", "--stack", drill, "--secret", "citus:restorePassphrase"], passphrase);
@@ -77,6 +37,9 @@ async function remove(drill: string, origin: string): Promise<void> {
     await mustPulumi(["stack", "select", origin]);
     clearStack(join(STATE, drill));
 }
+
+/** After this without a word it is said that the drill still works, in milliseconds. */
+const QUIET = 10_000;
 
 /** What goes on without progress of its own, by the types that Pulumi says it creates. */
 const STEPS: readonly (readonly [type: RegExp, what: string])[] = [
@@ -117,7 +80,13 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
     const rpo = (Date.now() - Date.parse(point.time)) / 1000;
     const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
     const name = `drill-${randomBytes(3).toString("hex")}`;
-    const say = (text: string) => values.json || console.log(text);
+    let doing = "";
+    let spoke = Date.now();
+    const say = (text: string) => {
+        spoke = Date.now();
+        doing = text.trim();
+        if (!values.json) console.log(text);
+    };
     say(
         `Restoring ${point.name} (${describeAge(rpo)} old, ${point.nodes.length} nodes, ${describeBytes(bytes)}) into the stack ${name}`,
     );
@@ -142,6 +111,12 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
         let shown = "";
         const made = new Set<string>();
         say("  making its networks, certificates and passwords");
+        const started = Date.now();
+        const still = setInterval(() => {
+            if (Date.now() - spoke < QUIET || values.json) return;
+            spoke = Date.now();
+            console.log(`  still ${doing}, ${describeAge((Date.now() - started) / 1000)} since pulumi up began`);
+        }, 1000);
         const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
             onLine: (line) => {
                 const step = stepOf(line);
@@ -155,7 +130,7 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
                 if (/ in [0-9.]+ s \(/.test(progress)) restored = / in ([0-9.]+ s) \(/.exec(progress)?.[1] ?? "";
                 say(`  ${progress}`);
             },
-        });
+        }).finally(() => clearInterval(still));
         seconds = (Date.now() - began) / 1000;
         if (up.code !== 0) {
             const why = up.stdout
@@ -166,7 +141,7 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
     } finally {
         if (values.keep)
             say(
-                `The copy is kept: npm run pulumi -- stack select ${name}; npm run pulumi -- destroy --stack ${name} removes it`,
+                `The copy is kept, in the stack ${name}. To remove it: npm run pulumi -- stack select ${name} && npm run down && npm run pulumi -- stack rm ${name} --yes && npm run pulumi -- stack select ${backed.stack}`,
             );
         else if (!stopping) {
             say(`  removing ${name}`);

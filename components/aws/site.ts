@@ -1,9 +1,11 @@
 /** Restores on machines: each works on its own disk while its service is stopped, and reads the bucket as its own role. */
 import { s3Repository } from "../archive.ts";
+import { HIGHEST_INDEX } from "../config/args.ts";
 import { RepositoryError, readRepository, restoreSecrets } from "../restore/repository.ts";
 import type { Holding, Site } from "../restore/site.ts";
 import { NODE_HOME } from "../settings.ts";
 import { prepare, runScript, type SsmShell, service } from "../shell.ts";
+import { workerName } from "../topology.ts";
 
 /** A repository that is in a bucket. */
 export interface RepositoryBucket {
@@ -83,6 +85,12 @@ export function awsSite(
                 }),
             );
             return found;
+        },
+        leaving: async () => {
+            const others = Array.from({ length: HIGHEST_INDEX }, (_, i) => workerName(i + 1)).filter((name) =>
+                site.nodes.every((node) => node.name !== name),
+            );
+            return (await import("./ssm.ts")).onlineMachines(nodeOf(reader).shell, others);
         },
         secretVersion: (name) => nodeOf(name).secretVersion,
         stop: (names) => all(names, (shell) => service(shell, "stop")),

@@ -60,7 +60,7 @@ async function sendOnce(shell: SsmShell, input: SendCommandCommandInput): Promis
 const machines = new Map<string, string>();
 const keyOf = (shell: SsmShell) => `${shell.region} ${shell.clusterId} ${shell.node}`;
 
-async function listOnline(shell: SsmShell): Promise<InstanceInformation[]> {
+async function listOnline(shell: SsmShell, nodes: readonly string[] = [shell.node]): Promise<InstanceInformation[]> {
     const found: InstanceInformation[] = [];
     let NextToken: string | undefined;
     do {
@@ -68,7 +68,7 @@ async function listOnline(shell: SsmShell): Promise<InstanceInformation[]> {
             new DescribeInstanceInformationCommand({
                 Filters: [
                     { Key: "tag:citus-cluster-id", Values: [shell.clusterId] },
-                    { Key: "tag:citus-node", Values: [shell.node] },
+                    { Key: "tag:citus-node", Values: [...nodes] },
                 ],
                 ...(NextToken === undefined ? {} : { NextToken }),
             }),
@@ -106,6 +106,18 @@ export async function isOnline(shell: SsmShell): Promise<boolean> {
         (found) => found.length > 0,
         () => false,
     );
+}
+
+/** As many values as a filter may have. */
+const MOST_VALUES = 40;
+
+/** Ids of the machines of these nodes of the shell's cluster that can be given commands now. */
+export async function onlineMachines(shell: SsmShell, nodes: readonly string[]): Promise<string[]> {
+    const found: string[] = [];
+    for (let at = 0; at < nodes.length; at += MOST_VALUES)
+        for (const { InstanceId } of await listOnline(shell, nodes.slice(at, at + MOST_VALUES)))
+            if (InstanceId !== undefined) found.push(InstanceId);
+    return found;
 }
 
 /** How often it is asked whether the machine that runs a command is still there, in milliseconds. */

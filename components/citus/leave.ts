@@ -96,6 +96,25 @@ export async function readOnlyCopies(
     return found;
 }
 
+/** What would be gone with the worker's volume: what only it has, and what a restore put aside there. */
+export async function readGoneWithVolume(
+    target: Session,
+    elsewhere: Elsewhere,
+    openDatabase?: OpenDatabase,
+): Promise<string[]> {
+    return [...(await readOnlyCopies(target, elsewhere, openDatabase)), ...(await putAside(target))];
+}
+
+/** Databases that a restore put aside on its volume: they may be the only copy of what was written after the point. */
+async function putAside(target: Session): Promise<string[]> {
+    const rows = await target.query<{ path: string }>(
+        `SELECT dir || '/' || name AS path
+           FROM (SELECT regexp_replace(current_setting('data_directory'), '/[^/]*$', '') AS dir) d, pg_ls_dir(dir) AS name
+          WHERE name LIKE 'pgdata.before-restore.%' ORDER BY 1`,
+    );
+    return rows.map(({ path }) => `the database that a restore put aside in ${path}`);
+}
+
 async function largeObjects(session: Session, where: string): Promise<string[]> {
     const [row] = await session.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_largeobject_metadata");
     return row && row.n > 0 ? [`${row.n} large objects${where}`] : [];
@@ -194,7 +213,7 @@ export async function refuseUnregistered(
 ): Promise<void> {
     const only = [
         ...(await readUnplaced(coordinator, target)),
-        ...(await readOnlyCopies(target, await readElsewhere(coordinator, true), openDatabase)),
+        ...(await readGoneWithVolume(target, await readElsewhere(coordinator, true), openDatabase)),
     ];
     if (only.length > 0) throw new Error(explainUnplaced(name, only));
     await refuseSlots(target, name);
@@ -257,7 +276,7 @@ export async function removeWorker(
     await refuseIfHolding(coordinator, row, node.name);
     await finishCleanup(coordinator, [row.groupId], { patience: 60_000, waiting: () => undefined });
     // what was made since the drain began counts too; of shards only copies of reference tables are left now
-    const only = await readOnlyCopies(target, await readElsewhere(coordinator, true), openDatabase);
+    const only = await readGoneWithVolume(target, await readElsewhere(coordinator, true), openDatabase);
     if (only.length > 0) throw new Error(explainOnlyCopies(node.name, only));
     await refuseSlots(target, node.name);
     // without it the removed server keeps the whole metadata and its clients could go on writing to the cluster

@@ -30,7 +30,7 @@ import {
     runningJob,
     stopJob,
 } from "./job.ts";
-import { explainOnlyCopies, finishCleanup, readElsewhere, readOnlyCopies, removeWorker } from "./leave.ts";
+import { explainOnlyCopies, finishCleanup, readElsewhere, readGoneWithVolume, removeWorker } from "./leave.ts";
 import { explainReadOnly, type Hindrance, hindrances, readBound, readLimits } from "./limits.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import { type PlannedMove, planMoves, type Strategy, summarizeMoves } from "./plan.ts";
@@ -486,7 +486,7 @@ export async function refuseOnlyCopies(
                     "Nothing was moved. Look at its container or machine, start it if it is stopped, then run pulumi up again.",
             );
         }
-        const copies = await readOnlyCopies(target, await readElsewhere(session, false), (database) =>
+        const copies = await readGoneWithVolume(target, await readElsewhere(session, false), (database) =>
             options.openDatabase(node.host, database),
         );
         const only = copies.filter((what) => !options.moving?.some((name) => what === `database ${name}`));

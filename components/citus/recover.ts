@@ -38,10 +38,24 @@ export async function resolvePrepared(sessions: readonly Session[]): Promise<Res
         if (Date.now() - began > PATIENCE) {
             throw new Error(
                 `prepared transactions of Citus are still open: ${citus.map(({ node, gid }) => `${gid} on ${node}`).join(", ")}.\n` +
-                    "They hold locks. Nothing else was changed. Run pulumi up again: it is safe to repeat, and tries to end them.",
+                    "They hold locks. Nothing else was changed. The next pulumi up tries to end them again.",
             );
         }
     }
+}
+
+/**
+ * The nodes that were restored, the coordinator first: a worker that the point did not have knows no cluster before it joins.
+ * @param sessions the coordinator's first
+ */
+export async function restoredOnes(sessions: readonly Session[]): Promise<Session[]> {
+    const known = await Promise.all(
+        sessions.map(async (session) => {
+            const [row] = await session.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_node");
+            return row?.n ?? 0;
+        }),
+    );
+    return sessions.filter((_session, i) => i === 0 || known[i] !== 0);
 }
 
 /** Nodes whose node table differs from the coordinator's; empty when all agree. */

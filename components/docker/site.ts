@@ -67,17 +67,21 @@ async function imageIsThere({ engine, image }: DockerSite): Promise<boolean> {
         .catch(() => false);
 }
 
-async function readHoldings(site: DockerSite, names: readonly string[]): Promise<Map<string, Holding>> {
+type Volumes = readonly { readonly name: string; readonly volume: string }[];
+
+async function readHoldings(site: DockerSite, volumes: Volumes): Promise<Map<string, Holding>> {
     const docker = dockerEngine(site.engine);
-    const found = new Map<string, Holding>(names.map((name) => [name, "nothing"]));
+    const found = new Map<string, Holding>(volumes.map(({ name }) => [name, "nothing"]));
     const there: { name: string; volume: string }[] = [];
-    for (const node of site.nodes) {
-        if (!names.includes(node.name)) continue;
+    for (const node of volumes) {
         // mounting a volume that does not exist would make one
         const volume = await docker
             .getVolume(node.volume)
             .inspect()
-            .catch(() => undefined);
+            .catch((error: { statusCode?: number }) => {
+                if (error.statusCode === 404) return undefined;
+                throw error;
+            });
         if (volume) there.push(node);
     }
     if (there.length === 0) return found;
@@ -93,6 +97,17 @@ async function readHoldings(site: DockerSite, names: readonly string[]): Promise
         if (node) found.set(node.name, holding as Holding);
     }
     return found;
+}
+
+/** Volumes of this very stack's nodes that the configuration does not have any more. */
+async function leavingVolumes(site: DockerSite): Promise<Volumes> {
+    const labels = Object.entries(site.labels).map(([label, value]) => `${label}=${value}`);
+    const { Volumes: found } = await dockerEngine(site.engine).listVolumes({
+        filters: { label: [...labels, "citus.node"] },
+    });
+    return (found ?? [])
+        .map(({ Name, Labels }) => ({ name: Labels?.["citus.node"] ?? Name, volume: Name }))
+        .filter(({ name }) => site.nodes.every((node) => node.name !== name));
 }
 
 /**
@@ -137,7 +152,15 @@ export function dockerSite(site: DockerSite, origin: RepositoryVolume, own: Repo
         repository: DOCKER_REPOSITORY,
         canLook: () => imageIsThere(site),
         read: (which) => readVolume(site, which === "origin" ? origin : own),
-        holdings: (names) => readHoldings(site, names),
+        holdings: (names) =>
+            readHoldings(
+                site,
+                site.nodes.filter(({ name }) => names.includes(name)),
+            ),
+        leaving: async () => {
+            const holdings = await readHoldings(site, await leavingVolumes(site));
+            return [...holdings].flatMap(([name, holding]) => (holding === "nothing" ? [] : [name]));
+        },
         secretVersion: () => "",
         stop: async (names) => {
             await Promise.all(served(names).map((shell) => service(shell, "stop")));

@@ -52,8 +52,17 @@ const provider = thinProvider("components/hooks/impl/configuration.ts");
 export class Configuration extends pulumi.dynamic.Resource {
     /** PostgreSQL's own number of the database, to notice a volume that was lost. */
     declare readonly systemIdentifier: pulumi.Output<string>;
+    /** The last restore that put its database in place, also one that nobody asks for any more. */
+    declare readonly restored: pulumi.Output<string | undefined>;
 
     constructor(name: string, args: ConfigurationArgs, opts?: pulumi.CustomResourceOptions) {
-        super(provider, name, { systemIdentifier: undefined, ...args }, opts, "citus", "Configuration");
+        super(
+            provider,
+            name,
+            { systemIdentifier: undefined, restored: undefined, ...args },
+            opts,
+            "citus",
+            "Configuration",
+        );
     }
 }

@@ -11,6 +11,8 @@ export interface SqlFile {
 export interface PostDeployInputs {
     files: SqlFile[];
     database: string;
+    /** Another one for each restore: what the files made may be gone. @default the cluster was not restored */
+    restoreId?: string;
     /** The coordinator's. */
     shell: Shell;
     self?: string;

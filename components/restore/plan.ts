@@ -35,6 +35,8 @@ export interface RestorePlan {
     readonly nodes: readonly PlannedNode[];
     /** The nodes whose data is restored; all but in a rebuild of one worker. */
     readonly restored: readonly PlannedNode[];
+    /** Workers of the stack that the point does not have: their data is put aside, and they join the restored cluster empty. */
+    readonly surplus: readonly TargetNode[];
 }
 
 const count = (n: number) => (n === 1 ? "1 worker" : `${n} workers`);
@@ -130,7 +132,7 @@ function planRebuild(request: RestoreRequest & { readonly onlyWorker: string }, 
     const refusals = misfits(request, contents, point);
     if (refusals.length > 0) return { refusals };
     const only = [{ ...target, from }];
-    return { plan: { point, nodes: only, restored: only, toTheEnd: true } };
+    return { plan: { point, nodes: only, restored: only, surplus: [], toTheEnd: true } };
 }
 
 function planCluster(request: RestoreRequest, contents: Contents): Planned {
@@ -140,10 +142,10 @@ function planCluster(request: RestoreRequest, contents: Contents): Planned {
     const workers = point.nodes.filter((node) => node.groupId !== 0).sort((a, b) => a.groupId - b.groupId);
     const targets = request.nodes.filter((node) => node.role === "worker");
     const refusals = misfits(request, contents, point);
-    if (workers.length !== targets.length) {
+    if (workers.length > targets.length) {
         refusals.unshift(
-            `${point.name} has ${count(workers.length)} (${workers.map((w) => `${w.node} is group ${w.groupId}`).join(", ") || "none"}), this stack has ${targets.length}: ` +
-                `set citus:workers to ${workers.length}. The cluster can grow or shrink once it is restored`,
+            `${point.name} has ${count(workers.length)} (${workers.map((w) => `${w.node} is group ${w.groupId}`).join(", ")}), this stack has ${targets.length}: ` +
+                `set citus:workers to ${workers.length}. The cluster can shrink once it is restored`,
         );
     }
     if (refusals.length > 0) return { refusals };
@@ -159,19 +161,22 @@ function planCluster(request: RestoreRequest, contents: Contents): Planned {
             ...(choice.passedOver === undefined ? {} : { passedOver: choice.passedOver }),
             nodes,
             restored: nodes,
+            surplus: targets.filter((target) => nodes.every(({ name }) => name !== target.name)),
             toTheEnd: false,
         },
     };
 }
 
-/** Each target with a group: by name where names agree for all, by order otherwise. */
+/** Each group with a target: by name where every group's name is there, by order otherwise. */
 function pair(targets: readonly TargetNode[], groups: readonly PointNode[]): PlannedNode[] {
-    const byName = targets.map((target) => groups.find((group) => group.node === target.name));
-    return targets.map((target, i) => ({
-        ...target,
-        from: (byName.every((group) => group !== undefined) ? byName[i] : groups[i]) as PointNode,
-    }));
+    const byName = groups.every(({ node }) => targets.some(({ name }) => name === node));
+    return targets.flatMap((target, i) => {
+        const from = byName ? groups.find(({ node }) => node === target.name) : groups[i];
+        return from === undefined ? [] : [{ ...target, from }];
+    });
 }
+
+const namesOf = (nodes: readonly TargetNode[]) => nodes.map(({ name }) => name).join(", ");
 
 /** The plan in a line, for preview. */
 export function describePlan(plan: RestorePlan): string {
@@ -193,6 +198,11 @@ export function describePlan(plan: RestorePlan): string {
         `restores ${point.cluster} to ${point.name} of ${point.time}${snapped}: ${plan.restored.length} ${plan.restored.length === 1 ? "node" : "nodes"}, ${size}`,
         ...(plan.passedOver ? [`${plan.passedOver} newer can't be restored (npm run backups says why)`] : []),
         ...(pairs.length > 0 ? [pairs.join(", ")] : []),
+        ...(plan.surplus.length > 0
+            ? [
+                  `the point does not have ${namesOf(plan.surplus)}: ${plan.surplus.length === 1 ? "it joins" : "they join"} the restored cluster empty`,
+              ]
+            : []),
         ...(point.writesEnterAnywhere
             ? []
             : [

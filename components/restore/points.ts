@@ -12,6 +12,8 @@ export interface PointNode {
     readonly timeline: number;
     readonly systemIdentifier: string;
     readonly lsn: string;
+    /** The node's own clock when the record of the point was written, ISO 8601 in UTC. @default not known: an older point */
+    readonly time?: string;
     /** Size of the node's database at the point. */
     readonly bytes: number;
     readonly postgres: string;

@@ -5,10 +5,11 @@ import { pause } from "../pause.ts";
 import { NODE_HOME } from "../settings.ts";
 import type { CommandResult, ScriptInput } from "../shell.ts";
 import type { PlannedNode, RestorePlan } from "./plan.ts";
+import type { RestorePoint } from "./points.ts";
 import { restoreSecrets } from "./repository.ts";
 import type { RestoreTarget, Site, Workplace } from "./site.ts";
 
-/** Clocks of nodes may differ; a name that was used twice is further apart than this, in milliseconds. */
+/** A name that was used twice is further apart than this by one and the same clock, in milliseconds. */
 const SAME_MOMENT = 60_000;
 /** More processes than this only wait for the disk. */
 const MOST_PROCESSES = 4;
@@ -50,9 +51,18 @@ export class HoldsData extends Error {
 
 type Node = PlannedNode & RestoreTarget;
 
-interface Place {
-    readonly node: Node;
+interface Workshop {
     readonly workplace: Workplace;
+}
+
+/** Where a node is restored. */
+interface Place extends Workshop {
+    readonly node: Node;
+}
+
+/** Where a node that the point does not have is put aside. */
+interface Surplus extends Workshop {
+    readonly node: RestoreTarget & { readonly from?: undefined };
 }
 
 const processes = (node: Node) => Math.max(1, Math.min(MOST_PROCESSES, node.cores));
@@ -88,12 +98,17 @@ function inputOf(run: RestoreRun, node: Node): ScriptInput {
     return { files, secrets: restoreSecrets(run.site.secretVersion(node.name), run) };
 }
 
+/** What a node is told that the point does not have. */
+const surplusInput = (run: RestoreRun): ScriptInput => ({
+    files: { "restore.conf": `mode=aside\noverwrite=${run.overwrite ? "on" : "off"}\n` },
+});
+
 /** Runs a step on all nodes together; ends when all have ended. */
-async function onAll(
+async function onAll<P extends Workshop>(
     run: RestoreRun,
-    places: readonly Place[],
+    places: readonly P[],
     step: string,
-    input?: (place: Place) => ScriptInput,
+    input?: (place: P) => ScriptInput,
 ): Promise<CommandResult[]> {
     return Promise.all(
         places.map((place) =>
@@ -106,13 +121,33 @@ async function onAll(
     );
 }
 
-function failures(places: readonly Place[], results: readonly CommandResult[]): string[] {
+/** What restore.sh ends with when the repository does not give what the point needs. */
+const NOT_GIVEN = 25;
+
+function failures(places: readonly (Place | Surplus)[], results: readonly CommandResult[]): string[] {
     const killed = (code: number) => code === 137 || code === -1;
     return results.flatMap(({ code, stderr }, i) => {
         if (code === 0) return [];
         const said = stderr.trim() || (killed(code) ? "its restore was interrupted" : `exit code ${code}`);
         return [`${places[i]?.node.name}: ${said}`];
     });
+}
+
+/** What to do after a step failed that replaced nothing. Pure. */
+export function nextStep(codes: readonly number[]): string {
+    return codes.includes(NOT_GIVEN)
+        ? "If the repository could not be reached, run pulumi up again when it can. If a file in it is damaged or gone, each try ends the same: name an earlier point. " +
+              "npm run backups lists them:\n  pulumi config set --path citus:restoreFrom.point NAME"
+        : "Remove the cause, then run pulumi up again.";
+}
+
+/** A step that did not end on every node. */
+class StepFailed extends Error {
+    readonly codes: readonly number[];
+    constructor(why: readonly string[], codes: readonly number[] = []) {
+        super(failed(why).message);
+        this.codes = codes;
+    }
 }
 
 const failed = (why: readonly string[]) =>
@@ -123,19 +158,25 @@ const TITLES: Readonly<Record<string, string>> = {
     recover: "replaying the WAL",
     readdress: "names",
     finish: "putting in place",
+    aside: "putting aside",
     hold: "holding",
     open: "opening",
 };
 
 /** Tells how far the nodes are while they work. */
-async function follow<T>(run: RestoreRun, places: readonly Place[], step: string, work: Promise<T>): Promise<T> {
+async function follow<T>(
+    run: RestoreRun,
+    places: readonly (Place | Surplus)[],
+    step: string,
+    work: Promise<T>,
+): Promise<T> {
     let over = false;
     const ended = work.finally(() => {
         over = true;
     });
-    const total = places.reduce((sum, { node }) => sum + Number(node.from.backupBytes), 0);
+    const total = places.reduce((sum, { node }) => sum + Number(node.from?.backupBytes ?? 0), 0);
     const began = Date.now();
-    const sizeOf = async ({ workplace }: Place) => {
+    const sizeOf = async ({ workplace }: Workshop) => {
         const { stdout } = await workplace.run(["restore.sh", "size", run.planId]);
         return Number(stdout.trim()) || 0;
     };
@@ -157,16 +198,23 @@ async function follow<T>(run: RestoreRun, places: readonly Place[], step: string
     return ended;
 }
 
-/** Stopped at the same point: the times that the servers wrote agree with the manifest's. */
-function apart(run: RestoreRun, places: readonly Place[], results: readonly CommandResult[]): string[] {
-    const wanted = run.plan.point.time;
-    return results.flatMap((result, i) => {
-        const said = /^stopped_at=(.*)$/m.exec(result.stdout)?.[1];
+/**
+ * Whether each node stopped at this point and not at another of its name: by the node's own clock, since clocks of nodes differ.
+ * A point that does not say what the clock of a worker was is told by its name alone there. Pure.
+ */
+export function apart(
+    point: RestorePoint,
+    stops: readonly { readonly node: PlannedNode; readonly printed: string }[],
+): string[] {
+    return stops.flatMap(({ node, printed }) => {
+        const wanted = node.from.time ?? (node.from.groupId === 0 ? point.time : undefined);
+        const said = /^stopped_at=(.*)$/m.exec(printed)?.[1];
+        if (wanted === undefined && said !== undefined) return [];
         // PostgreSQL: 2026-11-22 10:00:00.123456+00
         const at = said ? Date.parse(`${said.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")}`) : Number.NaN;
-        if (Math.abs(at - Date.parse(wanted)) <= SAME_MOMENT) return [];
+        if (Math.abs(at - Date.parse(wanted ?? "")) <= SAME_MOMENT) return [];
         return [
-            `${places[i]?.node.name}: it stopped at ${said ?? "an unknown time"}, the restore point is of ${wanted}`,
+            `${node.name}: it stopped at ${said ?? "an unknown time"}, and by the clock of ${node.from.node} the restore point is of ${wanted ?? "an unknown time"}`,
         ];
     });
 }
@@ -187,48 +235,61 @@ function misaddressed(run: RestoreRun, places: readonly Place[], results: readon
     });
 }
 
-/** All nodes through all steps. */
-async function takeSteps(run: RestoreRun, places: readonly Place[]): Promise<StepTimes> {
+/** All nodes through all steps; those that the point does not have only make room, when the others have everything. */
+async function takeSteps(run: RestoreRun, restored: readonly Place[], surplus: readonly Surplus[]): Promise<StepTimes> {
+    const places = [...restored, ...surplus];
     const times: StepTimes = { files: 0, recover: 0, readdress: 0, finish: 0 };
-    const all = async (list: readonly Place[], step: (typeof STEPS)[number] | "hold" | "open") => {
+    const all = async (
+        list: readonly (Place | Surplus)[],
+        step: (typeof STEPS)[number] | "hold" | "aside" | "open",
+    ) => {
         const began = Date.now();
         const results = await follow(run, list, step, onAll(run, list, step));
-        if (step !== "open" && step !== "hold") times[step] = Date.now() - began;
+        if (step in times) times[step as keyof StepTimes] = Date.now() - began;
         run.alive();
         const bad = failures(list, results);
-        if (bad.length > 0) throw failed(bad);
+        if (bad.length > 0)
+            throw new StepFailed(
+                bad,
+                results.map(({ code }) => code),
+            );
         return results;
     };
-    const begun = await onAll(run, places, "begin", (place) => inputOf(run, place.node));
+    const begun = await onAll(run, places, "begin", (place) =>
+        place.node.from === undefined ? surplusInput(run) : inputOf(run, place.node),
+    );
     // what an earlier, interrupted restore put in place is no cluster: its nodes and the others must not serve together
     const mixed = begun.some(({ stdout }) => /^state=(restored|unfinished)$/m.test(stdout));
-    const MIXED =
-        "An earlier restore has replaced the databases of some nodes already, so no node may start. Remove the cause, then run pulumi up again: it goes on.";
+    const MIXED = "An earlier restore has replaced the databases of some nodes already, so no node may start.";
     if (begun.some(({ code }) => code !== 0)) {
-        if (mixed) throw new Unfinished(`${failed(failures(places, begun)).message}\n${MIXED}`);
+        if (mixed) throw new Unfinished(`${failed(failures(places, begun)).message}\n${MIXED}\n${nextStep([])}`);
         const holding = places.filter((_place, i) => begun[i]?.code === 20).map(({ node }) => node.name);
         if (holding.length > 0) throw new HoldsData(holding);
         throw new Error(`${failed(failures(places, begun)).message}\nNothing was touched.`);
     }
-    const left = places.filter((_place, i) => !/^state=restored$/m.test(begun[i]?.stdout ?? ""));
+    const isLeft = (_place: unknown, i: number) => !/^state=restored$/m.test(begun[i]?.stdout ?? "");
+    const left = restored.filter(isLeft);
+    const putAside = surplus.filter((place, i) => isLeft(place, restored.length + i));
     try {
         await all(left, "files");
         const recovered = await all(left, "recover");
-        const elsewhere = run.plan.toTheEnd ? [] : apart(run, left, recovered);
+        const stops = left.map(({ node }, i) => ({ node, printed: recovered[i]?.stdout ?? "" }));
+        const elsewhere = run.plan.toTheEnd ? [] : apart(run.plan.point, stops);
         if (elsewhere.length > 0) throw failed(elsewhere);
         const readdressed = await all(left, "readdress");
         const wrong = run.plan.toTheEnd ? [] : misaddressed(run, left, readdressed);
         if (wrong.length > 0) throw failed(wrong);
-        await all(left, "hold");
+        await all([...left, ...putAside], "hold");
     } catch (error) {
-        if (mixed) throw new Unfinished(`${(error as Error).message}\n${MIXED}`);
+        const next = nextStep(error instanceof StepFailed ? error.codes : []);
+        if (mixed) throw new Unfinished(`${(error as Error).message}\n${MIXED}\n${next}`);
         await onAll(run, places, "abort");
         throw new Error(
-            `${(error as Error).message}\nNothing was changed: what was there before is as it was. Remove the cause, then run pulumi up again.`,
+            `${(error as Error).message}\nNothing was changed: what was there before is as it was. ${next}`,
         );
     }
     try {
-        await all(left, "finish");
+        await Promise.all([all(left, "finish"), all(putAside, "aside")]);
         await all(places, "open");
     } catch (error) {
         throw new Unfinished(
@@ -246,18 +307,21 @@ class Unfinished extends Error {}
  * @throws HoldsData, or Error naming each node with what it said, and what is true then
  */
 export async function restoreNodes(run: RestoreRun): Promise<StepTimes> {
-    const nodes = run.plan.restored.map((planned): Node => {
-        const target = run.targets.find(({ name }) => name === planned.name);
-        if (!target) throw new Error(`${planned.name}: the restore has no place for its data`);
-        return { ...planned, ...target };
-    });
-    const names = nodes.map(({ name }) => name);
+    const targetOf = (name: string): RestoreTarget => {
+        const target = run.targets.find((one) => one.name === name);
+        if (!target) throw new Error(`${name}: the restore has no place for its data`);
+        return target;
+    };
+    const nodes = run.plan.restored.map((planned): Node => ({ ...planned, ...targetOf(planned.name) }));
+    const surplus = run.plan.surplus.map(({ name }) => targetOf(name));
+    const names = [...nodes, ...surplus].map(({ name }) => name);
     await run.site.stop(names);
     try {
-        const times = await run.site.withWorkplaces(nodes, (workplaces) =>
+        const times = await run.site.withWorkplaces([...nodes, ...surplus], (workplaces) =>
             takeSteps(
                 run,
                 nodes.map((node, i) => ({ node, workplace: workplaces[i] as Workplace })),
+                surplus.map((node, i) => ({ node, workplace: workplaces[nodes.length + i] as Workplace })),
             ),
         );
         // one that does not start is waited for, and named, where nodes are configured; the restore itself is done

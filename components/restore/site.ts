@@ -31,6 +31,11 @@ export interface Site {
     read(which: "origin" | "own"): Promise<Contents>;
     /** What is on the nodes' volumes, by node name. */
     holdings(nodes: readonly string[]): Promise<Map<string, Holding>>;
+    /**
+     * Nodes of this cluster that hold data and are not among the site's: the same `pulumi up` would delete them.
+     * Named as a person finds them: a node, or a machine's id.
+     */
+    leaving(): Promise<readonly string[]>;
     /** Version of a node's own secret that holds the passphrase and the verifier; empty where they are sent along. */
     secretVersion(node: string): string;
     /** The servers of these nodes, where there are any. */

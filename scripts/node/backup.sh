@@ -54,5 +54,8 @@ elif ! flock -n 8; then
     say "another backup is running; waiting for it"
     flock -w 86400 8
 fi
+# pgBackRest takes a backup with such a name and can't read it again
+odd=$(query postgres "SELECT string_agg(quote_literal(datname), ', ') FROM pg_database WHERE datname ~ '[\r\n]'")
+[ -z "$odd" ] || die 79 "no backup was made, because pgBackRest could not restore it: a database has a line break in its name ($odd). Rename it: ALTER DATABASE ... RENAME TO ..."
 pgb --stanza="$stanza" --type="$type" --no-expire-auto backup
 [ "${2:-}" = keep ] || expire

@@ -19,11 +19,11 @@ part() { # name, file
 
 case $1 in
     read)
-        "$pgbin/psql" -h "$socket" -U postgres -d "$2" -XAtq -v ON_ERROR_STOP=1 -f "$here/dump-schema.sql" > "$dir/catalog"
+        PGDATABASE=$2 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 -f "$here/dump-schema.sql" > "$dir/catalog"
         # never a verifier, which is as good as a password to whoever guesses
         "$pgbin/pg_dumpall" -h "$socket" -U postgres --roles-only --no-role-passwords > "$dir/roles"
         # a subscription's connection string may hold a password
-        "$pgbin/pg_dump" -h "$socket" -U postgres -d "$2" --format=custom --schema-only --no-tablespaces \
+        PGDATABASE=$2 "$pgbin/pg_dump" -h "$socket" -U postgres --format=custom --schema-only --no-tablespaces \
             --no-subscriptions --lock-wait-timeout=60s --exclude-schema=citus_as_code --exclude-schema='citus_as_code_kept_*' \
             --exclude-extension=citus > "$dir/archive"
         "$pgbin/pg_restore" --list --verbose "$dir/archive" > "$dir/contents"

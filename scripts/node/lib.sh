@@ -13,6 +13,12 @@ socket=$home/run
 # What archiving and backups leave on the node: locks, marks and the last errors.
 backup_home=$home/backup
 
+# Citus' own repairs, which wait while a cluster is being restored; lines of postgresql.auto.conf.
+repairs_off="citus.recover_2pc_interval = '-1'
+citus.defer_shard_delete_interval = '-1'
+citus.background_task_queue_interval = '-1'
+citus.distributed_deadlock_detection_factor = '-1'"
+
 say() { printf '%s %s: %s\n' "$(date -u +%FT%TZ)" "${0##*/}" "$*" >&2; }
 die() {
     local code=$1
@@ -34,8 +40,9 @@ find_postgres() {
 
 pgbin=$(find_postgres)
 
+# a database's name on the command line may be taken for a connection string
 query() { # database, sql
-    "$pgbin/psql" -h "$socket" -U postgres -d "$1" -XAtq -v ON_ERROR_STOP=1 -c "$2"
+    PGDATABASE=$1 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 -c "$2"
 }
 
 running() { [ -f "$pgdata/postmaster.pid" ] && query postgres 'SELECT 1' > /dev/null 2>&1; }

@@ -15,4 +15,5 @@ trap 'rm -rf "$dir"' EXIT
 tar -xf - -C "$dir" --no-same-owner
 [ -f "$dir/stdin" ] || die 6 "the files did not arrive whole; nothing was run"
 cd "$dir"
-"$pgbin/psql" -h "$socket" -U postgres -d "$database" "$@" < stdin
+# a name on the command line may be taken for a connection string
+PGDATABASE=$database "$pgbin/psql" -h "$socket" -U postgres "$@" < stdin

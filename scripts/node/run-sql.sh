@@ -24,4 +24,5 @@ tar -xf - -C "$dir" --no-same-owner
 files=()
 for file in "$@"; do files+=(-f "$file"); done
 cd "$dir"
-"$pgbin/psql" -h "$socket" -U postgres -X -q -v ON_ERROR_STOP=1 -d "$database" "${options[@]}" "${files[@]}"
+# a name on the command line may be taken for a connection string
+PGDATABASE=$database "$pgbin/psql" -h "$socket" -U postgres -X -q -v ON_ERROR_STOP=1 "${options[@]}" "${files[@]}"

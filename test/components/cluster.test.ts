@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import type { CitusCluster } from "../../components/cluster.ts";
-import { validate } from "../../components/config.ts";
+import { type RestoreFromArgs, validate } from "../../components/config.ts";
 import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import { beginnings } from "../../components/hooks/impl/ports.ts";
 import type { Settings } from "../../components/settings.ts";
@@ -522,7 +522,10 @@ describe("a change of the configuration", () => {
         after(() => rmSync(dir, { recursive: true }));
         const valid = validate({ stack: "dev", values: {} });
         assert.ok("args" in valid);
-        const make = () => build(() => new Cluster("citus", { ...valid.args, postDeploy: [file] }));
+        const make = (restoreFrom?: RestoreFromArgs) =>
+            build(
+                () => new Cluster("citus", { ...valid.args, ...(restoreFrom && { restoreFrom }), postDeploy: [file] }),
+            );
         const find = (resources: Registered[]) => resources.find(({ type }) => type === POST_DEPLOY) as Registered;
         const first = find((await make()).resources);
         assert.equal(first.name, "citus-post-deploy");
@@ -530,6 +533,12 @@ describe("a change of the configuration", () => {
         assert.match(first.inputs.files[0].sha256, /^[0-9a-f]{64}$/);
         assert.ok(first.request.getDependenciesList().some((urn) => urn.endsWith(`${PLACEMENT}::citus-shards`)));
         assert.deepEqual(find((await make()).resources).inputs, first.inputs);
+        // another restore is another input: the database is asked again which files it has
+        assert.ok(!("restoreId" in first.inputs));
+        const restored = find(
+            (await make({ point: "latest", overwrite: false, acceptSplitTransactions: false })).resources,
+        );
+        assert.equal(restored.inputs.restoreId, "feedbeef");
         writeFileSync(file, "SELECT 2;\n");
         assert.notEqual(find((await make()).resources).inputs.files[0].sha256, first.inputs.files[0].sha256);
     });

@@ -106,6 +106,8 @@ function outputs(type: string, name: string, inputs: Values): Values {
             return { groupId: name.endsWith("coordinator") ? 0 : ++groups, nodeId: groups + 1 };
         case "pulumi-nodejs:dynamic/citus:Placement":
             return { status: "a line about the cluster" };
+        case "pulumi-nodejs:dynamic/citus:Configuration":
+            return inputs.restoreId === undefined ? {} : { restored: inputs.restoreId };
         case "pulumi-nodejs:dynamic/citus:Restore":
             return { point: "citus-prod_point", restoreId: "feedbeef", manifest: '{"name":"citus-prod_point"}' };
         case "pulumi:pulumi:StackReference":

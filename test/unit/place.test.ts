@@ -223,7 +223,7 @@ function workerSession(node: string, tables: string[] = [], databases: string[] 
                 ? tables
                 : /FROM pg_database/.test(sql)
                   ? databases
-                  : /pg_dist_object|pg_largeobject_metadata|pg_publication|pg_replication_slots/.test(sql)
+                  : /pg_dist_object|pg_largeobject_metadata|pg_publication|pg_replication_slots|pg_ls_dir/.test(sql)
                     ? []
                     : undefined;
             if (!names) throw new Error(`unexpected on ${node}: ${sql}`);

@@ -8,6 +8,7 @@ import {
     differingMetadata,
     readTables,
     resolvePrepared,
+    restoredOnes,
     resumeRepairs,
     unreachablePairs,
 } from "../../components/citus/recover.ts";
@@ -146,7 +147,7 @@ describe("resolvePrepared", () => {
                 assert.equal(
                     error.message,
                     "prepared transactions of Citus are still open: citus_0_4_5_6 on worker-1, citus_1_1_1_1 on worker-2.\n" +
-                        "They hold locks. Nothing else was changed. Run pulumi up again: it is safe to repeat, and tries to end them.",
+                        "They hold locks. Nothing else was changed. The next pulumi up tries to end them again.",
                 );
                 return true;
             },
@@ -161,6 +162,30 @@ describe("resolvePrepared", () => {
             resolvePrepared([new FakeNode("coordinator"), broken]),
             /worker-1: recovery failed\n {2}terminated/,
         );
+    });
+});
+
+describe("restoredOnes", () => {
+    const knowing = (node: string, n: number): Session => ({
+        node,
+        query: async <T extends object>(sql: string) => {
+            assert.match(sql, /count\(\*\)::int AS n FROM pg_dist_node/);
+            return [{ n }] as T[];
+        },
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    });
+    const names = async (...sessions: Session[]) => (await restoredOnes(sessions)).map(({ node }) => node);
+
+    test("a worker that knows no cluster is yet to join it", async () => {
+        assert.deepEqual(await names(knowing("coordinator", 2), knowing("worker-1", 2), knowing("worker-2", 0)), [
+            "coordinator",
+            "worker-1",
+        ]);
+    });
+
+    test("the coordinator is one whatever it knows", async () => {
+        assert.deepEqual(await names(knowing("coordinator", 0)), ["coordinator"]);
     });
 });
 
@@ -322,8 +347,10 @@ describe("resumeRepairs", () => {
     });
 
     test("takes back exactly what a restore switches off", async () => {
-        const script = readFileSync(join(import.meta.dirname, "..", "..", "scripts", "node", "restore.sh"), "utf8");
-        const off = [...script.matchAll(/^(citus\.\w+) = '-1'$/gm)].map(([, name]) => `ALTER SYSTEM RESET ${name}`);
+        const script = readFileSync(join(import.meta.dirname, "..", "..", "scripts", "node", "lib.sh"), "utf8");
+        const off = [...script.matchAll(/^(?:repairs_off=")?(citus\.\w+) = '-1'"?$/gm)].map(
+            ([, name]) => `ALTER SYSTEM RESET ${name}`,
+        );
         const node = new FakeNode("worker-1");
         await resumeRepairs(node);
         assert.deepEqual(node.asked.slice(0, -1).sort(), off.sort());

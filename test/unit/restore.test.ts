@@ -773,6 +773,7 @@ describe("planRestore", () => {
                     { name: "worker-2", role: "worker", host: "worker-2.copy.node", port: 5432, from: point.nodes[2] },
                 ],
                 restored: planned(request(["worker-1", "worker-2"]), contents).nodes,
+                surplus: [],
                 toTheEnd: false,
             },
         });
@@ -783,25 +784,42 @@ describe("planRestore", () => {
         assert.equal(plan.before, 7000);
     });
 
-    test("more and fewer workers are refused, with how many are needed", () => {
+    test("fewer workers than the point has are refused, with how many are needed", () => {
         assert.deepEqual(refusals(request(["worker-1"])), [
             "c1_point has 2 workers (worker-1 is group 1, worker-2 is group 2), this stack has 1: " +
-                "set citus:workers to 2. The cluster can grow or shrink once it is restored",
+                "set citus:workers to 2. The cluster can shrink once it is restored",
         ]);
-        assert.match(
-            refusals(request(["worker-1", "worker-2", "worker-3"]))[0] ?? "",
-            /this stack has 3: set citus:workers to 2\. /,
+        const one = pointOf("one", "2026-11-22T10:00:00.000Z", { nodes: [pointNode(0), pointNode(1)] });
+        assert.match(refusals(request([]), repository([one]))[0] ?? "", /^one has 1 worker \(worker-1 is group 1\), /);
+    });
+
+    test("workers that the point does not have are no part of it: they are put aside", () => {
+        const wider = planned(request(["worker-1", "worker-2", "worker-3"]), contents);
+        assert.deepEqual(pairs(wider), pairs(planned(request(["worker-1", "worker-2"]), contents)));
+        assert.deepEqual(
+            wider.surplus.map(({ name }) => name),
+            ["worker-3"],
+        );
+        // by name, whatever the order
+        const moved = planned(request(["worker-5", "worker-2", "worker-1"]), contents);
+        assert.deepEqual(pairs(moved), [
+            ["coordinator", "coordinator", 0],
+            ["worker-2", "worker-2", 2],
+            ["worker-1", "worker-1", 1],
+        ]);
+        assert.deepEqual(
+            moved.surplus.map(({ name }) => name),
+            ["worker-5"],
         );
     });
 
     test("a point of the coordinator alone", () => {
         const alone = pointOf("alone", "2026-11-22T10:00:00.000Z", { nodes: [pointNode(0)] });
         assert.deepEqual(pairs(planned(request([]), repository([alone]))), [["coordinator", "coordinator", 0]]);
-        assert.deepEqual(refusals(request(["worker-1"]), repository([alone])), [
-            "alone has 0 workers (none), this stack has 1: set citus:workers to 0. The cluster can grow or shrink once it is restored",
-        ]);
-        const one = pointOf("one", "2026-11-22T10:00:00.000Z", { nodes: [pointNode(0), pointNode(1)] });
-        assert.match(refusals(request([]), repository([one]))[0] ?? "", /^one has 1 worker \(worker-1 is group 1\), /);
+        assert.deepEqual(
+            planned(request(["worker-1"]), repository([alone])).surplus.map(({ name }) => name),
+            ["worker-1"],
+        );
     });
 
     test("another database is refused", () => {
@@ -940,7 +958,7 @@ describe("planRestore", () => {
             ]);
         });
 
-        test("every group is restored exactly once, whatever the names", () => {
+        test("every group is restored exactly once, whatever the names, and every other worker is put aside", () => {
             const names = fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 8 });
             fc.assert(
                 fc.property(names, names, (have, want) => {
@@ -949,14 +967,17 @@ describe("planRestore", () => {
                     const from = repository([
                         pointOf("p", "2026-11-22T10:00:00.000Z", { nodes: [...nodes.toReversed(), pointNode(0)] }),
                     ]);
-                    const plan = planned(request(want.slice(0, size).map((n) => `worker-${n}`)), from);
+                    const plan = planned(request(want.map((n) => `worker-${n}`)), from);
+                    assert.deepEqual(
+                        [...plan.nodes, ...plan.surplus].map(({ name }) => name).sort(),
+                        ["coordinator", ...want.map((n) => `worker-${n}`)].sort(),
+                    );
                     assert.deepEqual(
                         plan.nodes.map((node) => node.from.groupId).sort((a, b) => a - b),
                         Array.from({ length: size + 1 }, (_, i) => i),
                     );
                     const same = plan.nodes.filter((node) => node.name === node.from.node).length;
-                    if (have.slice(0, size).sort().join() === want.slice(0, size).sort().join())
-                        assert.equal(same, size + 1);
+                    if (have.slice(0, size).every((n) => want.includes(n))) assert.equal(same, size + 1);
                 }),
             );
         });
@@ -966,7 +987,7 @@ describe("planRestore", () => {
         test("is that one and nothing else, to the end of its archive", () => {
             const plan = planned(request(["worker-1", "worker-2"], { onlyWorker: "worker-2" }), contents);
             const only = [{ ...target("worker-2"), from: point.nodes[2] }];
-            assert.deepEqual(plan, { point, nodes: only, restored: only, toTheEnd: true });
+            assert.deepEqual(plan, { point, nodes: only, restored: only, surplus: [], toTheEnd: true });
         });
 
         test("of a stack that has grown or shrunk since", () => {
@@ -1060,6 +1081,15 @@ describe("describePlan", () => {
         assert.equal(
             say("2026-11-22T10:00:00Z"),
             "restores c1 to c1_point of 2026-11-22T10:00:00.000Z: 3 nodes, 4.50 GB",
+        );
+    });
+
+    test("says who joins the restored cluster empty", () => {
+        const say = (...names: string[]) => describePlan(planned(request([...workers, ...names]), repository([point])));
+        assert.match(say("worker-3"), /; the point does not have worker-3: it joins the restored cluster empty$/);
+        assert.match(
+            say("worker-3", "worker-4"),
+            /; the point does not have worker-3, worker-4: they join the restored cluster empty$/,
         );
     });
 

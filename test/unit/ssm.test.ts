@@ -3,21 +3,38 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
+import { onlineMachines } from "../../components/aws/ssm.ts";
 import { runScript, type SsmShell } from "../../components/shell.ts";
 
 const SHELL: SsmShell = { kind: "ssm", region: "eu-central-1", profile: "", clusterId: "0f", node: "worker-1" };
 /** How often commands were taken, and what becomes of the answer. */
 let sent = 0;
 let answer: "lost" | "throttled" | "refused" = "lost";
+/** Names of nodes that machines were asked for by, a list a question. */
+const asked: string[][] = [];
 
 const server = createServer((request, response) => {
     const say = (status: number, body: object) => {
         response.writeHead(status, { "content-type": "application/x-amz-json-1.1" });
         response.end(JSON.stringify(body));
     };
-    request.resume().on("end", () => {
-        if (String(request.headers["x-amz-target"]).endsWith("DescribeInstanceInformation"))
-            return say(200, { InstanceInformationList: [{ InstanceId: "i-1", PingStatus: "Online" }] });
+    let body = "";
+    request.on("data", (chunk) => {
+        body += chunk;
+    });
+    request.on("end", () => {
+        if (String(request.headers["x-amz-target"]).endsWith("DescribeInstanceInformation")) {
+            const { Filters } = JSON.parse(body) as { Filters: { Key: string; Values: string[] }[] };
+            const names = Filters.find(({ Key }) => Key === "tag:citus-node")?.Values ?? [];
+            asked.push(names);
+            return say(200, {
+                InstanceInformationList: [
+                    ...(names.includes("worker-1") ? [{ InstanceId: "i-1", PingStatus: "Online" }] : []),
+                    ...(names.includes("worker-50") ? [{ InstanceId: "i-50", PingStatus: "Online" }] : []),
+                    ...(names.includes("worker-51") ? [{ InstanceId: "i-51", PingStatus: "ConnectionLost" }] : []),
+                ],
+            });
+        }
         sent++;
         if (answer === "lost") return request.socket.destroy();
         if (answer === "throttled" && sent < 3)
@@ -59,4 +76,12 @@ test("what AWS was too busy for is sent again, and what it refuses is not", asyn
     answer = "throttled";
     await assert.rejects(runScript(SHELL, ["facts.sh"]), /worker-1: its machine can't be reached .*AccessDenied/s);
     assert.equal(sent, 3);
+});
+
+test("machines of other nodes of the cluster are found by as many names as AWS takes in one question", async () => {
+    asked.length = 0;
+    const names = Array.from({ length: 90 }, (_, i) => `worker-${i + 2}`);
+    assert.deepEqual(await onlineMachines(SHELL, names), ["i-50"]);
+    assert.deepEqual(asked.flat(), names);
+    assert.ok(asked.every((list) => list.length <= 40));
 });

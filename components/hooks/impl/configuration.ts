@@ -12,6 +12,8 @@ import { refuseSettings } from "./settingsCheck.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
     systemIdentifier?: string;
+    /** The last restore that put its database in place, also one that nobody asks for any more. */
+    restored?: string;
     /** Seen by a refresh: the machine answers and its service is stopped, which is a difference to be mended. */
     stopped?: boolean;
 }
@@ -145,23 +147,33 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
     });
 }
 
+/** A restore that was withdrawn is over: the same request later is another one, and Citus' own repairs work again. */
+async function endRestore({ name, shell }: ConfigurationInputs): Promise<void> {
+    const result = await runScript(shell, ["accept.sh", "withdrawn"]);
+    if (result.code !== 0) throw new Error(`${name}: ${result.stderr.trim()}\nThis is safe to repeat: pulumi up.`);
+}
+
 async function converge(
     inputs: ConfigurationInputs,
     systemIdentifier: string | undefined,
+    restored = inputs.restoreId,
 ): Promise<ConfigurationState> {
     const { shell, machine, bundle, volumeSize, metrics } = inputs;
     await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
     // a restore that was killed and withdrawn left it stopped; a container starts by itself
     if (shell.kind === "ssm") await service(shell, "start");
     await refuseSettings(inputs.clusterId, inputs.name, shell, inputs.overrides);
-    // a restore that was withdrawn is over: the same request later is another one
-    if (inputs.restoreId === undefined) await runScript(shell, ["accept.sh"]);
     const placed = await putInPlace(inputs, systemIdentifier);
     const pending = placed === "not applied" ? await apply(inputs) : placed;
     // a node whose archive was just configured is only ready after its restart
     if (pending.length > 0) await restart(inputs, pending);
     else await waitUntilReady(inputs);
-    return { ...inputs, systemIdentifier: await readFacts(inputs) };
+    if (inputs.restoreId === undefined) await endRestore(inputs);
+    return {
+        ...inputs,
+        systemIdentifier: await readFacts(inputs),
+        ...(restored === undefined ? {} : { restored }),
+    };
 }
 
 export async function create(inputs: ConfigurationInputs) {
@@ -171,7 +183,7 @@ export async function create(inputs: ConfigurationInputs) {
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
     if (olds.machine === news.machine) await refuseAbsent(news);
-    const outs = await converge(news, restored ? undefined : olds.systemIdentifier);
+    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, news.restoreId ?? olds.restored);
     if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
         note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
     return { outs };
@@ -180,7 +192,7 @@ export async function update(_id: string, olds: ConfigurationState, news: Config
 /** Runs in preview too. */
 export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     // the settings of other nodes are no change of this one
-    const ignore = ["systemIdentifier", "overrides"];
+    const ignore = ["systemIdentifier", "restored", "overrides"];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
     refuseShrinking(olds, news);
     // what is replaced tells the engine who else is: nothing of it is known then, and nobody is told anything

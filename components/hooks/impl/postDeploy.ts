@@ -160,13 +160,17 @@ export async function update(_id: string, _olds: PostDeployInputs, news: PostDep
 
 export async function diff(_id: string, olds: PostDeployInputs, news: PostDeployInputs) {
     if (unknown(news.shell)) return { changes: true };
-    if (comparable(olds) === comparable(news)) return { changes: false };
+    // known when the nodes are: a preview does not say what a restore will take away
+    const ignore = unknown(news.restoreId ?? "") ? ["restoreId"] : [];
+    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
     const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
     const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));
     const shown = (file: SqlFile) => {
         const alone = whyAlone(readFileSync(file.path, "utf8"));
         return alone === undefined ? file.path : `${file.path} (without a transaction around it: ${alone})`;
     };
+    if (fresh.length === 0 && news.restoreId !== undefined && news.restoreId !== olds.restoreId)
+        note(news.self, "the database was restored: runs the files again that it does not have");
     if (fresh.length > 0) note(news.self, `runs ${fresh.map(shown).join(", ")}`);
     return { changes: true };
 }

@@ -4,27 +4,60 @@ import {
     differingMetadata,
     readTables,
     resolvePrepared,
+    restoredOnes,
     resumeRepairs,
     unreachablePairs,
 } from "../../citus/recover.ts";
 import { connect, type Session } from "../../citus/session.ts";
 import type { RestorePoint } from "../../restore/points.ts";
 import { runScript } from "../../shell.ts";
-import type { RecoveredInputs } from "../recovered.ts";
+import type { RecoveredInputs, RecoveredNode } from "../recovered.ts";
 import { note, progress, warn } from "./engine.ts";
 
 const PATIENCE = 60_000;
 
+/** How a person reaches the coordinator before the stack has outputs, where there is a command for it. Pure. */
+function wayIn({ shell, access }: RecoveredNode): string {
+    return shell.kind === "docker" ? ` (docker exec -it ${shell.container} psql ${access.database})` : "";
+}
+
+/** What a cluster that could not be proved whole is told with: what is true, and each way on. Pure. */
+export function notProved(coordinator: RecoveredNode, point: string, what: string, why: readonly string[]): Error {
+    return new Error(
+        [
+            `The cluster was restored to ${point}, and ${what}:`,
+            ...why.flatMap((text) => text.split("\n")).map((line) => `  ${line}`),
+            "Its data is in place, its nodes run, and Citus' own repairs are off on them until this is settled. There are three ways on:",
+            `  Mend what is named${wayIn(coordinator)}, then run pulumi up: it looks again, and switches the repairs on.`,
+            "  Restore to an earlier point (npm run backups lists them):",
+            "    pulumi config set --path citus:restoreFrom.point NAME",
+            "    pulumi config set --path citus:restoreFrom.overwrite true",
+            "  Keep the cluster, without the tables that can't be mended (DROP TABLE). Then nothing looks again, and pulumi up switches the repairs on:",
+            "    pulumi config rm citus:restoreFrom",
+        ].join("\n"),
+    );
+}
+
 async function prove(inputs: RecoveredInputs): Promise<void> {
     const report = progress(inputs.self);
     const point = JSON.parse(inputs.manifest) as RestorePoint;
-    const sessions: Session[] = [];
+    const all: Session[] = [];
+    const notWhole = (what: string, why: readonly string[]) =>
+        notProved(inputs.nodes[0] as RecoveredNode, point.name, what, why);
     try {
-        for (const node of inputs.nodes) sessions.push(await connect(node.access, node.name, { patience: PATIENCE }));
+        for (const node of inputs.nodes)
+            all.push(
+                await connect(node.access, node.name, { patience: PATIENCE }).catch((error: Error) => {
+                    throw notWhole("a node does not answer, so it is not known whether it is whole", [error.message]);
+                }),
+            );
+        const sessions = await restoredOnes(all);
         const [coordinator] = sessions;
         if (!coordinator) return;
         report("resolving prepared transactions");
-        const { resolved, own } = await resolvePrepared(sessions);
+        const { resolved, own } = await resolvePrepared(sessions).catch((error: Error) => {
+            throw notWhole("its transactions did not end", [error.message]);
+        });
         if (own.length > 0)
             warn(
                 inputs.self,
@@ -38,15 +71,7 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
             ...(inputs.partial ? [] : await differencesFrom(point, coordinator)),
             ...tables.unreadable,
         ];
-        if (wrong.length > 0) {
-            throw new Error(
-                [
-                    `The cluster was restored to ${point.name} and is not whole:`,
-                    ...wrong.map((line) => `  ${line}`),
-                    "Citus' own repairs stay off. Run pulumi up again, which is safe to repeat, or restore to an earlier point (npm run backups lists them).",
-                ].join("\n"),
-            );
-        }
+        if (wrong.length > 0) throw notWhole("it is not whole", wrong);
         if (tables.empty.length > 0)
             warn(
                 inputs.self,
@@ -58,7 +83,7 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
             `whole: ${point.tables.length === 1 ? "1 table" : `${point.tables.length} tables`} on ${sessions.length} nodes; ${resolved === 0 ? "no transaction was" : resolved === 1 ? "1 transaction was" : `${resolved} transactions were`} between the two phases of a commit`,
         );
     } finally {
-        for (const session of sessions) await session.close().catch(() => undefined);
+        for (const session of all) await session.close().catch(() => undefined);
     }
 }
 
@@ -93,7 +118,7 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
 
 /** The restore is in Pulumi's state now: from here on the same request starts a new restore and does not resume this one. */
 async function accept(inputs: RecoveredInputs): Promise<void> {
-    await Promise.all(inputs.nodes.map((node) => runScript(node.shell, ["accept.sh"])));
+    await Promise.all(inputs.nodes.map((node) => runScript(node.shell, ["accept.sh", "plan"])));
 }
 
 async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {

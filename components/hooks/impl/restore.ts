@@ -109,13 +109,29 @@ export async function check(olds: RestoreState | undefined, news: RestoreInputs)
 
 /** A restore replaces an existing database only with restoreFrom.overwrite. */
 async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
+    const leaving = plan.toTheEnd ? [] : await site.leaving();
+    if (leaving.length > 0) throw alsoLeaving(leaving, plan);
     const holding = await site.holdings(inputs.nodes.map(({ name }) => name));
-    const held = plan.restored.map((node) => node.name).filter((name) => holding.get(name) === "database");
+    const held = [...plan.restored, ...plan.surplus]
+        .map((node) => node.name)
+        .filter((name) => holding.get(name) === "database");
     if (held.length === 0) return;
     if (!inputs.overwrite) throw holdsData(held, plan);
     warn(
         inputs.self,
-        `the databases of ${held.join(", ")} go back to their state at ${plan.point.time}; what is in them now is put aside`,
+        `the databases of ${held.join(", ")} go back to their state at ${plan.point.time}; what is in them now is put aside on each node's volume`,
+    );
+}
+
+/** What is in no configuration any more goes at the end of the run, and nothing that is restored knows what it holds. */
+function alsoLeaving(nodes: readonly string[], plan: RestorePlan): Error {
+    const one = nodes.length === 1;
+    return new Error(
+        [
+            `The cluster can't be restored while ${nodes.join(", ")} ${one ? "is" : "are"} to be removed: ${one ? "its data" : "their data"} would be deleted, and may be the only copy of what was written after ${plan.point.time}.`,
+            `  Set citus:workers (and citus:retire) so that ${one ? "it stays" : "they stay"}. The restore puts ${one ? "its data" : "their data"} aside, and ${one ? "it joins" : "they join"} the restored cluster empty. Remove ${one ? "it" : "them"} in a later pulumi up.`,
+            "Nothing was touched.",
+        ].join("\n"),
     );
 }
 
@@ -156,7 +172,7 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
     const names = plan.restored.map((node) => node.name);
     note(
         inputs.self,
-        `restored ${names.join(", ")} to ${target} in ${seconds(Date.now() - began)} (files ${seconds(times.files)}, WAL ${seconds(times.recover)})`,
+        `restored ${names.join(", ")} to ${target}${plan.surplus.length > 0 ? `, and put aside what ${plan.surplus.map(({ name }) => name).join(", ")} had,` : ""} in ${seconds(Date.now() - began)} (files ${seconds(times.files)}, WAL ${seconds(times.recover)})`,
     );
     return {
         ...inputs,
