@@ -77,6 +77,12 @@ export interface Session {
     close(): Promise<void>;
 }
 
+/** A session that also carries the streams of COPY. */
+export interface StreamSession extends Session {
+    /** Hands a stream of `pg-copy-streams` to the connection. The next query begins when it has ended. */
+    submit<T extends pg.Submittable>(stream: T): T;
+}
+
 /** What the database said, with the node it said it on. */
 export class DatabaseError extends Error {
     readonly node: string;
@@ -122,7 +128,7 @@ function passing(error: unknown): boolean {
  * Opens a connection as the superuser.
  * @throws DatabaseError when the node can't be reached, is not the one it should be, or refuses the password
  */
-export async function connect(access: Access, node: string, options: ConnectOptions = {}): Promise<Session> {
+export async function connect(access: Access, node: string, options: ConnectOptions = {}): Promise<StreamSession> {
     const end = Date.now() + (options.patience ?? 0);
     for (;;) {
         const client = new pg.Client({
@@ -153,7 +159,8 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
                 return ends ? new Date(ends) : undefined;
             };
-            return { node, query, certificateEnds, close: () => closing(client) };
+            const submit = <T extends pg.Submittable>(stream: T) => client.query(stream);
+            return { node, query, certificateEnds, submit, close: () => closing(client) };
         } catch (error) {
             discard(client);
             if (!passing(error) || Date.now() >= end) {

@@ -31,12 +31,15 @@ function parts(result: CommandResult, names: readonly string[]): Record<string, 
     return found;
 }
 
-/** @throws Error when something has a shape that SQL can't make again, naming it, or can't be read */
-export async function readShape(
-    coordinator: StackNode,
-    database: string,
-): Promise<Pieces & { readonly leftOut: readonly string[] }> {
-    const read = parts(await onNode(coordinator, [SCRIPT, "read", database]), [
+export type Shape = Pieces & { readonly leftOut: readonly string[] };
+
+/**
+ * @param snapshot an exported one of the coordinator's; without it the shape is what it is now
+ * @throws Error when something has a shape that SQL can't make again, naming it, or can't be read
+ */
+export async function readShape(coordinator: StackNode, database: string, snapshot?: string): Promise<Shape> {
+    const as = snapshot === undefined ? [] : [snapshot];
+    const read = parts(await onNode(coordinator, [SCRIPT, "read", database, ...as]), [
         "catalog",
         "roles",
         "archive",
