@@ -4,12 +4,12 @@ import { InvalidArgumentError, Option } from "commander";
 import { describeBytes } from "../components/citus/job.ts";
 import type { Session } from "../components/citus/session.ts";
 import { COORDINATOR } from "../components/topology.ts";
-import { trailer } from "./dump/file.ts";
+import { LOUD, QUIET, trailer } from "./dump/file.ts";
 import { type Moment, takeMoment } from "./dump/moment.ts";
 import { type Output, openOutput } from "./dump/output.ts";
 import { readRows } from "./dump/rows.ts";
 import { sequenceStatements, workerSequences } from "./dump/sequences.ts";
-import { oneLine, writeStatement } from "./dump/tables.ts";
+import { oneLine, type RowTable, writeStatement } from "./dump/tables.ts";
 import { main, script } from "./lib/command.ts";
 import { CannotTell } from "./lib/exit.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
@@ -82,7 +82,7 @@ async function dumpAll(
     );
     const shape = await readShape(stack.coordinator, stack.database, snapshot);
     const views = await coordinator.query<{ name: string }>(VIEWS);
-    const { key, before, after } = scripts(shape, [
+    const { key, before, after, last } = scripts(shape, [
         "-- == Sequences",
         "",
         ...(await sequenceStatements(coordinator)),
@@ -97,17 +97,26 @@ async function dumpAll(
     const counted = new Map<string, number>();
     const say = progress(tables.length);
     let total = 0;
-    for (const [i, table] of tables.entries()) {
-        await out.write(`${writeStatement(table.name, table.columns)};\n`);
-        const { rows } = await readRows(nodes, table, async (chunk) => {
-            say(i + 1, table.name, chunk.length);
-            await out.write(chunk);
-        });
-        await out.write("\\.\n");
-        counted.set(oneLine(table.name), rows);
-        total += rows;
-    }
-    await out.write(`\n${restricted(key, after)}\n${trailer(key, { rows: counted, sequences })}`);
+    const write = async (which: readonly RowTable[]) => {
+        for (const table of which) {
+            await out.write(`${writeStatement(table.name, table.columns)};\n`);
+            const { rows } = await readRows(nodes, table, async (chunk) => {
+                say(counted.size + 1, table.name, chunk.length);
+                await out.write(chunk);
+            });
+            await out.write("\\.\n");
+            counted.set(oneLine(table.name), rows);
+            total += rows;
+        }
+    };
+    await write(tables.filter((table) => !shape.isLate(table)));
+    await out.write(`\n${restricted(key, after)}\n`);
+    const late = tables.filter(shape.isLate);
+    // their triggers and foreign keys are there already
+    if (late.length > 0) await out.write(`${QUIET}\n`);
+    await write(late);
+    if (late.length > 0) await out.write(`${LOUD}\n`);
+    await out.write(`\n${restricted(key, last)}\n${trailer(key, { rows: counted, sequences })}`);
     return [
         `${summary(shape.catalog)}; ${tables.length} tables with ${total} rows, as many as the cluster counted in that moment; no passwords`,
         ...shape.leftOut.map((what) => `left out, as it may hold a password: ${what}`),

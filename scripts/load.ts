@@ -24,6 +24,7 @@ async function inspect(file: string): Promise<{ dump: Dump; roles: string[] }> {
         script: async (part, text) => {
             if (part === "before") roles.push(...roleNames(text));
         },
+        statement: async () => undefined,
         table: async () => {
             let rows = 0;
             return {
@@ -37,12 +38,23 @@ async function inspect(file: string): Promise<{ dump: Dump; roles: string[] }> {
     return { dump, roles };
 }
 
+const TITLES = {
+    before: "Making its objects",
+    after: "Making foreign keys, views and the rest",
+    last: "Setting sequences and filling materialized views",
+};
+const MISSING = {
+    before: "",
+    after: "Foreign keys, views or what comes after them are missing.",
+    last: "Sequences are not set, and materialized views are empty.",
+};
+
 /** What psql said, with the lines of the file instead of the script's. */
 const inFile = (said: string, file: string, line: number) =>
     said
         .replace(
-            /psql:before\.sql:(\d+):|psql:after\.sql:(\d+):/g,
-            (_, a?: string, b?: string) => `${file}, line ${line - 1 + Number(a ?? b)}:`,
+            /psql:(?:before|after|last)\.sql:(\d+):/g,
+            (_, at: string) => `${file}, line ${line - 1 + Number(at)}:`,
         )
         .trim()
         .split("\n")
@@ -123,13 +135,16 @@ async function load(given: string): Promise<void> {
         let last = Date.now();
         const visitor: Visitor = {
             script: async (part, text, line) => {
-                console.log(part === "before" ? "Making its objects" : "Making keys, views and the rest");
+                console.log(TITLES[part]);
                 kept =
                     part === "before"
                         ? "Some of its objects are made and stay. There are no rows."
-                        : `All ${tables} tables have their rows and stay. Foreign keys, views or what comes after them are missing.`;
+                        : `Its objects and the rows of ${tables} of ${found.rows.size} tables are there and stay. ${MISSING[part]}`;
                 await runScript(node, database, file, part, text, line);
                 if (part === "before") kept = "Its objects are made and stay. There are no rows.";
+            },
+            statement: async (text) => {
+                await coordinator.query(text);
             },
             table: async (copy) => {
                 const { stream, sink } = openSink(coordinator, copy.statement);

@@ -28,6 +28,13 @@ export function trailer(key: string, { rows, sequences }: Trailer): string {
     ].join("\n");
 }
 
+/** Rows between these come to tables that have their triggers and foreign keys. */
+export const QUIET = "SET session_replication_role = replica;";
+export const LOUD = "RESET session_replication_role;";
+
+export type Part = "before" | "after" | "last";
+const PARTS: readonly Part[] = ["before", "after", "last"];
+
 export interface CopyPart {
     /** COPY … FROM stdin, without its semicolon. */
     readonly statement: string;
@@ -39,7 +46,9 @@ export interface CopyPart {
 
 export interface Visitor {
     /** A script, with the line that its first line is in the file. */
-    script(part: "before" | "after", text: string, line: number): Promise<void>;
+    script(part: Part, text: string, line: number): Promise<void>;
+    /** QUIET or LOUD, for the connection that rows come over. */
+    statement(text: string): Promise<void>;
     /** Rows in COPY's text format come to what it returns. */
     table(copy: CopyPart): Promise<{ write(chunk: Buffer): Promise<void>; end(): Promise<number> }>;
 }
@@ -53,8 +62,8 @@ export interface Dump extends Trailer {
 /** A file that is not a dump, or not whole. */
 export class BrokenFile extends Error {}
 
-const PART = '(?:(?:U&)?"(?:[^"]|"")*"|[^\\s".(]+)';
-const COPY = new RegExp(`^(COPY (${PART}(?:\\.${PART})?)(?: \\(.*\\))? FROM stdin);$`);
+const WORD = '(?:(?:U&)?"(?:[^"]|"")*"|[^\\s".(]+)';
+const COPY = new RegExp(`^(COPY (${WORD}(?:\\.${WORD})?)(?: \\(.*\\))? FROM stdin);$`);
 const END = Buffer.from("\n\\.\n");
 const NEWLINE = 10;
 
@@ -87,7 +96,7 @@ export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
     let key: string | undefined;
     let seen = 0;
     let complete = false;
-    let script: { part: "before" | "after"; from: number; lines: string[] } | undefined;
+    let script: { part: Part; from: number; lines: string[] } | undefined;
     let rows: { name: string; sink: Awaited<ReturnType<Visitor["table"]>>; first: boolean; lines: number } | undefined;
     const counts = new Map<string, number>();
     const told = new Map<string, number>();
@@ -116,9 +125,11 @@ export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
         }
         const begins = /^\\restrict ([0-9a-f]{64})$/.exec(text)?.[1];
         if (begins !== undefined) {
-            if (seen > 1 || (key !== undefined && begins !== key)) throw broken("a script begins where none can be");
+            const part = PARTS[seen];
+            if (part === undefined || (key !== undefined && begins !== key))
+                throw broken("a script begins where none can be");
             key = begins;
-            script = { part: seen === 0 ? "before" : "after", from: line, lines: [text] };
+            script = { part, from: line, lines: [text] };
             return;
         }
         if (key === undefined) {
@@ -127,7 +138,7 @@ export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
             return;
         }
         const copy = COPY.exec(text);
-        if (copy && seen === 1) {
+        if (copy && seen > 0) {
             const [, statement = "", name = ""] = copy;
             if (counts.has(name)) throw broken(`${name} is in it twice`);
             rows = { name, sink: await visitor.table({ statement, name, line: line + 1 }), first: true, lines: 0 };
@@ -138,6 +149,7 @@ export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
         if (count) told.set(count[2] ?? "", Number(count[1]));
         else if (sequence)
             sequences.push({ group: Number(sequence[1]), last: sequence[2] ?? "", name: sequence[3] ?? "" });
+        else if (text === QUIET || text === LOUD) await visitor.statement(text);
         else if (text === `-- complete ${key}`) complete = true;
         else if (text !== "" && !text.startsWith("--")) throw broken("this line belongs to no part of a dump");
     };

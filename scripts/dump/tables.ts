@@ -12,6 +12,9 @@ export interface Part {
 export interface RowTable {
     /** As SQL has it, qualified and quoted. */
     readonly name: string;
+    /** The same without quotes. */
+    readonly schema: string;
+    readonly bare: string;
     readonly oid: string;
     /** Its stored columns, quoted, without generated ones. */
     readonly columns: readonly string[];
@@ -43,7 +46,7 @@ WITH config AS (
     SELECT u.oid, u.condition FROM pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) AS u (oid, condition)
      WHERE e.extname NOT LIKE 'citus%'
 )
-SELECT c.oid::text AS oid, c.oid::pg_catalog.regclass::text AS name,
+SELECT c.oid::text AS oid, c.oid::pg_catalog.regclass::text AS name, n.nspname::text AS schema, c.relname::text AS bare,
        (SELECT coalesce(json_agg(pg_catalog.quote_ident(a.attname) ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
        nullif(config.condition, '') AS condition,
@@ -63,6 +66,8 @@ SELECT c.oid::text AS oid, c.oid::pg_catalog.regclass::text AS name,
 interface TableRow {
     readonly oid: string;
     readonly name: string;
+    readonly schema: string;
+    readonly bare: string;
     readonly columns: string[];
     readonly condition: string | null;
     readonly shards: { readonly name: string; readonly group: number | null }[];
@@ -75,14 +80,14 @@ interface TableRow {
  */
 export async function readTables(coordinator: Session, only?: string): Promise<RowTable[]> {
     const rows = await coordinator.query<TableRow>(TABLES, [OWN, only ?? null]);
-    return rows.map(({ oid, name, columns, condition, shards, known }) => {
+    return rows.map(({ oid, name, schema, bare, columns, condition, shards, known }) => {
         const lost = shards.find(({ group }) => group === null);
         if (lost || (known && shards.length === 0))
             throw new Error(
                 `${name}: ${lost ? `shard ${lost.name} has no placement that is whole` : "Citus knows it and it has no shards"}. Nothing was read.`,
             );
         const parts = known ? (shards as Part[]) : [{ name, group: 0 }];
-        return { oid, name, columns, condition, known, parts };
+        return { oid, name, schema, bare, columns, condition, known, parts };
     });
 }
 

@@ -51,19 +51,20 @@ SET citus.enable_schema_based_sharding = off;
 SET citus.use_citus_managed_tables = off;
 SET citus.enable_local_reference_table_foreign_keys = on;`;
 
-/** What comes before rows, and what comes after them; each runs in a session of its own. */
+/** What comes before rows, what comes after them, and what comes last; each runs in a session of its own. */
 export interface Scripts {
     /** Names the content: nothing inside can know it. */
     readonly key: string;
     readonly before: string;
     readonly after: string;
+    readonly last: string;
 }
 
 /**
  * The SQL of a file. The same shape gives the same bytes: there is no time, no host, no id in it.
- * @param more what comes last in `after`
+ * @param last what needs all rows
  */
-export function scripts(pieces: Pieces, more: readonly string[] = []): Scripts {
+export function scripts(pieces: Pieces, last: readonly string[] = []): Scripts {
     const before = [
         // Citus warns of views and functions that it takes along later
         `${SETTINGS}\nSET client_min_messages = error;`,
@@ -80,10 +81,10 @@ export function scripts(pieces: Pieces, more: readonly string[] = []): Scripts {
         ...section("Views, comments, triggers, policies, default privileges", body(pieces.after)),
         ...section("Owners of views", owners(pieces.ownerless)),
         ...section("The database itself", databaseStatements(pieces.catalog).join("\n")),
-        ...more,
     ].join("\n");
-    const key = createHash("sha256").update(before).update(after).digest("hex");
-    return { key, before, after };
+    const end = [`${SETTINGS}\nSET client_min_messages = warning;`, "", ...last].join("\n");
+    const key = createHash("sha256").update(before).update(after).update(end).digest("hex");
+    return { key, before, after, last: end };
 }
 
 /** psql runs no command of its own between \\restrict and its key. */

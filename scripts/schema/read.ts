@@ -31,7 +31,11 @@ function parts(result: CommandResult, names: readonly string[]): Record<string, 
     return found;
 }
 
-export type Shape = Pieces & { readonly leftOut: readonly string[] };
+export type Shape = Pieces & {
+    readonly leftOut: readonly string[];
+    /** Whether a table is made after the views, because it needs one of them. */
+    readonly isLate: (table: { readonly schema: string; readonly bare: string }) => boolean;
+};
 
 /**
  * @param snapshot an exported one of the coordinator's; without it the shape is what it is now
@@ -68,5 +72,6 @@ export async function readShape(coordinator: StackNode, database: string, snapsh
         after: script("after"),
         ownerless,
         leftOut: secret.map(({ what }) => what),
+        isLate: ({ schema, bare }) => after.some(({ what }) => what.startsWith(`TABLE ${schema} ${bare} `)),
     };
 }
