@@ -6,6 +6,7 @@ import type { Backed } from "./backups.ts";
 import { EXIT, fail } from "./exit.ts";
 import { sameCitus } from "./image.ts";
 import { askPulumi, clearStack, hasStack, mustPulumi, readPulumi, STATE } from "./project.ts";
+import { withNextStep } from "./refusal.ts";
 
 /** Of the origin's configuration, what does not fit a copy that lives for minutes. */
 const NOT_COPIED = [
@@ -145,7 +146,7 @@ async function bringUp({ backed, point, say, failed }: CopyRequest, name: string
         const why = up.stdout
             .slice(Math.max(0, up.stdout.indexOf("Diagnostics:")))
             .replace(/^ *warning: using pulumi-resource.*\n/gm, "");
-        throw new Error(`${failed}: ${point.name} could not be restored.\n${why.trim()}`);
+        throw new Error(`${failed}: ${point.name} could not be restored.\n${withNextStep(why.trim())}`);
     }
     return { name, seconds, restored };
 }

@@ -17,6 +17,7 @@ import {
     NoAnswer,
     said,
     saysNoStack,
+    withNextStep,
     wordsOf,
 } from "../../scripts/lib/refusal.ts";
 import { wrapped } from "../../scripts/lib/screen.ts";
@@ -357,6 +358,27 @@ describe("why the CLI did not do it", () => {
         });
         assert.equal(wordsOf(error), "locked");
         assert.equal(wordsOf(new Error("fetch failed")), "fetch failed");
+    });
+
+    test("a provider that was killed is told as such, with the next step", () => {
+        const failure = {
+            args: ["up"],
+            code: 255,
+            stdout: "",
+            stderr: "error: rpc error: code = Unavailable desc = error reading from server: EOF\n",
+        };
+        const text = explainFailure(failure, {
+            own: true,
+            backend: "file:///x",
+            passphraseFile: "/x/p",
+            foreign: false,
+        });
+        assert.match(
+            text,
+            /error reading from server: EOF\n\nThe process that carries out the changes .* ended while it worked/,
+        );
+        assert.match(text, /Run the same command once more/);
+        assert.equal(withNextStep("relation x does not exist"), "relation x does not exist");
     });
 
     test("only one answer means that there is no stack", () => {
