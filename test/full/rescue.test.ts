@@ -49,7 +49,13 @@ const SMALL = { workers: 1, coordinator: { memory: "512MB" }, worker: { memory: 
 
 before(async () => {
     requireEngine();
-    one = await TestStack.make({ ...SMALL, shardCount: 6, backup: { restorePoint: "20s" }, postDeploy: ["all.sql"] });
+    one = await TestStack.make({
+        ...SMALL,
+        coordinator: { memory: "512MB", shards: true },
+        shardCount: 6,
+        backup: { restorePoint: "20s" },
+        postDeploy: ["all.sql"],
+    });
     one.write("all.sql", `${SCHEMA}${seed(COMPANIES)}${MORE}`);
     await one.up();
 });
