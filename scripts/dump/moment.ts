@@ -100,14 +100,15 @@ async function writers(nodes: Nodes): Promise<string[]> {
 
 /** Transactions between the two phases of their commit: they are decided, and not yet seen on every node. */
 async function betweenPhases(nodes: Nodes): Promise<string[]> {
-    const found: string[] = [];
-    for (const session of nodes.values()) {
-        const rows = await session.query<{ gid: string }>(
-            "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() AND gid LIKE 'citus\\_%'",
-        );
-        found.push(...rows.map(({ gid }) => `${session.node}: ${gid}`));
-    }
-    return found;
+    const asked = await Promise.all(
+        [...nodes.values()].map(async (session) => {
+            const rows = await session.query<{ gid: string }>(
+                "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() AND gid LIKE 'citus\\_%'",
+            );
+            return rows.map(({ gid }) => `${session.node}: ${gid}`);
+        }),
+    );
+    return asked.flat();
 }
 
 /** More locks than this in one transaction may be more than PostgreSQL has room for. */
@@ -207,7 +208,11 @@ export async function takeMoment(stackNodes: ReadonlyMap<string, StackNode>, { w
             await guard.query("BEGIN");
             if (known.length > 0) {
                 await guard.query(`SET LOCAL statement_timeout = ${(wait ?? 10) * 1000}`);
-                await guard.query(`LOCK TABLE ${names(known)} IN ACCESS SHARE MODE`);
+                await guard.query(`LOCK TABLE ${names(known)} IN ACCESS SHARE MODE`).catch((error: Error) => {
+                    throw new Error(
+                        `Somebody changes tables (ALTER, DROP, TRUNCATE, LOCK), and had not ended within ${wait ?? 10} s.\n${error.message}\nNothing was written. Try again when that has ended.`,
+                    );
+                });
                 await guard.query("SET LOCAL statement_timeout = 0");
             }
             let snapshot = "";
