@@ -58,6 +58,8 @@ before(async () => {
     });
     one.write("all.sql", `${SCHEMA}${seed(COMPANIES)}${MORE}`);
     await one.up();
+    const made = await one.npm("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "all.sql");
+    assert.equal(made.code, 0, made.output);
 });
 
 after(async () => {
