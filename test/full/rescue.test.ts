@@ -54,7 +54,6 @@ before(async () => {
         coordinator: { memory: "512MB", shards: true },
         shardCount: 6,
         backup: { restorePoint: "20s" },
-        postDeploy: ["all.sql"],
     });
     one.write("all.sql", `${SCHEMA}${seed(COMPANIES)}${MORE}`);
     await one.up();
