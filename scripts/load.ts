@@ -1,12 +1,13 @@
 /** Brings a file of npm run dump into a fresh, empty cluster: npm run load -- all.sql.gz */
 import { resolve } from "node:path";
 import { describeBytes } from "../components/citus/job.ts";
-import { DatabaseError, type Session, type StreamSession } from "../components/citus/session.ts";
+import type { Session, StreamSession } from "../components/citus/session.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { foundIn, roleNames } from "./dump/empty.ts";
-import { type CopyPart, type Dump, readDump, type Visitor } from "./dump/file.ts";
+import { type Dump, readDump, type Visitor } from "./dump/file.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";
 import { openSink } from "./dump/rows.ts";
+import { inFile, refusedRow } from "./dump/said.ts";
 import { continueSequences } from "./dump/sequences.ts";
 import { countStatement, oneLine, readTables } from "./dump/tables.ts";
 import { main, script } from "./lib/command.ts";
@@ -49,18 +50,6 @@ const MISSING = {
     last: "Sequences are not set, and materialized views are empty.",
 };
 
-/** What psql said, with the lines of the file instead of the script's. */
-const inFile = (said: string, file: string, line: number) =>
-    said
-        .replace(
-            /psql:(?:before|after|last)\.sql:(\d+):/g,
-            (_, at: string) => `${file}, line ${line - 1 + Number(at)}:`,
-        )
-        .trim()
-        .split("\n")
-        .slice(-12)
-        .join("\n  ");
-
 async function runScript(
     node: StackNode,
     database: string,
@@ -75,14 +64,6 @@ async function runScript(
     if (ran.code !== 0)
         throw new Error(`coordinator: ${inFile(ran.stderr, file, line) || `psql ended with ${ran.code}`}`);
     if (ran.stderr.trim() !== "") console.error(`  ${inFile(ran.stderr, file, line)}`);
-}
-
-/** A row that the database did not take, with its line in the file. */
-function refusedRow(error: Error, copy: CopyPart, file: string): Error {
-    const cause = error as { where?: string; detail?: string };
-    const at = /^COPY [^\n]*?, line (\d+)/.exec(cause.where ?? "")?.[1];
-    const place = at === undefined ? file : `${file}, line ${copy.line - 1 + Number(at)}`;
-    return new DatabaseError(COORDINATOR, `${place}: ${copy.statement.slice(0, 120)}`, error);
 }
 
 /** Counts every table, and compares. */

@@ -7,6 +7,7 @@ import { after, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { roleNames } from "../../scripts/dump/empty.ts";
 import { BrokenFile, type CopyPart, LOUD, QUIET, readDump, trailer } from "../../scripts/dump/file.ts";
+import { inFile, refusedRow } from "../../scripts/dump/said.ts";
 import { countStatement, oneLine, type RowTable, readStatement, writeStatement } from "../../scripts/dump/tables.ts";
 import { ofTenant } from "../../scripts/recover/copyRows.ts";
 import { createStatements, type Definition, distribution, indexUsing } from "../../scripts/recover/table.ts";
@@ -157,6 +158,27 @@ describe("a dump's file", () => {
             "app",
             '"L ""x"',
         ]);
+    });
+});
+
+describe("what the database said", () => {
+    test("a script's lines are the file's", () => {
+        assert.equal(
+            inFile('psql:after.sql:3: ERROR:  relation "x" does not exist\n', "all.sql", 1000),
+            'all.sql, line 1002: ERROR:  relation "x" does not exist',
+        );
+    });
+
+    test("a row that is not taken is named by its line in the file", () => {
+        const copy = { statement: "COPY public.t (a) FROM stdin", name: "public.t", line: 14 };
+        const error = Object.assign(new Error('invalid input syntax for type bigint: "x"'), {
+            where: 'COPY t, line 2, column a: "x"',
+        });
+        assert.equal(
+            refusedRow(error, copy, "all.sql").message,
+            'coordinator: all.sql, line 15: COPY public.t (a) FROM stdin failed\n  invalid input syntax for type bigint: "x"',
+        );
+        assert.match(refusedRow(new Error("gone"), copy, "all.sql").message, /^coordinator: all\.sql: COPY public\.t/);
     });
 });
 
