@@ -109,7 +109,7 @@ export interface Copy {
 }
 
 /** Brings the copy up. */
-async function bringUp({ backed, point, say, failed }: CopyRequest, name: string): Promise<Copy> {
+async function bringUp({ backed, point, say, failed }: CopyRequest, name: string, stop: AbortSignal): Promise<Copy> {
     let restored = "";
     await configure(
         name,
@@ -128,6 +128,7 @@ async function bringUp({ backed, point, say, failed }: CopyRequest, name: string
     const made = new Set<string>();
     say(`  its name is ${name}; making its networks, certificates and passwords`);
     const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
+        stop,
         onLine: (line) => {
             const step = stepOf(line);
             if (step !== undefined && !made.has(step)) {
@@ -159,33 +160,51 @@ async function bringUp({ backed, point, say, failed }: CopyRequest, name: string
 export async function withCopy<T>(request: CopyRequest, use: (copy: Copy) => Promise<T>): Promise<T> {
     const { backed, prefix, say, keep } = request;
     const name = `${prefix}-${randomBytes(3).toString("hex")}`;
-    let stopping = false;
-    const stop = (signal: NodeJS.Signals) => {
-        if (stopping) return;
-        stopping = true;
+    const stopped = new AbortController();
+    let up: Promise<Copy> | undefined;
+    const removed = () =>
+        remove(name, backed.stack).catch((error: Error) => {
+            throw new Error(
+                `The copy, stack ${name}, could not be removed: ${error.message}\n` +
+                    `To remove it: npm run pulumi -- destroy --yes --stack ${name} && npm run pulumi -- stack rm --yes ${name}`,
+            );
+        });
+    const onSignal = (signal: NodeJS.Signals) => {
+        if (stopped.signal.aborted) return;
+        stopped.abort();
         console.error(`\n${signal}: removing the copy`);
-        void remove(name, backed.stack).then(
-            () => process.exit(EXIT.stopped),
-            (error: Error) => fail(error),
-        );
+        // what is being made is in the state when Pulumi has ended
+        void Promise.resolve(up?.catch(() => undefined))
+            .then(removed)
+            .then(
+                () => process.exit(EXIT.stopped),
+                (error: Error) => fail(error),
+            );
     };
-    process.on("SIGINT", stop);
-    process.on("SIGTERM", stop);
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+    let result: { readonly value: T } | { readonly error: Error };
     try {
         await mustPulumi(["stack", "init", name, "--no-select"]);
-        return await use(await bringUp(request, name));
-    } finally {
-        // a signal's own removal ends this process
-        if (stopping) await new Promise(() => undefined);
-        if (keep)
-            say(
-                `The copy is kept: npm run pulumi -- stack select ${name}; npm run pulumi -- destroy --stack ${name} removes it`,
-            );
-        else {
-            say(`  removing ${name}`);
-            await remove(name, backed.stack);
-        }
-        process.off("SIGINT", stop);
-        process.off("SIGTERM", stop);
+        up = bringUp(request, name, stopped.signal);
+        result = { value: await use(await up) };
+    } catch (error) {
+        result = { error: error as Error };
     }
+    // a signal's own removal ends this process
+    if (stopped.signal.aborted) await new Promise(() => undefined);
+    if (keep)
+        say(
+            `The copy is kept: npm run pulumi -- stack select ${name}; npm run pulumi -- destroy --stack ${name} removes it`,
+        );
+    else {
+        say(`  removing ${name}`);
+        await removed().catch((error: Error) => {
+            throw "error" in result ? new Error(`${result.error.message}\n${error.message}`) : error;
+        });
+    }
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+    if ("error" in result) throw result.error;
+    return result.value;
 }

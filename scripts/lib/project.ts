@@ -69,12 +69,16 @@ export interface ReadOptions {
     readonly input?: string;
     /** Called with each line of standard output as it comes. */
     readonly onLine?: (line: string) => void;
+    /** Lets the CLI end what it is doing and stop. */
+    readonly stop?: AbortSignal;
 }
 
 /** What a CLI command prints, whether or not it did what it should. */
 export async function readPulumi(args: readonly string[], options: ReadOptions = {}): Promise<Failure> {
     const cli = await pulumiCommand({ install: () => console.error("Downloading the Pulumi CLI (once)...") });
     const child = spawn(cli.command, [...args], { cwd: ROOT, stdio: ["pipe", "pipe", "pipe"] });
+    // a terminal signals the whole group, and Pulumi takes a second SIGINT for "at once"
+    options.stop?.addEventListener("abort", () => process.stdin.isTTY || child.kill("SIGINT"), { once: true });
     child.stdin.on("error", () => undefined);
     child.stdin.end(options.input ?? "");
     let stdout = "";
