@@ -1,7 +1,7 @@
 /** What `up` would do, without doing it. Needs no Docker engine. Arguments go to pulumi preview. */
 import { asksForHelp } from "./lib/command.ts";
 import { fail } from "./lib/exit.ts";
-import { DEFAULT_STACK, runPulumi, selectedStack } from "./lib/project.ts";
+import { DEFAULT_STACK, namesStack, runPulumi, selectedStack } from "./lib/project.ts";
 import { useStack } from "./lib/stack.ts";
 
 const HELP = `npm run preview -- [pulumi preview's options]
@@ -12,7 +12,7 @@ All options are those of pulumi preview. Exit codes are Pulumi's too, and 2 wher
 
 async function preview(args: readonly string[]): Promise<void> {
     if (asksForHelp(args, "-h")) console.log(HELP);
-    else if (!(await selectedStack())) await useStack(DEFAULT_STACK);
+    else if (!namesStack(args) && !(await selectedStack())) await useStack(DEFAULT_STACK);
     process.exitCode = await runPulumi(["preview", ...args]);
 }
 

@@ -2,70 +2,13 @@
  * Restores the newest point (or --point) into a throw-away stack, checks it, prints RTO and RPO, and removes it.
  * The selected stack and its cluster are not touched. --keep leaves the copy.
  */
-import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
 import { choosePoint } from "../components/restore/points.ts";
 import { refusedTarget } from "../components/restore/request.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
-import { type ConfigValue, drillConfig } from "./lib/drillConfig.ts";
-import { EXIT, fail } from "./lib/exit.ts";
-import { sameCitus } from "./lib/image.ts";
-import { clearStack, mustPulumi, readPulumi, STATE } from "./lib/project.ts";
-
-/** The origin's sizes, settings and image; the point's number of workers. */
-async function configure(
-    drill: string,
-    origin: string,
-    set: Readonly<Record<string, string>>,
-    passphrase: string | undefined,
-) {
-    const all = JSON.parse(await mustPulumi(["config", "--json", "--stack", origin])) as Record<string, ConfigValue>;
-    const values = Object.entries(drillConfig(all, set)).flatMap(([key, text]) => ["--plaintext", `${key}=${text}`]);
-    await mustPulumi(["config", "set-all", "--stack", drill, ...values]);
-    if (passphrase !== undefined)
-        await mustPulumi(["config", "set", "--stack", drill, "--secret", "citus:restorePassphrase"], passphrase);
-}
-
-async function remove(drill: string, origin: string): Promise<void> {
-    await readPulumi(["cancel", "--yes", "--stack", drill]);
-    await mustPulumi(["destroy", "--yes", "--skip-preview", "--stack", drill]);
-    await mustPulumi(["stack", "rm", "--yes", drill]);
-    // removing any stack unselects the one that is selected
-    await mustPulumi(["stack", "select", origin]);
-    clearStack(join(STATE, drill));
-}
-
-/** After this without a word it is said that the drill still works, in milliseconds. */
-const QUIET = 10_000;
-
-/** What goes on without progress of its own, by the types that Pulumi says it creates. */
-const STEPS: readonly (readonly [type: RegExp, what: string])[] = [
-    [/docker:index:RemoteImage|citus:NodeImage|pulumi-nodejs:dynamic:NodeImage/, "building the node image"],
-    [/docker:index:Container|aws:ec2:Instance/, "starting its nodes"],
-    [/:Member /, "registering its workers"],
-];
-
-/** What a line of `pulumi up` says that begins. Pure. */
-function stepOf(line: string): string | undefined {
-    return / creating \(/.test(line) ? STEPS.find(([type]) => type.test(line))?.[1] : undefined;
-}
-
-let cleanUp: (() => Promise<void>) | undefined;
-let stopping = false;
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-        if (stopping) return;
-        stopping = true;
-        console.error(`\n${signal}: removing the copy`);
-        void (cleanUp?.() ?? Promise.resolve()).then(
-            () => process.exit(EXIT.stopped),
-            (error: Error) => fail(error),
-        );
-    });
-}
+import { withCopy } from "./lib/copy.ts";
 
 async function drill(values: { point: string; keep?: boolean; json?: boolean }): Promise<void> {
     const refusal = refusedTarget(values.point);
@@ -79,75 +22,16 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
     // what would be lost if the cluster were lost now
     const rpo = (Date.now() - Date.parse(point.time)) / 1000;
     const bytes = point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0);
-    const name = `drill-${randomBytes(3).toString("hex")}`;
-    let doing = "";
-    let spoke = Date.now();
     const say = (text: string) => {
-        spoke = Date.now();
-        doing = text.trim();
         if (!values.json) console.log(text);
     };
     say(
-        `Restoring ${point.name} (${describeAge(rpo)} old, ${point.nodes.length} nodes, ${describeBytes(bytes)}) into the stack ${name}`,
+        `Restoring ${point.name} (${describeAge(rpo)} old, ${point.nodes.length} nodes, ${describeBytes(bytes)}) into a stack of its own`,
     );
-    await mustPulumi(["stack", "init", name, "--no-select"]);
-    cleanUp = () => remove(name, backed.stack);
-    let restored = "";
-    let seconds = 0;
-    try {
-        await configure(
-            name,
-            backed.stack,
-            {
-                ...sameCitus(backed.args, backed.resources),
-                workers: String(point.nodes.length - 1),
-                protect: "false",
-                backup: "false",
-                restoreFrom: JSON.stringify({ stack: backed.stack, point: point.name, cluster: point.cluster }),
-            },
-            backed.args.backupPassphrase,
-        );
-        const began = Date.now();
-        let shown = "";
-        const made = new Set<string>();
-        say("  making its networks, certificates and passwords");
-        const started = Date.now();
-        const still = setInterval(() => {
-            if (Date.now() - spoke < QUIET || values.json) return;
-            spoke = Date.now();
-            console.log(`  still ${doing}, ${describeAge((Date.now() - started) / 1000)} since pulumi up began`);
-        }, 1000);
-        const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
-            onLine: (line) => {
-                const step = stepOf(line);
-                if (step !== undefined && !made.has(step)) {
-                    made.add(step);
-                    say(`  ${step}`);
-                }
-                const progress = /(?:Restore|Recovered) citus-\S+ +(?:creating|created)[^)]*\) (.+)$/.exec(line)?.[1];
-                if (!progress || progress === shown || /^error/.test(progress)) return;
-                shown = progress;
-                if (/ in [0-9.]+ s \(/.test(progress)) restored = / in ([0-9.]+ s) \(/.exec(progress)?.[1] ?? "";
-                say(`  ${progress}`);
-            },
-        }).finally(() => clearInterval(still));
-        seconds = (Date.now() - began) / 1000;
-        if (up.code !== 0) {
-            const why = up.stdout
-                .slice(Math.max(0, up.stdout.indexOf("Diagnostics:")))
-                .replace(/^ *warning: using pulumi-resource.*\n/gm, "");
-            throw new Error(`The drill failed: ${point.name} could not be restored.\n${why.trim()}`);
-        }
-    } finally {
-        if (values.keep)
-            say(
-                `The copy is kept, in the stack ${name}. To remove it: npm run pulumi -- stack select ${name} && npm run down && npm run pulumi -- stack rm ${name} --yes && npm run pulumi -- stack select ${backed.stack}`,
-            );
-        else if (!stopping) {
-            say(`  removing ${name}`);
-            await remove(name, backed.stack);
-        }
-    }
+    const { seconds, restored } = await withCopy(
+        { backed, point, prefix: "drill", say, keep: values.keep === true, failed: "The drill failed" },
+        async (copy) => copy,
+    );
     if (values.json) {
         console.log(
             JSON.stringify(

@@ -9,6 +9,7 @@ import { baseImage } from "./lib/image.ts";
 import { Phases } from "./lib/phases.ts";
 import { describeFindings, explainFindings, notesOf, preflight } from "./lib/preflight.ts";
 import { DEFAULT_STACK, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
+import { withNextStep } from "./lib/refusal.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
 import { clusterName, readResources } from "./lib/resources.ts";
 import { screenWidth, wrapped } from "./lib/screen.ts";
@@ -60,7 +61,7 @@ async function start(): Promise<void> {
         })
         .then(
             () => phases.end(),
-            (error: Error) => phases.end(new Error(phases.errors() || explained(["up"], error))),
+            (error: Error) => phases.end(new Error(withNextStep(phases.errors()) || explained(["up"], error))),
         )
         .finally(() => tidyStackFile(name));
     await new Listr(phases.tasks(), {

@@ -78,6 +78,12 @@ export interface Session {
     close(): Promise<void>;
 }
 
+/** A session that also carries the streams of COPY. */
+export interface StreamSession extends Session {
+    /** Hands a stream of `pg-copy-streams` to the connection. The next query begins when it has ended. */
+    submit<T extends pg.Submittable>(stream: T): T;
+}
+
 /** What the database said, with the node it said it on. */
 export class DatabaseError extends Error {
     readonly node: string;
@@ -175,7 +181,7 @@ function passing(error: unknown): boolean {
  * Opens a connection as the superuser.
  * @throws DatabaseError when the node can't be reached, is not the one it should be, or refuses the password
  */
-export async function connect(access: Access, node: string, options: ConnectOptions = {}): Promise<Session> {
+export async function connect(access: Access, node: string, options: ConnectOptions = {}): Promise<StreamSession> {
     const end = Date.now() + (options.patience ?? 0);
     for (;;) {
         const client = new pg.Client({
@@ -212,7 +218,8 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
                 return ends ? new Date(ends) : undefined;
             };
-            const session: Session = { node, query, certificateEnds, close: () => closing(client) };
+            const submit = <T extends pg.Submittable>(stream: T) => client.query(stream);
+            const session: StreamSession = { node, query, certificateEnds, submit, close: () => closing(client) };
             const { heldUp } = options;
             if (heldUp === undefined) return session;
             const { processID } = client as unknown as { processID: number };

@@ -12,12 +12,12 @@ const EVERY = 4000;
  * @param open another connection to it; opened when a statement lasts, and closed after it
  * @param report called with who it is, again and again
  */
-export function watched(
-    session: Session,
+export function watched<S extends Session>(
+    session: S,
     pid: number,
     open: () => Promise<Session>,
     report: (text: string) => void,
-): Session {
+): S {
     return {
         ...session,
         query: async <T extends object>(sql: string, parameters?: readonly unknown[]) => {

@@ -69,12 +69,16 @@ export interface ReadOptions {
     readonly input?: string;
     /** Called with each line of standard output as it comes. */
     readonly onLine?: (line: string) => void;
+    /** Lets the CLI end what it is doing and stop. */
+    readonly stop?: AbortSignal;
 }
 
 /** What a CLI command prints, whether or not it did what it should. */
 export async function readPulumi(args: readonly string[], options: ReadOptions = {}): Promise<Failure> {
     const cli = await pulumiCommand({ install: () => console.error("Downloading the Pulumi CLI (once)...") });
     const child = spawn(cli.command, [...args], { cwd: ROOT, stdio: ["pipe", "pipe", "pipe"] });
+    // a terminal signals the whole group, and Pulumi takes a second SIGINT for "at once"
+    options.stop?.addEventListener("abort", () => process.stdin.isTTY || child.kill("SIGINT"), { once: true });
     child.stdin.on("error", () => undefined);
     child.stdin.end(options.input ?? "");
     let stdout = "";
@@ -122,22 +126,41 @@ function selectedOrDefault(): string {
     return selected ?? DEFAULT_STACK;
 }
 
+/** Names of the stacks that `pulumi stack ls --json` printed. Pure. */
+export const stackNames = (printed: string | undefined): string[] =>
+    (JSON.parse(printed || "[]") as readonly { readonly name: string }[])
+        .map(({ name }) => name.split("/").at(-1) ?? "")
+        .sort();
+
 /** What `pulumi stack ls --json` printed has a stack of this name. Pure. */
-export const hasStack = (printed: string | undefined, name: string): boolean =>
-    (JSON.parse(printed || "[]") as readonly { readonly name: string }[]).some(
-        (stack) => stack.name.split("/").at(-1) === name,
+export const hasStack = (printed: string | undefined, name: string): boolean => stackNames(printed).includes(name);
+
+/**
+ * Where no stack is selected: the one to select, or undefined where there is none at all. Pure.
+ * @throws NoAnswer where there are others than `dev`: whichever is taken, the next `up` may build or change a wrong cluster
+ */
+export function stackToSelect(names: readonly string[]): string | undefined {
+    if (names.every((name) => name === DEFAULT_STACK)) return names[0];
+    throw new NoAnswer(
+        `No stack is selected. This project's state has: ${names.join(", ")}. Nothing was changed.\n` +
+            `Select one, then repeat: ${names.length === 1 ? `npm run pulumi -- stack select ${names[0]}` : "npm run pulumi -- stack select NAME"}\n` +
+            "(pulumi stack rm unselects the stack that was selected. For a new cluster: npm run pulumi -- stack init NAME)",
     );
+}
 
 /** Which stack is selected is kept in PULUMI_HOME: another user, or a new home, has the state and no selection. */
 async function selectDefault(): Promise<string | undefined> {
-    if (!hasStack(await askPulumi("stack", "ls", "--json"), DEFAULT_STACK)) return undefined;
-    await mustPulumi(["stack", "select", DEFAULT_STACK]);
-    return DEFAULT_STACK;
+    const name = stackToSelect(stackNames(await askPulumi("stack", "ls", "--json")));
+    if (name !== undefined) await mustPulumi(["stack", "select", name]);
+    return name;
 }
 
+/** Whether the CLI's arguments name a stack themselves. Pure. */
+export const namesStack = (args: readonly string[]): boolean => args.some((arg) => /^(-s|--stack)(=|$)/.test(arg));
+
 /**
- * The stack that is selected in this project's state, or `dev` where none is and there is one of that name.
- * @throws NoAnswer
+ * The stack that is selected in this project's state, or `dev` where none is and there is no other.
+ * @throws NoAnswer, also where none is selected and there are others
  */
 export async function selectedStack(): Promise<string | undefined> {
     const shown = (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);

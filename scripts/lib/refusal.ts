@@ -96,15 +96,30 @@ function diagnose(failure: Failure, words: string, around: Around): readonly [wh
     return [`pulumi ${command.join(" ")} failed (exit code ${failure.code}).`, ""];
 }
 
+/** How Pulumi says that its provider, the process that carries out changes, ended while it worked. */
+const PROVIDER_ENDED =
+    /error reading from server: (EOF|read)|transport is closing|connect: connection refused.*plugin|plugin .*exited/i;
+
+/** The next step after a run that failed, where what Pulumi says has none. Pure. */
+export function withNextStep(words: string): string {
+    if (!PROVIDER_ENDED.test(words)) return words;
+    return (
+        `${words}\n\nThe process that carries out the changes (pulumi-resource-pulumi-nodejs) ended while it worked: somebody or something killed it, for want of memory perhaps.\n` +
+        "What was done until then is in the state or is found again. Run the same command once more: it ends where this one would have."
+    );
+}
+
 /** @returns what happened, what the CLI said, and the next step */
 export function explainFailure(failure: Failure, around: Around): string {
     const words = said(failure);
     const [what, next] = diagnose(failure, words, around);
-    return [
-        what,
-        words === "" ? "Pulumi says nothing about it." : `Pulumi says: ${words.replaceAll("\n", "\n  ")}`,
-        ...(next === "" ? [] : [next]),
-    ].join("\n");
+    return withNextStep(
+        [
+            what,
+            words === "" ? "Pulumi says nothing about it." : `Pulumi says: ${words.replaceAll("\n", "\n  ")}`,
+            ...(next === "" ? [] : [next]),
+        ].join("\n"),
+    );
 }
 
 /** The CLI could not answer. */

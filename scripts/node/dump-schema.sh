@@ -2,7 +2,8 @@
 # What a dump of the cluster's shape is made of, by the programs that are as old as this server. Prints lines of a name
 # and base64, so that a run that was cut off is seen.
 #
-#   dump-schema.sh read DATABASE     the catalogs, the roles, an archive of pg_dump and its contents
+#   dump-schema.sh read DATABASE [SNAPSHOT]     the catalogs, the roles, an archive of pg_dump and its contents; as they are
+#                                               now, or as an exported snapshot of this server has them
 #   dump-schema.sh render LIST...    takes a tar with the archive and lists of its contents; each list as SQL
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -19,11 +20,18 @@ part() { # name, file
 
 case $1 in
     read)
-        PGDATABASE=$2 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 -f "$here/dump-schema.sql" > "$dir/catalog"
+        moment=()
+        as_of=()
+        if [ -n "${3:-}" ]; then
+            [[ $3 =~ ^[0-9A-F-]+$ ]] || die 64 "$3 is not the name of a snapshot"
+            moment=(--snapshot="$3")
+            as_of=(-c "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" -c "SET TRANSACTION SNAPSHOT '$3'")
+        fi
+        PGDATABASE=$2 "$pgbin/psql" -h "$socket" -U postgres -XAtq -v ON_ERROR_STOP=1 "${as_of[@]}" -f "$here/dump-schema.sql" > "$dir/catalog"
         # never a verifier, which is as good as a password to whoever guesses
         "$pgbin/pg_dumpall" -h "$socket" -U postgres --roles-only --no-role-passwords > "$dir/roles"
         # a subscription's connection string may hold a password
-        PGDATABASE=$2 "$pgbin/pg_dump" -h "$socket" -U postgres --format=custom --schema-only --no-tablespaces \
+        PGDATABASE=$2 "$pgbin/pg_dump" -h "$socket" -U postgres "${moment[@]}" --format=custom --schema-only --no-tablespaces \
             --no-subscriptions --lock-wait-timeout=60s --exclude-schema=citus_as_code --exclude-schema='citus_as_code_kept_*' \
             --exclude-extension=citus > "$dir/archive"
         "$pgbin/pg_restore" --list --verbose "$dir/archive" > "$dir/contents"

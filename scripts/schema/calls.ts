@@ -53,11 +53,30 @@ function inOrder(all: readonly Together[]): Together[] {
     return [...all].sort((a, b) => rank(a) - rank(b) || byName(first(a), first(b)));
 }
 
+/** A comment's text on one line. */
+const flat = (text: string) => text.replace(/\s*[\r\n]+\s*/g, " ");
+
+/** Names of a group that a comment has room for. */
+const NAMED = 8;
+
+/** Whoever takes one table out of the file must name another one of its group, or it comes back alone, without an error. */
+function togetherComment(first: Table, others: readonly Table[]): string[] {
+    const [second] = others;
+    if (second === undefined) return [];
+    const names = [first, ...others].map(({ name }) => flat(name));
+    const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
+    return [
+        `-- One group: ${names.slice(0, NAMED).join(", ")}${more}.`,
+        `-- To make only ${flat(first.name)} where the others exist, write colocate_with => ${flat(literal(second.name))} and no shard_count.`,
+    ];
+}
+
 function distribute({ group, tables: [first, ...others] }: Together): string[] {
     if (!first) return [];
     const column = (table: Table) => (table.column === null ? "NULL" : literal(table.column));
     const shards = first.column === null ? [] : [`shard_count => ${group.shards}`];
     const calls = [
+        ...togetherComment(first, others),
         call("create_distributed_table", literal(first.name), column(first), "colocate_with => 'none'", ...shards),
         ...others.map((table) =>
             call(

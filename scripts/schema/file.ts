@@ -36,18 +36,6 @@ const owners = (views: readonly View[]) =>
 
 const section = (title: string, content: string) => (content === "" ? [] : [`-- == ${title}`, "", content, ""]);
 
-const HEADER = ({
-    catalog,
-}: Pieces) => `-- The shape of a Citus cluster without its rows, written by npm run dump-schema.
--- Database ${JSON.stringify(catalog.database.name)}, PostgreSQL ${catalog.postgres}, Citus ${catalog.citus}.
---
--- Into a fresh, empty cluster:
---
---   npm run psql -- -v ON_ERROR_STOP=1 -f FILE
---
--- It holds no passwords: roles come without theirs, and user mappings and subscriptions are left out. Set them anew.
--- Materialized views are empty until they are refreshed.`;
-
 const SETTINGS = `SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
@@ -63,19 +51,30 @@ SET citus.enable_schema_based_sharding = off;
 SET citus.use_citus_managed_tables = off;
 SET citus.enable_local_reference_table_foreign_keys = on;`;
 
+/** What comes before rows, what comes after them, and what comes last; each runs in a session of its own. */
+export interface Scripts {
+    /** Names the content: nothing inside can know it. */
+    readonly key: string;
+    readonly before: string;
+    readonly after: string;
+    readonly last: string;
+}
+
 /**
- * The whole file. The same shape gives the same bytes: there is no time, no host, no id in it.
- * psql runs no command of its own between \\restrict and its key, which is made of the content so that nothing inside can know it.
+ * The SQL of a file. The same shape gives the same bytes: there is no time, no host, no id in it.
+ * @param last what needs all rows
  */
-export function assemble(pieces: Pieces): string {
-    const content = [
+export function scripts(pieces: Pieces, last: readonly string[] = []): Scripts {
+    const before = [
         // Citus warns of views and functions that it takes along later
         `${SETTINGS}\nSET client_min_messages = error;`,
         "",
         ...section("Roles", roleStatements(pieces.roles).join("\n")),
         ...section("Objects with their keys, indexes and grants", body(pieces.before)),
         ...section("Distribution", citusCalls(pieces.catalog).join("\n")),
-        "SET client_min_messages = warning;",
+    ].join("\n");
+    const after = [
+        `${SETTINGS}\nSET client_min_messages = warning;`,
         "",
         ...section("Foreign keys, and checks that are not valid yet", body(pieces.foreignKeys)),
         ...(pieces.catalog.triggers ? ["SET citus.enable_unsafe_triggers = on;", ""] : []),
@@ -83,6 +82,29 @@ export function assemble(pieces: Pieces): string {
         ...section("Owners of views", owners(pieces.ownerless)),
         ...section("The database itself", databaseStatements(pieces.catalog).join("\n")),
     ].join("\n");
-    const key = createHash("sha256").update(content).digest("hex");
-    return [HEADER(pieces), "", `\\restrict ${key}`, "", content, `\\unrestrict ${key}`, ""].join("\n");
+    const end = [`${SETTINGS}\nSET client_min_messages = warning;`, "", ...last].join("\n");
+    const key = createHash("sha256").update(before).update(after).update(end).digest("hex");
+    return { key, before, after, last: end };
+}
+
+/** psql runs no command of its own between \\restrict and its key. */
+export const restricted = (key: string, script: string) => `\\restrict ${key}\n\n${script}\n\\unrestrict ${key}\n`;
+
+/** The first lines of a file. @param kind `shape`, or `all` with rows */
+export const heading = (kind: "shape" | "all", { catalog }: Pieces) => `-- citus-dump 1 ${kind}
+-- ${kind === "all" ? "A Citus cluster's database with its rows" : "The shape of a Citus cluster without its rows"}, written by npm run dump.
+-- Database ${JSON.stringify(catalog.database.name)}, PostgreSQL ${catalog.postgres}, Citus ${catalog.citus}.
+--
+-- Into a fresh, empty cluster:
+--
+--   npm run load -- FILE
+--
+-- It holds no passwords: roles come without theirs, and user mappings and subscriptions are left out. Set them anew.
+${kind === "all" ? "" : "-- Materialized views are empty until they are refreshed.\n"}
+`;
+
+/** The whole file of a shape without rows. */
+export function assemble(pieces: Pieces): string {
+    const { key, before, after } = scripts(pieces);
+    return `${heading("shape", pieces)}${restricted(key, before)}\n${restricted(key, after)}-- complete ${key}\n`;
 }

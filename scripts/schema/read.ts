@@ -31,12 +31,19 @@ function parts(result: CommandResult, names: readonly string[]): Record<string, 
     return found;
 }
 
-/** @throws Error when something has a shape that SQL can't make again, naming it, or can't be read */
-export async function readShape(
-    coordinator: StackNode,
-    database: string,
-): Promise<Pieces & { readonly leftOut: readonly string[] }> {
-    const read = parts(await onNode(coordinator, [SCRIPT, "read", database]), [
+export type Shape = Pieces & {
+    readonly leftOut: readonly string[];
+    /** Whether a table is made after the views, because it needs one of them. */
+    readonly isLate: (table: { readonly schema: string; readonly bare: string }) => boolean;
+};
+
+/**
+ * @param snapshot an exported one of the coordinator's; without it the shape is what it is now
+ * @throws Error when something has a shape that SQL can't make again, naming it, or can't be read
+ */
+export async function readShape(coordinator: StackNode, database: string, snapshot?: string): Promise<Shape> {
+    const as = snapshot === undefined ? [] : [snapshot];
+    const read = parts(await onNode(coordinator, [SCRIPT, "read", database, ...as]), [
         "catalog",
         "roles",
         "archive",
@@ -65,5 +72,6 @@ export async function readShape(
         after: script("after"),
         ownerless,
         leftOut: secret.map(({ what }) => what),
+        isLate: ({ schema, bare }) => after.some(({ what }) => what.startsWith(`TABLE ${schema} ${bare} `)),
     };
 }

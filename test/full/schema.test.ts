@@ -229,7 +229,7 @@ const onWorker = async (stack: TestStack) => {
 };
 
 test("an empty cluster", async () => {
-    const ran = await script(one, "dump-schema");
+    const ran = await script(one, "dump", ["--schema-only"]);
     assert.equal(ran.code, 0, ran.output);
     assert.match(ran.stderr, /0 distributed tables, 0 reference tables, 0 distributed schemas/);
     assert.doesNotMatch(ran.stdout, /create_distributed|CREATE (TABLE|ROLE)|citus_as_code/);
@@ -238,7 +238,7 @@ test("an empty cluster", async () => {
 test("every kind of object: loaded into a cluster of another size, it is the same file again", async () => {
     one.write("objects.sql", `CREATE EXTENSION postgres_fdw;\n${OBJECTS}`);
     await load(one, join(one.dir, "objects.sql"));
-    const first = await script(one, "dump-schema", ["shape.sql"]);
+    const first = await script(one, "dump", ["--schema-only", "shape.sql"]);
     assert.equal(first.code, 0, first.output);
     const file = join(one.dir, "shape.sql");
     assert.equal(statSync(file).mode & 0o777, 0o600);
@@ -252,7 +252,8 @@ test("every kind of object: loaded into a cluster of another size, it is the sam
     assert.doesNotMatch(text, /SCRAM-SHA-256\$|hidden word|citus_as_code|ROLE postgres|citus_restore_point|worker-1/);
     assert.equal(
         readFileSync(file, "utf8"),
-        (await script(one, "dump-schema", ["--out", "again.sql"])) && readFileSync(join(one.dir, "again.sql"), "utf8"),
+        (await script(one, "dump", ["--schema-only", "--out", "again.sql"])) &&
+            readFileSync(join(one.dir, "again.sql"), "utf8"),
     );
 
     two = await TestStack.make({
@@ -264,7 +265,7 @@ test("every kind of object: loaded into a cluster of another size, it is the sam
     await two.up();
     two.write("shape.sql", text);
     await load(two, join(two.dir, "shape.sql"));
-    const second = await script(two, "dump-schema");
+    const second = await script(two, "dump", ["--schema-only"]);
     assert.equal(second.code, 0, second.output);
     if (second.stdout !== text) {
         two.write("second.sql", second.stdout);
@@ -325,7 +326,7 @@ test("the loaded cluster takes rows", async () => {
 test("range tables are refused by name, and nothing is written", async () => {
     await two.sql("CREATE TABLE ranged (id int)");
     await two.sql("SELECT create_distributed_table('ranged', 'id', 'range')");
-    const ran = await script(two, "dump-schema", ["refused.sql"]);
+    const ran = await script(two, "dump", ["--schema-only", "refused.sql"]);
     assert.equal(ran.code, 1);
     assert.match(ran.stderr, /public\.ranged is distributed by range/);
     assert.equal(existsSync(join(two.dir, "refused.sql")), false);
@@ -336,7 +337,7 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
     await two.closeSessions();
     const container = two.container("coordinator");
     docker(["stop", container]);
-    const ran = await script(two, "dump-schema", ["none.sql"]);
+    const ran = await script(two, "dump", ["--schema-only", "none.sql"]);
     assert.equal(ran.code, 1);
     assert.match(
         ran.stderr,
@@ -345,7 +346,7 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
     // the engine that the state names is asked, whatever the environment means
     const elsewhere = await run(
         "node",
-        ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/dump-schema.ts", "none.sql"],
+        ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/dump.ts", "--schema-only", "none.sql"],
         {
             cwd: two.dir,
             env: { ...two.env, DOCKER_HOST: "unix:///nonexistent/docker.sock" },

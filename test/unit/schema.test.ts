@@ -1,4 +1,4 @@
-/** The file that dump-schema writes, from rows and scripts as the programs give them. */
+/** The file that dump --schema-only writes, from rows and scripts as the programs give them. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { citusCalls, refusals, summary } from "../../scripts/schema/calls.ts";
@@ -56,6 +56,8 @@ describe("citusCalls", () => {
             ),
             [
                 "SELECT pg_catalog.create_reference_table('public.plans');",
+                "-- One group: public.companies, public.users.",
+                "-- To make only public.companies where the others exist, write colocate_with => 'public.users' and no shard_count.",
                 "SELECT pg_catalog.create_distributed_table('public.companies', 'id', colocate_with => 'none', shard_count => 8);",
                 "SELECT pg_catalog.create_distributed_table('public.users', 'company_id', colocate_with => 'public.companies');",
             ],
@@ -121,6 +123,8 @@ describe("citusCalls", () => {
                 }),
             ),
             [
+                "-- One group: public.lone, public.too.",
+                "-- To make only public.lone where the others exist, write colocate_with => 'public.too' and no shard_count.",
                 "SELECT pg_catalog.create_distributed_table('public.lone', NULL, colocate_with => 'none');",
                 "SELECT pg_catalog.create_distributed_table('public.too', NULL, colocate_with => 'public.lone');",
             ],
@@ -390,7 +394,7 @@ ${content}
     test("psql is held by a key that is the content's own", () => {
         const key = (text: string) => /^\\restrict ([0-9a-f]{64})$/m.exec(text)?.[1];
         const text = assemble(pieces());
-        assert.ok(text.endsWith(`\\unrestrict ${key(text)}\n`));
+        assert.ok(text.endsWith(`\\unrestrict ${key(text)}\n-- complete ${key(text)}\n`));
         assert.notEqual(key(assemble(pieces({ after: script("CREATE VIEW w;") }))), key(text));
     });
 

@@ -9,8 +9,17 @@ import { fileURLToPath } from "node:url";
 import { version } from "@pulumi/pulumi/version.js";
 import { isUsable, MINIMUM, NoCli } from "../../scripts/lib/cli.ts";
 import { CannotTell, exitCodeOf } from "../../scripts/lib/exit.ts";
-import { hasStack } from "../../scripts/lib/project.ts";
-import { type Around, explainFailure, type Failure, said, saysNoStack, wordsOf } from "../../scripts/lib/refusal.ts";
+import { hasStack, namesStack, stackNames, stackToSelect } from "../../scripts/lib/project.ts";
+import {
+    type Around,
+    explainFailure,
+    type Failure,
+    NoAnswer,
+    said,
+    saysNoStack,
+    withNextStep,
+    wordsOf,
+} from "../../scripts/lib/refusal.ts";
 import { wrapped } from "../../scripts/lib/screen.ts";
 import { withoutConnection } from "../../scripts/lib/sql.ts";
 import {
@@ -351,6 +360,27 @@ describe("why the CLI did not do it", () => {
         assert.equal(wordsOf(new Error("fetch failed")), "fetch failed");
     });
 
+    test("a provider that was killed is told as such, with the next step", () => {
+        const failure = {
+            args: ["up"],
+            code: 255,
+            stdout: "",
+            stderr: "error: rpc error: code = Unavailable desc = error reading from server: EOF\n",
+        };
+        const text = explainFailure(failure, {
+            own: true,
+            backend: "file:///x",
+            passphraseFile: "/x/p",
+            foreign: false,
+        });
+        assert.match(
+            text,
+            /error reading from server: EOF\n\nThe process that carries out the changes .* ended while it worked/,
+        );
+        assert.match(text, /Run the same command once more/);
+        assert.equal(withNextStep("relation x does not exist"), "relation x does not exist");
+    });
+
     test("only one answer means that there is no stack", () => {
         assert.equal(saysNoStack({ stderr: "error: no stack selected; please use `pulumi stack select`" }), true);
         assert.equal(saysNoStack({ stderr: WRONG }), false);
@@ -363,6 +393,39 @@ describe("why the CLI did not do it", () => {
         assert.equal(hasStack("[]", "dev"), false);
         assert.equal(hasStack('[{"name":"prod"},{"name":"dev2"}]', "dev"), false);
         assert.equal(hasStack('[{"name":"organization/citus/dev"}]', "dev"), true);
+    });
+
+    test("without a selection dev is taken only where there is no other stack", () => {
+        assert.deepEqual(stackNames('[{"name":"prod"},{"name":"organization/citus/dev"}]'), ["dev", "prod"]);
+        assert.equal(stackToSelect([]), undefined);
+        assert.equal(stackToSelect(["dev"]), "dev");
+        for (const names of [["prod"], ["dev", "prod"]])
+            assert.throws(
+                () => stackToSelect(names),
+                (error: Error) => {
+                    assert.ok(error instanceof NoAnswer);
+                    assert.match(error.message, new RegExp(`has: ${names.join(", ")}\\. Nothing was changed\\.`));
+                    return true;
+                },
+            );
+        assert.throws(() => stackToSelect(["prod"]), /npm run pulumi -- stack select prod\n/);
+        assert.throws(() => stackToSelect(["a", "b"]), /npm run pulumi -- stack select NAME\n/);
+    });
+
+    test("a stack that the arguments name needs no selection", () => {
+        for (const args of [
+            ["up", "--stack", "x"],
+            ["up", "-s", "x"],
+            ["config", "--stack=x"],
+        ])
+            assert.equal(namesStack(args), true, args.join(" "));
+        for (const args of [
+            ["up"],
+            ["config", "set", "citus:workers", "2"],
+            ["up", "--show-config"],
+            ["up", "--skip-preview"],
+        ])
+            assert.equal(namesStack(args), false, args.join(" "));
     });
 });
 

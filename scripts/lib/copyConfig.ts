@@ -1,4 +1,4 @@
-/** The configuration of a drill's copy. Pure. */
+/** The configuration of a throw-away copy. Pure. */
 
 /** A value as `pulumi config --json` has it. */
 export interface ConfigValue {
@@ -27,7 +27,7 @@ const NOT_COPIED = [
     "connection",
     "alarmTopic",
 ];
-/** Nobody but the drill has business with the copy. */
+/** Nobody but the command that made it has business with the copy. */
 const NOT_OF_NETWORK = ["allowedCidrs", "allowedSecurityGroups", "openToTheWorld"];
 
 const textOf = (value: unknown) => (typeof value === "string" || value === undefined ? value : JSON.stringify(value));
@@ -41,11 +41,11 @@ function closed(value: unknown): string {
 }
 
 /**
- * The copy's configuration by whole key: the origin's sizes, settings and image, and what is set for the drill.
+ * The copy's configuration by whole key: the origin's sizes, settings and image, and what is set for the copy.
  * @param origin by whole key, such as `citus:worker`
  * @param set without `citus:`; wins over the origin's
  */
-export function drillConfig(
+export function copyConfig(
     origin: Readonly<Record<string, ConfigValue>>,
     set: Readonly<Record<string, string>>,
 ): Record<string, string> {

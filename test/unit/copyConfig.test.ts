@@ -1,10 +1,10 @@
 /** What a drill's copy is given of its origin. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { drillConfig } from "../../scripts/lib/drillConfig.ts";
+import { copyConfig } from "../../scripts/lib/copyConfig.ts";
 
 test("a drill has nothing to do with tenants' pins and templates, nor with whoever else may connect", () => {
-    const copied = drillConfig(
+    const copied = copyConfig(
         {
             "citus:worker": { objectValue: { memory: "2GB" } },
             "citus:shardCount": { value: "64" },
