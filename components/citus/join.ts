@@ -9,7 +9,7 @@ import {
     readUnplaced,
 } from "./leave.ts";
 import { dropKept, exempt } from "./limits.ts";
-import { prepareTarget } from "./prepare.ts";
+import { byHand, prepareTarget } from "./prepare.ts";
 import { keepIdsApart } from "./sequences.ts";
 import type { Session } from "./session.ts";
 import { makeSlots } from "./slots.ts";
@@ -140,21 +140,6 @@ export async function nameCoordinator(coordinator: Session, target: JoinTarget):
     return { nodeId: row.nodeId, groupId: 0 };
 }
 
-/** Runs statements on a node in one transaction in which Citus neither propagates nor protects anything. */
-async function byHand(target: Session, statements: readonly string[]): Promise<void> {
-    await target.query("BEGIN");
-    try {
-        await target.query("SET LOCAL citus.enable_ddl_propagation = off");
-        await target.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
-        await target.query("SET LOCAL citus.override_table_visibility = off");
-        for (const statement of statements) await target.query(statement);
-        await target.query("COMMIT");
-    } catch (error) {
-        await target.query("ROLLBACK").catch(() => undefined);
-        throw error;
-    }
-}
-
 /**
  * Takes from a worker that left what Citus leaves on it: copies of reference tables, the tables' sequences, views. The
  * cluster has its own of each. Anything else on the node keeps all of it.
@@ -172,7 +157,9 @@ async function dropLeftovers(coordinator: Session, target: Session, facts: NodeF
     await byHand(target, [
         ...(rest.length > 0 ? [`DROP VIEW ${rest.join(", ")} CASCADE`] : []),
         ...(tables.length > 0 ? [`DROP TABLE ${tables.join(", ")} CASCADE`] : []),
-        ...(facts.sequencesOfCitus.length > 0 ? [`DROP SEQUENCE ${facts.sequencesOfCitus.join(", ")} CASCADE`] : []),
+        ...(facts.sequencesOfCitus.length > 0
+            ? [`DROP SEQUENCE IF EXISTS ${facts.sequencesOfCitus.join(", ")} CASCADE`]
+            : []),
     ]);
     return readFacts(target);
 }

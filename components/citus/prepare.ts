@@ -74,6 +74,21 @@ export function differingExtensions(
     });
 }
 
+/** Runs statements on a node in one transaction in which Citus neither propagates nor protects anything. */
+export async function byHand(target: Session, statements: readonly string[]): Promise<void> {
+    await target.query("BEGIN");
+    try {
+        await target.query("SET LOCAL citus.enable_ddl_propagation = off");
+        await target.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
+        await target.query("SET LOCAL citus.override_table_visibility = off");
+        for (const statement of statements) await target.query(statement);
+        await target.query("COMMIT");
+    } catch (error) {
+        await target.query("ROLLBACK").catch(() => undefined);
+        throw error;
+    }
+}
+
 /**
  * Makes on an empty node of this stack what Citus takes for granted: roles that memberships name, in an order that
  * PostgreSQL allows, and extensions in the coordinator's schema and version. Citus sets everything else of them. Safe to
@@ -108,14 +123,5 @@ export async function prepareTarget(coordinator: Session, target: Session): Prom
                 : []),
         ]),
     ];
-    if (statements.length === 0) return;
-    await target.query("BEGIN");
-    try {
-        await target.query("SET LOCAL citus.enable_ddl_propagation = off");
-        for (const statement of statements) await target.query(statement);
-        await target.query("COMMIT");
-    } catch (error) {
-        await target.query("ROLLBACK").catch(() => undefined);
-        throw error;
-    }
+    if (statements.length > 0) await byHand(target, statements);
 }

@@ -201,6 +201,7 @@ test("a worker with a publication, a subscription and a prepared transaction of 
 
 test("a worker with a slot is emptied, and stays until its slot is dropped", async () => {
     const print = await fingerprint(await stack.session(), TABLES);
+    await stack.config({ workers: 2 });
     const preview = await stack.pulumi(["preview"]);
     assert.equal(preview.code, 0, preview.output);
     assert.match(preview.output, /cdc \(pgoutput, database app\): [0-9.]+ [kMG]?B of write-ahead log not confirmed/);
