@@ -19,6 +19,9 @@ role_setting AS (
       FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole,
            unnest(s.setconfig) WITH ORDINALITY AS line (text, n)
      WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       -- what every cluster's superuser is exempt from is made with the cluster
+       AND NOT (s.setrole = 10 AND line.text IN ('statement_timeout=0', 'transaction_timeout=0', 'lock_timeout=0',
+                'idle_in_transaction_session_timeout=0', 'idle_session_timeout=0', 'default_transaction_read_only=off'))
 ),
 privilege AS (
     SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(g.rolname) END AS role,

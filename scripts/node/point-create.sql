@@ -17,10 +17,14 @@ CREATE TEMP TABLE said AS
             CREATE ROLE citus_restore_point SUPERUSER LOGIN;
         END IF;
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-                        WHERE r.rolname = 'citus_restore_point' AND s.setdatabase = 0 AND cardinality(s.setconfig) = 3) THEN
+                        WHERE r.rolname = 'citus_restore_point' AND s.setdatabase = 0 AND cardinality(s.setconfig) = 6) THEN
             ALTER ROLE citus_restore_point SET lock_timeout = '2s';
             ALTER ROLE citus_restore_point SET statement_timeout = '10s';
             ALTER ROLE citus_restore_point SET idle_in_transaction_session_timeout = '10s';
+            -- what the database or the configuration sets for clients does not count for it
+            ALTER ROLE citus_restore_point SET transaction_timeout = 0;
+            ALTER ROLE citus_restore_point SET idle_session_timeout = 0;
+            ALTER ROLE citus_restore_point SET default_transaction_read_only = off;
         END IF;
     END $role$
   $remote$);

@@ -2,16 +2,19 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import type { NodeRow, ShardGroup } from "../../components/citus/catalog.ts";
+import { JobError } from "../../components/citus/job.ts";
 import {
     assess,
     describeAssessment,
+    isAsked,
     isSettled,
+    obstacle,
     type PlaceOptions,
     place,
     strategyName,
     type Wanted,
 } from "../../components/citus/place.ts";
-import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import { DatabaseError, isLost, type Session } from "../../components/citus/session.ts";
 import { quickly } from "./clock.ts";
 
 const hostOf = (groupId: number) => (groupId === 0 ? "coordinator.c1.node" : `worker-${groupId}.c1.node`);
@@ -625,4 +628,51 @@ test("a threshold has a strategy of its own", () => {
     assert.equal(strategyName({ strategy: "by_disk_size" }), "by_disk_size");
     assert.equal(strategyName({ strategy: "by_disk_size", threshold: 0.05 }), "by_disk_size_configured");
     assert.equal(strategyName({ strategy: "by_shard_count", threshold: 0 }), "by_shard_count");
+});
+
+describe("moves that nobody asked for", () => {
+    const none = { missing: [], leaving: [] };
+    const before = wantedOf([1, 2]);
+
+    test("are asked for by a change of the configuration, or by nodes that join or leave", () => {
+        assert.equal(isAsked(before, wantedOf([2, 1]), none), false);
+        assert.equal(isAsked(undefined, before, none), true);
+        assert.equal(isAsked(before, wantedOf([1]), none), true);
+        assert.equal(isAsked(before, wantedOf([1, 2], { strategy: "by_shard_count" }), none), true);
+        assert.equal(isAsked(before, wantedOf([1, 2], { threshold: 0.2 }), none), true);
+        assert.equal(isAsked(before, before, { missing: [worker(2)], leaving: [] }), true);
+        assert.equal(isAsked(before, before, { missing: [], leaving: [row(2)] }), true);
+    });
+
+    test("are hindered by blockers and by owners that may only read, and only when something moves", () => {
+        const blocker = { table: "b", reason: "no key", fix: "ALTER", shards: 1, reference: false };
+        const free = { blockers: [], limits: { refused: [], doubtful: [] }, moves: [], missing: [] };
+        const move = { shardId: "1", from: 1, to: 2, bytes: 1, tables: ["b"] };
+        assert.equal(obstacle(free), undefined);
+        assert.equal(obstacle({ ...free, blockers: [blocker] }), undefined);
+        assert.match(obstacle({ ...free, blockers: [blocker], moves: [move] }) ?? "", /1 table stands in the way/);
+        const only = {
+            node: "worker-1",
+            role: "app",
+            setting: "default_transaction_read_only",
+            value: "on",
+            milliseconds: 0,
+            level: "database",
+            database: "app",
+        } as const;
+        assert.match(
+            obstacle({ ...free, limits: { refused: [only], doubtful: [] }, moves: [move] }) ?? "",
+            /may only read[\s\S]*ALTER DATABASE "app" RESET default_transaction_read_only;/,
+        );
+    });
+});
+
+test("a task's own lost connection is no lost connection of ours; a restart of the coordinator is", () => {
+    const lost = (code: string | undefined, message: string) =>
+        new DatabaseError("coordinator", "SELECT 1", { message, ...(code === undefined ? {} : { code }) });
+    assert.equal(isLost(lost("57P01", "terminating connection due to administrator command")), true);
+    assert.equal(isLost(lost(undefined, "Connection terminated unexpectedly")), true);
+    assert.equal(isLost(lost("25P04", "terminating connection due to transaction timeout")), false);
+    const task = "a move failed 4 times:\n  FATAL: terminating connection due to transaction timeout";
+    assert.equal(isLost(new JobError(task, 0, 6)), false);
 });
