@@ -20,6 +20,12 @@ interface HeldCopy {
     readonly shards: readonly CopiedShard[];
     /** When it was held, as Date.now() has it. */
     readonly since: number;
+    /** Of its session, for who waits for it. */
+    readonly pid: number;
+    /** Whether its locks are held now. */
+    locked: boolean;
+    /** Looks whether a client waits; undefined once the move is done. */
+    watch: NodeJS.Timeout | undefined;
     /** Settles when its tables are compared. */
     counting?: Promise<Counted>;
 }
@@ -33,9 +39,28 @@ interface Counted {
 /** How long an alarm waits for what is still being compared, so that it can name that too, in milliseconds. */
 const OTHERS = 30_000;
 
+/** How often it is asked whether a client waits for a lock, in milliseconds. */
+const EVERY = 500;
+
+/**
+ * Whether somebody waits for the locks of session $1 while its node serves shard $2. Once the shard has moved, nobody
+ * but the drop of the old copy waits.
+ */
+const WAITED_FOR = `
+    SELECT EXISTS (SELECT 1 FROM pg_locks w WHERE NOT w.granted AND $1::int = ANY (pg_blocking_pids(w.pid)))
+       AND EXISTS (SELECT 1 FROM pg_dist_placement p JOIN pg_dist_local_group g USING (groupid) WHERE p.shardid = $2) AS waited`;
+
+async function lock(session: Session, shards: readonly CopiedShard[]): Promise<void> {
+    await session.query("BEGIN");
+    await session.query("SET LOCAL lock_timeout = '500ms'");
+    await session.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
+    await session.query(`LOCK TABLE ${shards.map(({ name }) => name).join(", ")} IN ACCESS SHARE MODE`);
+}
+
 /**
  * Holds the old copies of shards while they move, so that nobody drops them before they are counted. An ACCESS SHARE
- * lock hinders neither the move nor clients; only the drop waits for it.
+ * lock does not hinder the move. A client's TRUNCATE or DDL would wait for it, and the move for that client: so the locks
+ * are let go as soon as somebody waits, and taken again afterwards.
  */
 export class Held {
     private readonly copies = new Map<string, HeldCopy>();
@@ -55,15 +80,58 @@ export class Held {
         if (!session) return;
         try {
             const shards = await readColocatedShards(coordinator, shardId);
-            await session.query("BEGIN");
-            await session.query("SET LOCAL lock_timeout = '500ms'");
-            await session.query("SET LOCAL citus.enable_manual_changes_to_shards = on");
-            await session.query(`LOCK TABLE ${shards.map(({ name }) => name).join(", ")} IN ACCESS SHARE MODE`);
-            this.copies.set(key, { session, host, shardId, shards, since: Date.now() });
+            const [backend] = await session.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+            await lock(session, shards);
+            const copy: HeldCopy = {
+                session,
+                host,
+                shardId,
+                shards,
+                since: Date.now(),
+                pid: backend?.pid ?? 0,
+                locked: true,
+                watch: undefined,
+            };
+            this.copies.set(key, copy);
+            this.watch(copy);
         } catch {
             // gone already, or somebody changes it: then there is nothing to compare with
             await this.nodes.release(session);
         }
+    }
+
+    private watch(copy: HeldCopy): void {
+        let looking = false;
+        copy.watch = setInterval(() => {
+            if (looking) return;
+            looking = true;
+            this.giveWay(copy)
+                .catch(() => undefined)
+                .finally(() => {
+                    looking = false;
+                });
+        }, EVERY).unref();
+    }
+
+    /** Lets go of the locks of a copy that somebody waits for, or takes them again. */
+    private async giveWay(copy: HeldCopy): Promise<void> {
+        if (!copy.locked) {
+            await lock(copy.session, copy.shards).then(
+                () => {
+                    copy.locked = true;
+                },
+                () => copy.session.query("ROLLBACK"),
+            );
+            return;
+        }
+        // on its own connection: one for counting may itself wait for that client
+        const waited = await copy.session.query<{ waited: boolean }>(WAITED_FOR, [copy.pid, copy.shardId]).then(
+            ([row]) => row?.waited === true,
+            () => true,
+        );
+        if (!waited || copy.watch === undefined) return;
+        copy.locked = false;
+        await copy.session.query("ROLLBACK");
     }
 
     /**
@@ -84,8 +152,10 @@ export class Held {
     ): Promise<number> {
         const held = this.copies.get(key);
         if (!held) return 0;
+        unwatch(held);
         const to = host === undefined ? undefined : await this.nodes.open(host);
-        if (!to) {
+        // what is not locked may be dropped at any moment
+        if (!to || !held.locked) {
             await this.release(key);
             return 0;
         }
@@ -109,7 +179,9 @@ export class Held {
         const failed: string[] = [];
         const keep = async (copyKey: string, copy: HeldCopy) => {
             this.copies.delete(copyKey);
+            unwatch(copy);
             try {
+                if (!copy.locked) await lock(copy.session, copy.shards);
                 kept.push(await keepCopies(copy.session, copy.shards, schema));
             } catch (error) {
                 failed.push(
@@ -143,7 +215,9 @@ export class Held {
     async release(key: string): Promise<void> {
         const held = this.copies.get(key);
         this.copies.delete(key);
-        if (held) await this.nodes.release(held.session);
+        if (!held) return;
+        unwatch(held);
+        await this.nodes.release(held.session);
     }
 
     async releaseAll(): Promise<void> {
@@ -174,6 +248,11 @@ async function countAll(
         counted: results.filter((result) => result === "same").length,
         missing: results.flatMap((result) => (typeof result === "object" ? [result.missing] : [])),
     };
+}
+
+function unwatch(copy: HeldCopy): void {
+    clearInterval(copy.watch);
+    copy.watch = undefined;
 }
 
 /** Host of the node that serves a shard; undefined when the shard was split. */

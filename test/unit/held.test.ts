@@ -176,6 +176,43 @@ describe("Held", () => {
         assert.ok([first, second, third, fourth].every(({ closed }) => closed));
     });
 
+    test("a client that waits for its locks gets them, and they are taken again once it is through", async (t) => {
+        t.mock.timers.enable({ apis: ["setInterval"] });
+        const look = async () => {
+            t.mock.timers.tick(500);
+            for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+        };
+        const client = { waits: false };
+        const session = new Node("worker-1", (sql) => {
+            if (/pg_blocking_pids/.test(sql)) return [{ waited: client.waits }];
+            if (client.waits && /^LOCK/.test(sql))
+                throw new DatabaseError("worker-1", sql, { message: "lock timeout" });
+            return [];
+        });
+        const held = new Held({
+            hold: async () => session,
+            release: (copy) => copy.close(),
+            open: async () => undefined,
+        });
+        const locks = () => session.said.filter((sql) => /^(LOCK|ROLLBACK)/.test(sql)).map((sql) => sql.split(" ")[0]);
+        await held.hold(cluster().coordinator, "1", "1", "worker-1");
+        await look();
+        assert.deepEqual(locks(), ["LOCK"]);
+        client.waits = true;
+        await look();
+        assert.deepEqual(locks(), ["LOCK", "ROLLBACK"]);
+        await look();
+        assert.deepEqual(locks(), ["LOCK", "ROLLBACK", "LOCK", "ROLLBACK"]);
+        client.waits = false;
+        await look();
+        await look();
+        assert.deepEqual(locks().slice(4), ["LOCK"]);
+        await held.releaseAll();
+        const before = session.said.length;
+        await look();
+        assert.equal(session.said.length, before);
+    });
+
     test("several alarms at once are one, with all differences", async (t) => {
         const { coordinator, held, counters } = cluster();
         counters["worker-3"] = new Node("worker-3", (sql) => {
