@@ -195,17 +195,17 @@ signs_of_life() { # process
     # process, ..., state, parent: after the name in parentheses; the 12th to the 15th from there are the times
     cat /proc/[0-9]*/stat 2> /dev/null | sed 's/ (.*) / /' | awk -v parent="$1" '$3 == parent { print $1, $13 "+" $14 "+" $15 "+" $16 }' \
         | while read -r child times; do
-            if tr '\0' ' ' < "/proc/$child/cmdline" 2> /dev/null | grep -q startup; then printf '%s ' "$times"; fi
+            if { tr '\0' ' ' < "/proc/$child/cmdline"; } 2> /dev/null | grep -q startup; then printf '%s ' "$times"; fi
         done || true
 }
 
 not_reached() { # what happened
     local what=$point code=23 said
     if [ "$mode" = end ]; then what="the end of its archive"; fi
-    said=$(grep -E 'FATAL|PANIC|ERROR' "$log" | own_words | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\): */\1: /' | paste -sd ' ' -) || true
+    said=$(grep -E 'FATAL|PANIC|ERROR|LOG: *(incorrect|invalid|unexpected|could not) ' "$log" | own_words | tail -n 3 | sed 's/^.*\(FATAL\|PANIC\|ERROR\|LOG\): */\1: /' | paste -sd ' ' -) || true
     [ -n "$said" ] || said=$(own_words < "$log" | tail -n 3 | paste -sd ' ' -)
     # a segment that is damaged or gone is so each time
-    if grep -qE 'ERROR: *\[[0-9]+\]: .*(unable to get|unable to find|checksum|raised from)' "$log"; then code=25; fi
+    if grep -qE 'ERROR: *\[[0-9]+\]: .*(unable to get|unable to find|checksum|raised from)|recovery ended before configured recovery target' "$log"; then code=25; fi
     die "$code" "it did not reach $what: $1. Its log: $said"
 }
 

@@ -320,11 +320,18 @@ describe("restore.sh", () => {
         assert.match(said, /its server ended\. Its log: cannot execute binary/);
     });
 
-    test("WAL that the repository does not give has an exit code of its own", () => {
-        const { code, said } = recover(
-            "echo \"2026-11-30 10:00:00.000 P00  ERROR: [103]: unable to get 0000000100000000000000D7:\"; echo 'FATAL:  recovery ended before configured recovery target was reached'; exit 1",
-        );
-        assert.equal(code, 25);
-        assert.match(said, /unable to get 0000000100000000000000D7: FATAL: recovery ended before/);
+    test("WAL that the repository does not give, or that is damaged, has an exit code of its own", () => {
+        for (const [first, last] of [
+            ["P00  ERROR: [103]: unable to get 0000000100000000000000D7:", "FATAL:  replay failed"],
+            [
+                "LOG:  incorrect resource manager data checksum in record at 0/D000028",
+                "FATAL:  recovery ended before configured recovery target was reached",
+            ],
+        ] as const) {
+            const { code, said } = recover(`echo '2026-11-30 10:00:00.000 ${first}'; echo '${last}'; exit 1`);
+            assert.equal(code, 25);
+            assert.ok(said.includes(first.replace("P00  ", "").replace(":  ", ": ")), said);
+            assert.ok(said.includes(last.replace(":  ", ": ")), said);
+        }
     });
 });
