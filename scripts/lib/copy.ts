@@ -108,6 +108,9 @@ export interface Copy {
     readonly restored: string;
 }
 
+/** Milliseconds between two lines of one step. */
+const EVERY = 5000;
+
 /** Brings the copy up. */
 async function bringUp({ backed, point, say, failed }: CopyRequest, name: string, stop: AbortSignal): Promise<Copy> {
     let restored = "";
@@ -125,6 +128,7 @@ async function bringUp({ backed, point, say, failed }: CopyRequest, name: string
     );
     const began = Date.now();
     let shown = "";
+    let said = { head: "", at: 0 };
     const made = new Set<string>();
     say(`  its name is ${name}; making its networks, certificates and passwords`);
     const up = await readPulumi(["up", "--yes", "--skip-preview", "--stack", name], {
@@ -138,6 +142,10 @@ async function bringUp({ backed, point, say, failed }: CopyRequest, name: string
             const progress = /(?:Restore|Recovered) citus-\S+ +(?:creating|created)[^)]*\) (.+)$/.exec(line)?.[1];
             if (!progress || progress === shown || /^error/.test(progress)) return;
             shown = progress;
+            // a step counts its seconds: now and then is enough
+            const head = progress.split(" · ")[0] ?? "";
+            if (head === said.head && Date.now() - said.at < EVERY) return;
+            said = { head, at: Date.now() };
             if (/ in [0-9.]+ s \(/.test(progress)) restored = / in ([0-9.]+ s) \(/.exec(progress)?.[1] ?? "";
             say(`  ${progress}`);
         },
