@@ -91,6 +91,9 @@ export interface Copy {
     readonly restored: string;
 }
 
+/** Milliseconds between two lines of one step. */
+const EVERY = 5000;
+
 /** Brings the copy up. */
 async function bringUp(
     { backed, point, failed, ...request }: CopyRequest,
@@ -112,6 +115,7 @@ async function bringUp(
     );
     const began = Date.now();
     let shown = "";
+    let said = { head: "", at: 0 };
     const made = new Set<string>();
     request.say(`  the stack is ${name}`);
     const { say, end } = sayStill(request.say);
@@ -127,6 +131,10 @@ async function bringUp(
             const progress = /(?:Restore|Recovered) citus-\S+ +(?:creating|created)[^)]*\) (.+)$/.exec(line)?.[1];
             if (!progress || progress === shown || /^error/.test(progress)) return;
             shown = progress;
+            // a step counts its seconds: now and then is enough
+            const head = progress.split(" · ")[0] ?? "";
+            if (head === said.head && Date.now() - said.at < EVERY) return;
+            said = { head, at: Date.now() };
             if (/ in [0-9.]+ s \(/.test(progress)) restored = / in ([0-9.]+ s) \(/.exec(progress)?.[1] ?? "";
             say(`  ${progress}`);
         },
