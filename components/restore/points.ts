@@ -19,6 +19,8 @@ export interface PointNode {
     readonly citus: string;
     readonly firstSegment: string;
     readonly lastSegment: string;
+    /** What the node's own clock showed just after its record of the point was written, in ISO 8601 and UTC. */
+    readonly time: string;
     /** The .history file of its timeline; null on the first one. */
     readonly history: string | null;
     /** Number of shard placements on the node; null when it changed while the point was taken. */

@@ -94,9 +94,14 @@ SELECT citus_create_restore_point(:'name') AS lsn \gset
 COMMIT;
 SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000) AS pause \gset
 TRUNCATE said;
-INSERT INTO said SELECT * FROM run_command_on_all_nodes('SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())');
+INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
+    SELECT jsonb_build_object(
+        'lastSegment', pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal()),
+        'time', to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+  $remote$);
 CALL pg_temp.all_answered();
-SELECT n.node, b.facts->>'firstSegment', s.result FROM nodes n JOIN before b USING (nodeid) JOIN said s USING (nodeid) ORDER BY n.groupid;
+CREATE TEMP TABLE after AS SELECT nodeid, result::jsonb->>'lastSegment' AS segment, result::jsonb->>'time' AS "time" FROM said;
+SELECT n.node, b.facts->>'firstSegment', a.segment FROM nodes n JOIN before b USING (nodeid) JOIN after a USING (nodeid) ORDER BY n.groupid;
 SELECT jsonb_build_object(
     'version', 1, 'name', :'name'::text, 'cluster', :'cluster'::text,
     'time', to_char(:'ended'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -106,14 +111,16 @@ SELECT jsonb_build_object(
     'writesEnterAnywhere', split_part(substring(citus_version() FROM 'Citus ([0-9.]+)'), '.', 1)::int >= 14,
     'nodes', (SELECT jsonb_agg(jsonb_build_object(
                   'groupId', n.groupid, 'node', n.node, 'host', n.nodename, 'port', n.nodeport, 'holdsShards', n.shouldhaveshards,
-                  'stanza', :'cluster'::text || '-' || n.node, 'timeline', ('x' || left(s.result, 8))::bit(32)::int,
+                  'stanza', :'cluster'::text || '-' || n.node, 'timeline', ('x' || left(a.segment, 8))::bit(32)::int,
                   'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'archiveSince', b.facts->'archiveSince', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
                   'postgres', b.facts->>'postgres', 'citus', b.facts->>'citus',
-                  'firstSegment', b.facts->>'firstSegment', 'lastSegment', s.result,
+                  'firstSegment', b.facts->>'firstSegment', 'lastSegment', a.segment,
+                  -- of its own clock, just after its record was written
+                  'time', a."time",
                   'placements', (SELECT CASE WHEN p IS NOT DISTINCT FROM b2 THEN coalesce(p.n, 0) END
                                    FROM (VALUES (1)) one LEFT JOIN placement_now p ON p.groupid = n.groupid
                                    LEFT JOIN placement_before b2 ON b2.groupid = n.groupid)) ORDER BY n.groupid)
-                FROM nodes n JOIN before b USING (nodeid) JOIN said s USING (nodeid)),
+                FROM nodes n JOIN before b USING (nodeid) JOIN after a USING (nodeid)),
     'tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                   'name', t.name, 'method', t.method, 'replicated', t.replicated, 'shards', t.shards,
                   'rows', (SELECT CASE WHEN t.replicated THEN max(r.value::bigint) ELSE sum(r.value::bigint) END
