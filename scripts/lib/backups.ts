@@ -4,7 +4,7 @@ import { s3Repository } from "../../components/archive.ts";
 import type { ClusterArgs } from "../../components/config.ts";
 import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
-import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
+import { readRepository, restoreSecrets, type Wanted } from "../../components/restore/repository.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { answeringEngine, stackEngine } from "./engine.ts";
 import { CannotTell, NoCluster } from "./exit.ts";
@@ -67,7 +67,7 @@ export function runningNodes(backed: Backed): ReadonlyMap<string, StackNode> {
     return backed.nodes;
 }
 
-export async function readBackups(backed: Backed): Promise<Contents> {
+export async function readBackups(backed: Backed, wanted: Wanted): Promise<Contents> {
     const { args, repository, resources } = backed;
     if (args.aws === undefined) {
         return readVolume(
@@ -76,6 +76,7 @@ export async function readBackups(backed: Backed): Promise<Contents> {
                 volume: repository,
                 ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
             },
+            wanted,
         );
     }
     const coordinator = backed.nodes.get(COORDINATOR);
@@ -90,5 +91,6 @@ export async function readBackups(backed: Backed): Promise<Contents> {
         s3Repository(repository, args.aws.region),
         { ...secrets, group: "own" },
         (words, input) => onNode(coordinator, words, input),
+        wanted,
     );
 }

@@ -1,4 +1,5 @@
--- Takes a restore point over all nodes. Prints a line a node with its first and last segment, then the point as JSON.
+-- Takes a restore point over all nodes. Prints a line a node with its first and last segment, then its
+-- tables, then the point, both as JSON.
 -- Session settings guard the coordinator only, so the locks on the workers are bounded by a role of its own that has them
 -- as its settings. It has no password: only a node's certificate lets it in.
 SET client_min_messages = error;
@@ -49,6 +50,7 @@ INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
         'bytes', pg_catalog.pg_database_size(current_database()),
         'lsn', l.lsn::text, 'firstSegment', pg_catalog.pg_walfile_name(l.lsn),
         'archiveSince', (SELECT extract(epoch FROM modification) FROM pg_catalog.pg_stat_file('/var/lib/citus/backup/checked', true)),
+        'hole', pg_catalog.pg_read_file('/var/lib/citus/backup/hole', true)::jsonb,
         'history', pg_catalog.pg_read_file('pg_wal/' || left(pg_catalog.pg_walfile_name(l.lsn), 8) || '.history', true),
         'rows', (SELECT coalesce(jsonb_object_agg(t.name, t.rows), '{}') FROM (
             SELECT format('%I.%I', n.nspname, c.relname) AS name, sum(greatest(sc.reltuples, 0))::bigint AS rows
@@ -64,8 +66,8 @@ CREATE TEMP TABLE before AS SELECT nodeid, result::jsonb AS facts FROM said;
 -- The catalogs are read outside the point's locks, so what changes meanwhile is not known of the point and left out.
 CREATE TEMP VIEW table_now AS
   SELECT format('%I.%I', n.nspname, c.relname) AS name, t.partmethod AS method, t.repmodel = 't' AND t.partmethod = 'n' AS replicated,
-         (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid) AS shards
-    FROM pg_dist_partition t JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         coalesce(s.n, 0) AS shards
+    FROM pg_dist_partition t LEFT JOIN (SELECT logicalrelid, count(*) AS n FROM pg_dist_shard GROUP BY 1) s USING (logicalrelid) JOIN pg_class c ON c.oid = t.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
    -- a foreign table's rows are somebody else's
    WHERE c.relkind <> 'f';
 CREATE TEMP VIEW placement_now AS SELECT groupid, count(*) AS n, sum(hashint8extended(shardid, 0)) AS which FROM pg_dist_placement GROUP BY 1;
@@ -102,6 +104,13 @@ INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
 CALL pg_temp.all_answered();
 CREATE TEMP TABLE after AS SELECT nodeid, result::jsonb->>'lastSegment' AS segment, result::jsonb->>'time' AS "time" FROM said;
 SELECT n.node, b.facts->>'firstSegment', a.segment FROM nodes n JOIN before b USING (nodeid) JOIN after a USING (nodeid) ORDER BY n.groupid;
+-- Numbers of rows change with every ANALYZE and are worth an order of magnitude, so that the list stays the same.
+WITH counted AS (SELECT r.key AS name, sum(r.value::bigint) AS total, max(r.value::bigint) AS most FROM before b, jsonb_each_text(b.facts->'rows') r GROUP BY 1)
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+           'name', t.name, 'method', t.method, 'replicated', t.replicated, 'shards', t.shards,
+           'rows', CASE WHEN n > 0 THEN (10 ^ floor(log(n)))::bigint ELSE n END) ORDER BY t.name), '[]')
+  FROM (SELECT t.*, CASE WHEN t.replicated THEN c.most ELSE c.total END AS n
+          FROM (SELECT * FROM table_before INTERSECT SELECT * FROM table_now) t LEFT JOIN counted c USING (name)) t;
 SELECT jsonb_build_object(
     'version', 1, 'name', :'name'::text, 'cluster', :'cluster'::text,
     'time', to_char(:'ended'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -112,7 +121,7 @@ SELECT jsonb_build_object(
     'nodes', (SELECT jsonb_agg(jsonb_build_object(
                   'groupId', n.groupid, 'node', n.node, 'host', n.nodename, 'port', n.nodeport, 'holdsShards', n.shouldhaveshards,
                   'stanza', :'cluster'::text || '-' || n.node, 'timeline', ('x' || left(a.segment, 8))::bit(32)::int,
-                  'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'archiveSince', b.facts->'archiveSince', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
+                  'systemIdentifier', b.facts->>'systemIdentifier', 'history', b.facts->>'history', 'hole', b.facts->'hole', 'archiveSince', b.facts->'archiveSince', 'lsn', b.facts->>'lsn', 'bytes', b.facts->'bytes',
                   'postgres', b.facts->>'postgres', 'citus', b.facts->>'citus',
                   'firstSegment', b.facts->>'firstSegment', 'lastSegment', a.segment,
                   -- of its own clock, just after its record was written
@@ -120,10 +129,4 @@ SELECT jsonb_build_object(
                   'placements', (SELECT CASE WHEN p IS NOT DISTINCT FROM b2 THEN coalesce(p.n, 0) END
                                    FROM (VALUES (1)) one LEFT JOIN placement_now p ON p.groupid = n.groupid
                                    LEFT JOIN placement_before b2 ON b2.groupid = n.groupid)) ORDER BY n.groupid)
-                FROM nodes n JOIN before b USING (nodeid) JOIN after a USING (nodeid)),
-    'tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                  'name', t.name, 'method', t.method, 'replicated', t.replicated, 'shards', t.shards,
-                  'rows', (SELECT CASE WHEN t.replicated THEN max(r.value::bigint) ELSE sum(r.value::bigint) END
-                             FROM before b, jsonb_each_text(b.facts->'rows') r WHERE r.key = t.name))
-                  ORDER BY t.name), '[]')
-                FROM (SELECT * FROM table_before INTERSECT SELECT * FROM table_now) t));
+                FROM nodes n JOIN before b USING (nodeid) JOIN after a USING (nodeid)));

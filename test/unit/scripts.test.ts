@@ -102,7 +102,8 @@ describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefi
     function run(types: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
         const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
         try {
-            copyFileSync(join(ROOT, "scripts/node/backup.sh"), join(dir, "backup.sh"));
+            for (const name of ["backup.sh", "points.sh"])
+                copyFileSync(join(ROOT, "scripts/node", name), join(dir, name));
             mkdirSync(join(dir, "backup"));
             const waits = join(dir, "backup", "expire.waits");
             if (given.waits) writeFileSync(waits, "");
@@ -129,7 +130,8 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
             rmSync(dir, { recursive: true });
         }
     }
-    const BACKUP = (type: string) => `--stanza=c1-worker-1 --type=${type} --no-expire-auto backup`;
+    const BACKUP = (type: string) =>
+        `--stanza=c1-worker-1 --type=${type} --no-expire-auto --archive-timeout=3600 backup`;
     const EXPIRE = "--stanza=c1-worker-1 --repo1-retention-full=2 expire";
 
     test("a backup expires what retention lets go", () => {
@@ -196,7 +198,7 @@ describe("schedule.sh", { skip: spawnSync("flock", ["--version"]).error !== unde
         copyFileSync(join(ROOT, "scripts/node/schedule.sh"), join(dir, "schedule.sh"));
         const script = (name: string, text: string) =>
             writeFileSync(join(dir, name), `#!/usr/bin/env bash\n${text}\n`, { mode: 0o755 });
-        script("archive.sh", "exit 0");
+        for (const name of ["archive.sh", "chain.sh"]) script(name, "exit 0");
         script("backup.sh", "exit 75");
         script(
             "restore-point.sh",
@@ -213,6 +215,7 @@ query() { echo f; }
 say() { :; }
 one_line() { cat; }
 read_backup_conf() { role=coordinator restore_point=1; }
+${/^older_than\(\)[\s\S]*?^}$/m.exec(read("scripts/node/lib.sh"))?.[0]}
 `,
         );
         const child = spawn("bash", [join(dir, "schedule.sh")], { stdio: "ignore" });
