@@ -118,7 +118,13 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
               : health.movesLeft === 0
                 ? "balanced"
                 : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
-        ...(point === undefined ? [] : [`last restore point ${describeAge(point)} ago`]),
+        ...(point === undefined
+            ? []
+            : [
+                  health.archive.nodes.some(({ hole }) => hole !== undefined)
+                      ? `the newest restore point (${describeAge(point)} ago) can't be restored`
+                      : `last restore point ${describeAge(point)} ago`,
+              ]),
     ];
     const rows = health.nodes.map((node) => [
         node.name,

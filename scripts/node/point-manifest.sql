@@ -4,6 +4,7 @@
 -- Prints: nodes JSON of what changes seldom; a line "node GROUP STANZA ARCHIVE_ID LABEL FIRST_SEGMENT TIMELINE..." for each;
 -- point JSON; a line "point GROUP LAST_SEGMENT" for each node. What begins with "nodes" goes into the list, the rest into the
 -- point; shells read the lines.
+SET client_min_messages = error;
 \ir lineage.sql
 \set info `cat :'info_file'`
 \set point `cat :'point_file'`
@@ -41,9 +42,9 @@ CREATE TEMP VIEW listed AS
              SELECT jsonb_object_agg(key, value) FROM jsonb_each(facts)
               WHERE key IN ('lsn', 'bytes', 'firstSegment', 'lastSegment', 'time', 'placements')) AS moving
     FROM chosen;
-SELECT 'nodes ' || jsonb_agg(listed ORDER BY groupid) FROM listed;
+SELECT 'nodes ' || jsonb_agg(listed ORDER BY groupid)::text FROM listed;
 SELECT concat_ws(' ', 'nodes', groupid, listed->>'stanza', listed->>'archiveId', listed->>'label', listed->>'backupStart',
            (SELECT string_agg(m[1], ' ') FROM regexp_matches(coalesce(listed->>'history', ''), '^\s*(\d+)\s+[0-9A-F]+/', 'gn') h(m)), listed->>'timeline')
   FROM listed ORDER BY groupid;
-SELECT 'point ' || (:'point'::jsonb || jsonb_build_object('nodes', (SELECT jsonb_agg(moving ORDER BY groupid) FROM listed)));
+SELECT 'point ' || (:'point'::jsonb || jsonb_build_object('nodes', (SELECT jsonb_agg(moving ORDER BY groupid) FROM listed)))::text;
 SELECT concat_ws(' ', 'point', groupid, moving->>'lastSegment') FROM listed ORDER BY groupid;
