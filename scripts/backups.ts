@@ -92,6 +92,8 @@ async function list(options: { json?: boolean; all?: boolean }): Promise<void> {
                 : fittedTable({ head, rows: pointRows(shown, contents), spare: ["pause", "nodes"] }, width),
         );
         for (const reason of reasons(shown, contents)) console.log(reason);
+        for (const { name: table, why } of shown.at(-1)?.notHeld ?? [])
+            console.log(`${table} was not held at the newest: ${why} (docs/backup.md)`);
         if (count > shown.length) console.log(`and ${count - shown.length} older ones (--all)`);
         const rows = backupRows(contents, name);
         console.log(

@@ -1,5 +1,6 @@
 /** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
 import { describeAge } from "../age.ts";
+import type { RestorePoint } from "../restore/points.ts";
 import { NODE_HOME } from "../settings.ts";
 import { nodeOf } from "../topology.ts";
 import { onNodes } from "./catalog.ts";
@@ -37,6 +38,8 @@ export interface ArchiveHealth {
     readonly pointAge?: number;
     /** Seconds between scheduled points; undefined when none are taken by themselves. */
     readonly pointInterval?: number;
+    /** Local tables of the coordinator that the newest point did not hold, and who was in the way; undefined for none. */
+    readonly notHeld?: NonNullable<RestorePoint["notHeld"]>;
     /** Why the newest two tries to take one failed. */
     readonly pointError?: string;
 }
@@ -49,6 +52,7 @@ interface Row {
     reason: string | null;
     backupError: string | null;
     archiveError: string | null;
+    notHeld: NonNullable<RestorePoint["notHeld"]> | null;
     hole: (Hole & { readonly point: string | null }) | null;
     lastPoint: string | null;
     pointAge: number | null;
@@ -68,7 +72,7 @@ const QUERY = `SELECT jsonb_build_object(
         SELECT '${NODE_HOME}/spool/archive/' || substring(current_setting('archive_command') FROM '--stanza=([^ ]+)') || '/out/' AS path) d),
     'archiveError', ${file("archive.error")}, 'backupError', ${file("backup.error")}, 'pointError', ${file("restore-point.error")},
     'pointInterval', substring(pg_catalog.pg_read_file('${NODE_HOME}/conf/current/backup.conf', true) FROM 'restore_point=([0-9]+)'),
-    'hole', ${file("hole")}::jsonb, 'lastPoint', ${file("last-point")},
+    'hole', ${file("hole")}::jsonb, 'notHeld', ${file("not-held")}::jsonb, 'lastPoint', ${file("last-point")},
     'pointAge', extract(epoch FROM clock_timestamp() - (SELECT modification FROM pg_catalog.pg_stat_file('${NODE_HOME}/backup/last-point', true))))
   FROM pg_catalog.pg_stat_archiver a`;
 
@@ -123,6 +127,7 @@ export async function readArchive(coordinator: Session, silent: readonly string[
         ...(lastPoint === undefined ? {} : { lastPoint }),
         ...(own?.pointAge == null ? {} : { pointAge: own.pointAge }),
         ...(own?.on && Number(own.pointInterval) > 0 ? { pointInterval: Number(own.pointInterval) } : {}),
+        ...(own?.on && own.notHeld?.length ? { notHeld: own.notHeld } : {}),
         ...(own?.on && pointError !== undefined ? { pointError } : {}),
     };
 }

@@ -56,6 +56,8 @@ export interface RestorePoint {
     readonly citus: string;
     /** False below Citus 14.0: then the point holds only when every write enters through the coordinator. */
     readonly writesEnterAnywhere: boolean;
+    /** Local tables of the coordinator whose writers were not held, and who was in the way. @default none */
+    readonly notHeld?: readonly { readonly name: string; readonly why: string }[];
     readonly nodes: readonly PointNode[];
     /** Only of a point that is about to be restored; a list of points has none. */
     readonly tables: readonly PointTable[];

@@ -150,6 +150,9 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
         "",
         text,
         ...(health.rebalance ? ["", `rebalance   ${health.rebalance}`] : []),
+        ...(health.archive.notHeld ?? []).map(
+            ({ name, why }) => `\n${name} was not held at the newest restore point: ${why}`,
+        ),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),
     ].join("\n");

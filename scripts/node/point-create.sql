@@ -73,28 +73,74 @@ CREATE TEMP VIEW table_now AS
 CREATE TEMP VIEW placement_now AS SELECT groupid, count(*) AS n, sum(hashint8extended(shardid, 0)) AS which FROM pg_dist_placement GROUP BY 1;
 CREATE TEMP TABLE table_before AS SELECT * FROM table_now;
 CREATE TEMP TABLE placement_before AS SELECT * FROM placement_now;
-SELECT clock_timestamp() AS began \gset
 -- A transaction on a table that Citus does not know and one shard commits there first and here last, without two phases: the
--- point must not fall between. Who writes such a table ends first, who would write one waits; readers do not.
+-- point must not fall between. So local tables are locked meanwhile: who would write one waits; readers do not. Nobody is
+-- made to wait for the locks themselves: they are had at once or given back. Only for a table whose writers never pause a
+-- lock is waited for, briefly. A table that somebody holds for long is left out and named.
+CREATE TEMP TABLE not_held (name text, why text);
+CREATE FUNCTION pg_temp.holders(relation oid) RETURNS TABLE (lasting boolean, why text) LANGUAGE sql AS $$
+    SELECT l.pid IS NULL OR l.mode <> 'RowExclusiveLock' OR a.xact_start < clock_timestamp() - interval '3 seconds',
+           CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
+                ELSE concat_ws(', ', 'pid ' || l.pid, nullif(a.backend_type, 'client backend'), 'role ' || a.usename, 'application ' || nullif(a.application_name, ''),
+                               'since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
+      FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+     WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')
+       AND (l.relation = $1 OR l.relation IN (SELECT relid FROM pg_partition_tree($1)))
+$$;
+-- an autovacuum that is in the way of somebody who waits is cancelled after this time
+SET deadlock_timeout = '1min';
+SET statement_timeout = '60s';
 BEGIN;
 DO $$
 DECLARE
-    local_table regclass;
-BEGIN
-    FOR local_table IN
+    wanted oid[] := ARRAY(
         SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
            AND NOT EXISTS (SELECT 1 FROM pg_dist_partition t WHERE t.logicalrelid = c.oid)
            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
            AND NOT relation_is_a_known_shard(c.oid) AND NOT c.relispartition
-         ORDER BY c.oid
+         ORDER BY c.oid);
+    busy oid[] := '{}';
+    failed jsonb := '{}';
+    local_table oid;
+    times int;
+BEGIN
     LOOP
-        EXECUTE format('LOCK TABLE %s IN SHARE MODE', local_table);
+        BEGIN
+            PERFORM set_config('lock_timeout', '200ms', true), set_config('citus_as_code.began', clock_timestamp()::text, false);
+            -- those that are waited for come first, while nothing else is locked
+            FOREACH local_table IN ARRAY busy || ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(busy) ORDER BY 1) LOOP
+                EXECUTE format('LOCK TABLE %s IN SHARE MODE %s', local_table::regclass, CASE WHEN local_table = ANY (busy) THEN '' ELSE 'NOWAIT' END);
+            END LOOP;
+            EXIT;
+        EXCEPTION
+            -- what was locked is given back
+            WHEN lock_not_available THEN NULL;
+            -- dropped meanwhile
+            WHEN undefined_table THEN wanted := array_remove(wanted, local_table);
+        END;
+        times := coalesce((failed->>local_table::text)::int, 0) + 1;
+        failed := failed || jsonb_build_object(local_table::text, times);
+        IF times >= 6 OR times >= 3 AND EXISTS (SELECT 1 FROM pg_temp.holders(local_table) WHERE lasting) THEN
+            -- all that is held for long at once, so that each does not take its own time
+            INSERT INTO not_held
+              SELECT format('%I.%I', n.nspname, c.relname), coalesce((SELECT string_agg(DISTINCT h.why, '; ') FROM pg_temp.holders(c.oid) h), 'writers never pause')
+                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.oid = local_table OR c.oid = ANY (wanted) AND EXISTS (SELECT 1 FROM pg_temp.holders(c.oid) h WHERE h.lasting);
+            wanted := ARRAY(SELECT w FROM unnest(wanted) w WHERE w <> local_table AND NOT EXISTS (SELECT 1 FROM pg_temp.holders(w) h WHERE h.lasting));
+            busy := ARRAY(SELECT unnest(busy) INTERSECT SELECT unnest(wanted));
+        ELSIF times >= 3 AND NOT local_table = ANY (busy) THEN
+            busy := busy || local_table;
+        END IF;
+        PERFORM pg_sleep(0.05 * least(times, 4));
     END LOOP;
 END $$;
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '10s';
 SELECT citus_create_restore_point(:'name') AS lsn \gset
 COMMIT;
-SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - :'began'::timestamptz) * 1000) AS pause \gset
+SELECT clock_timestamp() AS ended, round(extract(epoch FROM clock_timestamp() - current_setting('citus_as_code.began')::timestamptz) * 1000) AS pause \gset
 TRUNCATE said;
 INSERT INTO said SELECT * FROM run_command_on_all_nodes($remote$
     SELECT jsonb_build_object(
@@ -116,6 +162,7 @@ SELECT jsonb_build_object(
     'time', to_char(:'ended'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     'pauseMilliseconds', :pause, 'database', current_database(), 'postgres', split_part(current_setting('server_version'), ' ', 1),
     'citus', substring(citus_version() FROM 'Citus ([0-9.]+)'),
+    'notHeld', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'why', why) ORDER BY name), '[]') FROM not_held),
     -- before 14.0 the locks are taken on the coordinator only
     'writesEnterAnywhere', split_part(substring(citus_version() FROM 'Citus ([0-9.]+)'), '.', 1)::int >= 14,
     'nodes', (SELECT jsonb_agg(jsonb_build_object(

@@ -3,7 +3,7 @@
 --
 -- Prints: nodes JSON of what changes seldom; a line "node GROUP STANZA ARCHIVE_ID LABEL FIRST_SEGMENT TIMELINE..." for each;
 -- point JSON; a line "point GROUP LAST_SEGMENT" for each node. What begins with "nodes" goes into the list, the rest into the
--- point; shells read the lines.
+-- point; shells read the lines. "held" is for status: JSON of the tables that were not held.
 SET client_min_messages = error;
 \ir lineage.sql
 \set info `cat :'info_file'`
@@ -48,3 +48,4 @@ SELECT concat_ws(' ', 'nodes', groupid, listed->>'stanza', listed->>'archiveId',
   FROM listed ORDER BY groupid;
 SELECT 'point ' || (:'point'::jsonb || jsonb_build_object('nodes', (SELECT jsonb_agg(moving ORDER BY groupid) FROM listed)))::text;
 SELECT concat_ws(' ', 'point', groupid, moving->>'lastSegment') FROM listed ORDER BY groupid;
+SELECT 'held ' || (:'point'::jsonb->'notHeld')::text;

@@ -93,10 +93,19 @@ publish() {
     put_packed "$work/manifest" "restore-points/$cluster/$published" > "$work/said" 2>&1 || unpublished
 }
 
+# Who holds the lock that was waited for in vain is looked for at once, while it is likely to be still there.
+refused() {
+    local held=""
+    if grep -q 'lock timeout' "$work/said"; then
+        held=$(sql -f "$here/point-blockers.sql" 2> /dev/null | paste -sd ';' - | sed 's/;/; /g') || held=""
+    fi
+    die 74 "no restore point: $(one_line < "$work/said")${held:+ (held by $held)}"
+}
+
 require_backups "${1:-}"
 name=${cluster}_$(date -u +%Y%m%dT%H%M%SZ)_$(od -An -N2 -tx1 /dev/urandom | tr -d ' \n')
 sql -v name="$name" -v cluster="$cluster" -f "$here/point-create.sql" > "$work/point" 2> "$work/said" \
-    || die 74 "no restore point: $(one_line < "$work/said")"
+    || refused
 # the last line is the point, the one before its tables, and each before that a node
 while read -r node first last; do
     stanza_of=$cluster-$node
@@ -114,6 +123,8 @@ sed -n 's/^point //p' "$work/lines" > "$work/manifest"
 publish
 printf '%s\n' "$name" > "$backup_home/last-point.new"
 mv "$backup_home/last-point.new" "$backup_home/last-point"
+sed -n 's/^held //p' "$work/lines" > "$backup_home/not-held.new"
+mv "$backup_home/not-held.new" "$backup_home/not-held"
 rm -f "$backup_home/restore-point.error" "$backup_home/restore-point.failed"
 # reading all lists of nodes is worth it once an hour
 if older_than "$backup_home/pruned" 3600; then
