@@ -3,7 +3,7 @@ import { Argument, Option } from "commander";
 import { Listr } from "listr2";
 import { type Contents, timeOfName, whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR } from "../components/topology.ts";
-import { openBackups, readBackups, runningNodes } from "./lib/backups.ts";
+import { openBackups, readBackups, runningNodes, saidOnFailure } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { onNode, type StackNode } from "./lib/nodes.ts";
 
@@ -33,7 +33,7 @@ async function backUp(named: string | undefined, options: { type?: string; point
             task.title = `${node.name.padEnd(14)}${type} backup   ${result.code === 0 ? "ok" : "FAILED"}   ${seconds} s`;
             if (!process.stdout.isTTY) console.log(task.title);
             if (result.code !== 0) {
-                failures.push(`${node.name}: ${result.stderr.trim().split("\n").slice(-4).join("\n  ")}`);
+                failures.push(`${node.name}: ${saidOnFailure(result.stderr).join("\n    ")}`);
                 throw new Error(task.title);
             }
         },

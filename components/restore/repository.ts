@@ -131,7 +131,7 @@ async function lookBack(ask: Ask, cluster: string, willDo: (point: RestorePoint,
         const total = oldest === undefined ? 0 : (contents.listed?.[oldest.cluster]?.count ?? 0);
         if (oldest === undefined || contents.points.length >= total) return contents;
         if (contents.points.some((point) => willDo(point, contents))) return contents;
-        const older = await ask("points", oldest.cluster, String(count), "before", oldest.name);
+        const older = await ask("points", oldest.cluster, String(count), "before", oldest.name, "bare");
         if (older.points.length === 0) return contents;
         contents = joined(contents, older);
     }
@@ -140,7 +140,7 @@ async function lookBack(ask: Ask, cluster: string, willDo: (point: RestorePoint,
 /** With the tables of the point that is chosen. */
 async function withTables(ask: Ask, contents: Contents, point: RestorePoint | undefined): Promise<Contents> {
     if (point === undefined) return contents;
-    const { points } = await ask("point", point.cluster, point.name);
+    const { points } = await ask("point", point.cluster, point.name, "bare");
     return { ...contents, points: contents.points.map((one) => points.find(({ name }) => name === one.name) ?? one) };
 }
 

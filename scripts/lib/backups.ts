@@ -94,3 +94,21 @@ export async function readBackups(backed: Backed, wanted: Wanted): Promise<Conte
         wanted,
     );
 }
+
+/**
+ * What pgBackRest or a node script said when it failed, for a person: errors first, then its hints, without times and
+ * process numbers. Pure.
+ */
+export function saidOnFailure(stderr: string, most = 6): string[] {
+    const lines = stderr
+        .split("\n")
+        .map((line) => line.replace(/^[0-9: .-]*P\d+ +/, "").trim())
+        .filter((line) => line !== "" && !/^\S+Z \S+\.sh: /.test(line));
+    const errors = lines.filter((line) => /^(ERROR|FATAL)\b/.test(line));
+    const hints = lines.filter((line) => /^HINT\b/.test(line));
+    const others = lines.filter((line) => !errors.includes(line) && !hints.includes(line));
+    // without an error of its own the last lines say most
+    return [
+        ...new Set(errors.length > 0 ? [...errors, ...others, ...hints] : [...others.slice(-most), ...hints]),
+    ].slice(0, most);
+}

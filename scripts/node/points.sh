@@ -49,7 +49,7 @@ list_folders() { # a folder to work in
         (
             cd "$path" || exit
             while IFS= read -r folder; do if [ -d "$folder" ]; then printf '%s\n' "$folder"; fi; done | sort -u \
-                | xargs -r sh -c 'exec find "$@" -maxdepth 1 -type f -printf "%h/%f\n"' _
+                | xargs -r sh -c 'exec find "$@" -mindepth 1 -maxdepth 1 -printf "%h/%f\n"' _
         )
     else
         export -f pgb
@@ -84,14 +84,31 @@ segment_folders() {
 # Names of segments and histories, from the lines of list_folders: a line a stanza, STANZA/ID and then what there is:
 # runs of segments as FIRST-XX, the last two digits of the last one; histories by their names.
 segment_runs() {
-    sed -n -e 's|^archive/\([^/]*/[^/]*\)/[0-9A-F]\{16\}/\([0-9A-F]\{24\}\)-.*$|\1 \2|p' \
-        -e 's|^archive/\([^/]*/[^/]*\)/\([0-9A-F]\{8\}[.]history\)$|\1 \2|p' | sort -u \
-        | awk '
-            BEGIN { for (i = 0; i < 256; i++) at[sprintf("%02X", i)] = i }
-            function end() { if (first != "") printf " %s-%s", first, substr(last, 23); first = "" }
-            $1 != stanza { end(); if (stanza != "") print ""; stanza = $1; printf "%s", stanza }
-            $2 ~ /history$/ { end(); printf " %s", $2; next }
-            first != "" && substr($2, 1, 22) == substr(last, 1, 22) && at[substr($2, 23)] == at[substr(last, 23)] + 1 { last = $2; next }
-            { end(); first = last = $2 }
-            END { end(); if (stanza != "") print "" }'
+    LC_ALL=C awk -F / '
+        function end() { if (first != "") printf " %s-%s", first, last; first = "" }
+        BEGIN { for (i = 0; i < 256; i++) digits[i] = sprintf("%02X", i) }
+        NF == 5 && length($4) == 16 && length($5) > 24 && substr($5, 25, 1) == "-" && substr($5, 1, 16) == $4 {
+            there[$2 "/" $3 "/" $4 "/" substr($5, 23, 2)]
+            folders[$2 "/" $3 "/" $4]
+        }
+        NF == 4 && $4 ~ /^[0-9A-F]+[.]history$/ { histories[$2 "/" $3] = histories[$2 "/" $3] " " $4 }
+        END {
+            for (stanza in histories) printf "%s%s\n", stanza, histories[stanza]
+            for (folder in folders) {
+                split(folder, part, "/")
+                printf "%s/%s", part[1], part[2]
+                for (i = 0; i < 256; i++) {
+                    if (!((folder "/" digits[i]) in there)) end()
+                    else {
+                        last = digits[i]
+                        if (first == "") first = part[3] "000000" last
+                    }
+                }
+                end()
+                print ""
+            }
+        }' | LC_ALL=C sort | awk '
+        $1 != stanza { if (stanza != "") print ""; stanza = $1; printf "%s", stanza }
+        { for (i = 2; i <= NF; i++) printf " %s", $i }
+        END { if (stanza != "") print "" }'
 }

@@ -140,7 +140,7 @@ function repository(count: number, broken: number) {
         const node = (label: string) => [{ groupId: 0, ...where, label, backupStart: segment }];
         const text = [
             ...(count > 0 ? [`LISTED c1 ${count} ${names[0]} ${names.at(-1)}`] : []),
-            ...(how === "before" ? [] : [`INFO ${JSON.stringify([stanza("c1-coordinator", ["kept"])])}`]),
+            ...(words.at(-1) === "bare" ? [] : [`INFO ${JSON.stringify([stanza("c1-coordinator", ["kept"])])}`]),
             `SEGMENTS c1-coordinator/17-1 ${segment}-03`,
             `LIST kept ${JSON.stringify(node("kept"))}`,
             `LIST lost ${JSON.stringify(node("lost"))}`,
@@ -164,7 +164,7 @@ describe("readRepository", () => {
         const { names, asked, read } = repository(6000, 0);
         const contents = await read(LATEST);
         const newest = names.at(-1);
-        assert.deepEqual(asked, ["points c1 4 newest", `point c1 ${newest}`]);
+        assert.deepEqual(asked, ["points c1 4 newest", `point c1 ${newest} bare`]);
         assert.equal(contents.points.at(-1)?.name, newest);
         assert.deepEqual(contents.points.at(-1)?.tables, [{ name: "public.t" }]);
         assert.equal(contents.listed?.c1?.count, 6000);
@@ -175,7 +175,7 @@ describe("readRepository", () => {
         const contents = await read(LATEST);
         assert.deepEqual(
             asked.map((words) => words.split(" ").slice(0, 4).join(" ")),
-            ["points c1 4 newest", "points c1 16 before", "points c1 64 before", `point c1 ${names[5949]}`],
+            ["points c1 4 newest", "points c1 16 before", "points c1 64 before", `point c1 ${names[5949]} bare`],
         );
         assert.equal(contents.points.length, 84);
         assert.deepEqual(
@@ -205,20 +205,20 @@ describe("readRepository", () => {
     test("a moment is asked for as names have it", async () => {
         const { names, asked, read } = repository(100, 0);
         const contents = await read({ ...LATEST, point: "2026-11-22T12:07:30.250+02:00" });
-        assert.deepEqual(asked, ["points c1 3 at 20261122T100730Z", `point c1 ${names[7]}`]);
+        assert.deepEqual(asked, ["points c1 3 at 20261122T100730Z", `point c1 ${names[7]} bare`]);
         assert.equal(contents.points.at(-1)?.name, names[7]);
     });
 
     test("without a cluster's name the only one is meant", async () => {
         const { names, asked, read } = repository(5, 0);
         await read({ kind: "restore", point: "latest" });
-        assert.deepEqual(asked, ["points - 4 newest", `point c1 ${names[4]}`]);
+        assert.deepEqual(asked, ["points - 4 newest", `point c1 ${names[4]} bare`]);
     });
 
     test("a worker that is rebuilt: the newest point that has it", async () => {
         const { names, asked, read } = repository(5, 5);
         const contents = await read({ ...LATEST, onlyWorker: "coordinator" });
-        assert.deepEqual(asked, ["points c1 4 newest", `point c1 ${names[4]}`]);
+        assert.deepEqual(asked, ["points c1 4 newest", `point c1 ${names[4]} bare`]);
         assert.deepEqual(contents.points.at(-1)?.tables, [{ name: "public.t" }]);
         assert.equal((await read({ ...LATEST, onlyWorker: "worker-9" })).points.length, 5);
     });
