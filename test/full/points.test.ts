@@ -161,7 +161,9 @@ test("points taken in a move, in a split and after DDL are restorable, and do re
                 () => undefined,
                 (error: Error) => error,
             );
-            await until(`${what}: subscription`, 60, async () => (await subscriptions(target, like)) > 0);
+            // it is there for seconds: looked for without a pause
+            for (const end = Date.now() + 60_000; (await subscriptions(target, like)) === 0; )
+                assert.ok(Date.now() < end, `${what}: no subscription within 60 s`);
             await writer.query("BEGIN");
             await writer.query("UPDATE orders SET note = note WHERE tenant = 7 AND id = 7");
             names[what] = await takePoint();
