@@ -105,6 +105,7 @@ DECLARE
     failed jsonb := '{}';
     local_table oid;
     times int;
+    patient_until timestamptz := clock_timestamp() + interval '5 seconds';
 BEGIN
     LOOP
         BEGIN
@@ -117,12 +118,12 @@ BEGIN
         EXCEPTION
             -- what was locked is given back
             WHEN lock_not_available THEN NULL;
-            -- dropped meanwhile
-            WHEN undefined_table THEN wanted := array_remove(wanted, local_table);
+            -- dropped meanwhile: it has no name any more
+            WHEN undefined_table OR syntax_error THEN wanted := array_remove(wanted, local_table);
         END;
         times := coalesce((failed->>local_table::text)::int, 0) + 1;
         failed := failed || jsonb_build_object(local_table::text, times);
-        IF times >= 6 OR times >= 3 AND EXISTS (SELECT 1 FROM pg_temp.holders(local_table) WHERE lasting) THEN
+        IF times >= 6 OR clock_timestamp() > patient_until OR times >= 3 AND EXISTS (SELECT 1 FROM pg_temp.holders(local_table) WHERE lasting) THEN
             -- all that is held for long at once, so that each does not take its own time
             INSERT INTO not_held
               SELECT format('%I.%I', n.nspname, c.relname), coalesce((SELECT string_agg(DISTINCT h.why, '; ') FROM pg_temp.holders(c.oid) h), 'writers never pause')
