@@ -1,13 +1,23 @@
 /** Backs up all nodes at once, then takes a restore point over them: npm run backup -- [full|diff|incr] [--no-point] */
 import { Argument, Option } from "commander";
 import { Listr } from "listr2";
-import { whyNotRestorable } from "../components/restore/points.ts";
+import { type Contents, timeOfName, whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR } from "../components/topology.ts";
-import { openBackups, readBackups, runningNodes } from "./lib/backups.ts";
+import { openBackups, readBackups, runningNodes, saidOnFailure } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { onNode, type StackNode } from "./lib/nodes.ts";
 
 const TYPES = ["full", "diff", "incr"];
+
+/** Whether the newest point can be restored, and how many there are. Pure. */
+function describeRestorable(contents: Contents, cluster: string): string {
+    const newest = contents.points.at(-1);
+    const all = contents.listed?.[cluster];
+    if (newest === undefined || all === undefined) return "NO: the point that was just taken is not listed";
+    const why = whyNotRestorable(newest, contents);
+    if (why.length > 0) return `NO: ${why.join("; ")}`;
+    return `yes; ${all.count === 1 ? "it is the only point" : `${all.count} points from ${timeOfName(all.oldest)} on`} (npm run backups lists them)`;
+}
 
 async function backUp(named: string | undefined, options: { type?: string; point: boolean }): Promise<void> {
     const type = named ?? options.type ?? "incr";
@@ -23,7 +33,7 @@ async function backUp(named: string | undefined, options: { type?: string; point
             task.title = `${node.name.padEnd(14)}${type} backup   ${result.code === 0 ? "ok" : "FAILED"}   ${seconds} s`;
             if (!process.stdout.isTTY) console.log(task.title);
             if (result.code !== 0) {
-                failures.push(`${node.name}: ${result.stderr.trim().split("\n").slice(-4).join("\n  ")}`);
+                failures.push(`${node.name}: ${saidOnFailure(result.stderr).join("\n    ")}`);
                 throw new Error(task.title);
             }
         },
@@ -55,13 +65,8 @@ async function backUp(named: string | undefined, options: { type?: string; point
         );
         // what the last point before this one rested on may go now
         await Promise.all([...nodes.values()].map((node) => onNode(node, ["backup.sh", "expire"])));
-        const contents = await readBackups(cluster);
-        const own = contents.points.filter((one) => one.cluster === cluster.args.name);
-        const good = own.filter((one) => whyNotRestorable(one, contents).length === 0);
-        const gone = own.length - good.length;
-        console.log(
-            `${"restorable".padEnd(14)}${good.length} points from ${good[0]?.time ?? "-"} on${gone > 0 ? `; ${gone} older ones are not, retention (${cluster.args.backup.retention} full backups) has let their backups go` : ""}`,
-        );
+        const contents = await readBackups(cluster, { kind: "list", cluster: cluster.args.name, count: 1 });
+        console.log(`${"restorable".padEnd(14)}${describeRestorable(contents, cluster.args.name)}`);
     }
 }
 

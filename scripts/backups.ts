@@ -10,14 +10,14 @@ import { screenWidth } from "./lib/screen.ts";
 
 /** Points that are listed without --all. */
 const MOST = 20;
+const ALL = 1_000_000;
 const isNode = (name: string) => name === COORDINATOR || workerIndex(name) !== undefined;
 const ago = (time: number) => `${describeAge((Date.now() - time) / 1000)} ago`;
 
 /** The points from the oldest restorable one on; what retention has let go before it is only counted. */
-function shownPoints(points: readonly RestorePoint[], contents: Contents, all: boolean): readonly RestorePoint[] {
-    if (all) return points;
+function shownPoints(points: readonly RestorePoint[], contents: Contents): readonly RestorePoint[] {
     const first = points.findIndex((point) => whyNotRestorable(point, contents).length === 0);
-    return points.slice(Math.max(first, points.length - MOST, 0));
+    return points.slice(Math.max(first, 0));
 }
 
 function pointRows(points: readonly RestorePoint[], contents: Contents): string[][] {
@@ -67,22 +67,23 @@ function backupRows(contents: Contents, cluster: string): string[][] {
 
 async function list(options: { json?: boolean; all?: boolean }): Promise<void> {
     const cluster = await openBackups();
-    const contents = await readBackups(cluster);
     const { name } = cluster.args;
-    const points = contents.points.filter((point) => point.cluster === name);
+    const contents = await readBackups(cluster, { kind: "list", cluster: name, count: options.all ? ALL : MOST });
+    const { points } = contents;
+    const count = contents.listed?.[name]?.count ?? 0;
     if (options.json) {
         const list = points
-            .map((point) => ({
-                ...point,
-                restorable: whyNotRestorable(point, contents).length === 0,
-                missing: whyNotRestorable(point, contents),
-            }))
+            .map((point) => {
+                const missing = whyNotRestorable(point, contents);
+                const { tables: _tables, ...shown } = point;
+                return { ...shown, restorable: missing.length === 0, missing };
+            })
             .reverse();
         console.log(
-            JSON.stringify({ repository: cluster.repository, points: list, stanzas: contents.stanzas }, null, 2),
+            JSON.stringify({ repository: cluster.repository, count, points: list, stanzas: contents.stanzas }, null, 2),
         );
     } else {
-        const shown = shownPoints(points, contents, options.all === true);
+        const shown = options.all ? points : shownPoints(points, contents);
         const width = screenWidth();
         const head = ["restore point", "taken", "nodes", "size", "pause", "restorable"];
         console.log(
@@ -91,7 +92,9 @@ async function list(options: { json?: boolean; all?: boolean }): Promise<void> {
                 : fittedTable({ head, rows: pointRows(shown, contents), spare: ["pause", "nodes"] }, width),
         );
         for (const reason of reasons(shown, contents)) console.log(reason);
-        if (points.length > shown.length) console.log(`and ${points.length - shown.length} older ones (--all)`);
+        for (const { name: table, why } of shown.at(-1)?.notHeld ?? [])
+            console.log(`${table} was not held at the newest: ${why} (docs/backup.md)`);
+        if (count > shown.length) console.log(`and ${count - shown.length} older ones (--all)`);
         const rows = backupRows(contents, name);
         console.log(
             `\n${

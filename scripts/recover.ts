@@ -35,9 +35,8 @@ const say = (text: string) => console.log(text);
 async function findPoint(backed: Backed, asked: string): Promise<RestorePoint> {
     const refusal = refusedTarget(asked);
     if (refusal !== undefined) throw new CannotTell(`The moment ${refusal}, got "${asked}". Nothing was done.`);
-    const contents = await readBackups(backed);
-    const own = { ...contents, points: contents.points.filter((point) => point.cluster === backed.args.name) };
-    const choice = choosePoint(asked, own);
+    const wanted = { kind: "restore", cluster: backed.args.name, point: asked } as const;
+    const choice = choosePoint(asked, await readBackups(backed, wanted));
     if ("refusal" in choice)
         throw new CannotTell(`${choice.refusal}\nNothing was done. npm run backups lists the points.`);
     const { point, before, passedOver } = choice;

@@ -14,9 +14,8 @@ async function drill(values: { point: string; keep?: boolean; json?: boolean }):
     const refusal = refusedTarget(values.point);
     if (refusal !== undefined) throw new Error(`--point ${refusal}, got "${values.point}". Nothing was done.`);
     const backed = await openBackups();
-    const contents = await readBackups(backed);
-    const own = { ...contents, points: contents.points.filter((point) => point.cluster === backed.args.name) };
-    const choice = choosePoint(values.point, own);
+    const wanted = { kind: "restore", cluster: backed.args.name, point: values.point } as const;
+    const choice = choosePoint(values.point, await readBackups(backed, wanted));
     if ("refusal" in choice) throw new Error(`There is nothing to drill with: ${choice.refusal}\nNothing was done.`);
     const { point } = choice;
     // what would be lost if the cluster were lost now

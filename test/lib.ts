@@ -91,7 +91,10 @@ export function collect(child: ChildProcess): Promise<Ran> {
 }
 
 /** A restore point with whether it can be restored. */
-export type ListedPoint = RestorePoint & { readonly restorable: boolean; readonly missing: readonly string[] };
+export type ListedPoint = Omit<RestorePoint, "tables"> & {
+    readonly restorable: boolean;
+    readonly missing: readonly string[];
+};
 
 /** One stack in a copy of the project, with its own state; what is made by it is for those that extend it. */
 export abstract class OwnStack {
@@ -193,7 +196,7 @@ export abstract class OwnStack {
 
     /** What `npm run backups` lists. */
     async backups(): Promise<{ repository: string; points: ListedPoint[]; stanzas: Stanza[] }> {
-        const ran = await this.npm("backups", "--json");
+        const ran = await this.npm("backups", "--json", "--all");
         if (ran.code !== 0) throw new Error(ran.output);
         return JSON.parse(ran.stdout) as { repository: string; points: ListedPoint[]; stanzas: Stanza[] };
     }

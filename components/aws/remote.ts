@@ -44,6 +44,9 @@ export interface Answer {
     /** Bytes of each in all, of which an answer carries the first. */
     readonly out: number;
     readonly err: number;
+    /** Whether they are packed by gzip. */
+    readonly outPacked: boolean;
+    readonly errPacked: boolean;
     readonly stdout: Buffer;
     readonly stderr: Buffer;
 }
@@ -52,14 +55,16 @@ const decode = (text: string) => Buffer.from(text.replace(/\s+/g, ""), "base64")
 
 /** What `remote.sh run` printed; undefined when it did not get that far. */
 export function parseAnswer(text: string): Answer | undefined {
-    const head = /^CODE (\d+) OUT (\d+) ERR (\d+)$/m.exec(text);
+    const head = /^CODE (\d+) OUT (\d+)( GZIP)? ERR (\d+)( GZIP)?$/m.exec(text);
     if (!head) return undefined;
     const stdout = /^STDOUT\n([A-Za-z0-9+/=\n]*)$/m.exec(text.split("\nSTDERR")[0] ?? "")?.[1] ?? "";
     const stderr = text.split("\nSTDERR\n")[1] ?? "";
     return {
         code: Number(head[1]),
         out: Number(head[2]),
-        err: Number(head[3]),
+        err: Number(head[4]),
+        outPacked: head[3] !== undefined,
+        errPacked: head[5] !== undefined,
         stdout: decode(stdout),
         stderr: decode(stderr),
     };

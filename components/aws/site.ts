@@ -2,7 +2,7 @@
 import { s3Repository } from "../archive.ts";
 import { HIGHEST_INDEX } from "../config/args.ts";
 import { RepositoryError, readRepository, restoreSecrets } from "../restore/repository.ts";
-import type { Holding, Site } from "../restore/site.ts";
+import type { Holding, Site, Workplace } from "../restore/site.ts";
 import { NODE_HOME } from "../settings.ts";
 import { prepare, runScript, type SsmShell, service } from "../shell.ts";
 import { workerName } from "../topology.ts";
@@ -61,7 +61,7 @@ export function awsSite(
         repository: s3Repository(origin.bucket, origin.region),
         // a machine that is not there yet can't look; nor can one be made to by a preview
         canLook: async () => (await import("./ssm.ts")).isOnline(nodeOf(reader).shell),
-        read: async (which) => {
+        read: async (which, wanted) => {
             const { bucket, region, encrypted } = which === "origin" ? origin : own;
             const { shell, secretVersion } = await readyNode(reader);
             if (bucket === "") throw new RepositoryError("there is no bucket to restore from");
@@ -69,9 +69,8 @@ export function awsSite(
             const secrets = restoreSecrets(secretVersion, {
                 passphrase: encrypted ? "in the machine's secret" : undefined,
             });
-            return readRepository(bucket, s3Repository(bucket, region), { ...secrets, group }, (words, input) =>
-                runScript(shell, words, input),
-            );
+            const run: Workplace["run"] = (words, input) => runScript(shell, words, input);
+            return readRepository(bucket, s3Repository(bucket, region), { ...secrets, group }, run, wanted);
         },
         holdings: async (names) => {
             const found = new Map<string, Holding>();

@@ -1,5 +1,6 @@
 /** A machine reached by SSM RunCommand: no port is open, and no command's text holds a secret. */
 import { randomBytes } from "node:crypto";
+import { gunzipSync } from "node:zlib";
 import {
     DescribeInstanceInformationCommand,
     GetCommandInvocationCommand,
@@ -236,7 +237,8 @@ async function run(shell: SsmShell, words: readonly string[], group: string, inp
     const stderr = await rest(shell, id, "err", answer.stderr, answer.err);
     if (stdout.length > answer.stdout.length || stderr.length > answer.stderr.length)
         await command(shell, [endCommand(id)], `end of ${words[0]}`);
-    return { code: answer.code, stdout: stdout.toString("utf8"), stderr: stderr.toString("utf8") };
+    const text = (bytes: Buffer, packed: boolean) => (packed ? gunzipSync(bytes) : bytes).toString("utf8");
+    return { code: answer.code, stdout: text(stdout, answer.outPacked), stderr: text(stderr, answer.errPacked) };
 }
 
 /** @see runScript of components/shell.ts */

@@ -1,5 +1,6 @@
 /** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
 import { describeAge } from "../age.ts";
+import type { RestorePoint } from "../restore/points.ts";
 import { NODE_HOME } from "../settings.ts";
 import { nodeOf } from "../topology.ts";
 import { onNodes } from "./catalog.ts";
@@ -16,6 +17,17 @@ export interface NodeArchive {
     readonly failing?: string;
     /** Why its last scheduled backup failed. */
     readonly backupError?: string;
+    /** Why the newest restore point can't be restored: what the repository lacks of this node. */
+    readonly hole?: Hole;
+}
+
+/** What scripts/node/chain.sh found missing. */
+export interface Hole {
+    /** The backup since which WAL is missing, or which is gone. */
+    readonly label: string;
+    /** The first segment that is missing; null when the backup is gone. */
+    readonly segment: string | null;
+    readonly count: number;
 }
 
 export interface ArchiveHealth {
@@ -26,6 +38,8 @@ export interface ArchiveHealth {
     readonly pointAge?: number;
     /** Seconds between scheduled points; undefined when none are taken by themselves. */
     readonly pointInterval?: number;
+    /** Local tables of the coordinator that the newest point did not hold, and who was in the way; undefined for none. */
+    readonly notHeld?: NonNullable<RestorePoint["notHeld"]>;
     /** Why the newest two tries to take one failed. */
     readonly pointError?: string;
 }
@@ -38,6 +52,8 @@ interface Row {
     reason: string | null;
     backupError: string | null;
     archiveError: string | null;
+    notHeld: NonNullable<RestorePoint["notHeld"]> | null;
+    hole: (Hole & { readonly point: string | null }) | null;
     lastPoint: string | null;
     pointAge: number | null;
     pointError: string | null;
@@ -56,7 +72,7 @@ const QUERY = `SELECT jsonb_build_object(
         SELECT '${NODE_HOME}/spool/archive/' || substring(current_setting('archive_command') FROM '--stanza=([^ ]+)') || '/out/' AS path) d),
     'archiveError', ${file("archive.error")}, 'backupError', ${file("backup.error")}, 'pointError', ${file("restore-point.error")},
     'pointInterval', substring(pg_catalog.pg_read_file('${NODE_HOME}/conf/current/backup.conf', true) FROM 'restore_point=([0-9]+)'),
-    'lastPoint', ${file("last-point")},
+    'hole', ${file("hole")}::jsonb, 'notHeld', ${file("not-held")}::jsonb, 'lastPoint', ${file("last-point")},
     'pointAge', extract(epoch FROM clock_timestamp() - (SELECT modification FROM pg_catalog.pg_stat_file('${NODE_HOME}/backup/last-point', true))))
   FROM pg_catalog.pg_stat_archiver a`;
 
@@ -71,13 +87,15 @@ function oneLine(text: string | null): string | undefined {
     return line.length > 500 ? `${line.slice(0, 497)}...` : line || undefined;
 }
 
-function archiveOf(node: string, row: Row): NodeArchive {
+function archiveOf(node: string, row: Row, lastPoint: string | undefined): NodeArchive {
     const failing = row.failing
         ? (oneLine(row.reason) ??
           oneLine(row.archiveError) ??
           "the last segment was refused; the node's log has the reason")
         : undefined;
     const backupError = oneLine(row.backupError);
+    // a newer point was published only because it rests on a newer backup
+    const { point, ...hole } = row.hole ?? { point: null };
     return {
         node,
         on: row.on,
@@ -85,6 +103,7 @@ function archiveOf(node: string, row: Row): NodeArchive {
         ...(row.age === null ? {} : { age: row.age }),
         ...(row.on && failing !== undefined ? { failing } : {}),
         ...(row.on && backupError !== undefined ? { backupError } : {}),
+        ...(row.on && point !== null && point === lastPoint ? { hole: hole as Hole } : {}),
     };
 }
 
@@ -104,16 +123,31 @@ export async function readArchive(coordinator: Session, silent: readonly string[
     const lastPoint = oneLine(own?.lastPoint ?? null);
     const pointError = oneLine(own?.pointError ?? null);
     return {
-        nodes: answers.map((row) => archiveOf(nodeOf(row.host), row.facts)),
+        nodes: answers.map((row) => archiveOf(nodeOf(row.host), row.facts, lastPoint)),
         ...(lastPoint === undefined ? {} : { lastPoint }),
         ...(own?.pointAge == null ? {} : { pointAge: own.pointAge }),
         ...(own?.on && Number(own.pointInterval) > 0 ? { pointInterval: Number(own.pointInterval) } : {}),
+        ...(own?.on && own.notHeld?.length ? { notHeld: own.notHeld } : {}),
         ...(own?.on && pointError !== undefined ? { pointError } : {}),
     };
 }
 
+/** Seconds by which clocks are allowed to differ. */
+const CLOCKS = 5;
 /** Points come late by a minute when one failed; later than this the schedule itself does not run. */
 const LATE = (interval: number) => 3 * interval + 180;
+
+function describeHole({ node, hole }: NodeArchive, point: string | undefined): string[] {
+    if (hole === undefined) return [];
+    const more = hole.count > 1 ? ` and ${hole.count - 1} more` : "";
+    const lacks =
+        hole.segment === null
+            ? `its backup ${hole.label} is gone`
+            : `WAL segment ${hole.segment}${more} ${hole.count > 1 ? "are" : "is"} missing since its backup ${hole.label}`;
+    return [
+        `the newest restore point, ${point}, can't be restored: ${node}: ${lacks}. A new backup of ${node} is made by itself, and the next point rests on that; to have both now: npm run backup`,
+    ];
+}
 
 function describePointError(error: string, age: number | undefined): string {
     const newest =
@@ -125,13 +159,19 @@ function describePointError(error: string, age: number | undefined): string {
 
 /** What needs attention, each with what to do. */
 export function archiveProblems(health: ArchiveHealth): string[] {
-    const { pointAge, pointInterval, pointError } = health;
+    const { lastPoint, pointAge, pointInterval, pointError } = health;
     const late =
         pointError === undefined &&
         pointAge !== undefined &&
         pointInterval !== undefined &&
         pointAge > LATE(pointInterval);
     return [
+        ...health.nodes.flatMap((node) => describeHole(node, lastPoint)),
+        ...(pointAge !== undefined && pointAge < -CLOCKS
+            ? [
+                  `the coordinator's clock was set back: its newest restore point is dated ${describeAge(-pointAge)} from now. The next point is taken by itself within a minute; until the clock has passed that date, name the point that you restore to, for latest would be the one from the future`,
+              ]
+            : []),
         ...(late
             ? [
                   `the last restore point is ${describeAge(pointAge)} old, and one is due every ${describeAge(pointInterval)}: restart the coordinator's container, or on aws its service citus-node`,

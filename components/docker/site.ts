@@ -1,6 +1,6 @@
 /** Restores on one Docker engine: the data is on volumes, and helpers that have no network work on them. */
 import { DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
-import { RepositoryError, readRepository, restoreSecrets } from "../restore/repository.ts";
+import { RepositoryError, readRepository, restoreSecrets, type Wanted } from "../restore/repository.ts";
 import type { Holding, RestoreTarget, Site, Workplace } from "../restore/site.ts";
 import { NODE_HOME } from "../settings.ts";
 import { runScript, service } from "../shell.ts";
@@ -35,8 +35,8 @@ const script = (at: Engine, container: string): Workplace["run"] => {
     return (words, input) => runScript(shell, words, input);
 };
 
-/** Everything that a repository on a volume holds, whether its cluster runs or not. */
-export async function readVolume(at: Engine, from: RepositoryVolume) {
+/** What is wanted of a repository on a volume, whether its cluster runs or not. */
+export async function readVolume(at: Engine, from: RepositoryVolume, wanted: Wanted) {
     const docker = dockerEngine(at.engine);
     // mounting a volume that does not exist would make one
     const there = await docker
@@ -54,6 +54,7 @@ export async function readVolume(at: Engine, from: RepositoryVolume) {
             DOCKER_REPOSITORY,
             restoreSecrets("", { passphrase: from.passphrase }),
             script(at, container),
+            wanted,
         ),
     );
 }
@@ -151,7 +152,7 @@ export function dockerSite(site: DockerSite, origin: RepositoryVolume, own: Repo
     return {
         repository: DOCKER_REPOSITORY,
         canLook: () => imageIsThere(site),
-        read: (which) => readVolume(site, which === "origin" ? origin : own),
+        read: (which, wanted) => readVolume(site, which === "origin" ? origin : own, wanted),
         holdings: (names) =>
             readHoldings(
                 site,

@@ -47,7 +47,9 @@ const major = (version: string) => version.split(".")[0];
 
 /** The cluster whose restore points are meant. */
 function clusterOf(request: RestoreRequest, contents: Contents): { cluster: string } | { refusal: string } {
-    const clusters = [...new Set(contents.points.map((point) => point.cluster))].sort();
+    const clusters = [
+        ...new Set([...Object.keys(contents.listed ?? {}), ...contents.points.map((p) => p.cluster)]),
+    ].sort();
     if (request.cluster !== undefined) {
         if (clusters.length > 0 && !clusters.includes(request.cluster)) {
             return {

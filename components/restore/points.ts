@@ -12,8 +12,6 @@ export interface PointNode {
     readonly timeline: number;
     readonly systemIdentifier: string;
     readonly lsn: string;
-    /** The node's own clock when the record of the point was written, ISO 8601 in UTC. @default not known: an older point */
-    readonly time?: string;
     /** Size of the node's database at the point. */
     readonly bytes: number;
     readonly postgres: string;
@@ -21,6 +19,8 @@ export interface PointNode {
     readonly citus: string;
     readonly firstSegment: string;
     readonly lastSegment: string;
+    /** What the node's own clock showed just after its record of the point was written, in ISO 8601 and UTC. */
+    readonly time: string;
     /** The .history file of its timeline; null on the first one. */
     readonly history: string | null;
     /** Number of shard placements on the node; null when it changed while the point was taken. */
@@ -39,7 +39,7 @@ export interface PointTable {
     /** A reference table. */
     readonly replicated: boolean;
     readonly shards: number;
-    /** Estimated by the planner's statistics; null when nothing is known. */
+    /** Estimated by the planner's statistics, as a power of ten; null when nothing is known. */
     readonly rows: number | null;
 }
 
@@ -56,8 +56,23 @@ export interface RestorePoint {
     readonly citus: string;
     /** False below Citus 14.0: then the point holds only when every write enters through the coordinator. */
     readonly writesEnterAnywhere: boolean;
+    /** Local tables of the coordinator whose writers were not held, and who was in the way. @default none */
+    readonly notHeld?: readonly { readonly name: string; readonly why: string }[];
     readonly nodes: readonly PointNode[];
+    /** Only of a point that is about to be restored; a list of points has none. */
     readonly tables: readonly PointTable[];
+}
+
+/** How many points a cluster has, and the names of the first and the last. */
+export interface Listed {
+    readonly count: number;
+    readonly oldest: string;
+    readonly newest: string;
+}
+
+/** When a point was begun, to the second, in ISO 8601: its name has it. */
+export function timeOfName(name: string): string {
+    return name.replace(/^.*_(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z_[^_]*$/, "$1-$2-$3T$4:$5:$6Z");
 }
 
 export interface Backup {
@@ -82,9 +97,12 @@ export interface Stanza {
 
 /** What a repository holds. */
 export interface Contents {
+    /** Those that were asked for, the oldest first. */
     readonly points: readonly RestorePoint[];
     readonly stanzas: readonly Stanza[];
-    /** By stanza and archive id, such as `dev-worker-1/17-1`: the names of its WAL segments, 24 digits each, and of its timelines' histories. */
+    /** All points that there are, by cluster. @default `points` are all */
+    readonly listed?: Readonly<Record<string, Listed>>;
+    /** Between the backups and the ends of these points. By stanza and archive id, such as `dev-worker-1/17-1`: the names of its WAL segments, 24 digits each, and of its timelines' histories. */
     readonly segments: Readonly<Record<string, readonly string[]>>;
     /** Versions in the image that read the repository and will run; undefined when they were not asked for. */
     readonly versions?: { readonly postgres: string; readonly citus: string };
@@ -154,6 +172,21 @@ export function whyNotRestorable(point: RestorePoint, contents: Contents): strin
     return point.nodes.flatMap((node) => missingFor(node, contents));
 }
 
+/** All clusters' points as one; undefined when there is none. */
+function extent(points: readonly RestorePoint[], listed: Contents["listed"]): Listed | undefined {
+    const [first, last] = [points[0], points.at(-1)];
+    if (listed === undefined) return first && last && { count: points.length, oldest: first.name, newest: last.name };
+    const byTime = (a: string, b: string) => (timeOfName(a) < timeOfName(b) ? -1 : 1);
+    const all = Object.values(listed);
+    const oldest = all.map((one) => one.oldest).sort(byTime)[0];
+    const newest = all
+        .map((one) => one.newest)
+        .sort(byTime)
+        .at(-1);
+    if (oldest === undefined || newest === undefined) return undefined;
+    return { count: all.reduce((sum, { count }) => sum + count, 0), oldest, newest };
+}
+
 export interface Chosen {
     readonly point: RestorePoint;
     /** Milliseconds between the asked moment and the point. */
@@ -170,7 +203,8 @@ export type Choice = Chosen | { readonly refusal: string };
  */
 export function choosePoint(asked: string, contents: Contents): Choice {
     const points = [...contents.points].sort((a, b) => (a.time < b.time ? -1 : 1));
-    if (points.length === 0) {
+    const all = extent(points, contents.listed);
+    if (all === undefined) {
         return {
             refusal:
                 "the repository has no restore point: one is taken when every node has a backup (npm run backup). To restore another stack's cluster, set citus:restoreFrom.stack",
@@ -181,10 +215,10 @@ export function choosePoint(asked: string, contents: Contents): Choice {
         const point = points[at];
         const passedOver = points.length - 1 - at;
         if (point) return { point, ...(passedOver > 0 ? { passedOver } : {}) };
-        const newest = points.at(-1) as RestorePoint;
+        const newest = points.at(-1);
         return {
-            refusal: [`none of the ${points.length} restore points can be restored; the newest, ${newest.name}:`]
-                .concat(whyNotRestorable(newest, contents).map((why) => `  ${why}`))
+            refusal: [`none of the ${all.count} restore points can be restored; the newest, ${newest?.name}:`]
+                .concat((newest ? whyNotRestorable(newest, contents) : []).map((why) => `  ${why}`))
                 .join("\n"),
         };
     }
@@ -194,13 +228,12 @@ export function choosePoint(asked: string, contents: Contents): Choice {
             ? points.find((p) => p.name === asked)
             : points.findLast((p) => Date.parse(p.time) <= moment);
     if (!point) {
-        const first = points[0] as RestorePoint;
-        const last = points.at(-1) as RestorePoint;
+        const oldest = points.find(({ name }) => name === all.oldest)?.time ?? timeOfName(all.oldest);
         return {
             refusal:
                 moment === undefined
-                    ? `there is no restore point ${asked}; the newest is ${last.name} (npm run backups lists them)`
-                    : `no restore point is as old as ${asked}; the oldest is ${first.name} of ${first.time}`,
+                    ? `there is no restore point ${asked}; the newest is ${all.newest} (npm run backups lists them)`
+                    : `no restore point is as old as ${asked}; the oldest is ${all.oldest} of ${oldest}`,
         };
     }
     const missing = whyNotRestorable(point, contents);

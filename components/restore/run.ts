@@ -5,7 +5,6 @@ import { pause } from "../pause.ts";
 import { NODE_HOME } from "../settings.ts";
 import type { CommandResult, ScriptInput } from "../shell.ts";
 import type { PlannedNode, RestorePlan } from "./plan.ts";
-import type { RestorePoint } from "./points.ts";
 import { restoreSecrets } from "./repository.ts";
 import type { RestoreTarget, Site, Workplace } from "./site.ts";
 
@@ -200,21 +199,17 @@ async function follow<T>(
 
 /**
  * Whether each node stopped at this point and not at another of its name: by the node's own clock, since clocks of nodes differ.
- * A point that does not say what the clock of a worker was is told by its name alone there. Pure.
+ * Pure.
  */
-export function apart(
-    point: RestorePoint,
-    stops: readonly { readonly node: PlannedNode; readonly printed: string }[],
-): string[] {
+export function apart(stops: readonly { readonly node: PlannedNode; readonly printed: string }[]): string[] {
     return stops.flatMap(({ node, printed }) => {
-        const wanted = node.from.time ?? (node.from.groupId === 0 ? point.time : undefined);
+        const wanted = node.from.time;
         const said = /^stopped_at=(.*)$/m.exec(printed)?.[1];
-        if (wanted === undefined && said !== undefined) return [];
         // PostgreSQL: 2026-11-22 10:00:00.123456+00
         const at = said ? Date.parse(`${said.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")}`) : Number.NaN;
-        if (Math.abs(at - Date.parse(wanted ?? "")) <= SAME_MOMENT) return [];
+        if (Math.abs(at - Date.parse(wanted)) <= SAME_MOMENT) return [];
         return [
-            `${node.name}: it stopped at ${said ?? "an unknown time"}, and by the clock of ${node.from.node} the restore point is of ${wanted ?? "an unknown time"}`,
+            `${node.name}: it stopped at ${said ?? "an unknown time"}, and by the clock of ${node.from.node} the restore point is of ${wanted}`,
         ];
     });
 }
@@ -274,7 +269,7 @@ async function takeSteps(run: RestoreRun, restored: readonly Place[], surplus: r
         await all(left, "files");
         const recovered = await all(left, "recover");
         const stops = left.map(({ node }, i) => ({ node, printed: recovered[i]?.stdout ?? "" }));
-        const elsewhere = run.plan.toTheEnd ? [] : apart(run.plan.point, stops);
+        const elsewhere = run.plan.toTheEnd ? [] : apart(stops);
         if (elsewhere.length > 0) throw failed(elsewhere);
         const readdressed = await all(left, "readdress");
         const wrong = run.plan.toTheEnd ? [] : misaddressed(run, left, readdressed);

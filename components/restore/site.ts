@@ -1,6 +1,7 @@
 /** Where a restore works: what the platforms do differently about it. */
 import type { CommandResult, ScriptInput } from "../shell.ts";
 import type { Contents } from "./points.ts";
+import type { Wanted } from "./repository.ts";
 
 /** A node that is restored. */
 export interface RestoreTarget {
@@ -25,10 +26,10 @@ export interface Site {
     /** Whether the repository can be looked at from here now; a preview may be too early for it. */
     canLook(): Promise<boolean>;
     /**
-     * Everything that a repository holds.
+     * What is wanted of a repository.
      * @throws RepositoryError when it is not there or can't be read with its passphrase
      */
-    read(which: "origin" | "own"): Promise<Contents>;
+    read(which: "origin" | "own", wanted: Wanted): Promise<Contents>;
     /** What is on the nodes' volumes, by node name. */
     holdings(nodes: readonly string[]): Promise<Map<string, Holding>>;
     /**

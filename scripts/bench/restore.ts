@@ -159,7 +159,7 @@ export async function restoreAndArchive(
                 port: POSTGRES_PORT,
             })),
         },
-        await readVolume({ engine: "", image }, { volume: repository }),
+        await readVolume({ engine: "", image }, { volume: repository }, { kind: "restore", point }),
     );
     if ("refusals" in planned) throw new Error(planned.refusals.join("\n"));
     const { plan } = planned;

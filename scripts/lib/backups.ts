@@ -4,7 +4,7 @@ import { s3Repository } from "../../components/archive.ts";
 import type { ClusterArgs } from "../../components/config.ts";
 import { readVolume } from "../../components/docker/site.ts";
 import type { Contents } from "../../components/restore/points.ts";
-import { readRepository, restoreSecrets } from "../../components/restore/repository.ts";
+import { readRepository, restoreSecrets, type Wanted } from "../../components/restore/repository.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { answeringEngine, stackEngine } from "./engine.ts";
 import { CannotTell, NoCluster } from "./exit.ts";
@@ -67,7 +67,7 @@ export function runningNodes(backed: Backed): ReadonlyMap<string, StackNode> {
     return backed.nodes;
 }
 
-export async function readBackups(backed: Backed): Promise<Contents> {
+export async function readBackups(backed: Backed, wanted: Wanted): Promise<Contents> {
     const { args, repository, resources } = backed;
     if (args.aws === undefined) {
         return readVolume(
@@ -76,6 +76,7 @@ export async function readBackups(backed: Backed): Promise<Contents> {
                 volume: repository,
                 ...(args.backupPassphrase === undefined ? {} : { passphrase: args.backupPassphrase }),
             },
+            wanted,
         );
     }
     const coordinator = backed.nodes.get(COORDINATOR);
@@ -90,5 +91,24 @@ export async function readBackups(backed: Backed): Promise<Contents> {
         s3Repository(repository, args.aws.region),
         { ...secrets, group: "own" },
         (words, input) => onNode(coordinator, words, input),
+        wanted,
     );
+}
+
+/**
+ * What pgBackRest or a node script said when it failed, for a person: errors first, then its hints, without times and
+ * process numbers. Pure.
+ */
+export function saidOnFailure(stderr: string, most = 6): string[] {
+    const lines = stderr
+        .split("\n")
+        .map((line) => line.replace(/^[0-9: .-]*P\d+ +/, "").trim())
+        .filter((line) => line !== "" && !/^\S+Z \S+\.sh: /.test(line));
+    const errors = lines.filter((line) => /^(ERROR|FATAL)\b/.test(line));
+    const hints = lines.filter((line) => /^HINT\b/.test(line));
+    const others = lines.filter((line) => !errors.includes(line) && !hints.includes(line));
+    // without an error of its own the last lines say most
+    return [
+        ...new Set(errors.length > 0 ? [...errors, ...others, ...hints] : [...others.slice(-most), ...hints]),
+    ].slice(0, most);
 }

@@ -118,7 +118,13 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
               : health.movesLeft === 0
                 ? "balanced"
                 : `not balanced: ${health.movesLeft} shards would move (npm run pulumi -- up)`,
-        ...(point === undefined ? [] : [`last restore point ${describeAge(point)} ago`]),
+        ...(point === undefined
+            ? []
+            : [
+                  health.archive.nodes.some(({ hole }) => hole !== undefined)
+                      ? `the newest restore point (${describeAge(point)} ago) can't be restored`
+                      : `last restore point ${describeAge(point)} ago`,
+              ]),
     ];
     const rows = health.nodes.map((node) => [
         node.name,
@@ -144,6 +150,9 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
         "",
         text,
         ...(health.rebalance ? ["", `rebalance   ${health.rebalance}`] : []),
+        ...(health.archive.notHeld ?? []).map(
+            ({ name, why }) => `\n${name} was not held at the newest restore point: ${why}`,
+        ),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),
     ].join("\n");

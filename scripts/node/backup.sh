@@ -7,6 +7,8 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=points.sh
+. "$here/points.sh"
 
 type=$1
 archiving || die 78 "backups are off on this node"
@@ -26,12 +28,17 @@ ask() { # sql file, psql options: an answer about the repository, from what pgBa
 
 # What keep.sql lets go. Where the newest restore point keeps a backup that has served its time it is asked again later.
 expire() {
-    local last keep fulls
+    local newest keep fulls
     read_info
-    : > "$work/point.json"
-    last=$(pgb repo-ls "restore-points/$cluster" 2> /dev/null | sort | tail -n 1)
-    if [ -n "$last" ]; then pgb repo-get "restore-points/$cluster/$last" | tail -n 1 > "$work/point.json"; fi
-    keep=$(ask keep.sql -v point_file="$work/point.json" -v stanza="$stanza" -v retention="$retention" -v full="$full")
+    : > "$work/nodes"
+    newest_point "$cluster" > "$work/newest"
+    if [ -s "$work/newest" ]; then
+        newest=$(cut -d ' ' -f 2 "$work/newest")
+        get_packed "$work" <<< "restore-points/$cluster/lists/$newest"
+        sed 1q "$work/$newest" > "$work/nodes"
+        [ -s "$work/nodes" ] || die 77 "the newest restore point can't be read, so no backup is let go"
+    fi
+    keep=$(ask keep.sql -v nodes_file="$work/nodes" -v stanza="$stanza" -v retention="$retention" -v full="$full")
     fulls=$(ask fulls.sql)
     if [ "$keep" -lt "$fulls" ]; then pgb --stanza="$stanza" --repo1-retention-full="$keep" expire; fi
     if [ "$keep" -gt "$retention" ]; then touch "$backup_home/expire.waits"; else rm -f "$backup_home/expire.waits"; fi
@@ -57,5 +64,6 @@ fi
 # pgBackRest takes a backup with such a name and can't read it again
 odd=$(query postgres "SELECT string_agg(quote_literal(datname), ', ') FROM pg_database WHERE datname ~ '[\r\n]'")
 [ -z "$odd" ] || die 79 "no backup was made, because pgBackRest could not restore it: a database has a line break in its name ($odd). Rename it: ALTER DATABASE ... RENAME TO ..."
-pgb --stanza="$stanza" --type="$type" --no-expire-auto backup
+# a backup that took hours is worth waiting for the archive; the check of the archive has its own, shorter time
+pgb --stanza="$stanza" --type="$type" --no-expire-auto --archive-timeout=3600 backup
 [ "${2:-}" = keep ] || expire

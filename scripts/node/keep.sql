@@ -4,7 +4,7 @@
 -- point rests on never goes.
 \ir lineage.sql
 \set info `cat :'info_file'`
-\set point `cat :'point_file'`
+\set nodes `cat :'nodes_file'`
 SELECT ('x' || left(name, 8))::bit(32)::int AS timeline, coalesce(pg_read_file('pg_wal/' || left(name, 8) || '.history', true), '') AS history
   FROM pg_walfile_name(pg_current_wal_insert_lsn()) name \gset
 WITH fulls AS (
@@ -19,7 +19,7 @@ WITH fulls AS (
        SELECT label,
               newer_own >= :retention AND (own OR age > :retention * CASE WHEN :full > 0 THEN :full ELSE 604800 END)
               -- a differential or incremental backup carries its full one's label
-              AND label NOT IN (SELECT split_part(n->>'label', '_', 1) FROM jsonb_array_elements(nullif(:'point', '')::jsonb->'nodes') n
+              AND label NOT IN (SELECT split_part(n->>'label', '_', 1) FROM jsonb_array_elements(nullif(:'nodes', '')::jsonb) n
                                  WHERE n->>'stanza' = :'stanza') AS may_go
          FROM ranked)
 SELECT count(*) FROM judged WHERE label >= coalesce((SELECT min(label) FROM judged WHERE NOT may_go), '');

@@ -80,6 +80,13 @@ add_passphrase() { # folder of both
     rm -f "$1/passphrase"
 }
 
+# Whether something was marked so long ago, or never. A mark from the future is of a clock that was wrong, so it says nothing.
+older_than() { # file, seconds
+    local age
+    age=$(($(date +%s) - $(stat -c %Y "$1" 2> /dev/null || echo 0)))
+    [ "$age" -ge "$2" ] || [ "$age" -lt -5 ]
+}
+
 # What a program said, as one line without times, process numbers and places in scripts.
 one_line() {
     sed -e 's/^[0-9: .-]*\(P[0-9]* *\)\{0,1\}\(ERROR\|WARN\|INFO\): *//' -e 's/raised from [^ ]* protocol: //g' -e 's/^psql:[^ ]*: *\(ERROR\|FATAL\): *//' -e 's/^ *HINT:/HINT:/' \

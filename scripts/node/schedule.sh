@@ -40,19 +40,26 @@ job() { # name, command: one of a name at a time
     ) &
 }
 
-older_than() { # file, seconds
-    local at
-    at=$(stat -c %Y "$1" 2> /dev/null || echo 0)
-    [ $(($(date +%s) - at)) -ge "$2" ]
-}
-
 archive_fails() {
     [ "$(query postgres "SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) FROM pg_stat_archiver")" = t ]
+}
+
+# A mark from the future was made by a clock that has been set back since. It says nothing about when a job ran.
+forget_the_future() {
+    local mark age
+    for mark in "$backup_home"/*.tried; do
+        [ -e "$mark" ] || continue
+        age=$(($(date +%s) - $(stat -c %Y "$mark")))
+        [ "$age" -lt -5 ] || continue
+        say "the clock was set back by $((-age)) s or more: $(basename "$mark" .tried) is tried again now"
+        rm -f "$mark"
+    done
 }
 
 tick() {
     archiving && running || return 0
     read_backup_conf
+    forget_the_future
     if ! "$here/archive.sh" checked; then
         "$here/archive.sh" check 2> /dev/null || sleep 2
         return 0
@@ -61,6 +68,7 @@ tick() {
     if archive_fails && older_than "$backup_home/stanza.tried" 60; then job stanza "$here/archive.sh" stanza; fi
     # after a failure it is tried again in a minute
     if older_than "$backup_home/backup.tried" 60; then job backup "$here/backup.sh" due; fi
+    if older_than "$backup_home/chain.tried" 300; then job chain "$here/chain.sh"; fi
     if [ -e "$backup_home/expire.waits" ] && older_than "$backup_home/expire.tried" 600; then job expire "$here/backup.sh" expire; fi
     # one that failed is tried again in a minute, however long the interval is
     if [ "$role" = coordinator ] && [ "$restore_point" -gt 0 ] && older_than "$backup_home/last-point" "$restore_point" \

@@ -94,8 +94,8 @@ if [ ! -d "$pgdata" ]; then
 fi
 wait_for_configuration
 if archiving; then
-    # before the first segment is due; a repository that can't be reached does not keep the server down
-    "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
+    # before the first segment is due. Once it was checked, a start does not wait for a repository that may be away
+    "$here/archive.sh" checked || "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
     # twice in the background: a child of this process would be PostgreSQL's, which takes its death for a backend's
     ( "$here/schedule.sh" 9>&- & )
 else

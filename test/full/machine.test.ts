@@ -1,11 +1,14 @@
 /** The scripts of a machine on AWS, run with fakes of what is around it: in seconds, and with every way it can fail. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, before, beforeEach, describe, test } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { bundleKey, CURRENT_BUNDLE } from "../../components/aws/bundle.ts";
+import { parseAnswer, parsePart } from "../../components/aws/remote.ts";
 import { renderLauncher, renderUserData } from "../../components/aws/userData.ts";
 import { packFiles } from "../../components/tar.ts";
 import { AwsNode, bundleOf, CLUSTER, MACHINE, type Ran, ROOT } from "../awsNode.ts";
@@ -158,7 +161,8 @@ describe("remote.sh", () => {
         node = await AwsNode.make({
             "echo.sh": `printf '%s\\n' "$@"; echo "to $PGUSER at $PGHOST in $PWD" >&2; exit "\${1:-0}"`,
             "cat.sh": "cat",
-            "big.sh": "head -c 20000 /dev/zero | tr '\\0' x",
+            // hardly packs
+            "big.sh": "for i in $(seq 1000); do printf '%s' \"$i\" | sha256sum | cut -c1-64; done",
             "names.sh": `mkdir ${join("$HOME", "got")}; tar -xf - -C ${join("$HOME", "got")}; ls -l ${join("$HOME", "got")} | sed -n '1d;s/^\\([^ ]*\\).* \\([^ ]*\\)$/\\1 \\2/p'; ls -A ${"$HOME"}/../run/remote/*`,
             "env.sh": "env | cut -d= -f1 | sort | paste -sd ' ' -",
         });
@@ -212,14 +216,19 @@ describe("remote.sh", () => {
         assert.equal(parse(await remote("run", "a3", "-", "cat.sh")).out, "");
     });
 
-    test("what is too long for an answer is fetched in pages, and kept until it is ended", async () => {
-        const said = parse(await remote("run", "a4", "-", "big.sh"));
-        assert.deepEqual(said.bytes, [20000, 0]);
-        assert.equal(said.out.length, 8192);
-        let rest = "";
-        for (let at = 8192; at < 20000; at += 8192)
-            rest += Buffer.from((await remote("get", "a4", "out", String(at))).stdout, "base64").toString();
-        assert.equal(said.out + rest, "x".repeat(20000));
+    test("what is too long for an answer is packed, fetched in pages, and kept until it is ended", async () => {
+        const answer = parseAnswer((await remote("run", "a4", "-", "big.sh")).stdout);
+        assert.ok(answer?.outPacked && answer.out > 30_000 && answer.out < 65_000, JSON.stringify(answer));
+        assert.equal(answer.stdout.length, 8192);
+        const parts = [answer.stdout];
+        for (let at = 8192; at < answer.out; at += 16_384) {
+            const { stdout } = await remote("get", "a4", "out", String(at));
+            assert.ok(stdout.length < 24_000, "SSM would cut it");
+            parts.push(parsePart(stdout));
+        }
+        const digest = (n: number) => createHash("sha256").update(String(n)).digest("hex");
+        const wanted = Array.from({ length: 1000 }, (_, i) => `${digest(i + 1)}\n`).join("");
+        assert.equal(gunzipSync(Buffer.concat(parts)).toString(), wanted);
         assert.equal((await remote("end", "a4")).code, 0);
         assert.deepEqual(spool(), []);
         assert.equal((await remote("get", "a4", "out", "0")).code, 66);

@@ -248,6 +248,7 @@ interface Facts {
     reason?: string | null;
     archiveError?: string | null;
     backupError?: string | null;
+    hole?: object;
     lastPoint?: string | null;
     pointAge?: number | null;
     pointError?: string | null;
@@ -397,10 +398,33 @@ describe("readArchive", () => {
         assert.equal(asked.length, 1);
         assert.match(asked[0]?.sql ?? "", /array_agg\(\$1::text\).* master_run_on_worker\(.*, true\)/s);
         const query = String(asked[0]?.parameters[0]);
-        for (const name of ["archive.error", "backup.error", "restore-point.error", "last-point"])
+        for (const name of ["archive.error", "backup.error", "restore-point.error", "last-point", "hole"])
             assert.ok(query.includes(`'/var/lib/citus/backup/${name}', true`), name);
         // only looks
         assert.doesNotMatch(query, /\b(INSERT|UPDATE|DELETE|ALTER|CREATE|DROP)\b/i);
+    });
+
+    const HOLE = { label: "20261122-090000F", segment: "0000000100000000000000D7", count: 1 };
+
+    test("WAL that the newest point needs and that is missing is its node's", async () => {
+        const { nodes } = await read([{ lastPoint: "p2\n" }, { hole: { ...HOLE, point: "p2" } }, {}]);
+        assert.deepEqual(
+            nodes.map(({ hole }) => hole),
+            [undefined, HOLE, undefined],
+        );
+    });
+
+    test("what an older point needed, or none, and where archiving is off, is no matter of the newest", async () => {
+        for (const facts of [
+            { hole: { ...HOLE, point: "p1" } },
+            { hole: { ...HOLE, point: null } },
+            { hole: { ...HOLE, point: "p2" }, on: false },
+        ]) {
+            const { nodes } = await read([{ lastPoint: "p2\n" }, facts]);
+            assert.ok(nodes[1] && !("hole" in nodes[1]), JSON.stringify(facts));
+        }
+        const { nodes } = await read([{}, { hole: { ...HOLE, point: null } }]);
+        assert.ok(nodes[1] && !("hole" in nodes[1]), "there is no point");
     });
 
     test("a node that is known to be silent is not waited for", async () => {
@@ -475,6 +499,33 @@ describe("archiveProblems", () => {
         test(`a last restore point that is ${what}`, () =>
             assert.deepEqual(archiveProblems({ nodes: [], ...health }), problems));
     }
+
+    test("a newest point that can't be restored is no health: which node, which segment, what comes next", () => {
+        const hole = { label: "F1", segment: "0000000100000000000000D7", count: 1 };
+        const said = (more: { segment?: string | null; count?: number }) =>
+            archiveProblems({
+                nodes: [node(), node({ node: "worker-2", hole: { ...hole, ...more } })],
+                lastPoint: "p2",
+            });
+        const next =
+            ". A new backup of worker-2 is made by itself, and the next point rests on that; to have both now: npm run backup";
+        const start = "the newest restore point, p2, can't be restored: worker-2: ";
+        assert.deepEqual(said({}), [
+            `${start}WAL segment 0000000100000000000000D7 is missing since its backup F1${next}`,
+        ]);
+        assert.deepEqual(said({ count: 3 }), [
+            `${start}WAL segment 0000000100000000000000D7 and 2 more are missing since its backup F1${next}`,
+        ]);
+        assert.deepEqual(said({ segment: null, count: 0 }), [`${start}its backup F1 is gone${next}`]);
+    });
+
+    test("a point from the future is said: the clock was set back", () => {
+        assert.deepEqual(archiveProblems({ nodes: [], lastPoint: "p", pointAge: -4 }), []);
+        assert.match(
+            archiveProblems({ nodes: [], lastPoint: "p", pointAge: -86_400, pointInterval: 300 }).join("\n"),
+            /^the coordinator's clock was set back: its newest restore point is dated 24 h from now\. The next point is taken by itself/,
+        );
+    });
 
     test("where there is no point yet, that is said; the reason is not told twice", () => {
         assert.deepEqual(archiveProblems({ nodes: [], pointError: "no restore point: canceling statement" }), [

@@ -1,7 +1,7 @@
 /** What stays in a state when only the backups are to stay. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { repositoryResource } from "../../scripts/lib/backups.ts";
+import { repositoryResource, saidOnFailure } from "../../scripts/lib/backups.ts";
 import { guardsOf, keptWith } from "../../scripts/lib/kept.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";
 
@@ -92,4 +92,35 @@ test("a bucket that stays keeps what closes and encrypts it, and not what lies i
         guardsOf(bucket, state).map(({ urn: at }) => at),
         guards,
     );
+});
+
+describe("what is said when a backup fails", () => {
+    test("the error comes first, then what it rests on, then hints", () => {
+        const stderr = [
+            "2026-11-30T17:09:42Z backup.sh: a incr backup is due",
+            "P00  ERROR: [041]: unable to load info file '/r/backup.info' or '/r/backup.info.copy':",
+            "            FileOpenError: unable to open file '/r/backup.info' for read: [13] Permission denied",
+            "            HINT: backup.info cannot be opened and is required to perform a backup.",
+            "            HINT: has a stanza-create been performed?",
+            "            HINT: is this the right repository?",
+            "            HINT: one more",
+            "            HINT: and one more",
+            "",
+        ].join("\n");
+        const said = saidOnFailure(stderr);
+        assert.equal(said[0], "ERROR: [041]: unable to load info file '/r/backup.info' or '/r/backup.info.copy':");
+        assert.match(said[1] ?? "", /^FileOpenError: .*Permission denied$/);
+        assert.match(said[2] ?? "", /^HINT: backup\.info cannot be opened/);
+        assert.equal(said.length, 6);
+    });
+
+    test("without pgBackRest's mark the last lines are what was said", () => {
+        assert.deepEqual(saidOnFailure("a\nb\n\nits container is not running\n"), [
+            "a",
+            "b",
+            "its container is not running",
+        ]);
+        assert.deepEqual(saidOnFailure(""), []);
+        assert.equal(saidOnFailure("1\n2\n3\n4\n5\n6\n7").at(-1), "7");
+    });
 });

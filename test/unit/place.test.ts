@@ -645,7 +645,7 @@ describe("moves that nobody asked for", () => {
     });
 
     test("are hindered by blockers and by owners that may only read, and only when something moves", () => {
-        const blocker = { table: "b", reason: "no key", fix: "ALTER", shards: 1, reference: false };
+        const blocker = { table: "b", reason: "no key", fix: "ALTER", shards: 1, reference: false, forcible: true };
         const free = { blockers: [], limits: { refused: [], doubtful: [] }, moves: [], missing: [] };
         const move = { shardId: "1", from: 1, to: 2, bytes: 1, tables: ["b"] };
         assert.equal(obstacle(free), undefined);

@@ -72,6 +72,13 @@ describe("answers", () => {
         assert.equal(found.stderr.toString(), "oh!");
     });
 
+    test("what was too long for a page is packed, each on its own", () => {
+        const found = parseAnswer(`CODE 0 OUT 9000 GZIP ERR 3\nSTDOUT\n${base64("x")}\nSTDERR\n${base64("oh!")}\n`);
+        assert.deepEqual([found?.out, found?.outPacked, found?.err, found?.errPacked], [9000, true, 3, false]);
+        const both = parseAnswer("CODE 1 OUT 1 GZIP ERR 2 GZIP\nSTDOUT\n\nSTDERR\n\n");
+        assert.deepEqual([both?.outPacked, both?.errPacked], [true, true]);
+    });
+
     test("nothing on either", () => {
         const found = parseAnswer("CODE 0 OUT 0 ERR 0\nSTDOUT\n\nSTDERR\n\n");
         assert.equal(found?.stdout.length, 0);

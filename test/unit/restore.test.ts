@@ -170,6 +170,7 @@ const pointNode = (groupId: number, more: Partial<PointNode> = {}): PointNode =>
     citus: "14.0-1",
     firstSegment: segment(1, 6),
     lastSegment: segment(1, 6),
+    time: "2026-11-22T10:00:00.000Z",
     history: null,
     placements: groupId === 0 ? 0 : 16,
     label: "20261122-090000F",

@@ -10,6 +10,7 @@ import {
     readFileSync,
     rmSync,
     symlinkSync,
+    utimesSync,
     writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -102,7 +103,8 @@ describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefi
     function run(types: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
         const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
         try {
-            copyFileSync(join(ROOT, "scripts/node/backup.sh"), join(dir, "backup.sh"));
+            for (const name of ["backup.sh", "points.sh"])
+                copyFileSync(join(ROOT, "scripts/node", name), join(dir, name));
             mkdirSync(join(dir, "backup"));
             const waits = join(dir, "backup", "expire.waits");
             if (given.waits) writeFileSync(waits, "");
@@ -116,6 +118,7 @@ archiving() { ${given.off ? "false" : "true"}; }
 read_backup_conf() { cluster=c1 stanza=c1-worker-1 full=1 diff=1 incr=1 retention=2 window=""; }
 die() { echo "\${*:2}" >&2; exit "$1"; }
 say() { :; }
+query() { :; }
 pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
 `,
             );
@@ -129,7 +132,8 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
             rmSync(dir, { recursive: true });
         }
     }
-    const BACKUP = (type: string) => `--stanza=c1-worker-1 --type=${type} --no-expire-auto backup`;
+    const BACKUP = (type: string) =>
+        `--stanza=c1-worker-1 --type=${type} --no-expire-auto --archive-timeout=3600 backup`;
     const EXPIRE = "--stanza=c1-worker-1 --repo1-retention-full=2 expire";
 
     test("a backup expires what retention lets go", () => {
@@ -196,7 +200,7 @@ describe("schedule.sh", { skip: spawnSync("flock", ["--version"]).error !== unde
         copyFileSync(join(ROOT, "scripts/node/schedule.sh"), join(dir, "schedule.sh"));
         const script = (name: string, text: string) =>
             writeFileSync(join(dir, name), `#!/usr/bin/env bash\n${text}\n`, { mode: 0o755 });
-        script("archive.sh", "exit 0");
+        for (const name of ["archive.sh", "chain.sh"]) script(name, "exit 0");
         script("backup.sh", "exit 75");
         script(
             "restore-point.sh",
@@ -213,6 +217,7 @@ query() { echo f; }
 say() { :; }
 one_line() { cat; }
 read_backup_conf() { role=coordinator restore_point=1; }
+${/^older_than\(\)[\s\S]*?^}$/m.exec(read("scripts/node/lib.sh"))?.[0]}
 `,
         );
         const child = spawn("bash", [join(dir, "schedule.sh")], { stdio: "ignore" });
@@ -243,6 +248,105 @@ read_backup_conf() { role=coordinator restore_point=1; }
             code("scripts/node/restore-point.sh"),
             /rm -f "\$backup_home\/restore-point\.error" "\$backup_home\/restore-point\.failed"/,
         );
+    });
+});
+
+describe("marks of the schedule", () => {
+    /** What the schedule's own functions answer about a mark of this age. */
+    function ask(age: number, call: string): { status: number | null; stderr: string; there: boolean } {
+        const dir = mkdtempSync(join(tmpdir(), "citus-marks-"));
+        try {
+            const at = Date.now() / 1000 - age;
+            writeFileSync(join(dir, "backup.tried"), "");
+            utimesSync(join(dir, "backup.tried"), at, at);
+            const functions = [
+                /^older_than\(\)[\s\S]*?^}$/m.exec(read("scripts/node/lib.sh"))?.[0],
+                /^forget_the_future\(\)[\s\S]*?^}$/m.exec(read("scripts/node/schedule.sh"))?.[0],
+            ];
+            const script = ["set -euo pipefail", `backup_home=${dir}`, 'say() { echo "$*" >&2; }', ...functions, call];
+            const { status, stderr } = spawnSync("bash", ["-c", script.join("\n")], { cwd: dir, encoding: "utf8" });
+            return { status, stderr, there: existsSync(join(dir, "backup.tried")) };
+        } finally {
+            rmSync(dir, { recursive: true });
+        }
+    }
+
+    for (const [what, age, old] of [
+        ["a minute ago", 61, true],
+        ["just now", 0, false],
+        ["by a clock that differs a little", -2, false],
+        ["tomorrow, by a clock that was wrong", -86_400, true],
+    ] as const)
+        test(`one made ${what} is ${old ? "old" : "young"}`, () =>
+            assert.equal(ask(age, "older_than backup.tried 60").status === 0, old));
+
+    test("one that is not there is old", () => assert.equal(ask(0, "older_than nothing 60").status, 0));
+
+    test("one from the future is forgotten, and that is said once", () => {
+        const { stderr, there } = ask(-86_400, "forget_the_future; forget_the_future");
+        assert.match(stderr, /^the clock was set back by 8\d{4} s or more: backup is tried again now\n$/);
+        assert.equal(there, false);
+        assert.deepEqual(ask(10, "forget_the_future"), { status: 0, stderr: "", there: true });
+    });
+});
+
+describe("restore-point.sh waits for the first backups", {
+    skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock",
+}, () => {
+    /** @param psql what asking for nodes without a backup does; @param waited seconds since it first had to wait */
+    function run(how: string, psql: string, waited?: number, info = "echo '[]'") {
+        const dir = mkdtempSync(join(tmpdir(), "citus-point-"));
+        try {
+            for (const name of ["restore-point.sh", "points.sh"])
+                copyFileSync(join(ROOT, "scripts/node", name), join(dir, name));
+            writeFileSync(join(dir, "database"), "app\n");
+            mkdirSync(join(dir, "backup"));
+            const mark = join(dir, "backup", "point.waits");
+            if (waited !== undefined) {
+                writeFileSync(mark, "");
+                utimesSync(mark, Date.now() / 1000 - waited, Date.now() / 1000 - waited);
+            }
+            writeFileSync(join(dir, "psql"), `#!/usr/bin/env bash\n${psql}\n`, { mode: 0o755 });
+            writeFileSync(
+                join(dir, "lib.sh"),
+                `set -euo pipefail
+pgbin=${dir} socket=${dir} backup_home=${dir}/backup current=${dir}
+archiving() { :; }
+read_backup_conf() { cluster=c1; }
+die() { echo "\${*:2}" >&2; exit "$1"; }
+one_line() { cat; }
+pgb() { ${info}; }
+${/^older_than\(\)[\s\S]*?^}$/m.exec(read("scripts/node/lib.sh"))?.[0]}
+`,
+            );
+            const { status, stderr } = spawnSync("bash", [join(dir, "restore-point.sh"), how], { encoding: "utf8" });
+            return { status, stderr, waits: existsSync(mark) };
+        } finally {
+            rmSync(dir, { recursive: true });
+        }
+    }
+    const WITHOUT = "echo worker-2";
+
+    test("a scheduled one gives way without a word, at first", () => {
+        assert.deepEqual(run("scheduled", WITHOUT), { status: 75, stderr: "", waits: true });
+        assert.deepEqual(run("scheduled", WITHOUT, 800), { status: 75, stderr: "", waits: true });
+    });
+
+    test("after a quarter of an hour it says which node has none", () => {
+        const { status, stderr } = run("scheduled", WITHOUT, 901);
+        assert.equal(status, 73);
+        assert.match(stderr, /no restore point: there is no backup yet of worker-2/);
+    });
+
+    test("one by hand says it at once", () => assert.equal(run("", WITHOUT).status, 73));
+
+    test("what can't be asked is no waiting: the error is told", () => {
+        const failed = run("scheduled", "echo 'too many connections' >&2; exit 2");
+        assert.equal(failed.status, 74);
+        assert.match(failed.stderr, /no restore point: too many connections/);
+        const unread = run("scheduled", WITHOUT, undefined, "echo 'ERROR: [039]: 503' >&2; return 39");
+        assert.equal(unread.status, 77);
+        assert.match(unread.stderr, /the list of backups can't be read: ERROR: \[039\]: 503/);
     });
 });
 

@@ -63,7 +63,7 @@ async function makePlan(inputs: RestoreInputs, site: Site): Promise<RestorePlan>
         throw refused([
             "citus:restoreFrom.stack: that stack is not up, so its backups can't be found through it. If only its repository is left, set citus:restoreFrom.repository instead",
         ]);
-    const contents = await site.read("origin").catch((error: Error) => {
+    const contents = await site.read("origin", { kind: "restore", ...inputs.request }).catch((error: Error) => {
         if (error instanceof RepositoryError) throw refused([error.message]);
         throw error;
     });
@@ -184,7 +184,7 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
 
 /** What the cluster's own repository has of each node: a timeline that was used may not be begun again. */
 async function readTimelines(inputs: RestoreInputs, site: Site): Promise<Record<string, number>> {
-    const { segments } = await site.read("own");
+    const { segments } = await site.read("own", { kind: "timelines" });
     return Object.fromEntries(
         inputs.nodes.map(({ name }) => [name, newestTimeline(stanzaOf(inputs.cluster, name), segments)]),
     );

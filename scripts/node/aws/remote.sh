@@ -5,23 +5,37 @@
 #   remote.sh put ID                          base64 on standard input: more of what the script is given on its own
 #   remote.sh run ID GROUP SCRIPT ARG...      runs it as postgres, or !SCRIPT of aws/ as root; GROUP is - or NAME:VERSION,
 #                                             whose files are added to the tar that the script is given
-#   remote.sh get ID out|err OFFSET           the next 8192 bytes of what it said, in base64
+#   remote.sh get ID out|err OFFSET           the next 16384 bytes of what it said, in base64
 #   remote.sh end ID                          forgets it
 #
-# run answers with "CODE code OUT bytes ERR bytes", then STDOUT and STDERR with the first 8192 bytes of each in base64.
+# run answers with "CODE code OUT bytes ERR bytes", then STDOUT and STDERR with the first 8192 bytes of each in base64. A
+# longer output is packed by gzip first, which " GZIP" behind its bytes says: each page is a command of its own.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=aws.sh
 . "$here/aws.sh"
 
 # on tmpfs
 spool=${CITUS_REMOTE:-/run/citus-remote}
+# SSM cuts an answer at 24,000 characters: two pages fit into one, or a large one
 PAGE=8192
+LARGE_PAGE=16384
 
 usage() { die 64 "remote.sh put ID | run ID GROUP SCRIPT ARG... | get ID out|err OFFSET | end ID"; }
 
-page() { # file, offset
-    dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$PAGE" status=none | base64 -w 0
+page() { # file, offset, bytes
+    dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" status=none | base64 -w 0
     printf '\n'
+}
+
+# Packs a file that is longer than a page; says how long it is then.
+packed() { # file
+    if [ "$(stat -c %s "$1")" -le "$PAGE" ]; then
+        stat -c %s "$1"
+    else
+        gzip -9n "$1"
+        mv "$1.gz" "$1"
+        printf '%s GZIP\n' "$(stat -c %s "$1")"
+    fi
 }
 
 # What a run that was killed could not remove.
@@ -110,14 +124,14 @@ run() { # group, script, arguments
         set -e
         exec 7<&-
     fi
-    out=$(stat -c %s "$dir/out")
-    err=$(stat -c %s "$dir/err")
+    out=$(packed "$dir/out")
+    err=$(packed "$dir/err")
     printf 'CODE %s OUT %s ERR %s\nSTDOUT\n' "$code" "$out" "$err"
-    page "$dir/out" 0
+    page "$dir/out" 0 "$PAGE"
     printf 'STDERR\n'
-    page "$dir/err" 0
+    page "$dir/err" 0 "$PAGE"
     rm -f "$dir/in"
-    if [ "$out" -le "$PAGE" ] && [ "$err" -le "$PAGE" ]; then rm -rf "$dir"; fi
+    if [ "${out% GZIP}" -le "$PAGE" ] && [ "${err% GZIP}" -le "$PAGE" ]; then rm -rf "$dir"; fi
 }
 
 action=${1:-}
@@ -140,7 +154,7 @@ case $action in
     get)
         [[ ${1:-} =~ ^(out|err)$ && ${2:-} =~ ^[0-9]{1,12}$ ]] || usage
         [ -f "$dir/$1" ] || die 66 "nothing is known of $id"
-        page "$dir/$1" "$2"
+        page "$dir/$1" "$2" "$LARGE_PAGE"
         ;;
     end) rm -rf "$dir" ;;
     *) usage ;;
