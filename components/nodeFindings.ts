@@ -3,6 +3,7 @@ import { describeAge } from "./age.ts";
 import { describeBytes } from "./citus/job.ts";
 import { OWNED } from "./settings.ts";
 import { runScript, type Shell } from "./shell.ts";
+import { COORDINATOR } from "./topology.ts";
 
 /** A value that something else than the configuration file sets. */
 interface Scoped {
@@ -82,11 +83,13 @@ function describeScoped(node: string, { database, role, name, value }: Scoped): 
         ...(role === null ? [] : [`role ${quoted(role)}`]),
         ...(database === null ? [] : [`database ${quoted(database)}`]),
     ].join(" in ");
+    // on a worker Citus would refuse it, since it is the coordinator's to send
+    const alone = node === COORDINATOR ? "" : "SET citus.enable_ddl_propagation = off; ";
     const reset =
         role === null
             ? `ALTER DATABASE ${quoted(database ?? "")} RESET ${name}`
             : `ALTER ROLE ${quoted(role)}${database === null ? "" : ` IN DATABASE ${quoted(database)}`} RESET ${name}`;
-    return `${node}: ${name} is ${JSON.stringify(value)} for ${of}, and its value is the stack's (${OWNED[name] ?? "citus:settings has it"}): ${reset}`;
+    return `${node}: ${name} is ${JSON.stringify(value)} for ${of}, and its value is the stack's (${OWNED[name] ?? "citus:settings has it"}): ${alone}${reset}`;
 }
 
 /** Pure. */

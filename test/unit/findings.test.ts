@@ -62,7 +62,10 @@ describe("what beats the configuration", () => {
         assert.deepEqual(mended, []);
         assert.deepEqual(
             problems.map((line) => line.split(": ").at(-1)),
-            ['ALTER DATABASE "app" RESET work_mem', 'ALTER ROLE "o""ne" IN DATABASE "app" RESET work_mem'],
+            [
+                'SET citus.enable_ddl_propagation = off; ALTER DATABASE "app" RESET work_mem',
+                'SET citus.enable_ddl_propagation = off; ALTER ROLE "o""ne" IN DATABASE "app" RESET work_mem',
+            ],
         );
     });
 
