@@ -1,4 +1,5 @@
 /** What runs a node, asked why the node does not answer. */
+import { saysWhatToDo } from "./citus/silent.ts";
 import { dockerEngine } from "./docker/engine.ts";
 import type { Shell } from "./shell.ts";
 
@@ -57,5 +58,6 @@ const UNSAID = "if its container or machine is gone, npm run pulumi -- up --refr
 
 /** `: why; its container x is gone`, and what to do; for the end of a sentence about the node. */
 export function explainSilence(why: string, state: NodeState | undefined): string {
+    if (saysWhatToDo(why)) return why;
     return state ? `${why}; ${state.said}: ${state.next}` : `${why}; ${UNSAID}`;
 }

@@ -264,6 +264,17 @@ export function nodeSettings(input: SettingsInput, overrides: Overrides): Settin
     return Object.fromEntries(Object.entries(merged).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/**
+ * Settings whose value on a node is the stack's alone: what the user chose, and what the project itself needs. Whatever else
+ * sets them on the server is put right.
+ */
+export function ownedNames(settings: Settings, overrides: Overrides): string[] {
+    const chosen = [overrides.coordinator, overrides.workers, overrides.all].flatMap((part) =>
+        Object.entries(part ?? {}).flatMap(([name, value]) => (settings[name] === value ? [name] : [])),
+    );
+    return [...new Set([...chosen, "shared_preload_libraries", ...Object.keys(OWNED)])];
+}
+
 /** Which of the differences between two sets of settings only a restart applies. */
 export function restartNeeded(before: Settings, after: Settings): string[] {
     const names = new Set([...Object.keys(before), ...Object.keys(after)]);

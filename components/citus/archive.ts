@@ -9,6 +9,8 @@ import type { Session } from "./session.ts";
 export interface NodeArchive {
     readonly node: string;
     readonly on: boolean;
+    /** Whether backups are configured, so that it should be on. */
+    readonly wanted?: boolean;
     /** Seconds since the last segment arrived; undefined before the first. */
     readonly age?: number;
     /** Segments that wait to be sent. */
@@ -46,6 +48,7 @@ export interface ArchiveHealth {
 
 interface Row {
     on: boolean;
+    wanted?: boolean;
     age: number | null;
     waiting: number;
     failing: boolean;
@@ -65,6 +68,7 @@ const file = (name: string) => `pg_catalog.pg_read_file('${NODE_HOME}/backup/${n
 /** Runs on a node. */
 const QUERY = `SELECT jsonb_build_object(
     'on', current_setting('archive_mode') <> 'off',
+    'wanted', coalesce((pg_catalog.pg_stat_file('${NODE_HOME}/conf/current/pgbackrest.conf', true)).size > 0, false),
     'age', extract(epoch FROM clock_timestamp() - a.last_archived_time),
     'waiting', (SELECT count(*) FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'),
     'failing', coalesce(a.last_failed_time > coalesce(a.last_archived_time, '-infinity'), false),
@@ -99,6 +103,7 @@ function archiveOf(node: string, row: Row, lastPoint: string | undefined): NodeA
     return {
         node,
         on: row.on,
+        ...(row.wanted && !row.on ? { wanted: true } : {}),
         waiting: row.waiting,
         ...(row.age === null ? {} : { age: row.age }),
         ...(row.on && failing !== undefined ? { failing } : {}),
@@ -178,6 +183,11 @@ export function archiveProblems(health: ArchiveHealth): string[] {
               ]
             : []),
         ...health.nodes.flatMap((node) => [
+            ...(node.wanted && !node.on
+                ? [
+                      `${node.node}'s archive is off (archive_mode) although backups are configured: nothing that it writes can be restored, and no restore point covers it. npm run pulumi -- up --refresh turns it on`,
+                  ]
+                : []),
             ...(node.failing === undefined
                 ? []
                 : [

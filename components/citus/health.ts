@@ -1,5 +1,6 @@
 /** What a cluster looks like now, as data. Changes nothing. */
 
+import { type Explained, explainFindings, type NodeFindings } from "../nodeFindings.ts";
 import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { movable, type NodeRow, readNodes } from "./catalog.ts";
@@ -19,6 +20,8 @@ export interface NodeHealth {
     readonly certificateDays?: number;
     /** Schemas with old copies of moved shards that are kept because rows were missing. */
     readonly kept?: readonly string[];
+    /** Bytes of its volume, and those that are free. */
+    readonly disk?: { readonly size: number; readonly free: number };
     /** Why the state is what it is, in the database's words. */
     readonly reason?: string;
 }
@@ -34,9 +37,13 @@ export interface ClusterHealth {
     readonly leftovers: number;
     readonly archive: ArchiveHealth;
     readonly problems: readonly string[];
+    /** Worth knowing; the cluster is healthy with them. */
+    readonly notes?: readonly string[];
 }
 
 export interface HealthOptions {
+    /** What a node says of itself beside SQL; undefined where it can't be asked. @default nothing */
+    readonly look?: (name: string) => Promise<NodeFindings | undefined>;
     /** A connection to a node by its name, or why there is none. */
     readonly open: (name: string) => Promise<Session | Error>;
     /** Workers that should be registered. */
@@ -72,8 +79,16 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         coordinator,
         silent.map(({ host }) => host),
     );
+    const looked = await lookAt(nodes, options);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
-    const all = [...nodes, ...missing].sort((a, b) => index(a.name) - index(b.name));
+    const all = [...nodes.map((node) => withDisk(node, looked.get(node.name))), ...missing].sort(
+        (a, b) => index(a.name) - index(b.name),
+    );
+    const said = all.flatMap(({ name }): Explained[] => {
+        const findings = looked.get(name);
+        return findings === undefined ? [] : [explainFindings(name, findings)];
+    });
+    const notes = said.flatMap((one) => one.notes);
     return {
         postgres: versions?.postgres ?? "",
         citus: versions?.citus ?? "",
@@ -94,9 +109,23 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                 ),
             ...explainKept(all),
             ...archiveProblems(archive),
+            ...said.flatMap(({ mended, problems }) => [...mended, ...problems]),
         ],
+        ...(notes.length > 0 ? { notes } : {}),
     };
 }
+
+async function lookAt(nodes: readonly NodeHealth[], { look }: HealthOptions): Promise<Map<string, NodeFindings>> {
+    const found = await Promise.all(
+        nodes
+            .filter(({ state }) => look !== undefined && state !== "unreachable")
+            .map(async ({ name }) => [name, await look?.(name)] as const),
+    );
+    return new Map(found.flatMap(([name, findings]) => (findings === undefined ? [] : [[name, findings]])));
+}
+
+const withDisk = (node: NodeHealth, found: NodeFindings | undefined): NodeHealth =>
+    found === undefined ? node : { ...node, disk: { size: found.size, free: found.free } };
 
 async function readNode(row: NodeRow, shards: number, options: HealthOptions): Promise<NodeHealth> {
     const name = nodeOf(row.host);

@@ -127,7 +127,9 @@ export async function clearLeftover(kind: "container" | "network", name: string,
         const container = docker.getContainer(name);
         const found = await container.inspect().catch(ignoreMissing);
         if (!found) return;
-        if (found.State.Running) await container.stop({ t: 60 }).catch(ignoreMissing);
+        // as long as its own server may take: it was made with that
+        const t = (found.Config as { StopTimeout?: number }).StopTimeout ?? 60;
+        if (found.State.Running) await container.stop({ t }).catch(ignoreMissing);
         // named volumes stay: only those that an image declares for itself go along
         await container.remove({ force: true, v: true }).catch(ignoreMissing);
     } else {

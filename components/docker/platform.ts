@@ -14,14 +14,12 @@ import { originOf } from "../restore/origin.ts";
 import { restoreCluster } from "../restore/resource.ts";
 import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
-import type { Shell } from "../shell.ts";
+import { graceSeconds, type Shell } from "../shell.ts";
 import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
 import { engineHere, tlsFolder } from "./context.ts";
 import { clearLeftover, dockerEngine, engineAnswers } from "./engine.ts";
 import { packagesHash, scriptsHash } from "./image.ts";
 import { freePort, takenPorts, tryAddressPool } from "./trouble.ts";
-
-const GRACE_SECONDS = 60;
 
 /** An address that the provider does not try to reach when it starts. */
 const NOWHERE = "ssh://no-docker-engine-here.invalid";
@@ -262,8 +260,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 shmSize: Math.max(64, Math.floor(args.machine.memory / 4)),
                 // a fast shutdown; Docker's own SIGTERM waits for clients and its SIGKILL means crash recovery
                 stopSignal: "SIGINT",
-                stopTimeout: GRACE_SECONDS,
-                destroyGraceSeconds: GRACE_SECONDS,
+                stopTimeout: graceSeconds(args.machine.memory),
+                destroyGraceSeconds: graceSeconds(args.machine.memory),
                 capabilities: { drops: ["ALL"] },
                 securityOpts: ["no-new-privileges"],
                 // a query or cancel request to a node whose address is gone fails in seconds, not in minutes (docs/decisions/0005)

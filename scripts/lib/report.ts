@@ -6,6 +6,7 @@ import { type ClusterHealth, readHealth } from "../../components/citus/health.ts
 import { describeBytes } from "../../components/citus/job.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { ANSWERS_WITHIN, saidBy } from "../../components/citus/silent.ts";
+import { readFindings } from "../../components/nodeFindings.ts";
 import { explainSilence, readNodeState } from "../../components/nodeState.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { nodesOf } from "./nodes.ts";
@@ -26,6 +27,10 @@ export async function readClusterHealth(resources: readonly StateResource[]): Pr
     );
     try {
         return await readHealth(coordinator, {
+            look: async (name) => {
+                const shell = nodes.get(name)?.shell;
+                return shell && readFindings(shell);
+            },
             expected: [...nodes.keys()].filter((name) => name !== COORDINATOR),
             open: (name) => {
                 const access = nodes.get(name)?.access;
@@ -155,6 +160,7 @@ export function renderStatus(cluster: string, health: ClusterHealth, width?: num
         ),
         ...(health.leftovers > 0 ? ["", `${health.leftovers} old copies of moved shards wait to be dropped`] : []),
         ...(health.problems.length > 0 ? ["", ...health.problems] : []),
+        ...(health.notes ? ["", "worth knowing:", ...health.notes] : []),
     ].join("\n");
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Asks PostgreSQL about settings before any node is given them. Takes a tar stream on standard input with the file
-# `settings`, a line each: a number, tab, name, tab, value. Prints a line for each that is refused: its number, tab, what
-# PostgreSQL says, tab, what it allows. When a name is not known, a line `names`, tab, all names follows. Changes nothing.
+# `settings`, a line each: a number, tab, name, tab, value; and, where the node is to run with them, what trial.sh takes.
+# Prints a line for each that is refused: its number, tab, what PostgreSQL says, tab, what it allows. When a name is not
+# known, a line `names`, tab, all names follows. What a trial finds is a line `trial`, tab, name or -, tab, why. Changes nothing.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -11,6 +12,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 tar -xf - -C "$dir" --no-same-owner
 [ -f "$dir/settings" ] || die 6 "the settings did not arrive"
+unlocked
 server=no
 if running; then server=yes; fi
 
@@ -62,5 +64,8 @@ while IFS=$'\t' read -r number name value; do
     esac
     printf '%s\t%s\t%s\n' "$number" "$(said)" "$(allowed "$name")"
     if grep -q 'unrecognized configuration parameter' "$dir/said"; then unknown=yes; fi
+    # the trial would end at it
+    [ ! -f "$dir/postgresql.conf" ] || sed -i "/^${name//./[.]} = /d" "$dir/postgresql.conf"
 done < "$dir/settings"
 if [ "$unknown" = yes ]; then printf 'names\t%s\n' "$("$pgbin/postgres" --describe-config | cut -f 1 | paste -sd , -)"; fi
+if [ -f "$dir/postgresql.conf" ]; then "$here/trial.sh" "$dir" | sed 's/^/trial\t/' || true; fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Takes a node's configuration as a tar stream on standard input, checks it, puts it in place by one rename, and
-# reloads a running server. Prints what is true afterwards as key=value lines. Nothing is changed when it fails.
+# Takes a node's configuration as a tar stream on standard input, tries it, puts it in place by one rename, and
+# reloads a running server. Prints what is true afterwards as key=value lines. Nothing is changed when it fails: what a
+# running server refuses is taken back.
 #
 #   configure.sh CLUSTER_ID SYSTEM_IDENTIFIER|new
 #
@@ -44,27 +45,31 @@ add_optional() {
     done < "$incoming/optional.conf"
 }
 
-# A server that finds a mistake in its file at the next start stays down; so ask the program first.
-check_configuration() {
-    local said data=$pgdata
-    # a node in the making has none yet, and would never come up
-    [ -d "$pgdata" ] || data=$home
-    said=$("$pgbin/postgres" -D "$data" -c "config_file=$incoming/postgresql.conf" -C max_connections 2>&1 > /dev/null) && return
-    # what it says, without the time, the process and the name of a file that is gone again
-    said=$(printf '%s\n' "$said" | sed -n -e 's/^.*\(LOG\|FATAL\|ERROR\): *//p' -e 's/^.*\(HINT: \)/\1/p' | grep -v -e 'contains errors$' -e '^skipping missing configuration file' | sed 's/ in file .*//' | paste -sd ';' -)
-    die 5 "PostgreSQL refuses the configuration: $said"
+# A server that finds a mistake in its file at the next start stays down. So one that is new is tried for real; what a node
+# in the making is given was tried by check-settings.sh, where somebody chose any of it.
+try_configuration() {
+    local said
+    if [ ! -d "$pgdata" ]; then
+        # it would never come up
+        said=$("$pgbin/postgres" -D "$home" -c "config_file=$incoming/postgresql.conf" -c lc_messages=C -C max_connections 2>&1 > /dev/null) && return
+        die 5 "PostgreSQL refuses the configuration: $(printf '%s\n' "$said" | read_complaints | paste -sd ';' -)"
+    fi
+    if cmp -s "$incoming/postgresql.conf" "$current/postgresql.conf" && [ ! -e "$home/conf/refused" ]; then return; fi
+    said=$("$here/trial.sh" "$incoming") && return
+    die 5 "PostgreSQL refuses the configuration: $(printf '%s\n' "$said" | sed -e 's/^-\t//' -e 's/\t/: /' | paste -sd ';' - | sed 's/;/; /g')"
 }
 
 put_in_place() {
-    local name
+    # of a node that was configured before it was written down which one it runs with
+    if ! accepted > /dev/null && [ -e "$current" ] && running; then accept "$(readlink "$current")"; fi
     name=$(cd "$incoming" && cat ./* | sha256sum | cut -c1-16)
     if [ ! -d "$home/conf/$name" ]; then
         mv -T "$incoming" "$home/conf/$name"
     fi
     printf '%s\n' "$cluster_id" > "$home/cluster-id"
-    ln -sfn "$name" "$home/conf/.next"
-    mv -T "$home/conf/.next" "$current"
-    find "$home/conf" -mindepth 1 -maxdepth 1 -type d ! -name "$name" ! -name '.incoming.*' -exec rm -rf {} +
+    point_current_at "$name"
+    rm -f "$home/conf/refused"
+    remove_others "$name"
     sync "$home/conf" "$home/cluster-id"
 }
 
@@ -74,13 +79,17 @@ for file in postgresql.conf pg_hba.conf pg_ident.conf ca.crt node.crt node.key v
     [ -s "$incoming/$file" ] || die 6 "the configuration did not arrive whole ($file is missing)"
 done
 chmod -R go= "$incoming"
+unlocked
 refuse_wrong_volume
 add_optional
-check_configuration
+try_configuration
 existed=no
 [ -d "$pgdata" ] && existed=yes
 put_in_place
+printf 'placed=%s\n' "$name"
 # A server that is starting may have read the old files already, so it is told again when it answers.
 if [ "$existed" = yes ]; then
+    # by its process: whatever keeps sessions out does not keep this out
+    if pid=$(server_pid); then kill -HUP "$pid"; fi
     if running; then "$here/apply.sh"; else printf 'applied=no\n'; fi
 fi

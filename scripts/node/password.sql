@@ -8,4 +8,5 @@ SELECT rolpassword IS DISTINCT FROM :'verifier' AS changed FROM pg_catalog.pg_au
 \if :changed
 SET citus.enable_alter_role_propagation = off;
 ALTER ROLE postgres PASSWORD :'verifier';
+\echo password=changed
 \endif

@@ -44,14 +44,26 @@ wait_for_configuration() {
     done
 }
 
+wait_for_another() { # name of the configuration
+    while [ "$(readlink "$current")" = "$1" ]; do
+        sleep 0.5 &
+        wait $!
+    done
+}
+
 # TLS is configured before the extension exists: otherwise CREATE EXTENSION citus writes ALTER SYSTEM.
 make_database() {
     local database
     database=$(cat "$current/database")
     install -d -m 0700 "$boot"
-    "$pgbin/pg_ctl" start -D "$making" -w -s -t 120 -l "$home/boot.log" \
-        -o "-c listen_addresses='' -c unix_socket_directories='$boot' -c fsync=off" \
-        || { cat "$home/boot.log" >&2; die 72 "the new server did not start"; }
+    until "$pgbin/pg_ctl" start -D "$making" -w -s -t 120 -l "$home/boot.log" \
+        -o "-c listen_addresses='' -c unix_socket_directories='$boot' -c fsync=off"; do
+        cat "$home/boot.log" >&2
+        read_complaints < "$home/boot.log" | paste -sd ';' - > "$home/conf/refused"
+        say "the new server does not start; waiting for another configuration"
+        wait_for_another "$(readlink "$current")"
+        : > "$home/boot.log"
+    done
     "$pgbin/psql" -h "$boot" -U postgres -d postgres -XAtq -v ON_ERROR_STOP=1 -v database="$database" \
         -v verifier_file="$current/verifier" -f "$here/make.sql" \
         || { stop_boot; die 73 "the new database could not be made"; }
@@ -77,6 +89,37 @@ wait_for_restore() {
     done
 }
 
+# What the server that comes would read, in a folder that is no database: libraries find the directories that they expect.
+would_start() { # file for complaints
+    local shadow=$home/shadow dir code=0
+    rm -rf "$shadow"
+    install -d -m 0700 "$shadow"
+    for dir in "$pgdata"/*/; do install -d -m 0700 "$shadow/$(basename "$dir")"; done
+    cp -p "$pgdata/PG_VERSION" "$shadow/"
+    cp -p "$pgdata/global/pg_control" "$shadow/global/"
+    cp -p "$pgdata/postgresql.auto.conf" "$shadow/" 2> /dev/null || true
+    probe "$shadow" "$pgdata/postgresql.conf" "$1" > /dev/null || code=$?
+    rm -rf "$shadow"
+    # what it has no words for is said by the server itself
+    [ "$code" = 0 ] || [ "$code" = 3 ] || [ ! -s "$1" ]
+}
+
+# A server that ends at once is started again and again. With a configuration that would do that, the one before it serves.
+# There is none before one that this node ran with already: the server says itself what is wrong.
+settle_configuration() {
+    local said=$home/conf/.said
+    if ! would_start "$said"; then
+        paste -sd ';' "$said" > "$home/conf/.refused"
+        mv "$home/conf/.refused" "$home/conf/refused"
+        if go_back; then
+            say "PostgreSQL does not start with its new configuration: $(cat "$home/conf/refused"). The former one is in place again"
+        else
+            say "PostgreSQL does not start with its configuration: $(cat "$home/conf/refused")"
+        fi
+    fi
+    rm -f "$said"
+}
+
 wait_for_restore
 take_lock
 install -d -m 0700 "$socket" "$home/conf"
@@ -93,6 +136,7 @@ if [ ! -d "$pgdata" ]; then
     put_in_place
 fi
 wait_for_configuration
+settle_configuration
 if archiving; then
     # before the first segment is due. Once it was checked, a start does not wait for a repository that may be away
     "$here/archive.sh" checked || "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"

@@ -594,6 +594,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
                 "node.crt",
                 "node.key",
                 "optional.conf",
+                "owned",
                 "pg_hba.conf",
                 "pg_ident.conf",
                 "pgbackrest.conf",

@@ -4,7 +4,11 @@ import { after, before, test } from "node:test";
 import { docker, type Ran, requireEngine, run, TestStack, until } from "../lib.ts";
 
 let stack: TestStack;
-const WRONG = { all: { shared_bufers: "1GB" }, workers: { work_mem: "lots" }, coordinator: { "citus.bla": "3" } };
+const WRONG = {
+    all: { shared_bufers: "1GB" },
+    workers: { work_mem: "lots", shared_preload_libraries: "nosuch" },
+    coordinator: { "citus.bla": "3" },
+};
 
 before(async () => {
     requireEngine();
@@ -62,6 +66,7 @@ function namesEveryMistake(text: string): void {
     for (const part of [
         'citus:settings.all.shared_bufers got "1GB" - PostgreSQL says: unrecognized configuration parameter "shared_bufers"; did you mean shared_buffers?',
         'citus:settings.workers.work_mem got "lots" - PostgreSQL says: invalid value for parameter "work_mem": "lots"',
+        'citus:settings.workers.shared_preload_libraries got "nosuch" - PostgreSQL was started with it on worker-',
     ])
         assert.equal(times(text, part), 1, `${part}\n${text}`);
 }

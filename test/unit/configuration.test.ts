@@ -1,9 +1,10 @@
 /** What a change of a node's configuration says, and settings that PostgreSQL refuses. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { describeChange, waitingFor } from "../../components/hooks/impl/configuration.ts";
+import { describeChange, describeStarting, gotOn, waitingFor } from "../../components/hooks/impl/configuration.ts";
 import { quotePsql } from "../../components/hooks/impl/postDeploy.ts";
 import { readRefusals, refuseSettings } from "../../components/hooks/impl/settingsCheck.ts";
+import { graceSeconds } from "../../components/shell.ts";
 
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
@@ -53,6 +54,35 @@ test("a node that starts is starting; what it says is told when that takes unusu
     );
 });
 
+describe("a server that does not answer yet", () => {
+    test("one that reads and writes gets on, however long it takes; one that does nothing does not", () => {
+        const redo = { state: "in crash recovery", at: "startup recovering 000000010000000000000005", work: "100" };
+        assert.equal(gotOn(undefined, redo), true);
+        assert.equal(gotOn(redo, { ...redo, work: "101" }), true);
+        assert.equal(gotOn(redo, { ...redo, at: "startup recovering 000000010000000000000006" }), true);
+        assert.equal(gotOn(redo, { ...redo, state: "in production" }), true);
+        assert.equal(gotOn(redo, { ...redo }), false);
+        const runs = { state: "in production", work: "100" };
+        assert.equal(
+            gotOn(runs, { ...runs, work: "200" }),
+            false,
+            "a server that runs and is not ready is not starting",
+        );
+    });
+
+    test("says what it is doing where that is unusual", () => {
+        assert.equal(describeStarting({ at: "startup recovering 05" }), "it replays its WAL (startup recovering 05)");
+        assert.equal(describeStarting({ state: "in crash recovery" }), "it is in crash recovery");
+        assert.equal(describeStarting({ state: "in production" }), undefined);
+    });
+
+    test("may take longer to end the more memory it writes", () => {
+        assert.equal(graceSeconds(0), 60);
+        assert.equal(graceSeconds(1024), 60);
+        assert.equal(graceSeconds(65_536), 656);
+    });
+});
+
 describe("settings that PostgreSQL refuses", () => {
     const OVERRIDES = {
         all: { shared_bufers: "1GB", work_mem: "4MB" },
@@ -68,7 +98,7 @@ describe("settings that PostgreSQL refuses", () => {
     ].join("\n");
 
     test("each has its key, the value, PostgreSQL's words and what is allowed, or meant", () => {
-        assert.deepEqual(readRefusals(PRINTED, OVERRIDES), [
+        assert.deepEqual(readRefusals(PRINTED, OVERRIDES, "worker-1"), [
             {
                 path: "settings.all.shared_bufers",
                 message:
@@ -87,13 +117,43 @@ describe("settings that PostgreSQL refuses", () => {
         ]);
     });
 
-    test("nothing refused is no mistake", () => assert.deepEqual(readRefusals("", OVERRIDES), []));
+    test("what a trial finds has the key of the node's own kind, and is not said twice", () => {
+        const overrides = {
+            all: { huge_pages: "on", work_mem: "lots" },
+            coordinator: { huge_pages: "try" },
+            workers: { shared_preload_libraries: "pg_cron" },
+        };
+        const printed = [
+            '1\tinvalid value for parameter "work_mem": "lots"\t',
+            'trial\tshared_preload_libraries\tcould not access file "pg_cron": No such file or directory',
+            "trial\thuge_pages\tcould not map anonymous shared memory",
+            "trial\twork_mem\tbad",
+            "trial\t-\tno room",
+        ].join("\n");
+        assert.deepEqual(
+            readRefusals(printed, overrides, "worker-1").map(({ path, message }) => `${path} ${message}`),
+            [
+                'settings.all.work_mem got "lots" - PostgreSQL says: invalid value for parameter "work_mem": "lots"',
+                'settings.workers.shared_preload_libraries got "pg_cron" - PostgreSQL was started with it on worker-1 for a trial, and says: could not access file "pg_cron": No such file or directory',
+                'settings.all.huge_pages got "on" - PostgreSQL was started with it on worker-1 for a trial, and says: could not map anonymous shared memory',
+                "settings PostgreSQL was started with it on worker-1 for a trial, and says: no room",
+            ],
+        );
+        assert.equal(
+            readRefusals("trial\thuge_pages\tx", overrides, "coordinator")[0]?.path,
+            "settings.coordinator.huge_pages",
+        );
+    });
+
+    test("nothing refused is no mistake", () => assert.deepEqual(readRefusals("", OVERRIDES, "worker-1"), []));
 
     test("where no node can be asked nothing is said to be wrong", async () => {
         const nowhere = { kind: "docker", engine: "tcp://127.0.0.1:1", container: "x" } as const;
-        await refuseSettings("0123", "worker-1", nowhere, OVERRIDES);
-        await refuseSettings("0123", "worker-1", nowhere, {});
-        await refuseSettings("0123", "worker-1", nowhere, undefined);
+        const asked = { clusterId: "0123", node: "worker-1", shell: nowhere };
+        await refuseSettings({ ...asked, overrides: OVERRIDES }, undefined);
+        await refuseSettings({ ...asked, overrides: OVERRIDES }, { settings: { work_mem: "lots" } });
+        await refuseSettings({ ...asked, overrides: {} }, undefined);
+        await refuseSettings(asked, undefined);
     });
 });
 

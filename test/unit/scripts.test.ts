@@ -7,7 +7,9 @@ import {
     globSync,
     mkdirSync,
     mkdtempSync,
+    readdirSync,
     readFileSync,
+    readlinkSync,
     rmSync,
     symlinkSync,
     utimesSync,
@@ -362,59 +364,158 @@ describe("a server that is starting while its configuration comes", () => {
         "database",
     ];
 
-    /** configure.sh, or apply.sh, with a lib.sh whose server answers or not. */
-    function run(script: string, answers: boolean): { code: number; printed: string; asked: string } {
+    interface Fake {
+        /** What is printed by queries that match. */
+        readonly answers?: boolean;
+        readonly says?: Readonly<Record<string, string>>;
+        /** Prints and exit code of trial.sh. */
+        readonly trial?: readonly [string, number];
+        /** Names in the file `owned`. */
+        readonly owned?: string;
+        readonly args?: readonly string[];
+        /** Changes the configurations that are there. */
+        readonly prepare?: (conf: string) => void;
+    }
+
+    /** configure.sh, apply.sh or settle.sh, with a server that answers or not; "old" is in place and accepted. */
+    function run(script: string, fake: Fake) {
         const dir = mkdtempSync(join(tmpdir(), "citus-configure-"));
         try {
-            for (const name of ["configure.sh", "apply.sh", "password.sql"])
+            for (const name of ["configure.sh", "apply.sh", "settle.sh", "password.sql"])
                 copyFileSync(join(ROOT, "scripts/node", name), join(dir, name));
+            const conf = join(dir, "home", "conf");
             mkdirSync(join(dir, "home", "pgdata"), { recursive: true });
-            mkdirSync(join(dir, "home", "conf", "old"), { recursive: true });
+            mkdirSync(join(conf, "old"), { recursive: true });
             mkdirSync(join(dir, "incoming"));
             for (const name of FILES) writeFileSync(join(dir, "incoming", name), "new\n");
-            writeFileSync(join(dir, "home", "conf", "old", "database"), "new\n");
-            symlinkSync("old", join(dir, "home", "conf", "current"));
-            const fake = `#!/usr/bin/env bash\necho "$0 $*" >> ${dir}/asked\n`;
-            for (const name of ["postgres", "psql"]) writeFileSync(join(dir, name), fake, { mode: 0o755 });
+            for (const to of [join(conf, "old"), join(dir, "incoming")])
+                if (fake.owned !== undefined) writeFileSync(join(to, "owned"), fake.owned);
+            writeFileSync(join(conf, "old", "database"), "new\n");
+            symlinkSync("old", join(conf, "current"));
+            symlinkSync("old", join(conf, "accepted"));
+            fake.prepare?.(conf);
+            const [printed, code] = fake.trial ?? ["", 0];
+            writeFileSync(
+                join(dir, "trial.sh"),
+                `echo "trial" >> ${dir}/asked\nprintf '%b' '${printed}'\nexit ${code}\n`,
+                {
+                    mode: 0o755,
+                },
+            );
+            const program = `#!/usr/bin/env bash\necho "$0 $*" >> ${dir}/asked\n`;
+            for (const name of ["postgres", "psql"]) writeFileSync(join(dir, name), program, { mode: 0o755 });
+            const says = Object.entries(fake.says ?? {}).map(
+                ([part, text]) => `*"${part}"*) printf '%b\\n' '${text}' ;;`,
+            );
             writeFileSync(
                 join(dir, "lib.sh"),
-                `set -euo pipefail
-home=${dir}/home pgdata=${dir}/home/pgdata current=${dir}/home/conf/current socket=${dir} pgbin=${dir}
-die() { code=$1; shift; echo "$*" >&2; exit "$code"; }
-running() { ${answers}; }
-query() { echo "query $2" >> ${dir}/asked; case "$2" in *postmaster*) echo max_connections ;; esac; }
+                `${read("scripts/node/lib.sh").replace("pgbin=$(find_postgres)", `pgbin=${dir}`)}
+running() { ${fake.answers ?? true}; }
+server_pid() { false; }
+query() { echo "query $2" >> ${dir}/asked; case "$2" in ${says.join(" ")} esac; }
 `,
             );
             const input = spawnSync("tar", ["-cf", "-", "-C", join(dir, "incoming"), "."]).stdout;
-            const ran = spawnSync("bash", [join(dir, script), "0123", "new"], { input });
+            const ran = spawnSync("bash", [join(dir, script), ...(fake.args ?? ["0123", "new"])], {
+                input,
+                env: { ...process.env, CITUS_HOME: join(dir, "home") },
+            });
             const asked = existsSync(join(dir, "asked")) ? readFileSync(join(dir, "asked"), "utf8") : "";
-            return { code: ran.status ?? -1, printed: `${ran.stdout}${ran.stderr}`, asked };
+            return {
+                code: ran.status ?? -1,
+                printed: `${ran.stdout}${ran.stderr}`,
+                asked,
+                current: readlinkSync(join(conf, "current")),
+                accepted: readlinkSync(join(conf, "accepted")),
+                there: readdirSync(conf).filter((name) => !name.startsWith(".")),
+            };
         } finally {
             rmSync(dir, { recursive: true });
         }
     }
 
+    const WAITS = { says: { "s.context = 'postmaster'": "max_connections" } };
+
     test("that answers takes it at once, and says what waits for a restart", () => {
-        const { code, printed, asked } = run("configure.sh", true);
+        const { code, printed, asked, current, there } = run("configure.sh", WAITS);
         assert.equal(code, 0, printed);
         assert.match(printed, /^pending_restart=max_connections$/m);
+        assert.match(printed, new RegExp(`^placed=${current}$`, "m"));
+        assert.match(asked, /^trial$/m);
         assert.match(asked, /pg_reload_conf/);
         assert.match(asked, /password\.sql/);
+        assert.ok(there.includes("old"), "the accepted one is there to go back to");
     });
 
     test("that does not answer yet has to be told again: what it read may be the old files", () => {
-        const { code, printed, asked } = run("configure.sh", false);
+        const { code, printed, asked } = run("configure.sh", { answers: false });
         assert.equal(code, 0, printed);
-        assert.equal(printed, "applied=no\n");
+        assert.match(printed, /^applied=no$/m);
         assert.doesNotMatch(asked, /pg_reload_conf/);
     });
 
     test("is told again by apply.sh, which says so while it can't", () => {
-        assert.equal(run("apply.sh", false).code, 7);
-        const { code, printed, asked } = run("apply.sh", true);
+        assert.equal(run("apply.sh", { answers: false }).code, 7);
+        const { code, printed, asked } = run("apply.sh", WAITS);
         assert.equal(code, 0, printed);
         assert.equal(printed, "pending_restart=max_connections\n");
         assert.match(asked, /pg_reload_conf/);
+    });
+
+    test("a configuration that its trial refuses is not put in place", () => {
+        const ran = run("configure.sh", { trial: ["huge_pages\\tno pages\\n-\\tbad\\n", 5] });
+        assert.equal(ran.code, 5);
+        assert.match(ran.printed, /^PostgreSQL refuses the configuration: huge_pages: no pages; bad$/m);
+        assert.equal(ran.current, "old");
+        assert.deepEqual(ran.there.sort(), ["accepted", "current", "old"]);
+        assert.doesNotMatch(ran.asked, /query/);
+    });
+
+    test("one that a running server does not take gives way to the former one", () => {
+        const ran = run("configure.sh", { says: { "error <> 'setting could not be applied'": "work_mem: bad" } });
+        assert.equal(ran.code, 5);
+        assert.match(ran.printed, /PostgreSQL did not take the configuration: work_mem: bad/);
+        assert.equal(ran.current, "old");
+        assert.equal(ran.asked.match(/pg_reload_conf/g)?.length, 2, "the server was not told of it");
+    });
+
+    test("what ALTER SYSTEM set is taken back where the stack says otherwise, and nowhere else", () => {
+        const ran = run("apply.sh", {
+            owned: "wal_level\narchive_mode\n",
+            says: { "SELECT DISTINCT name": "archive_mode\\nwork_mem\\nwal_level\\nwal_level_x" },
+        });
+        assert.equal(ran.code, 0, ran.printed);
+        assert.match(ran.printed, /^reset=archive_mode,wal_level$/m);
+        assert.deepEqual(
+            ran.asked.split("\n").filter((line) => line.includes("ALTER SYSTEM")),
+            ["query ALTER SYSTEM RESET archive_mode", "query ALTER SYSTEM RESET wal_level"],
+        );
+    });
+
+    const beside = (conf: string) => {
+        mkdirSync(join(conf, "bad"));
+        rmSync(join(conf, "current"));
+        symlinkSync("bad", join(conf, "current"));
+    };
+
+    test("settle.sh goes back to the accepted one, once", () => {
+        const back = run("settle.sh", { args: ["back"], prepare: beside });
+        assert.equal(back.printed, "back=yes\n");
+        assert.equal(back.current, "old");
+        assert.equal(run("settle.sh", { args: ["back"] }).printed, "back=no\n");
+    });
+
+    test("settle.sh accepts what the node runs with, and refuses what it does not", () => {
+        const kept = run("settle.sh", { args: ["keep", "bad"], prepare: beside });
+        assert.equal(kept.code, 0, kept.printed);
+        assert.deepEqual([kept.accepted, kept.there.sort()], ["bad", ["accepted", "bad", "current"]]);
+        const refused = run("settle.sh", {
+            args: ["keep", "bad"],
+            prepare: (conf) => writeFileSync(join(conf, "refused"), "no such library\n"),
+        });
+        assert.equal(refused.code, 8);
+        assert.equal(refused.printed, "no such library\n");
+        assert.equal(refused.accepted, "old");
     });
 });
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
+import { look } from "../../components/citus/tenants/converge.ts";
 import {
     type DatabaseFound,
     type DatabasesFound,
@@ -312,4 +313,33 @@ describe("the connection pool", () => {
         ] as const)
             assert.equal(poolSize(clients, count), size, `${count} databases`);
     });
+});
+
+test("a node that does not answer is named, and its answer is not taken for a list of databases", async () => {
+    const asked: string[] = [];
+    const session = {
+        node: "coordinator",
+        query: async <T extends object>(sql: string) => {
+            asked.push(sql);
+            const rows = [
+                {
+                    f0: {
+                        nodes: [
+                            { name: "coordinator", databases: [], failed: null },
+                            { name: "worker-2", databases: null, failed: "failed to connect to worker-2.c.node:5432" },
+                        ],
+                    },
+                },
+            ];
+            return (/AS ledger/.test(sql) ? [{ ledger: false, tables: [] }] : rows) as unknown as T[];
+        },
+        certificateEnds: () => undefined,
+        close: async () => undefined,
+    };
+    await assert.rejects(
+        look(session, group({}), [databases], ""),
+        /^Error: worker-2: asking it about tenants failed\n {2}failed to connect to worker-2/,
+    );
+    // PostgreSQL reads no failure as JSON
+    assert.match(asked.at(-1) ?? "", /CASE WHEN r\.success THEN r\.result::jsonb END/);
 });

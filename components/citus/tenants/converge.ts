@@ -3,7 +3,7 @@ import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "../../ten
 import type { GroupSpec } from "../../tenants/spec.ts";
 import { qualified } from "../quote.ts";
 import { releaseRunLock, takeRunLock } from "../runLock.ts";
-import type { Session } from "../session.ts";
+import { DatabaseError, type Session } from "../session.ts";
 import { makeLedger, recordGroup } from "./ledger.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
@@ -42,12 +42,20 @@ export async function look(
                   [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
+    for (const answer of answers.values()) refuseFailed(answer);
     const found: Record<string, unknown> = {};
     for (const facet of facets) {
         const answer = answers.get(facet.name) ?? facet.none;
         found[facet.name] = facet.readFiles && read ? await facet.readFiles(group, answer, read) : answer;
     }
     return found;
+}
+
+/** What is not known of a node is no answer. @throws DatabaseError that names the node */
+function refuseFailed(answer: unknown): void {
+    const nodes = (answer as { nodes?: readonly { name: string; failed?: string | null }[] } | null)?.nodes;
+    const silent = Array.isArray(nodes) ? nodes.find(({ failed }) => typeof failed === "string") : undefined;
+    if (silent) throw new DatabaseError(silent.name, "asking it about tenants", { message: silent.failed });
 }
 
 /** Everything there is to do, in order. Pure. */

@@ -64,9 +64,10 @@ SELECT jsonb_agg(jsonb_build_object('name', d.datname, 'limit', d.datconnlimit, 
     'roles', (SELECT jsonb_agg(r.rolname ORDER BY r.rolname) FROM aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
                WHERE a.privilege_type = 'CONNECT' AND NOT r.rolsuper))) FROM pg_database d WHERE NOT d.datistemplate`;
 
-/** SQL expression: what a query that returns jsonb finds on each node, the coordinator first. */
+/** SQL expression: what a query that returns jsonb finds on each node, the coordinator first; `failed` says why one found nothing. */
 export const onAllNodes = (query: string, key: string): string => `
-    (SELECT coalesce(jsonb_agg(jsonb_build_object('name', split_part(n.nodename, '.', 1), '${key}', r.result::jsonb) ORDER BY n.groupid), '[]')
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('name', split_part(n.nodename, '.', 1), '${key}', CASE WHEN r.success THEN r.result::jsonb END,
+            'failed', CASE WHEN NOT r.success THEN r.result END) ORDER BY n.groupid), '[]')
        FROM run_command_on_all_nodes($q$${query}$q$) r JOIN pg_dist_node n USING (nodeid))`;
 
 function sql(_group: GroupSpec, { ledger }: { ledger: boolean }): string {

@@ -1,13 +1,24 @@
 /** A node's configuration, put in place on it. */
 
 import { nodeFiles } from "../../nodeFiles.ts";
+import { explainFindings, readFindings } from "../../nodeFindings.ts";
 import { readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
-import { isStopped, lastWords, prepare, runScript, service } from "../../shell.ts";
+import {
+    isLooping,
+    isStopped,
+    lastWords,
+    prepare,
+    restartsOf,
+    runScript,
+    type Shell,
+    service,
+    whileStopped,
+} from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
-import { alive, note, progress } from "./engine.ts";
+import { alive, note, progress, warn } from "./engine.ts";
 import { refuseSettings } from "./settingsCheck.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
@@ -16,10 +27,16 @@ interface ConfigurationState extends ConfigurationInputs {
     restored?: string;
     /** Seen by a refresh: the machine answers and its service is stopped, which is a difference to be mended. */
     stopped?: boolean;
+    /** Seen by a refresh on a machine: what the next update puts right. */
+    drift?: readonly string[];
 }
 
-/** How long a node may take to be ready, in milliseconds: a first start, or crash recovery of a big one. */
+/** How long a node that is not ready may do nothing, in milliseconds. One that replays its WAL is at work, however long that takes. */
 const READY_WITHIN = 180_000;
+/** How often a node that is not ready is asked what it is doing, in milliseconds. */
+const LOOK_EVERY = 5_000;
+/** A server that ended this often by itself in one wait does not come up. */
+const RESTARTS = 3;
 /** After this a start is unusually long, and what the node says is told, in milliseconds. */
 const USUAL_START = 20_000;
 
@@ -32,18 +49,46 @@ function keyValues(text: string): Record<string, string> {
     );
 }
 
-const pendingOf = (printed: string): string[] =>
-    (keyValues(printed).pending_restart ?? "").split(",").filter((name) => name !== "");
+/** What a running server was told. */
+interface Applied {
+    /** Restart-only settings that wait for a restart. */
+    readonly pending: readonly string[];
+    /** The superuser's password was another one. */
+    readonly password: boolean;
+    /** Settings that ALTER SYSTEM had changed, and that are the stack's again. */
+    readonly reset: readonly string[];
+}
 
-/** @returns the restart-only settings that wait for a restart, or that a server that is starting has to be told again */
-async function putInPlace(
-    inputs: ConfigurationInputs,
-    systemIdentifier: string | undefined,
-): Promise<string[] | "not applied"> {
+const listed = (text: string | undefined) => (text ?? "").split(",").filter((name) => name !== "");
+
+function readApplied(printed: string): Applied {
+    const { pending_restart, password, reset } = keyValues(printed);
+    return { pending: listed(pending_restart), password: password === "changed", reset: listed(reset) };
+}
+
+interface Placed {
+    /** Of the configuration on the node. */
+    readonly name: string;
+    /** Undefined when a server that is starting has to be told again. */
+    readonly applied?: Applied;
+}
+
+/** What a command ends with whose container was stopped under it. */
+const KILLED = [-1, 137, 143];
+
+/** Tries the configuration and puts it in place. */
+async function putInPlace(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<Placed> {
     const result = await runScript(inputs.shell, ["configure.sh", inputs.clusterId, systemIdentifier ?? "new"], {
         secrets: { group: "configuration", version: inputs.secretVersion, files: nodeFiles(inputs) },
     });
-    if (result.code === 0) return keyValues(result.stdout).applied === "no" ? "not applied" : pendingOf(result.stdout);
+    if (KILLED.includes(result.code))
+        throw Object.assign(new Error(`${inputs.name}: its container stopped while it was configured`), {
+            statusCode: 409,
+        });
+    if (result.code === 0) {
+        const { placed = "", applied } = keyValues(result.stdout);
+        return { name: placed, ...(applied === "no" ? {} : { applied: readApplied(result.stdout) }) };
+    }
     const said = result.stderr.trim();
     const next: Record<number, string> = {
         3: "Nothing was changed. Remove that volume if its data is not needed, or choose another citus:name.",
@@ -68,32 +113,111 @@ export function waitingFor(name: string, milliseconds: number, said: string): st
 
 /** What apply.sh ends with while the server does not answer. */
 const NOT_YET = 7;
+const REFUSED = 5;
 
 /**
  * Has a server that was starting take the configuration: what it read may have been the one before.
  * @returns the restart-only settings that wait for a restart
  */
-async function apply(inputs: ConfigurationInputs): Promise<string[]> {
+async function apply(inputs: ConfigurationInputs): Promise<Applied> {
     const began = Date.now();
+    const watch = await watchStart(inputs.shell);
     for (;;) {
         alive();
-        const result = await runScript(inputs.shell, ["apply.sh"]);
-        if (result.code === 0) return pendingOf(result.stdout);
-        if (result.code !== NOT_YET || Date.now() - began > READY_WITHIN)
-            throw new Error(
-                `${inputs.name}: its configuration is in place, and PostgreSQL has not taken it: ${result.stderr.trim()}\nThis is safe to repeat: pulumi up.`,
-            );
-        if (Date.now() - began > 5_000) progress(inputs.self)(`waiting for ${inputs.name} to answer`);
-        await pause(200);
+        const result = await runScript(inputs.shell, ["apply.sh"]).catch((error: Error & { statusCode?: number }) => {
+            // it is being started again
+            if (error.statusCode === 409) return { code: NOT_YET, stdout: "", stderr: error.message };
+            throw error;
+        });
+        if (result.code === 0) return readApplied(result.stdout);
+        if (result.code === NOT_YET) {
+            const hopeless = await watch.hopeless();
+            if (hopeless === undefined) {
+                if (Date.now() - began > 5_000) progress(inputs.self)(`waiting for ${inputs.name} to answer`);
+                await pause(200);
+                continue;
+            }
+            throw new NotReady(`${inputs.name} does not answer: ${hopeless}`);
+        }
+        throw new Error(
+            `${inputs.name}: PostgreSQL has not taken its configuration: ${result.stderr.trim()}\n` +
+                (result.code === REFUSED
+                    ? "The former one is in place again. Correct citus:settings, then run pulumi up again."
+                    : "This is safe to repeat: pulumi up."),
+        );
     }
 }
+
+/** What starting.sh says. */
+export interface Starting {
+    readonly refused?: string;
+    /** Another one after each start. */
+    readonly server?: string;
+    readonly state?: string;
+    readonly at?: string;
+    readonly work?: string;
+}
+
+/** Whether a server that does not answer yet has got on since: one that runs has nothing more to do for that. Pure. */
+export function gotOn(before: Starting | undefined, now: Starting): boolean {
+    if (before === undefined || before.state !== now.state) return true;
+    return now.state !== "in production" && (before.work !== now.work || before.at !== now.at);
+}
+
+/** What is worth telling of it: nothing of a start like any other. Pure. */
+export function describeStarting({ state, at }: Starting): string | undefined {
+    if (at !== undefined) return `it replays its WAL (${at})`;
+    if (state === "in crash recovery" || state === "shutting down") return `it is ${state}`;
+    return undefined;
+}
+
+/** A server that can't be waited for any longer. */
+class NotReady extends Error {}
+
+interface Watch {
+    /** Asks it, every five seconds at most. @returns why there is no hope, or undefined */
+    readonly hopeless: () => Promise<string | undefined>;
+    /** What it was doing when it was asked last. */
+    readonly doing: () => string | undefined;
+}
+
+/** Watches a node that does not answer. */
+async function watchStart(shell: Shell): Promise<Watch> {
+    const restarts = await restartsOf(shell);
+    let asked = Date.now();
+    let last: Starting | undefined;
+    let seen = Date.now();
+    const servers = new Set<string>();
+    const hopeless = async () => {
+        if (Date.now() - asked < LOOK_EVERY) return undefined;
+        asked = Date.now();
+        const looked = await runScript(shell, ["starting.sh"]).catch(() => undefined);
+        const now = looked?.code === 0 ? (keyValues(looked.stdout) as Starting) : undefined;
+        if (now !== undefined && gotOn(last, now)) seen = Date.now();
+        const refused = (now ?? last)?.refused;
+        last = now ?? last;
+        if (now?.server !== undefined) servers.add(now.server);
+        // where nobody counts, what was seen is
+        const ended = Math.max(((await restartsOf(shell)) ?? 0) - (restarts ?? 0), servers.size - 1);
+        if (ended >= RESTARTS)
+            return `its server ended ${ended} times as soon as it was started${refused ? `: ${refused}` : ""}`;
+        if (refused !== undefined && now?.state === undefined) return refused;
+        if (Date.now() - seen <= READY_WITHIN) return undefined;
+        return `it did not answer, nor get on with its start, for ${READY_WITHIN / 1000} s${refused ? `: ${refused}` : ""}`;
+    };
+    return { hopeless, doing: () => last && describeStarting(last) };
+}
+
+/** What health.sh says of a server that answers. */
+const ARCHIVE_WAITS = /archive is not checked yet/;
 
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
 async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
     const report = progress(inputs.self);
     const began = Date.now();
+    const watch = await watchStart(inputs.shell);
     let said = "";
-    while (Date.now() - began < READY_WITHIN) {
+    for (;;) {
         alive();
         try {
             const result = await runScript(inputs.shell, ["health.sh"]);
@@ -103,13 +227,50 @@ async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
             // it restarts, or is on its way
             said = (error as Error).message;
         }
-        report(waitingFor(inputs.name, Date.now() - began, said));
+        const hopeless = await watch.hopeless();
+        if (hopeless !== undefined) throw await notReady(inputs, said, hopeless);
+        report(waitingFor(inputs.name, Date.now() - began, watch.doing() ?? said));
         await pause(150);
     }
+}
+
+async function notReady(inputs: ConfigurationInputs, said: string, hopeless: string): Promise<Error> {
     const log = await lastWords(inputs.shell).catch(() => "(its log can't be read)");
-    throw new Error(
-        `${inputs.name} did not answer within ${READY_WITHIN / 1000} s: ${said}\nIts last words:\n${log}\nThis is safe to repeat: pulumi up.`,
+    const text = `${inputs.name} is not ready: ${hopeless}. It said last: ${said}\nIts last words:\n${log}\nThis is safe to repeat: pulumi up.`;
+    return ARCHIVE_WAITS.test(said) ? new Error(text) : new NotReady(text);
+}
+
+/**
+ * The configuration that the node ran with last is put in place again, where there is another one.
+ * @param stop whether the server has to be started anew for that
+ * @returns the error to end with
+ */
+async function putBack(inputs: ConfigurationInputs, error: unknown, stop: boolean): Promise<unknown> {
+    if (!(error instanceof NotReady)) return error;
+    const back = (shell: Shell) => runScript(shell, ["settle.sh", "back"]);
+    try {
+        const done = stop ? await whileStopped(inputs.shell, back) : await back(inputs.shell);
+        if (keyValues(done.stdout).back !== "yes") return error;
+        await waitUntilReady(inputs);
+    } catch (second) {
+        return new Error(
+            `${error.message}\nThe former configuration could not be put back: ${(second as Error).message}`,
+        );
+    }
+    return new Error(
+        `${inputs.name} did not come up with its new configuration. The former one is in place again, and ${inputs.name} answers with it.\n` +
+            `${error.message.replace(/\nThis is safe to repeat: pulumi up\.$/, "")}\nCorrect citus:settings, then run pulumi up again.`,
     );
+}
+
+/** From here on this configuration is the one to go back to. */
+async function accept(inputs: ConfigurationInputs, placed: string): Promise<void> {
+    const kept = await runScript(inputs.shell, ["settle.sh", "keep", placed]);
+    if (kept.code !== 0)
+        throw new Error(
+            `${inputs.name}: PostgreSQL does not start with its new configuration: ${kept.stderr.trim()}\n` +
+                `The former one is in place again, and ${inputs.name} answers with it. Correct citus:settings, then run pulumi up again.`,
+        );
 }
 
 async function readFacts(inputs: ConfigurationInputs): Promise<string> {
@@ -138,7 +299,7 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
             await waitUntilReady(inputs);
         } catch (error) {
             failedRestarts.set(inputs.clusterId, inputs.name);
-            throw error;
+            throw await putBack(inputs, error, true);
         }
         note(
             inputs.self,
@@ -153,28 +314,66 @@ async function endRestore({ name, shell }: ConfigurationInputs): Promise<void> {
     if (result.code !== 0) throw new Error(`${name}: ${result.stderr.trim()}\nThis is safe to repeat: pulumi up.`);
 }
 
+/** Safe to repeat, and where a container takes no command because its server ends at once, done while it is stopped. */
+async function configure(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<Placed> {
+    const on = (shell: Shell) => putInPlace({ ...inputs, shell }, systemIdentifier);
+    return on(inputs.shell).catch(async (error: unknown) => {
+        if (!(await isLooping(inputs.shell, error))) throw error;
+        progress(inputs.self)(`${inputs.name} starts again and again: stopping it to configure it`);
+        return whileStopped(inputs.shell, on);
+    });
+}
+
+function tellApplied(inputs: ConfigurationInputs, olds: ConfigurationState | undefined, applied: Applied): void {
+    if (applied.password && olds?.verifier === inputs.verifier)
+        note(
+            inputs.self,
+            `${inputs.name}: the superuser's password was not the stack's. The stack's is in place again`,
+        );
+    if (applied.reset.length > 0)
+        note(
+            inputs.self,
+            `${inputs.name}: what ALTER SYSTEM had set for ${applied.reset.join(", ")} is taken back: the stack's value holds`,
+        );
+}
+
 async function converge(
     inputs: ConfigurationInputs,
     systemIdentifier: string | undefined,
-    restored = inputs.restoreId,
+    olds?: ConfigurationState,
 ): Promise<ConfigurationState> {
     const { shell, machine, bundle, volumeSize, metrics } = inputs;
     await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
     // a restore that was killed and withdrawn left it stopped; a container starts by itself
     if (shell.kind === "ssm") await service(shell, "start");
-    await refuseSettings(inputs.clusterId, inputs.name, shell, inputs.overrides);
-    const placed = await putInPlace(inputs, systemIdentifier);
-    const pending = placed === "not applied" ? await apply(inputs) : placed;
+    await refuseSettings(askedOf(inputs, shell), { whole: inputs, secretVersion: inputs.secretVersion });
+    const placed = await configure(inputs, systemIdentifier);
+    const backFrom =
+        (stop: boolean) =>
+        async (error: unknown): Promise<never> => {
+            throw await putBack(inputs, error, stop);
+        };
+    const applied = placed.applied ?? (await apply(inputs).catch(backFrom(true)));
+    tellApplied(inputs, olds, applied);
     // a node whose archive was just configured is only ready after its restart
-    if (pending.length > 0) await restart(inputs, pending);
-    else await waitUntilReady(inputs);
+    if (applied.pending.length > 0) await restart(inputs, applied.pending);
+    else await waitUntilReady(inputs).catch(backFrom(false));
+    await accept(inputs, placed.name);
     if (inputs.restoreId === undefined) await endRestore(inputs);
+    const restored = inputs.restoreId ?? olds?.restored;
     return {
         ...inputs,
         systemIdentifier: await readFacts(inputs),
         ...(restored === undefined ? {} : { restored }),
     };
 }
+
+const askedOf = ({ name, clusterId, overrides }: ConfigurationInputs, shell: Shell) => ({
+    node: name,
+    clusterId,
+    shell,
+    ...(overrides === undefined ? {} : { overrides }),
+});
 
 export async function create(inputs: ConfigurationInputs) {
     return { id: inputs.machine, outs: await converge(inputs, undefined) };
@@ -183,7 +382,7 @@ export async function create(inputs: ConfigurationInputs) {
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
     if (olds.machine === news.machine) await refuseAbsent(news);
-    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, news.restoreId ?? olds.restored);
+    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, olds);
     if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
         note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
     return { outs };
@@ -193,18 +392,38 @@ export async function update(_id: string, olds: ConfigurationState, news: Config
 export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     // the settings of other nodes are no change of this one
     const ignore = ["systemIdentifier", "restored", "overrides"];
-    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
+    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: await hasDrifted(olds) };
     refuseShrinking(olds, news);
     // what is replaced tells the engine who else is: nothing of it is known then, and nobody is told anything
     if (unknown(news.shell)) return { changes: true };
     if (!unknown(news.settings) && changedSettings(olds.settings, news.settings).length > 0)
-        await refuseSettings(news.clusterId, news.name, olds.shell, news.overrides);
+        await refuseSettings(
+            askedOf(news, olds.shell),
+            // another machine has other memory, and another image other libraries
+            unknown(news.machine) ? undefined : { settings: news.settings },
+        );
     const said = describeChange(olds, news);
-    if (said !== undefined && told.get(news.self ?? news.name) !== said) {
-        told.set(news.self ?? news.name, said);
-        note(news.self, said);
-    }
+    if (said !== undefined) tell(news, said, note);
     return { changes: true };
+}
+
+/** What is told of a node once a run. */
+function tell({ name, self }: Pick<ConfigurationInputs, "name" | "self">, said: string, how: typeof note): void {
+    const key = self ?? name;
+    if (told.get(key) === said) return;
+    told.set(key, said);
+    how(self, said);
+}
+
+/** Whether something on the node is another than the stack says. What `up` can't put right is told. A machine is asked by a refresh. */
+async function hasDrifted(state: ConfigurationState): Promise<boolean> {
+    const { name, shell } = state;
+    const found = shell?.kind === "docker" ? await readFindings(shell) : undefined;
+    if (found === undefined) return false;
+    const { mended, problems, notes } = explainFindings(name, found);
+    if (mended.length + problems.length + notes.length > 0)
+        tell(state, [...mended, ...problems, ...notes].join("\n"), warn);
+    return mended.length > 0;
 }
 
 /** @throws Error where what runs the node says that it can't be configured now */
@@ -260,9 +479,13 @@ function changedSettings(before: Settings, after: Settings): string[] {
 }
 
 export async function read(id: string, props: ConfigurationState) {
+    if (props.shell?.kind !== "ssm") return { id, props };
+    const { stopped: _stopped, drift: _drift, ...rest } = props;
     // what is not there says so by itself; what is there and stopped is started by the next update
-    const stopped = props.shell?.kind === "ssm" && (await isStopped(props.shell));
-    return { id, props: stopped ? { ...props, stopped } : props };
+    if (await isStopped(props.shell)) return { id, props: { ...rest, stopped: true } };
+    const found = await readFindings(props.shell);
+    const drift = found === undefined ? [] : explainFindings(props.name, found).mended;
+    return { id, props: drift.length > 0 ? { ...rest, drift } : rest };
 }
 
 /** The configuration goes with the volume. */

@@ -1,8 +1,10 @@
 /** The user's own settings, asked of PostgreSQL before any node is given them: every mistake at once, and once. */
 import { nearest } from "../../config/keys.ts";
 import { explain, type Mistake } from "../../config/mistakes.ts";
-import type { Overrides } from "../../settings.ts";
-import { runScript, type Shell } from "../../shell.ts";
+import { type NodeConfiguration, nodeFiles, ownedOf } from "../../nodeFiles.ts";
+import { type Overrides, renderPostgresqlConf } from "../../settings.ts";
+import { runScript, type ScriptInput, type Shell } from "../../shell.ts";
+import { COORDINATOR } from "../../topology.ts";
 
 const PARTS = ["all", "coordinator", "workers"] as const;
 
@@ -13,14 +15,24 @@ function given(overrides: Overrides) {
     );
 }
 
-/** What check-settings.sh printed, as mistakes in the configuration. Pure. */
-export function readRefusals(printed: string, overrides: Overrides): Mistake[] {
+/** Where a setting of a node's own kind was chosen; `settings` when it was not. */
+function pathOf(name: string, node: string, overrides: Overrides): string {
+    const role = node === COORDINATOR ? "coordinator" : "workers";
+    const part = ([role, "all"] as const).find((one) => overrides[one]?.[name] !== undefined);
+    return part === undefined ? "settings" : `settings.${part}.${name}`;
+}
+
+/**
+ * What check-settings.sh printed, as mistakes in the configuration. Pure.
+ * @param node the node that was asked, whose configuration was tried
+ */
+export function readRefusals(printed: string, overrides: Overrides, node: string): Mistake[] {
     const lines = printed.split("\n").filter((line) => line !== "");
     const rows = lines.map((line) => line.split("\t"));
     const names = rows.find(([first]) => first === "names")?.[1]?.split(",") ?? [];
-    const refused = rows.filter(([first]) => first !== "names");
+    const refused = rows.filter(([first]) => first !== "names" && first !== "trial");
     const settings = given(overrides);
-    return refused.flatMap(([number, said = "", allowed = ""]) => {
+    const alone = refused.flatMap(([number, said = "", allowed = ""]) => {
         const setting = settings[Number(number)];
         if (setting === undefined) return [];
         const meant = /unrecognized configuration parameter/.test(said) ? nearest(setting.name, names) : undefined;
@@ -33,49 +45,93 @@ export function readRefusals(printed: string, overrides: Overrides): Mistake[] {
         ];
         return [{ path: `settings.${setting.part}.${setting.name}`, message: parts.join("; ") }];
     });
+    // together with everything else that the node would run with
+    const tried = rows.flatMap(([first, name = "", said = ""]): Mistake[] => {
+        if (first !== "trial") return [];
+        const path = pathOf(name, node, overrides);
+        const got = settings.find((setting) => `settings.${setting.part}.${setting.name}` === path)?.value;
+        const value = got === undefined ? "" : `got ${JSON.stringify(got)} - `;
+        return [{ path, message: `${value}PostgreSQL was started with it on ${node} for a trial, and says: ${said}` }];
+    });
+    return [...alone, ...tried.filter(({ path }) => path === "settings" || !alone.some((one) => one.path === path))];
 }
 
-/** @returns undefined where nobody can be asked */
-async function ask(shell: Shell, overrides: Overrides): Promise<Mistake[] | undefined> {
+export interface Asked {
+    /** Its name. */
+    readonly node: string;
+    readonly clusterId: string;
+    readonly shell: Shell;
+    readonly overrides?: Overrides;
+}
+
+/**
+ * The configuration that the node is to run with, for a trial: whole where it is about to be given it, else without what is
+ * secret. Undefined where it will run on another machine, of which this one knows nothing.
+ */
+export type Trial =
+    | { readonly whole: NodeConfiguration; readonly secretVersion: string }
+    | { readonly settings: NodeConfiguration["settings"] }
+    | undefined;
+
+function inputOf({ clusterId, overrides = {} }: Asked, trial: Trial): ScriptInput {
     const settings = given(overrides)
         .map(({ name, value }, i) => `${i}\t${name}\t${value}\n`)
         .join("");
-    const result = await runScript(shell, ["check-settings.sh"], { files: { settings } }).catch(() => undefined);
-    return result?.code === 0 ? readRefusals(result.stdout, overrides) : undefined;
+    if (trial === undefined) return { files: { settings } };
+    if ("settings" in trial)
+        return {
+            files: {
+                settings,
+                "postgresql.conf": renderPostgresqlConf(trial.settings, clusterId),
+                owned: ownedOf({ settings: trial.settings, overrides }),
+            },
+        };
+    return {
+        files: { settings },
+        secrets: { group: "configuration", version: trial.secretVersion, files: nodeFiles(trial.whole) },
+    };
 }
 
-interface Asked {
-    readonly mistakes: Promise<Mistake[] | undefined>;
-    said: boolean;
+/** @returns undefined where nobody can be asked */
+async function ask(asked: Asked, trial: Trial): Promise<Mistake[] | undefined> {
+    const result = await runScript(asked.shell, ["check-settings.sh"], inputOf(asked, trial)).catch(() => undefined);
+    return result?.code === 0 ? readRefusals(result.stdout, asked.overrides ?? {}, asked.node) : undefined;
 }
 
-/** By cluster and settings: all nodes run the same PostgreSQL, so the first that answers speaks for them. */
-const asked = new Map<string, Asked>();
+/** By cluster, `citus:settings` and the settings of the node: nodes of a kind are the same, so the first that answers speaks for them. */
+const answers = new Map<string, Promise<Mistake[] | undefined>>();
+/** Mistakes that were told, by cluster and `citus:settings`. */
+const told = new Map<string, Set<string>>();
+
+/** Those that are told now, and whether there are others that another node's error has. */
+function untold(key: string, mistakes: readonly Mistake[]): Mistake[] {
+    const known = told.get(key) ?? new Set<string>();
+    told.set(key, known);
+    const news = mistakes.filter(({ path, message }) => !known.has(path === "settings" ? message : path));
+    for (const { path, message } of news) known.add(path === "settings" ? message : path);
+    return news;
+}
 
 /**
  * Nothing where no node can be asked.
- * @param node its name, for the second and later errors of the same kind
  * @throws Error with every mistake; for the other nodes of the cluster one that refers to it
  */
-export async function refuseSettings(
-    clusterId: string,
-    node: string,
-    shell: Shell,
-    overrides: Overrides | undefined,
-): Promise<void> {
+export async function refuseSettings(asked: Asked, trial: Trial): Promise<void> {
+    const { clusterId, node, overrides } = asked;
     if (overrides === undefined || given(overrides).length === 0) return;
-    const key = `${clusterId} ${JSON.stringify(overrides)}`;
-    const found = asked.get(key) ?? { mistakes: ask(shell, overrides), said: false };
-    asked.set(key, found);
-    const mistakes = await found.mistakes;
+    const all = `${clusterId} ${JSON.stringify(overrides)}`;
+    const tried = trial === undefined ? undefined : "whole" in trial ? trial.whole.settings : trial.settings;
+    const key = `${all} ${JSON.stringify(tried ?? null)}`;
+    const found = answers.get(key) ?? ask(asked, trial);
+    answers.set(key, found);
+    const mistakes = await found;
     // another node may answer
-    if (mistakes === undefined) asked.delete(key);
+    if (mistakes === undefined) answers.delete(key);
     if (mistakes === undefined || mistakes.length === 0) return;
-    const first = !found.said;
-    found.said = true;
+    const news = untold(all, mistakes);
     throw new Error(
-        first
-            ? explain(mistakes)
+        news.length > 0
+            ? explain(news)
             : `${node}: not configured either, because citus:settings is refused: the error of another node names every mistake.`,
     );
 }
