@@ -102,7 +102,10 @@ describe("node scripts", () => {
 
 describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
     /** The script with a lib.sh that only says what would be run. `may`: whether retention may drop what it would. */
-    function run(types: string, given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean } = {}) {
+    function run(
+        types: string,
+        given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean; broken?: string } = {},
+    ) {
         const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
         try {
             for (const name of ["backup.sh", "points.sh"])
@@ -137,6 +140,13 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
     const BACKUP = (type: string) =>
         `--stanza=c1-worker-1 --type=${type} --no-expire-auto --archive-timeout=3600 backup`;
     const EXPIRE = "--stanza=c1-worker-1 --repo1-retention-full=2 expire";
+
+    test("with a name that pgBackRest can't read again no backup is made", () => {
+        const { status, stderr, ran } = run("full", { broken: "E'two\\\\nlines'" });
+        assert.equal(status, 79);
+        assert.match(stderr, /no backup was made, .* line break in its name/);
+        assert.deepEqual(ran, []);
+    });
 
     test("a backup expires what retention lets go", () => {
         assert.deepEqual(run("full", { may: true }), {
