@@ -129,13 +129,18 @@ async function recoverTable(
         [`rows in ${table.name} now`, now ?? "there is no such table"],
     ];
     const width = Math.max(...rows.map(([what = ""]) => what.length));
+    // what is generated takes no value
+    const stored = table.columns
+        .filter(({ generated }) => generated === null)
+        .map(({ name }) => name)
+        .join(", ");
     const next =
         now === undefined
             ? [["To use it instead:", `ALTER TABLE ${target.name} RENAME TO ${identifier(table.bare)};`]]
             : [
                   [
                       "To bring rows back:",
-                      `INSERT INTO ${table.name} SELECT * FROM ${target.name} ON CONFLICT DO NOTHING;`,
+                      `INSERT INTO ${table.name} (${stored}) ${table.left.sequences > 0 ? "OVERRIDING SYSTEM VALUE " : ""}SELECT ${stored} FROM ${target.name} ON CONFLICT DO NOTHING;`,
                   ],
               ];
     next.push(["When it is done with:", `DROP TABLE ${target.name};`]);
