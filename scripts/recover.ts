@@ -4,6 +4,7 @@
  */
 import { describeAge } from "../components/age.ts";
 import { describeBytes } from "../components/citus/job.ts";
+import { identifier } from "../components/citus/quote.ts";
 import { connect, type Session, withSession } from "../components/citus/session.ts";
 import { choosePoint, type RestorePoint } from "../components/restore/points.ts";
 import { parseTime, refusedTarget } from "../components/restore/request.ts";
@@ -111,26 +112,44 @@ async function recoverTable(
         },
     );
     const { table, inCopy, inNew, says } = done;
+    const some = (n: number, one: string, many = `${one}s`) => (n > 0 ? [`${n} ${n === 1 ? one : many}`] : []);
     const left = [
-        ...(table.left.foreignKeys > 0 ? [`${table.left.foreignKeys} foreign keys`] : []),
-        ...(table.left.triggers > 0 ? [`${table.left.triggers} triggers`] : []),
-        ...(table.left.policies > 0 ? [`${table.left.policies} policies`] : []),
-        ...(table.left.sequences > 0 ? [`${table.left.sequences} defaults or identities that number rows`] : []),
+        ...some(table.left.foreignKeys, "foreign key"),
+        ...some(table.left.triggers, "trigger"),
+        ...some(table.left.policies, "policy", "policies"),
+        ...some(table.left.sequences, "column that numbers rows", "columns that number rows"),
         ...(table.kind === "p" ? [`its ${table.leaves.length} partitions`] : []),
         "owner and grants",
     ];
     const which = options.tenant === undefined ? "" : ` of tenant ${options.tenant}`;
+    const rows = [
+        [`rows${which} at the point`, inCopy],
+        [`rows in ${target.name}`, inNew],
+        [`rows in ${table.name} now`, now ?? "there is no such table"],
+    ];
+    const width = Math.max(...rows.map(([what = ""]) => what.length));
+    // what is generated takes no value
+    const stored = table.columns
+        .filter(({ generated }) => generated === null)
+        .map(({ name }) => name)
+        .join(", ");
+    const next =
+        now === undefined
+            ? [["To use it instead:", `ALTER TABLE ${target.name} RENAME TO ${identifier(table.bare)};`]]
+            : [
+                  [
+                      "To bring rows back:",
+                      `INSERT INTO ${table.name} (${stored}) ${table.left.sequences > 0 ? "OVERRIDING SYSTEM VALUE " : ""}SELECT ${stored} FROM ${target.name} ON CONFLICT DO NOTHING;`,
+                  ],
+              ];
+    next.push(["When it is done with:", `DROP TABLE ${target.name};`]);
     say(`
 ${target.name} is in the cluster: ${says}.
 
-  rows${which} at the point      ${inCopy}
-  rows in ${target.name}      ${inNew}
-  rows in ${table.name} now      ${now ?? "there is no such table"}
+${rows.map(([what = "", n]) => `  ${what.padEnd(width)}   ${n}`).join("\n")}
 
-It has not: ${left.join(", ")}. Only the superuser reads it.
-To bring rows back:   INSERT INTO ${table.name} SELECT * FROM ${target.name} ON CONFLICT DO NOTHING;
-To use it instead:    ALTER TABLE ${target.name} RENAME TO …;
-When it is done with: DROP TABLE ${target.name};`);
+Without: ${left.join(", ")}. Only the superuser reads it.
+${next.map(([what = "", sql]) => `${what.padEnd(22)}${sql}`).join("\n")}`);
 }
 
 /** A tenant of a group comes as an export of the copy, which `npm run tenants -- restore` brings back. */
