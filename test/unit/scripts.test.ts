@@ -123,7 +123,7 @@ archiving() { ${given.off ? "false" : "true"}; }
 read_backup_conf() { cluster=c1 stanza=c1-worker-1 full=1 diff=1 incr=1 retention=2 window=""; }
 die() { echo "\${*:2}" >&2; exit "$1"; }
 say() { :; }
-query() { :; }
+query() { printf '%s\\n' "${given.broken ?? ""}"; }
 pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
 `,
             );
