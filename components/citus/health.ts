@@ -6,6 +6,7 @@ import { type NodeRow, readNodes } from "./catalog.ts";
 import { describeProgress, firstLine, type Progress, readTasks, runningJob } from "./job.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
+import { describeApart, readVersions } from "./versions.ts";
 
 export interface NodeHealth {
     readonly name: string;
@@ -65,10 +66,9 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
     const silent = rows.filter((row) =>
         nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
     );
-    const archive = await readArchive(
-        coordinator,
-        silent.map(({ host }) => host),
-    );
+    const away = silent.map(({ host }) => host);
+    const apart = describeApart(await readVersions(coordinator, away));
+    const archive = await readArchive(coordinator, away);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
     const all = [...nodes, ...missing].sort((a, b) => index(a.name) - index(b.name));
     return {
@@ -89,6 +89,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                     (node) =>
                         `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
                 ),
+            ...(apart === undefined ? [] : [apart]),
             ...archiveProblems(archive),
         ],
     };
