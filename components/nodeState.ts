@@ -52,6 +52,18 @@ export async function readNodeState(shell: Shell | undefined): Promise<NodeState
     return Promise.race([asked, late]);
 }
 
+/** How often a node's container was started anew because its server ended; undefined where nobody says. */
+export async function restartsOf(shell: Shell): Promise<number | undefined> {
+    if (shell.kind !== "docker") return undefined;
+    return dockerEngine(shell.engine)
+        .getContainer(shell.container)
+        .inspect()
+        .then(
+            ({ RestartCount }) => RestartCount,
+            () => undefined,
+        );
+}
+
 /** What to try where nobody says more. */
 const UNSAID = "if its container or machine is gone, npm run pulumi -- up --refresh makes it again and keeps its data";
 

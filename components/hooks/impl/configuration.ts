@@ -1,13 +1,14 @@
 /** A node's configuration, put in place on it. */
 
 import { nodeFiles } from "../../nodeFiles.ts";
-import { readNodeState } from "../../nodeState.ts";
+import { readNodeState, restartsOf } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
-import { isStopped, lastWords, prepare, runScript, service } from "../../shell.ts";
+import { isStopped, prepare, runScript, service } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress } from "./engine.ts";
+import { explainLoop, LOOPS, lastWordsOf, startsAgain, waitUntilBack } from "./replaced.ts";
 import { refuseSettings } from "./settingsCheck.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
@@ -90,6 +91,7 @@ async function apply(inputs: ConfigurationInputs): Promise<string[]> {
 async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
     const report = progress(inputs.self);
     const began = Date.now();
+    const restarts = (await restartsOf(inputs.shell)) ?? 0;
     let said = "";
     while (Date.now() - began < READY_WITHIN) {
         alive();
@@ -100,11 +102,12 @@ async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
         } catch (error) {
             // it restarts, or is on its way
             said = (error as Error).message;
+            if (((await restartsOf(inputs.shell)) ?? 0) >= restarts + LOOPS) throw await explainLoop(inputs);
         }
         report(waitingFor(inputs.name, Date.now() - began, said));
         await pause(150);
     }
-    const log = await lastWords(inputs.shell).catch(() => "(its log can't be read)");
+    const log = await lastWordsOf(inputs);
     throw new Error(
         `${inputs.name} did not answer within ${READY_WITHIN / 1000} s: ${said}\nIts last words:\n${log}\nThis is safe to repeat: pulumi up.`,
     );
@@ -171,9 +174,14 @@ export async function create(inputs: ConfigurationInputs) {
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
     if (olds.machine === news.machine) await refuseAbsent(news);
-    const outs = await converge(news, restored ? undefined : olds.systemIdentifier);
-    if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
+    const replaced = olds.machine !== undefined && olds.machine !== news.machine && !restored;
+    const outs = await converge(news, restored ? undefined : olds.systemIdentifier).catch(async (error: unknown) => {
+        throw replaced && (await startsAgain(news.shell)) ? await explainLoop(news) : error;
+    });
+    if (replaced) {
+        await waitUntilBack(news);
         note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
+    }
     return { outs };
 }
 
