@@ -61,11 +61,18 @@ export function workerIndexes(count: number, retired: readonly number[]): number
     return wanted;
 }
 
+export const coordinatorOf = (cluster: string): NodeSpec => ({
+    name: COORDINATOR,
+    role: "coordinator",
+    index: 0,
+    host: nodeHost(COORDINATOR, cluster),
+});
+
 /** All nodes of a cluster, the coordinator first. */
 export function topology(cluster: string, workers: number, retire: readonly string[]): NodeSpec[] {
     const retired = retire.map(workerIndex).filter((n) => n !== undefined);
     return [
-        { name: COORDINATOR, role: "coordinator", index: 0, host: nodeHost(COORDINATOR, cluster) },
+        coordinatorOf(cluster),
         ...workerIndexes(workers, retired).map((index): NodeSpec => {
             const name = workerName(index);
             return { name, role: "worker", index, host: nodeHost(name, cluster) };

@@ -8,6 +8,7 @@ import { describeProgress, firstLine, holdersOfJob, type Progress, readTasks, ru
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
+import { describeApart, readVersions } from "./versions.ts";
 
 export interface NodeHealth {
     readonly name: string;
@@ -75,10 +76,9 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
     const silent = rows.filter((row) =>
         nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
     );
-    const archive = await readArchive(
-        coordinator,
-        silent.map(({ host }) => host),
-    );
+    const away = silent.map(({ host }) => host);
+    const apart = describeApart(await readVersions(coordinator, away));
+    const archive = await readArchive(coordinator, away);
     const looked = await lookAt(nodes, options);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
     const all = [...nodes.map((node) => withDisk(node, looked.get(node.name))), ...missing].sort(
@@ -108,6 +108,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                         `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
                 ),
             ...explainKept(all),
+            ...(apart === undefined ? [] : [apart]),
             ...archiveProblems(archive),
             ...said.flatMap(({ mended, problems }) => [...mended, ...problems]),
         ],

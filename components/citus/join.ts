@@ -13,6 +13,7 @@ import { byHand, prepareTarget } from "./prepare.ts";
 import { keepIdsApart } from "./sequences.ts";
 import type { Session } from "./session.ts";
 import { makeSlots } from "./slots.ts";
+import { isOlder, UPDATE_EXTENSION } from "./versions.ts";
 
 /** What a server says about itself before it joins. */
 export interface NodeFacts {
@@ -80,6 +81,16 @@ export async function readFacts(session: Session): Promise<NodeFacts> {
     };
 }
 
+/** A new node's database is made with the version of the library, and the cluster's own may be older. */
+function howToUpdate(target: Pick<NodeFacts, "citus">, coordinator: Pick<NodeFacts, "citus">): string {
+    if (target.citus === null || coordinator.citus === null) return "";
+    if (!isOlder(coordinator.citus, target.citus)) return "";
+    return [
+        ". Bring the cluster's extension to its library's version, then run pulumi up again:",
+        ...UPDATE_EXTENSION,
+    ].join("\n    ");
+}
+
 /**
  * Why a server may not join; empty when it may. citus_add_node asks none of this: it takes over another cluster's
  * coordinator and drops tables whose names clash.
@@ -96,7 +107,9 @@ export function refusals(
     if (target.citus === null) {
         why.push("it has no Citus extension in this database");
     } else if (target.citus !== coordinator.citus) {
-        why.push(`it has Citus ${target.citus}, the coordinator ${coordinator.citus}`);
+        why.push(
+            `it has Citus ${target.citus}, the coordinator ${coordinator.citus}${howToUpdate(target, coordinator)}`,
+        );
     }
     if (target.clusterId !== coordinator.clusterId) {
         why.push("it was not made by this stack (its citus_as_code.cluster_id differs)");

@@ -21,16 +21,18 @@ function filesIn(context: string, folder: string): TarEntry[] {
         }));
 }
 
+export const PACKAGES_DOCKERFILE = "image/packages.Dockerfile";
+export const NODE_DOCKERFILE = "image/node.Dockerfile";
+const SELF_TEST = "image/self-test.sh";
+
 /** What the packages are installed and tried with. */
-export const packageFiles = (context = CONTEXT): TarEntry[] => filesIn(context, "image");
+export const packageFiles = (context = CONTEXT): TarEntry[] =>
+    filesIn(context, "image").filter(({ name }) => name !== NODE_DOCKERFILE);
 /** The scripts that run on a node, and what puts them into its image. */
 export const nodeFiles = (context = CONTEXT): TarEntry[] => [
     ...filesIn(context, ""),
-    ...packageFiles(context).filter(({ name }) => name === NODE_DOCKERFILE),
+    ...filesIn(context, "image").filter(({ name }) => name === NODE_DOCKERFILE),
 ];
-
-export const PACKAGES_DOCKERFILE = "image/packages.Dockerfile";
-export const NODE_DOCKERFILE = "image/node.Dockerfile";
 
 const short = (...parts: readonly (string | Buffer)[]): string => {
     const hash = createHash("sha256");
@@ -40,8 +42,12 @@ const short = (...parts: readonly (string | Buffer)[]): string => {
 
 const hashOf = (files: readonly TarEntry[]) => short(...files.flatMap(({ name, content }) => [name, content]));
 
-/** Hash of what the packages are installed with. */
-export const packagesHash = (context = CONTEXT): string => hashOf(packageFiles(context));
+/**
+ * Hash of what the packages are installed with. The self-test is no part of it: packages that a cluster runs are not
+ * installed anew because the next image is tried in another way.
+ */
+export const packagesHash = (context = CONTEXT): string =>
+    hashOf(packageFiles(context).filter(({ name }) => name !== SELF_TEST));
 /** Hash of what runs on a node. */
 export const scriptsHash = (context = CONTEXT): string => hashOf(nodeFiles(context));
 
@@ -55,7 +61,7 @@ export interface ImageSource {
 
 /** Name of the image with the packages and without the scripts. */
 export const packagesImage = ({ base, postgres }: ImageSource, context = CONTEXT): string =>
-    `citus-packages:17-${short(base, postgres, packagesHash(context))}`;
+    `citus-packages:17-${short(base, postgres, hashOf(packageFiles(context)))}`;
 
 /** Name of the node image. */
 export const nodeImage = (source: ImageSource, context = CONTEXT): string =>

@@ -2,11 +2,13 @@
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../archive.ts";
+import type { Access } from "../citus/session.ts";
 import { type ClusterArgs, citusImage, HIGHEST_INDEX, type RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import { DockerEngine } from "../hooks/dockerEngine.ts";
 import { NodeImage } from "../hooks/nodeImage.ts";
 import { PortRange } from "../hooks/ports.ts";
+import { Replacements } from "../hooks/replacements.ts";
 import type { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { type BackupsOutput, directAccess, type Machine, type NodeArgs, type Platform } from "../platform.ts";
@@ -15,10 +17,11 @@ import { restoreCluster } from "../restore/resource.ts";
 import { type Security, secretWith } from "../security.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
 import { graceSeconds, type Shell } from "../shell.ts";
-import { type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
+import { coordinatorOf, type NodeSpec, POOL_OFFSET, POOL_PORT, POSTGRES_PORT } from "../topology.ts";
 import { engineHere, tlsFolder } from "./context.ts";
 import { clearLeftover, dockerEngine, engineAnswers } from "./engine.ts";
 import { packagesHash, scriptsHash } from "./image.ts";
+import { MADE_LABEL, madeOf, readContainers, turnsOf } from "./rolling.ts";
 import { freePort, takenPorts, tryAddressPool } from "./trouble.ts";
 
 /** An address that the provider does not try to reach when it starts. */
@@ -36,7 +39,16 @@ async function providerHost(address: string): Promise<string> {
 interface Place extends NodeArgs {
     readonly volume: docker.Volume;
     readonly component: pulumi.ComponentResource;
+    readonly port: pulumi.Output<number>;
+    readonly poolPort: pulumi.Output<number>;
+    readonly access: pulumi.Output<Access>;
+    /** What its container is, without what says so. */
+    readonly container: ContainerArgs;
+    /** Hash of it. */
+    readonly made: pulumi.Output<string>;
 }
+
+type ContainerArgs = docker.ContainerArgs & { readonly labels: { label: string; value: pulumi.Input<string> }[] };
 
 /** What all nodes of a cluster share on one Docker engine. */
 export class DockerPlatform extends pulumi.ComponentResource implements Platform {
@@ -48,6 +60,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly image: NodeImage;
     private readonly nodeNetwork: docker.Network;
     private readonly clientNetwork: docker.Network;
+    /** How the coordinator is reached. */
+    private readonly coordinator: pulumi.Output<Access>;
     private readonly firstPort: pulumi.Output<number>;
     private readonly firstPoolPort: pulumi.Output<number>;
     private readonly base: pulumi.Output<string>;
@@ -83,6 +97,20 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         const child = { parent: this, provider: this.provider };
         // names carry the stack's random id: they are the same when a killed run is repeated, and no other stack's
         this.base = security.clusterId.apply((id) => `${args.name}-${id.slice(0, 6)}`);
+        this.firstPort =
+            args.port !== undefined
+                ? pulumi.output(args.port)
+                : new PortRange(`${name}-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
+        // published from the start: a port that comes later means another container
+        this.firstPoolPort =
+            args.port !== undefined
+                ? pulumi.output(args.port + POOL_OFFSET)
+                : new PortRange(
+                      `${name}-pool-ports`,
+                      { size: HIGHEST_INDEX + 1, apart: this.firstPort },
+                      { parent: this },
+                  ).first;
+        this.coordinator = this.accessOf(coordinatorOf(args.name));
         const wanted = args.citusVersion === undefined ? "" : citusImage(args.citusVersion);
         this.image = new NodeImage(
             `${name}-node-image`,
@@ -94,6 +122,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 scriptsHash: scriptsHash(),
                 engine: address,
                 clusterId: security.clusterId,
+                coordinator: this.coordinator,
                 self: selfUrn("NodeImage", `${name}-node-image`, this),
             },
             { parent: this },
@@ -133,19 +162,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             { name: pulumi.interpolate`${this.base}-backups`, labels: this.labels() },
             { ...child, protect: args.protect, ignoreChanges: ["name", "labels", "driver", "driverOpts"] },
         );
-        this.firstPort =
-            args.port !== undefined
-                ? pulumi.output(args.port)
-                : new PortRange(`${name}-ports`, { size: HIGHEST_INDEX + 1 }, { parent: this }).first;
-        // published from the start: a port that comes later means another container
-        this.firstPoolPort =
-            args.port !== undefined
-                ? pulumi.output(args.port + POOL_OFFSET)
-                : new PortRange(
-                      `${name}-pool-ports`,
-                      { size: HIGHEST_INDEX + 1, apart: this.firstPort },
-                      { parent: this },
-                  ).first;
         this.connect = pulumi.output("npm run psql");
         this.registerOutputs({});
     }
@@ -183,11 +199,75 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     make(nodes: readonly NodeArgs[]): { machines: Machine[]; restore?: Restore } {
         const places = nodes.map((node) => this.place(node));
         const restore = this.args.restoreFrom && this.restore(places, this.args.restoreFrom);
-        const machines = places.map((place) => this.node(place, restore));
+        const turns = this.turns(places);
+        const ready = new Map<string, pulumi.Resource>();
+        const readyOf = (names: readonly string[]) => names.flatMap((name) => ready.get(name) ?? []);
+        const first = restore ? [restore] : [];
+        const all = places.map(({ spec }) => spec.name);
+        // what stays or is new is made and configured first, then asked, and then the others have their turns
+        const replacements = this.replacements(
+            places,
+            turns.apply((order) => [
+                ...first,
+                ...(order.length > 0 ? readyOf(all.filter((name) => !order.includes(name))) : []),
+            ]),
+        );
+        const machines = places.map((place) => {
+            const { name } = place.spec;
+            const after = turns.apply((order) => {
+                const turn = order.indexOf(name);
+                return turn < 0 ? first : [...first, replacements, ...readyOf(order.slice(0, turn).slice(-1))];
+            });
+            const machine = this.node(place, after, restore);
+            ready.set(name, machine.ready);
+            return machine;
+        });
         return { machines, ...(restore ? { restore } : {}) };
     }
 
-    /** What a node's data is on. */
+    private replacements(places: readonly Place[], after: pulumi.Output<pulumi.Resource[]>): Replacements {
+        const name = `${this.prefix}-replacements`;
+        return new Replacements(
+            name,
+            {
+                engine: this.engine,
+                clusterId: this.security.clusterId,
+                nodes: places.map(({ spec, made, access }) => ({
+                    name: spec.name,
+                    made,
+                    access,
+                    shell: this.fullName(spec).apply((container) => this.shell(container)),
+                })),
+                self: selfUrn("Replacements", name, this),
+            },
+            { parent: this, dependsOn: after },
+        );
+    }
+
+    /** Nodes whose containers are replaced one after the other: all of them where the engine does not say what it has. */
+    private turns(places: readonly Place[]): pulumi.Output<string[]> {
+        const wanted = places.map(({ spec, made }) => made.apply((hash) => ({ name: spec.name, made: hash })));
+        return pulumi.all([pulumi.all(wanted), this.security.clusterId]).apply(async ([nodes, clusterId]) => {
+            const found = await readContainers(this.engine, clusterId).catch(() =>
+                pulumi.runtime.isDryRun() ? [] : nodes.map(({ name }) => ({ node: name, made: "", serves: true })),
+            );
+            return turnsOf(found, nodes);
+        });
+    }
+
+    private shell(container: string): Shell {
+        return { kind: "docker", engine: this.engine, container };
+    }
+
+    private portOf(spec: NodeSpec): pulumi.Output<number> {
+        return this.firstPort.apply((first) => first + spec.index);
+    }
+
+    private accessOf(spec: NodeSpec): pulumi.Output<Access> {
+        return directAccess({ spec, host: "localhost", port: this.portOf(spec) }, this.security, this.args.database);
+    }
+
+    /** What a node's data is on, and what its container is made of. */
     private place(node: NodeArgs): Place {
         const { spec, protect } = node;
         const name = `${this.prefix}-${spec.name}`;
@@ -203,7 +283,18 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 ignoreChanges: ["name", "labels", "driver", "driverOpts"],
             },
         );
-        return { ...node, volume, component };
+        const poolPort = this.firstPoolPort.apply((first) => first + spec.index);
+        const container = this.containerArgs(node, volume, poolPort);
+        return {
+            ...node,
+            volume,
+            component,
+            port: this.portOf(spec),
+            poolPort,
+            access: this.accessOf(spec),
+            container,
+            made: pulumi.output(container).apply(madeOf),
+        };
     }
 
     private fullName(spec: NodeSpec): pulumi.Output<string> {
@@ -237,71 +328,78 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         });
     }
 
+    /** Everything that only another container changes. */
+    private containerArgs(
+        { spec, machine }: NodeArgs,
+        volume: docker.Volume,
+        poolPort: pulumi.Output<number>,
+    ): ContainerArgs {
+        return {
+            name: this.fullName(spec),
+            image: this.image.imageId,
+            // only where the engine would choose another by itself
+            platform: this.image.emulated.apply((platform) => platform || undefined),
+            hostname: spec.name,
+            memory: machine.memory,
+            // no swap: a database that swaps is slower than one that refuses work
+            memorySwap: machine.memory,
+            shmSize: Math.max(64, Math.floor(machine.memory / 4)),
+            // a fast shutdown; Docker's own SIGTERM waits for clients and its SIGKILL means crash recovery
+            stopSignal: "SIGINT",
+            stopTimeout: graceSeconds(machine.memory),
+            capabilities: { drops: ["ALL"] },
+            securityOpts: ["no-new-privileges"],
+            // a query or cancel request to a node whose address is gone fails in seconds, not in minutes (docs/decisions/0005)
+            sysctls: { "net.ipv4.tcp_syn_retries": "2", "net.ipv4.tcp_retries2": "6" },
+            logDriver: "json-file",
+            logOpts: { "max-size": "20m", "max-file": "5" },
+            mounts: [
+                { type: "volume", source: volume.name, target: NODE_HOME },
+                ...(this.args.backup.enabled
+                    ? [{ type: "volume", source: this.repository.name, target: REPOSITORY_HOME }]
+                    : []),
+            ],
+            networksAdvanced: [
+                { name: this.nodeNetwork.name, aliases: [spec.host] },
+                { name: this.clientNetwork.name },
+            ],
+            ports: [
+                { internal: POSTGRES_PORT, external: this.portOf(spec), ip: "127.0.0.1" },
+                { internal: POOL_PORT, external: poolPort, ip: "127.0.0.1" },
+            ],
+            healthcheck: {
+                tests: ["CMD", `${NODE_SCRIPTS}/health.sh`],
+                interval: "15s",
+                timeout: "10s",
+                startPeriod: "2m0s",
+                retries: 3,
+            },
+            labels: this.labels(spec.name),
+        };
+    }
+
     /** One node: a container and its configuration. */
-    private node(args: Place, restore: Restore | undefined): Machine {
-        const { spec, volume, component: node } = args;
+    private node(args: Place, after: pulumi.Output<pulumi.Resource[]>, restore: Restore | undefined): Machine {
+        const { spec, volume, component: node, port, poolPort, access } = args;
         const name = `${this.prefix}-${spec.name}`;
         const child = { parent: node, provider: this.provider };
-        const port = this.firstPort.apply((first) => first + spec.index);
-        const poolPort = this.firstPoolPort.apply((first) => first + spec.index);
-        const fullName = this.fullName(spec);
         const container = new docker.Container(
             name,
             {
-                name: fullName,
-                image: this.image.imageId,
-                // only where the engine would choose another by itself
-                platform: this.image.emulated.apply((platform) => platform || undefined),
-                hostname: spec.name,
+                ...args.container,
+                labels: [...args.container.labels, { label: MADE_LABEL, value: args.made }],
                 restart: "unless-stopped",
-                memory: args.machine.memory,
-                // no swap: a database that swaps is slower than one that refuses work
-                memorySwap: args.machine.memory,
-                shmSize: Math.max(64, Math.floor(args.machine.memory / 4)),
-                // a fast shutdown; Docker's own SIGTERM waits for clients and its SIGKILL means crash recovery
-                stopSignal: "SIGINT",
-                stopTimeout: graceSeconds(args.machine.memory),
                 destroyGraceSeconds: graceSeconds(args.machine.memory),
-                capabilities: { drops: ["ALL"] },
-                securityOpts: ["no-new-privileges"],
-                // a query or cancel request to a node whose address is gone fails in seconds, not in minutes (docs/decisions/0005)
-                sysctls: { "net.ipv4.tcp_syn_retries": "2", "net.ipv4.tcp_retries2": "6" },
-                logDriver: "json-file",
-                logOpts: { "max-size": "20m", "max-file": "5" },
-                mounts: [
-                    { type: "volume", source: volume.name, target: NODE_HOME },
-                    ...(this.args.backup.enabled
-                        ? [{ type: "volume", source: this.repository.name, target: REPOSITORY_HOME }]
-                        : []),
-                ],
-                networksAdvanced: [
-                    { name: this.nodeNetwork.name, aliases: [spec.host] },
-                    { name: this.clientNetwork.name },
-                ],
-                ports: [
-                    { internal: POSTGRES_PORT, external: port, ip: "127.0.0.1" },
-                    { internal: POOL_PORT, external: poolPort, ip: "127.0.0.1" },
-                ],
-                healthcheck: {
-                    tests: ["CMD", `${NODE_SCRIPTS}/health.sh`],
-                    interval: "15s",
-                    timeout: "10s",
-                    startPeriod: "2m0s",
-                    retries: 3,
-                },
-                labels: this.labels(spec.name),
             },
             {
                 ...child,
                 replaceOnChanges: ["healthcheck"],
                 deleteBeforeReplace: true,
-                ...(restore ? { dependsOn: [restore] } : {}),
+                dependsOn: after,
                 hooks: { beforeCreate: [this.clearContainer] },
             },
         );
-        const shell = container.name.apply(
-            (found): Shell => ({ kind: "docker", engine: this.engine, container: found }),
-        );
+        const shell = container.name.apply((found) => this.shell(found));
         const configuration = new Configuration(
             name,
             {
@@ -323,6 +421,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 ...(restore ? { restoreId: restore.restoreId } : {}),
                 shell,
                 machine: container.id,
+                membership: this.coordinator.apply((coordinator) => ({ coordinator, host: spec.host })),
                 secretVersion: "",
                 bundle: "",
                 volumeSize: 0,
@@ -331,7 +430,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             },
             { parent: node },
         );
-        const access = directAccess({ spec, host: "localhost", port }, this.security, this.args.database);
         return { spec, host: "localhost", port, poolPort, shell, access, ready: configuration, volume };
     }
 }

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "../citus/session.ts";
 import type { Overrides, Settings } from "../settings.ts";
 import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
@@ -32,6 +33,11 @@ export interface ConfigurationInputs {
     machine: string;
     /** Version of the machine's own secret that holds the configuration; empty in a container. */
     secretVersion: string;
+    /**
+     * How the coordinator is asked whether the node takes part again after its machine was replaced, and the host that the
+     * node is registered with; a secret. @default not asked
+     */
+    membership?: { coordinator: Access; host: string };
     /** sha256 of the node scripts that the machine must have; empty in a container, whose image has them. */
     bundle: string;
     /** GiB that the data volume must have; 0 where it has no size of its own. */

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "../citus/session.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface NodeImageInputs {
@@ -16,6 +17,8 @@ export interface NodeImageInputs {
     engine: string;
     /** The cluster whose volumes it has to be able to read. */
     clusterId: string;
+    /** Asked which versions of the Citus extension the image has to run; a secret. */
+    coordinator: Access;
     self?: string;
 }
 

@@ -11,6 +11,8 @@ interface Phase {
     open: Set<string>;
     names: Set<string>;
     failed?: boolean;
+    /** What is there already is made anew. */
+    replaces?: boolean;
     began?: number;
     ended?: number;
     say?: (text: string) => void;
@@ -37,6 +39,8 @@ const PHASES: readonly [title: string, types: readonly string[]][] = [
 
 /** Operations that only look, or find nothing to change. */
 const LOOKS = ["same", "refresh", "read"];
+
+const REPLACES = ["replace", "create-replacement", "delete-replaced"];
 
 const nameOf = (urn: string) => (urn.split("::").at(-1) ?? "").replace(/^citus-/, "");
 const typeOf = (urn: string) => (urn.split("::").at(-2) ?? "").split("$").at(-1) ?? "";
@@ -71,6 +75,7 @@ export class Phases {
             const phase = this.phaseOf(before.urn);
             if (phase) {
                 phase.began ??= Date.now();
+                if (REPLACES.includes(before.op)) phase.replaces = true;
                 phase.open.add(before.urn + before.op);
                 phase.names.add(nameOf(before.urn));
                 phase.say?.([...phase.names].sort().join(", "));
@@ -120,7 +125,8 @@ export class Phases {
                     task.output = text;
                 };
                 await phase.done;
-                const title = phase.title.padEnd(16);
+                const what = phase.replaces && phase.title === "Creating" ? "Replacing" : phase.title;
+                const title = what.padEnd(16);
                 const finish = (text: string) => {
                     task.title = text;
                     if (!process.stdout.isTTY) console.log(text);

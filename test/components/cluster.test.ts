@@ -1,6 +1,8 @@
 /** What a cluster consists of: every resource, what it is given, and what is secret. */
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -9,6 +11,7 @@ import type { CitusCluster } from "../../components/cluster.ts";
 import { type RestoreFromArgs, validate } from "../../components/config.ts";
 import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import { beginnings } from "../../components/hooks/impl/ports.ts";
+import { type NodeConfiguration, nodeFiles } from "../../components/nodeFiles.ts";
 import type { Settings } from "../../components/settings.ts";
 import {
     abandon,
@@ -44,6 +47,7 @@ const POST_DEPLOY = "pulumi-nodejs:dynamic/citus:PostDeploy";
 const PORTS = "pulumi-nodejs:dynamic/citus:PortRange";
 const IDENTITY = "pulumi-nodejs:dynamic/citus:Identity";
 const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
+const REPLACEMENTS = "pulumi-nodejs:dynamic/citus:Replacements";
 const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
 const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
 
@@ -86,6 +90,7 @@ for (const workers of [2, 3]) {
                 "pulumi-nodejs:dynamic/citus:DockerEngine citus-engine",
                 "pulumi:providers:docker citus-docker",
                 `${IMAGE} citus-node-image`,
+                `${REPLACEMENTS} citus-replacements`,
                 `${NETWORK} citus-nodes`,
                 `${NETWORK} citus-clients`,
                 `${PORTS} citus-ports`,
@@ -187,8 +192,10 @@ for (const workers of [2, 3]) {
 
         test("no secret is in an image, container, network or volume", () => {
             for (const resource of [IMAGE, CONTAINER, NETWORK, VOLUME].flatMap((type) => built.of(type))) {
-                assert.deepEqual(resource.secrets, [], resource.name);
-                const text = JSON.stringify(resource.inputs);
+                const { coordinator, ...inputs } = resource.inputs;
+                // the image is asked for; nothing of this goes into it
+                assert.deepEqual(resource.secrets, coordinator === undefined ? [] : ["coordinator"], resource.name);
+                const text = JSON.stringify(inputs);
                 for (const secret of [PASSWORD, "PRIVATE KEY", "SCRAM-SHA-256"])
                     assert.ok(!text.includes(secret), `${secret} in ${resource.name}`);
                 assert.equal(resource.inputs.envs, undefined);
@@ -217,7 +224,13 @@ for (const workers of [2, 3]) {
                 assert.ok(secrets.includes("privateKey") && secrets.includes("verifier"), secrets.join());
                 assert.equal(inputs.privateKey, `PRIVATE KEY OF citus-${node}`);
                 assert.match(inputs.verifier, /^SCRAM-SHA-256\$4096:/);
-                assert.ok(!JSON.stringify(inputs).includes(PASSWORD));
+                const { membership, ...given } = inputs;
+                assert.ok(!JSON.stringify(given).includes(PASSWORD));
+                assert.ok(!JSON.stringify(nodeFiles(inputs as NodeConfiguration)).includes(PASSWORD));
+                // only the coordinator is asked with it
+                assert.ok(secrets.includes("membership"), secrets.join());
+                assert.equal(membership.host, `${node}.citus-dev.node`);
+                assert.equal(membership.coordinator.serverName, "coordinator.citus-dev.node");
                 assert.equal(inputs.certificate, `CERTIFICATE OF citus-${node}`);
                 assert.equal(inputs.caCertificate, "CA CERTIFICATE");
                 assert.equal(inputs.clusterId, CLUSTER_ID);
@@ -736,7 +749,11 @@ describe("with a passphrase", () => {
         assert.equal(resources.length, 1 + 3 + 2 + 4);
         for (const { inputs, secrets, name } of resources) {
             assert.ok(!/(battery-staple|cipher)/.test(JSON.stringify(inputs)), name);
-            assert.deepEqual(secrets, [], name);
+            assert.deepEqual(
+                secrets.filter((key) => key !== "coordinator"),
+                [],
+                name,
+            );
             assert.equal(inputs.envs, undefined);
             assert.equal(inputs.command, undefined);
         }
@@ -936,6 +953,115 @@ describe("restored from another stack", () => {
     });
 });
 
+describe("containers that are there already", () => {
+    interface Answered {
+        readonly Labels: Record<string, string>;
+        readonly State: string;
+        readonly Status: string;
+    }
+    let server: Server;
+    let answer: readonly Answered[] = [];
+    before(async () => {
+        server = createServer((request, response) => {
+            assert.match(request.url ?? "", /^\/containers\/json\?all=true/);
+            response.setHeader("content-type", "application/json").end(JSON.stringify(answer));
+        });
+        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    });
+    after(() => server.close());
+
+    const withEngine = () =>
+        make({ workers: 3, dockerHost: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}` });
+    const labelOf = (container: Registered): string =>
+        container.inputs.labels.find(({ label }: { label: string }) => label === "citus.made-of").value;
+    const running = (node: string, made: string, Status = "Up 1 hour (healthy)"): Answered => ({
+        Labels: { "citus.node": node, "citus.made-of": made },
+        State: "running",
+        Status,
+    });
+    /** Nodes whose configuration a resource waits for. */
+    const configured = ({ request }: Registered): string =>
+        request
+            .getDependenciesList()
+            .flatMap((urn) => /citus:Configuration::citus-(.*)$/.exec(urn)?.[1] ?? [])
+            .join();
+    const waits = (built: Built<CitusCluster>) =>
+        Object.fromEntries(built.of(CONTAINER).map((one) => [one.name.replace("citus-", ""), configured(one)]));
+    const NOBODY = { coordinator: "", "worker-1": "", "worker-2": "", "worker-3": "" };
+
+    /** Nodes that are made and configured before the first turn. */
+    const beforeAll = (built: Built<CitusCluster>) => configured(built.one(REPLACEMENTS));
+    /** Containers that have a turn. */
+    const turns = (built: Built<CitusCluster>) =>
+        built
+            .of(CONTAINER)
+            .filter((one) => dependsOn(one, REPLACEMENTS, "citus-replacements"))
+            .map(({ name }) => name.replace("citus-", ""))
+            .sort();
+
+    test("a new cluster's are made all at once, and say what they are made of", async () => {
+        answer = [];
+        const built = await withEngine();
+        assert.deepEqual([waits(built), beforeAll(built), turns(built)], [NOBODY, "", []]);
+        for (const container of built.of(CONTAINER)) assert.match(labelOf(container), /^[0-9a-f]{12}$/);
+        const replacements = built.one(REPLACEMENTS);
+        const nodes: { name: string; made: string }[] = replacements.inputs.nodes;
+        assert.deepEqual(
+            nodes.map(({ name, made }) => [name, made]).sort(),
+            built
+                .of(CONTAINER)
+                .map((container) => [container.name.replace("citus-", ""), labelOf(container)])
+                .sort(),
+        );
+        assert.ok(replacements.secrets.includes("nodes"), "how nodes are reached is a secret");
+    });
+
+    test("those that stay and those that come wait for nobody", async () => {
+        const built = await withEngine();
+        answer = built
+            .of(CONTAINER)
+            .map((one) => running(one.name.replace("citus-", ""), labelOf(one)))
+            .slice(0, 3);
+        const grown = await withEngine();
+        assert.deepEqual([waits(grown), beforeAll(grown), turns(grown)], [NOBODY, "", []]);
+    });
+
+    test("those that are replaced wait for one another, the coordinator for all, and the first for those that come", async () => {
+        answer = ["coordinator", "worker-1", "worker-2"].map((node) => running(node, "another"));
+        const built = await withEngine();
+        assert.deepEqual(waits(built), { ...NOBODY, "worker-2": "worker-1", coordinator: "worker-2" });
+        assert.equal(beforeAll(built), "worker-3");
+        assert.deepEqual(turns(built), ["coordinator", "worker-1", "worker-2"]);
+    });
+
+    test("those that stay are configured before the first turn: a restart of theirs is never beside one", async () => {
+        const built = await withEngine();
+        answer = built.of(CONTAINER).map((one) => {
+            const node = one.name.replace("citus-", "");
+            return running(node, node === "worker-2" ? "another" : labelOf(one));
+        });
+        const changed = await withEngine();
+        assert.deepEqual(turns(changed), ["worker-2"]);
+        assert.deepEqual(beforeAll(changed).split(",").sort(), ["coordinator", "worker-1", "worker-3"]);
+    });
+
+    test("a coordinator that does not serve is replaced before the workers", async () => {
+        answer = [running("worker-1", "another"), running("coordinator", "another", "Up 2 seconds (health: starting)")];
+        const built = await withEngine();
+        assert.deepEqual(waits(built), { ...NOBODY, "worker-1": "coordinator" });
+        assert.equal(beforeAll(built), "worker-2,worker-3");
+    });
+
+    test("an engine that does not say what it has: one after the other", async () => {
+        assert.deepEqual(waits(await cluster({ workers: 3 })), {
+            "worker-1": "",
+            "worker-2": "worker-1",
+            "worker-3": "worker-2",
+            coordinator: "worker-3",
+        });
+    });
+});
+
 describe("the node image", () => {
     const SOURCE = { base: "citusdata/citus:14.1.0-pg17", postgres: "newest" };
     const dir = mkdtempSync(join(tmpdir(), "citus-image-"));
@@ -953,7 +1079,8 @@ describe("the node image", () => {
 
     test("is told its base, its name and the hashes of what goes into it", async () => {
         const built = await cluster();
-        const { __provider, self, ...plain } = built.one(IMAGE).inputs;
+        const { __provider, self, coordinator, ...plain } = built.one(IMAGE).inputs;
+        assert.equal(coordinator.serverName, "coordinator.citus-dev.node");
         assert.deepEqual(plain, {
             base: "",
             newBase: SOURCE.base,
@@ -997,13 +1124,32 @@ describe("the node image", () => {
         assert.equal(packagesImage(SOURCE, changed("start.sh")), packagesImage(SOURCE));
     });
 
-    for (const file of ["image/packages.sh", "image/self-test.sh", "image/packages.Dockerfile"]) {
+    for (const file of ["image/packages.sh", "image/packages.Dockerfile"]) {
         test(`its packages change with ${file}`, () => {
             const to = changed(file);
+            assert.notEqual(packagesHash(to), packagesHash());
             assert.notEqual(packagesImage(SOURCE, to), packagesImage(SOURCE));
             assert.notEqual(nodeImage(SOURCE, to), nodeImage(SOURCE));
         });
     }
+
+    test("another self-test tries the next image, and is no reason for another one", () => {
+        const to = changed("image/self-test.sh");
+        assert.notEqual(packagesImage(SOURCE, to), packagesImage(SOURCE));
+        assert.equal(packagesHash(to), packagesHash());
+        assert.equal(scriptsHash(to), scriptsHash());
+    });
+
+    test("another way to add the scripts leaves the packages as they are", () => {
+        const to = changed("image/node.Dockerfile");
+        assert.equal(packagesHash(to), packagesHash());
+        assert.equal(packagesImage(SOURCE, to), packagesImage(SOURCE));
+    });
+
+    test("what only machines run is no reason for another container", () => {
+        const to = changed("aws/boot.sh");
+        assert.equal(nodeImage(SOURCE, to), nodeImage(SOURCE));
+    });
 
     test("changes with a new, a removed and a renamed file, with the base and with PostgreSQL", () => {
         const more = copy("more");

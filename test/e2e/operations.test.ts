@@ -9,6 +9,7 @@ import pg from "pg";
 import { joinWorker, readFacts, refusals } from "../../components/citus/join.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed, TestStack } from "../lib.ts";
+import { NodeWatch } from "../nodeWatch.ts";
 
 let stack: TestStack;
 let other: TestStack | undefined;
@@ -69,6 +70,17 @@ test("the bootstrap: checksums, scram, TLS before Citus, logical WAL, no ALTER S
             node,
         );
     }
+});
+
+test("another memory replaces the workers one by one, then the coordinator: no two nodes are away at once", async () => {
+    const nodes = ["coordinator", "worker-1", "worker-2"];
+    const before = await fingerprint(await stack.session());
+    const accesses = await Promise.all(nodes.map(async (node) => ({ node, access: await stack.access(node) })));
+    const watch = new NodeWatch(stack, accesses);
+    await stack.up({ worker: { memory: "1100MB" }, coordinator: { memory: "1200MB" } }).finally(() => watch.stop());
+    assert.deepEqual(watch.replaced(), ["worker-1", "worker-2", "coordinator"]);
+    watch.assertOneDown();
+    assert.deepEqual(await fingerprint(await stack.session()), before);
 });
 
 test("a table without primary key: up fails before anything moved, names it, prints the fix and the setting; then it finishes", async () => {

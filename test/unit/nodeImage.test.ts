@@ -14,11 +14,20 @@ import {
     wantsSecond,
 } from "../../components/docker/nodeImage/trial.ts";
 import { check as checkIdentity } from "../../components/hooks/impl/identity.ts";
-import { changesOf, check, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
+import { changesOf, check, diff, type NodeImageState, wantedPostgres } from "../../components/hooks/impl/nodeImage.ts";
 import { baseImage, sameCitus } from "../../scripts/lib/image.ts";
 import { newestOf } from "../image.ts";
 
 const FINE: Trial = { postgres: "17.10", basePostgres: "17.6", citus: "14.1.0", uid: 999, broken: [], flaws: [] };
+const COORDINATOR = {
+    host: "127.0.0.1",
+    port: 1,
+    serverName: "coordinator",
+    ca: "",
+    user: "postgres",
+    password: "",
+    database: "app",
+};
 const FLAW = "psql's \\d of a distributed table: ERROR:  negative bitmapset member not allowed";
 
 describe("what a self-test printed", () => {
@@ -121,6 +130,7 @@ describe("the minor release that is wanted", () => {
         name: "citus-node:17-x",
         engine: "",
         clusterId: "0123",
+        coordinator: COORDINATOR,
         imageId: "sha256:1",
         packages: "sha256:0",
         postgresVersion: "17.10",
@@ -155,6 +165,21 @@ describe("the minor release that is wanted", () => {
     ] as const) {
         test(`a change: ${what}`, () => assert.deepEqual(changesOf(state, news(changes)), expected));
     }
+
+    for (const [version, why] of [
+        ["14.3.0", /Citus 14\.3\.0 can't run this cluster's databases:\n.*every node: the extension is 14\.1\.0/],
+        ["14.0.1", /can't go back/],
+        ["15.0.0", /same major release/],
+    ] as const)
+        test(`Citus ${version} is refused in preview, by what the cluster ran last where it does not answer`, async () => {
+            const base = `citusdata/citus:${version}-pg17`;
+            await assert.rejects(diff("x", state, news({ base })), why);
+        });
+
+    test("the next Citus, and an image that does not say what it holds, are tried", async () => {
+        for (const base of ["citusdata/citus:14.2.0-pg17", "registry.example/citus:1"])
+            assert.deepEqual(await diff("x", state, news({ base })), { changes: true });
+    });
 
     test("an image that is gone is made again", () => {
         assert.deepEqual(changesOf({ ...state, imageId: "" }, news()), ["the node image is gone from the engine"]);
@@ -191,6 +216,7 @@ describe("the base that a cluster remembers", () => {
         scriptsHash: "s",
         engine: "",
         clusterId: "0",
+        coordinator: COORDINATOR,
     };
     for (const [what, olds, set, expected] of [
         ["a new cluster has the default", undefined, "", "new:1"],

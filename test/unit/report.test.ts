@@ -218,7 +218,7 @@ describe("renderStatus", () => {
 const DAY = 86_400_000;
 
 /** A coordinator of two workers that answers what health asks. */
-function coordinator(archive: readonly object[]): Session {
+function coordinator(archive: readonly object[], behind = false): Session {
     const rows = [0, 1, 2].map(
         (groupId): NodeRow => ({
             nodeId: groupId + 1,
@@ -232,6 +232,9 @@ function coordinator(archive: readonly object[]): Session {
     );
     const answer = (sql: string): object[] => {
         if (/server_version/.test(sql)) return [{ postgres: "17.6", citus: "14.0.1" }];
+        if (/^SELECT \(SELECT extversion/.test(sql)) return [{ said: behind ? "14.0-1 14.1-1" : "14.0-1 14.0-1" }];
+        if (/master_run_on_worker/.test(sql) && /groupid <> 0 AND nodename <> ALL/.test(sql))
+            return [{ host: "worker-1.c1.node", result: "14.0-1 14.0-1" }];
         if (/master_run_on_worker/.test(sql))
             return archive.map((facts, groupId) => ({
                 host: rows[groupId]?.host,
@@ -327,6 +330,16 @@ describe("readHealth", () => {
         ]);
         assert.equal(found.movesLeft, undefined, "while a node does not answer nobody knows what would move");
         assert.equal(isHealthy(found), false);
+    });
+
+    test("an extension that is behind its library", async () => {
+        const { problems } = await readHealth(
+            coordinator([{ lastPoint: "p\n", pointAge: 30 }, {}, {}], true),
+            options(),
+        );
+        assert.equal(problems.length, 1);
+        assert.match(problems[0] ?? "", /coordinator: the extension is 14\.0-1, the library 14\.1-1/);
+        assert.doesNotMatch(problems[0] ?? "", /worker-1:/);
     });
 
     test("a worker that should be there and is not registered", async () => {

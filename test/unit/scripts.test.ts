@@ -622,6 +622,18 @@ describe("Phases", () => {
         assert.equal(phases.failed, undefined);
     });
 
+    test("containers that are replaced are not said to be created", async () => {
+        const phases = new Phases();
+        const tasks = start(phases);
+        for (const op of ["delete-replaced", "replace", "create-replacement"]) {
+            phases.take(begin(urn("container", "worker-1"), op));
+            phases.take(end(urn("container", "worker-1"), op));
+        }
+        phases.end();
+        await Promise.all(tasks.map((task) => task.done));
+        assert.ok(tasks.some((task) => /^Replacing {7}worker-1 {3}ok/.test(task.shown.title)));
+    });
+
     test("what stays the same, and resources of no phase, are nothing to do", async () => {
         const phases = new Phases();
         const tasks = start(phases);

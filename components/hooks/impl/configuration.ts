@@ -19,6 +19,7 @@ import {
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
+import { explainLoop, startsAgain, waitUntilBack } from "./replaced.ts";
 import { refuseSettings } from "./settingsCheck.ts";
 
 interface ConfigurationState extends ConfigurationInputs {
@@ -137,7 +138,7 @@ async function apply(inputs: ConfigurationInputs): Promise<Applied> {
                 await pause(200);
                 continue;
             }
-            throw new NotReady(`${inputs.name} does not answer: ${hopeless}`);
+            throw await notReady(inputs, result.stderr.trim(), hopeless);
         }
         throw new Error(
             `${inputs.name}: PostgreSQL has not taken its configuration: ${result.stderr.trim()}\n` +
@@ -382,9 +383,18 @@ export async function create(inputs: ConfigurationInputs) {
 export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
     if (olds.machine === news.machine) await refuseAbsent(news);
-    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, olds);
-    if (olds.machine !== undefined && olds.machine !== news.machine && !restored)
+    const replaced = olds.machine !== undefined && olds.machine !== news.machine && !restored;
+    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, olds).catch(
+        async (error: unknown) => {
+            // one that was waited for has said why
+            if (error instanceof NotReady || !replaced) throw error;
+            throw (await startsAgain(news.shell)) ? await explainLoop(news) : error;
+        },
+    );
+    if (replaced) {
+        await waitUntilBack(news);
         note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
+    }
     return { outs };
 }
 

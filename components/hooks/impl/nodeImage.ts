@@ -1,9 +1,13 @@
 /** The image that containers are made from. */
+import { withSession } from "../../citus/session.ts";
+import { ANSWERS_WITHIN } from "../../citus/silent.ts";
+import { type CitusVersions, namedVersion, readVersions, refuseVersion } from "../../citus/versions.ts";
 import { dockerEngine } from "../../docker/engine.ts";
 import { nodeImage } from "../../docker/image.ts";
 import { type MadeImage, makeNodeImage } from "../../docker/nodeImage/make.ts";
 import { volumeOwners } from "../../docker/nodeImage/volumes.ts";
 import type { NodeImageInputs } from "../nodeImage.ts";
+import { unknown } from "./coordinator.ts";
 import { note, progress, warn } from "./engine.ts";
 
 export interface NodeImageState extends NodeImageInputs {
@@ -30,6 +34,23 @@ async function refuseForeign(inputs: NodeImageInputs, made: MadeImage): Promise<
     );
 }
 
+/** The versions of Citus in the cluster's databases; where it does not answer, what its last image had. */
+async function versionsNow(olds: NodeImageState): Promise<CitusVersions[]> {
+    const { coordinator, citusVersion } = olds;
+    const last = citusVersion === "" ? [] : [{ node: "every node", installed: citusVersion, available: citusVersion }];
+    // a state of before it was written down
+    if (coordinator === undefined || unknown(coordinator)) return last;
+    const patience = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN };
+    return withSession(coordinator, "coordinator", readVersions, patience).catch(() => last);
+}
+
+/** @param next Citus in full; undefined where nobody knows it yet */
+async function refuseCitus(olds: NodeImageState, next: string | undefined): Promise<void> {
+    if (next === undefined || next === "" || next === olds.citusVersion) return;
+    const why = refuseVersion(next, await versionsNow(olds));
+    if (why !== undefined) throw new Error(why);
+}
+
 /** The minor release that is wanted: what is set, else what this cluster runs, as long as its base is the same. */
 export function wantedPostgres(olds: NodeImageState | undefined, news: NodeImageInputs): string {
     if (news.postgres !== "") return news.postgres;
@@ -48,6 +69,7 @@ async function make(inputs: NodeImageInputs, olds: NodeImageState | undefined): 
         },
     );
     await refuseForeign(inputs, made);
+    if (olds !== undefined) await refuseCitus({ ...olds, coordinator: inputs.coordinator }, made.citus);
     if (made.remarks.length > 0) warn(inputs.self, made.remarks.join("\n"));
     return {
         ...inputs,
@@ -99,11 +121,14 @@ export function changesOf(olds: NodeImageState, news: NodeImageInputs): string[]
 
 export async function diff(_id: string, olds: NodeImageState, news: NodeImageInputs) {
     const changes = changesOf(olds, news);
-    if (changes.length > 0)
+    if (changes.length > 0) {
+        if (olds.base !== news.base)
+            await refuseCitus({ ...olds, coordinator: news.coordinator }, namedVersion(news.base));
         note(
             news.self,
-            `${changes.join("; ")}. An image is built and tried first, then every container is replaced. Their data is kept.`,
+            `${changes.join("; ")}. An image is built and tried first. Containers are replaced where it differs from theirs.`,
         );
+    }
     return { changes: changes.length > 0 };
 }
 

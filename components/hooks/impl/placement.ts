@@ -21,6 +21,7 @@ import { ANSWERS_WITHIN, findSilent, type SilentNode, saidBy } from "../../citus
 import { describeSlots } from "../../citus/slots.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
+import { describeApart, isRefused, readOwnVersions, readVersions } from "../../citus/versions.ts";
 import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
 import { runScript, type Shell } from "../../shell.ts";
@@ -376,6 +377,11 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         return { changes: true };
     }
     try {
+        const own = await readOwnVersions(session);
+        if (own.some(isRefused)) {
+            warn(news.self, `${describeApart(own)}\n${NOT_ASKED}`);
+            return { changes: true };
+        }
         let silent = await askWorkers(session, news, olds);
         if (silent.length > 0 && silent.every(({ state }) => state?.passing === true))
             silent = await askWorkers(session, news, olds);
@@ -383,6 +389,8 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
             warn(news.self, `${explainAll(silent)}\n${NOT_ASKED}`);
             return { changes: true };
         }
+        const apart = describeApart(await readVersions(session));
+        if (apart !== undefined) warn(news.self, apart);
         const found = await assess(session, wantedOf(news)).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
