@@ -78,15 +78,55 @@ export async function runningJob(session: Session): Promise<string | undefined> 
 }
 
 export async function readTasks(session: Session, jobId: string): Promise<Task[]> {
+    return queryTasks(session, jobId, "0", "true");
+}
+
+const WAITING: readonly string[] = ["blocked", "runnable", "unscheduled"];
+/** Tasks that are not waiting for their first turn. */
+const BEGUN = `(status NOT IN (${WAITING.map(literal).join(", ")}) OR coalesce(retry_count, 0) > 0)`;
+
+function queryTasks(session: Session, jobId: string, from: string, which: string): Promise<Task[]> {
     return session.query<Task>(
         `SELECT task_id::text AS "taskId", status::text AS status, coalesce(retry_count, 0) AS retries,
                 coalesce(message, '') AS message, pid,
                 substring(command FROM 'citus_move_shard_placement\\(\\s*([0-9]+)') AS "shardId",
                 substring(command FROM 'citus_move_shard_placement\\(\\s*[0-9]+\\s*,\\s*([0-9]+)')::int AS "sourceNodeId",
                 substring(command FROM 'citus_move_shard_placement\\(\\s*[0-9]+\\s*,\\s*[0-9]+\\s*,\\s*([0-9]+)')::int AS "targetNodeId"
-           FROM pg_dist_background_task WHERE job_id = $1 ORDER BY task_id`,
-        [jobId],
+           FROM pg_dist_background_task WHERE job_id = $1 AND task_id >= $2 AND ${which} ORDER BY task_id`,
+        [jobId, from],
     );
+}
+
+/**
+ * What is known of a job's tasks after another answer. Pure.
+ * @param known all of them, in order
+ * @param begun as they are now, from the first that was not done on; one that is missing here waits for a turn
+ */
+export function mergeTasks(known: readonly Task[], begun: readonly Task[]): Task[] {
+    const now = new Map(begun.map((task) => [task.taskId, task]));
+    const ids = new Set(known.map(({ taskId }) => taskId));
+    const more = begun.filter(({ taskId }) => !ids.has(taskId));
+    return [...known, ...more].map((task) => {
+        const found = now.get(task.taskId);
+        if (found !== undefined) return found;
+        return WAITING.includes(task.status) || task.status === "done"
+            ? task
+            : { ...task, status: "runnable", pid: null };
+    });
+}
+
+/** Reads a job's tasks again and again. They are asked for whole once: thousands that wait for their turn tell nothing new. */
+export function taskReader(session: Session, jobId: string): () => Promise<readonly Task[]> {
+    let known: readonly Task[] | undefined;
+    return async () => {
+        if (known === undefined) {
+            known = await readTasks(session, jobId);
+            return known;
+        }
+        const open = known.find(({ status }) => status !== "done");
+        if (open !== undefined) known = mergeTasks(known, await queryTasks(session, jobId, open.taskId, BEGUN));
+        return known;
+    };
 }
 
 /** Lines of what a background worker said, without who it is. */
@@ -287,6 +327,7 @@ export async function followJob(session: Session, jobId: string, options: Follow
             clearInterval(timer);
         }
     };
+    const readNow = taskReader(session, jobId);
     const begun = new Set<string>();
     const counting: Promise<void>[] = [];
     let failure: unknown;
@@ -313,7 +354,7 @@ export async function followJob(session: Session, jobId: string, options: Follow
             "SELECT state::text AS state FROM pg_dist_background_job WHERE job_id = $1",
             [jobId],
         );
-        const tasks = await readTasks(session, jobId);
+        const tasks = await readNow();
         let waiting: string | undefined;
         copied = await patiently(readCopied(session)).catch(async (error: unknown) => {
             // sizes are asked of the nodes; one that is away is the moves' business, and they are tried again
@@ -393,7 +434,7 @@ export async function followJob(session: Session, jobId: string, options: Follow
         // moves begin and end often: the small question is asked more often than the whole
         for (let i = 0; i < (pace.seconds < 5 ? 3 : 6); i++) {
             await pause(100);
-            await attend(await readTasks(session, jobId));
+            await attend(await readNow());
         }
     }
 }

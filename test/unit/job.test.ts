@@ -1,6 +1,7 @@
 /** Following a rebalance: progress in words, and when to give up, with the cause. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import {
     describeBytes,
@@ -12,6 +13,7 @@ import {
     type Progress,
     stopJob,
     type Task,
+    taskReader,
 } from "../../components/citus/job.ts";
 import type { Session } from "../../components/citus/session.ts";
 import type { Holder } from "../../components/citus/waits.ts";
@@ -102,6 +104,67 @@ function options(more: Partial<FollowOptions> = {}) {
     };
     return { follow, seen, moved };
 }
+
+describe("tasks that are read again and again", () => {
+    /** A server with the tasks of `now`, which answers as PostgreSQL does; `rows` counts what it has answered. */
+    const server = (tasks: () => readonly Task[]) => {
+        const counted = { rows: 0 };
+        const session = {
+            ...scripted([]).session,
+            query: async <T extends object>(sql: string, parameters: readonly unknown[] = []) => {
+                const begun = /NOT IN \('blocked', 'runnable', 'unscheduled'\)/.test(sql);
+                const rows = tasks().filter(
+                    ({ taskId, status, retries }) =>
+                        Number(taskId) >= Number(parameters[1]) &&
+                        (!begun || !["blocked", "runnable", "unscheduled"].includes(status) || retries > 0),
+                );
+                counted.rows += rows.length;
+                return rows as object[] as T[];
+            },
+        };
+        return { session, counted };
+    };
+
+    test("thousands that wait for their turn are asked for once", async () => {
+        const tasks = Array.from({ length: 10_000 }, (_, i) => task(i + 1, i < 5 ? "running" : "blocked"));
+        const { session, counted } = server(() => tasks);
+        const read = taskReader(session, "1");
+        await read();
+        for (let i = 0; i < 10_000; i++) {
+            tasks[i] = task(i + 1, "done");
+            if (i + 5 < tasks.length) tasks[i + 5] = task(i + 6, "running");
+            if (i % 100 === 0) assert.deepEqual(await read(), tasks);
+        }
+        assert.ok(counted.rows < 10_000 + 100 * 110, `${counted.rows} rows were answered`);
+    });
+
+    test("what is known is what is there, whatever became of them, but for how they wait", async () => {
+        const statuses = ["blocked", "runnable", "running", "done", "error", "unscheduled", "cancelling", "cancelled"];
+        const waits = (status: string) => ["blocked", "runnable", "unscheduled"].includes(status);
+        await fc.assert(
+            fc.asyncProperty(
+                fc.array(fc.array(fc.nat(statuses.length - 1), { minLength: 4, maxLength: 4 }), { maxLength: 8 }),
+                fc.nat(2),
+                async (steps, retries) => {
+                    let tasks = [1, 2, 3, 4].map((n) => task(n, "blocked"));
+                    const read = taskReader(server(() => tasks).session, "1");
+                    await read();
+                    for (const step of steps) {
+                        // nothing comes back from done
+                        tasks = tasks.map((before, i) =>
+                            before.status === "done" ? before : task(i + 1, statuses[step[i] ?? 0] ?? "", { retries }),
+                        );
+                        const known = await read();
+                        assert.deepEqual(
+                            known.map(({ taskId, status }) => [taskId, waits(status) ? "waits" : status]),
+                            tasks.map(({ taskId, status }) => [taskId, waits(status) ? "waits" : status]),
+                        );
+                    }
+                },
+            ),
+        );
+    });
+});
 
 describe("words", () => {
     test("describeBytes", () => {
