@@ -54,10 +54,11 @@ list_folders() { # a folder to work in
     else
         export -f pgb
         export current
-        mkdir "$1/folders"
+        # a caller that tests the answer switches errexit off, so each failure is handed on
+        mkdir "$1/folders" || return
         # each into a file of its own: what several write into one pipe may mix
         # shellcheck disable=SC2016
-        sort -u | xargs -r -P "$AT_ONCE" -n 1 bash -c 'set -euo pipefail; pgb repo-ls "$2" | sed "s|^|$2/|" > "$1/${2//\//_}"' _ "$1/folders"
+        sort -u | xargs -r -P "$AT_ONCE" -n 1 bash -c 'set -euo pipefail; pgb repo-ls "$2" | sed "s|^|$2/|" > "$1/${2//\//_}"' _ "$1/folders" || return
         find "$1/folders" -type f -exec cat {} +
         rm -r "$1/folders"
     fi

@@ -45,6 +45,12 @@ done < "$work/wanted"
 PGOPTIONS="-c log_min_messages=fatal" "$pgbin/psql" -h "$socket" -U postgres -d "$database" -XAtq -v ON_ERROR_STOP=1 \
     -v info_file="$info" -f "$here/backup-labels.sql" > "$work/labels" 2> "$work/said" || unread "the list of backups"
 [ -s "$work/labels" ] || die 77 "there is no backup although a point was just published, so nothing is removed"
+# pgBackRest names no backup of a stanza whose list it can't read: one that points rest on is gone only when its folder is
+cat "$work/lists"/* | awk 'NF >= 6 { print $2 " " $4 }' | sort -u | comm -23 - <(sort -u "$work/labels") > "$work/lost"
+awk '{ print "backup/" $1 }' "$work/lost" | sort -u > "$work/doubted"
+list_folders "$work" < "$work/doubted" > "$work/folders.there" 2> "$work/said" || unread "a folder of backups"
+doubtful=$(awk 'FILENAME == ARGV[1] { there[$1] = 1; next } ("backup/" $1 "/" $2) in there { print $2 " of " $1; exit }' "$work/folders.there" "$work/lost")
+[ -z "$doubtful" ] || die 77 "pgBackRest does not name the backup $doubtful, and its files are there, so nothing is removed"
 
 # decide: a point is of use while all its backups are there
 : > "$work/useful"

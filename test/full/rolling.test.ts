@@ -60,6 +60,13 @@ async function announced(): Promise<string[]> {
     return diagnostics.filter(({ urn }) => urn?.includes("Replacements::")).map(({ message }) => message.trim());
 }
 
+/** Waits until the engine calls a node healthy. */
+const serves = (node: string) =>
+    until(`${node} serves`, 60, async () => {
+        const { State } = await dockerEngine().getContainer(stack.container(node)).inspect();
+        return State.Health?.Status === "healthy";
+    });
+
 /** An `up` with the nodes watched. */
 async function watched(config: Record<string, unknown>, nodes: readonly string[], args: readonly string[] = []) {
     await stack.closeSessions();
@@ -130,6 +137,8 @@ test("a node that stays and does not answer: no other one is taken down", async 
     } finally {
         docker(["unpause", stack.container("worker-2")]);
     }
+    // what does not serve is replaced first
+    await serves("worker-2");
 });
 
 test("a node that does not come back stops the rest, with its last words; mended, the next up replaces them", async () => {
@@ -149,10 +158,7 @@ test("a node that does not come back stops the rest, with its last words; mended
     assert.match((await announced())[0] ?? "", /: worker-2, coordinator\./);
 
     docker(["run", "--rm", "--network", "none", "-v", `${volume}:/v`, image, "chmod", "0700", "/v/pgdata"]);
-    await until("worker-1 serves", 60, async () => {
-        const state = await dockerEngine().getContainer(stack.container("worker-1")).inspect();
-        return state.State.Health?.Status === "healthy";
-    });
+    await serves("worker-1");
     const { ran, watch } = await watched({}, ["coordinator", "worker-2"]);
     succeeded(ran);
     assert.deepEqual(watch.replaced(), ["worker-2", "coordinator"]);

@@ -2,7 +2,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { describe, it } from "node:test";
 import { quotePsql, whatWasKept } from "../../components/hooks/impl/postDeploy.ts";
 import { fileMistakes, whyAlone } from "../../components/postDeploy/file.ts";
-import { nextWay } from "../../components/postDeploy/way.ts";
+import { firstError, nextWay } from "../../components/postDeploy/way.ts";
 import { statements } from "../../components/tenants/statements.ts";
 
 describe("a file of citus:postDeploy", () => {
@@ -74,28 +74,55 @@ describe("a file of citus:postDeploy", () => {
             equal(whyAlone(sql), undefined, sql);
     });
 
+    const said = (code: string, message: string, more = "LOCATION:  PreventInTransactionBlock, xact.c:3639") =>
+        firstError(
+            `psql:content.sql:1: WARNING:  01000: x in the same transaction\nLOCATION:  a, b.c:1\npsql:content.sql:3: ERROR:  ${code}: ${message}\n${more}\n`,
+        );
+
     it("runs once more the way that the database asks for, and stops at an error of its own", () => {
-        const error = (text: string) => `psql:content.sql:3: ERROR:  ${text}`;
-        const parallel = `${error("cannot execute DDL on table because there was a parallel DDL access")}\nHINT:  Try re-running the transaction with "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';"`;
+        const parallel = said(
+            "0A000",
+            "cannot execute DDL on table because there was a parallel DDL access",
+            `DETAIL:  d\nHINT:  Try re-running the transaction with "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';"`,
+        );
         equal(nextWay("transaction", parallel), "sequential");
         equal(nextWay("sequential", parallel), undefined);
-        equal(
-            nextWay("transaction", error("canceling the transaction since it was involved in a distributed deadlock")),
-            "sequential",
-        );
-        for (const text of [
-            'unsafe use of new value "calm" of enum type mood',
-            "invalid transaction termination",
-            "VACUUM cannot run inside a transaction block",
-            "cannot create logical replication slot in transaction that has performed writes",
-            "cannot isolate tenant after other modifications in the same transaction",
-            'cannot ALTER TABLE "ch" because it has pending trigger events',
-        ]) {
-            equal(nextWay("transaction", error(text)), "alone", text);
-            equal(nextWay("sequential", error(text)), "alone", text);
-            equal(nextWay("alone", error(text)), undefined, text);
+        const deadlock = said("40P01", "canceling the transaction since it was involved in a distributed deadlock");
+        equal(nextWay("transaction", deadlock), "sequential");
+        for (const [code, text] of [
+            ["55P04", 'unsafe use of new value "calm" of enum type mood'],
+            ["2D000", "invalid transaction termination"],
+            ["25001", "VACUUM cannot run inside a transaction block"],
+            ["25001", "cannot create logical replication slot in transaction that has performed writes"],
+            ["XX000", "cannot isolate tenant after other modifications in the same transaction"],
+            ["55006", 'cannot ALTER TABLE "ch" because it has pending trigger events'],
+        ] as const) {
+            equal(nextWay("transaction", said(code, text)), "alone", text);
+            equal(nextWay("sequential", said(code, text)), "alone", text);
+            equal(nextWay("alone", said(code, text)), undefined, text);
         }
-        equal(nextWay("transaction", error('column "nonsense" does not exist')), undefined);
+    });
+
+    it("never runs once more for an error of its own, whatever its words and the data in it say", () => {
+        const own = [
+            said("42703", 'column "nonsense" does not exist'),
+            said(
+                "P0001",
+                "order 5 was already booked in the same transaction",
+                "LOCATION:  exec_stmt_raise, pl_exec.c:3911",
+            ),
+            said("25001", "mine", "LOCATION:  exec_stmt_raise, pl_exec.c:3911"),
+            said(
+                "23505",
+                "duplicate key value",
+                "DETAIL:  Key (note)=(found in a function) already exists.\nLOCATION:  _bt_check_unique, nbtinsert.c:664",
+            ),
+            said("22012", "division by zero"),
+            said("42P13", "return type mismatch in function declared to return integer"),
+            firstError("psql: error: connection to server failed"),
+            firstError("ERROR:  a message without a code, in the same transaction"),
+        ];
+        for (const error of own) equal(nextWay("transaction", error), undefined, error?.message);
     });
 
     it("that failed says what was kept, and never that nothing was when something may be", () => {
@@ -105,6 +132,9 @@ describe("a file of citus:postDeploy", () => {
             whatWasKept("alone", "line 2 has COMMIT", "", "ERROR"),
             /because line 2 has COMMIT\. What it had committed/,
         );
-        equal(quotePsql("psql:content.sql:3: ERROR:  x\nDETAIL:  y", "a.sql"), "  a.sql:3: ERROR:  x\n  DETAIL:  y");
+        equal(
+            quotePsql("psql:content.sql:3: ERROR:  42703: x\nDETAIL:  y\nLOCATION:  f, a.c:1", "a.sql"),
+            "  a.sql:3: ERROR:  x\n  DETAIL:  y",
+        );
     });
 });

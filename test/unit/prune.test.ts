@@ -33,6 +33,8 @@ interface Repository {
     readonly list?: { readonly hash: string; readonly text: string };
     /** What PostgreSQL does instead of naming the backups. */
     readonly psql?: string;
+    /** Folders of backups that pgBackRest does not name, as `<stanza>/<label>`. @default none */
+    readonly unnamed?: readonly string[];
     /** Folders in backup/. @default those of the coordinator, of workers 1 and 3, and of another cluster */
     readonly stanzas?: readonly string[];
 }
@@ -55,6 +57,7 @@ function prune(repository: Repository = {}): { code: number; said: string; calls
         fails = "none",
         list,
         psql,
+        unnamed = [],
         stanzas = ["c-coordinator", "c-worker-1", "c-worker-3", "other-worker-3"],
     } = repository;
     const dir = mkdtempSync(join(tmpdir(), "citus-prune-"));
@@ -69,6 +72,13 @@ function prune(repository: Repository = {}): { code: number; said: string; calls
         for (const [hash, text] of Object.entries(lists)) writeFileSync(join(dir, "lists", hash), gzipSync(text));
         mkdirSync(join(dir, "current"));
         writeFileSync(join(dir, "current", "database"), "app\n");
+        writeFileSync(join(dir, "current", "pgbackrest.conf"), "repo1-type=s3\n");
+        const folders = [...labels.map((line) => line.replace(" ", "/")), ...unnamed];
+        for (const stanza of stanzas)
+            writeFileSync(
+                join(dir, `folder.${stanza}`),
+                folders.flatMap((path) => (path.startsWith(`${stanza}/`) ? `${path.split("/")[1]}\n` : [])).join(""),
+            );
         const there = [...points, ...[...Object.keys(lists), TABLES, OLD_TABLES].map((hash) => `lists/${hash}`)];
         writeFileSync(join(dir, "all"), there.map((path) => `${path}\n`).join(""));
         writeFileSync(join(dir, "stanzas"), stanzas.map((name) => `${name}\n`).join(""));
@@ -91,6 +101,7 @@ pgb() {
         "repo-ls --recurse restore-points/c") cat ${dir}/all ;;
         "repo-ls restore-points/c/lists") sed -n 's|^lists/||p' ${dir}/all ;;
         "repo-ls backup") cat ${dir}/stanzas ;;
+        "repo-ls backup/"*) cat "${dir}/folder.\${2##*/}" ;;
         repo-get*) cat "${dir}/lists/\${2##*/}" ;;
         repo-rm*) : ;;
     esac
@@ -167,6 +178,9 @@ describe("prune.sh", () => {
             `repo-get restore-points/c/lists/${PRESENT}`,
             "repo-ls --recurse restore-points/c",
             "repo-ls backup",
+            "repo-ls backup/c-coordinator",
+            "repo-ls backup/c-worker-1",
+            "repo-ls backup/c-worker-3",
             "repo-ls restore-points/c/lists",
         ]);
         assert.ok(
@@ -189,6 +203,11 @@ describe("prune.sh", () => {
             "PostgreSQL can't read the backups",
             { psql: "echo 'ERROR: bad json' >&2; exit 3" },
             /can't be read.*bad json/,
+        ],
+        [
+            "pgBackRest can't read a stanza's list of backups, and their folders are there",
+            { unnamed: ["c-worker-3/old"] },
+            /does not name the backup old of c-worker-3, and its files are there/,
         ],
         ["PostgreSQL names no backup", { labels: [] }, /there is no backup although/],
     ] as const) {

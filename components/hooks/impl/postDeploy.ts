@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
 /** Runs scripts one after the other in one psql session on the coordinator. */
 function psql(inputs: PostDeployInputs, way: Way, scripts: Readonly<Record<string, string>>) {
     const names = Object.keys(scripts);
-    const options = way === "alone" ? [] : ["-1"];
+    const options = ["-v", "VERBOSITY=verbose", ...(way === "alone" ? [] : ["-1"])];
     return runScript(inputs.shell, ["run-sql.sh", inputs.database, names.at(-1) ?? "", ...options, "--", ...names], {
         files: scripts,
     });
@@ -91,13 +91,17 @@ ${raise(READ_ONLY)}
 INSERT INTO citus_as_code.post_deploy (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});
 `;
 
-/** What psql said of a file, each line indented: DETAIL and HINT belong to the ERROR before them. Pure. */
+/**
+ * What psql said of a file, each line indented: DETAIL and HINT belong to the ERROR before them. Where in the server's own
+ * source it was said is left out. Pure.
+ */
 export function quotePsql(stderr: string, path: string): string {
     return stderr
         .replaceAll("psql:content.sql:", `${path}:`)
         .trim()
         .split("\n")
-        .map((line) => `  ${line}`)
+        .filter((line) => !/^LOCATION: /.test(line))
+        .map((line) => `  ${line.replace(/^((?:\S+:\d+: )?[A-Z]+: +)[0-9A-Z]{5}: /, "$1")}`)
         .join("\n");
 }
 
@@ -134,7 +138,8 @@ async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<string |
             return way === "sequential" ? ", with citus.multi_shard_modify_mode = sequential, which it needs" : "";
         }
         if (stderr.includes(ALREADY)) return undefined;
-        const next = nextWay(way, stderr);
+        const error = firstError(stderr);
+        const next = nextWay(way, error);
         if (next === undefined) {
             const left = Object.entries(LEFT).find(([mark]) => stderr.includes(mark))?.[1];
             throw new Error(
@@ -142,8 +147,8 @@ async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<string |
                     `${whatWasKept(way, alone, content, stderr)} Files before it stay. Correct it, then run pulumi up again.`,
             );
         }
-        if (next === "alone") alone = `PostgreSQL said: ${firstError(stderr)}`;
-        progress(inputs.self)(`running ${file.path} once more, ${next}: ${firstError(stderr)}`);
+        if (next === "alone") alone = `PostgreSQL said: ${error?.message}`;
+        progress(inputs.self)(`running ${file.path} once more, ${next}: ${error?.message}`);
         way = next;
     }
 }
