@@ -105,6 +105,8 @@ export function computeSettings(input: SettingsInput): Settings {
         log_lock_waits: "on",
         log_line_prefix: "%m [%p] %q%u@%d/%a ",
         "pg_stat_statements.track": "top",
+        // a password in a statement that makes a role or a server would be kept, for all who may read statistics
+        "pg_stat_statements.track_utility": "off",
         "citus.shard_count": String(input.shardCount),
         "citus.max_shared_pool_size": String(sharedPool),
         "citus.max_client_connections": String(clients),

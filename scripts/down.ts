@@ -32,18 +32,25 @@ async function argsToLeave(stack: string): Promise<Pick<ClusterArgs, "protect" |
     });
 }
 
-/** Takes a last restore point, so that everything written until now can be restored. Says so when that fails. */
+/**
+ * Takes a last restore point, so that everything written until now can be restored.
+ * @throws Error when it can't be taken: what was written since the newest one would be gone
+ */
 async function lastPoint(): Promise<void> {
-    const say = (why: string) =>
-        console.log(`No last restore point could be taken, so what was written after the newest one is gone: ${why}`);
+    let why: string;
     try {
         const backed = await openBackups();
         const point = await onNode(runningNodes(backed).get(COORDINATOR) as StackNode, ["restore-point.sh"]);
-        if (point.code === 0) console.log(`Last restore point: ${point.stdout.trim()}`);
-        else say(point.stderr.trim());
+        if (point.code === 0) return console.log(`Last restore point: ${point.stdout.trim()}`);
+        why = point.stderr.trim();
     } catch (error) {
-        say((error as Error).message);
+        why = (error as Error).message;
     }
+    throw new Error(
+        `No last restore point could be taken, so what was written after the newest one would be gone: ${why}\n` +
+            "Nothing was changed. npm run status says what is wrong, and npm run backups how old the newest point is. To take the cluster down all the same:\n" +
+            "  npm run down -- --keep-backups --no-last-point",
+    );
 }
 
 /** @param engine address of the one that the cluster was on */
@@ -59,7 +66,7 @@ async function sweep(engine: string, id: string, keep: string | undefined): Prom
         if (volume.Name !== keep) await docker.getVolume(volume.Name).remove();
 }
 
-async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<void> {
+async function down(options: { yes?: boolean; keepBackups?: boolean; lastPoint: boolean }): Promise<void> {
     const stack = await selectedStack();
     if (!stack) return console.log("There is no cluster.");
     // with secrets: a wrong passphrase is named before anything is begun
@@ -67,23 +74,24 @@ async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<
     if (resources.length <= 1) return console.log(`There is no cluster in stack ${stack}.`);
     const args = await argsToLeave(stack);
     const local = args.platform === "docker";
+    const what = options.keepBackups ? "all its data; its backups are kept" : "all its data and backups";
+    const again = `npm run down${options.keepBackups ? " -- --keep-backups" : ""}`;
     if (args.protect) {
         throw new Error(
-            `Stack ${stack} is protected; nothing was changed. To delete the cluster and all its data:\n` +
-                `  npm run pulumi -- config set citus:protect false && ${local ? "" : "npm run pulumi -- up && "}npm run down`,
+            `Stack ${stack} is protected; nothing was changed. To delete the cluster and ${what}:\n` +
+                `  npm run pulumi -- config set citus:protect false && ${local ? "" : "npm run pulumi -- up && "}${again}`,
         );
     }
     if (!local && resources.some((resource) => resource.retainOnDelete)) {
         throw new Error(
             `Volumes and bucket of stack ${stack} are still marked to be kept: Pulumi would forget them, and AWS would go on charging. Nothing was changed. To delete them too:\n` +
-                "  npm run pulumi -- up && npm run down",
+                `  npm run pulumi -- up && ${again}`,
         );
     }
     const engine = local ? await answeringEngine(resources, args.dockerHost) : undefined;
     const repository = repositoryResource(resources);
     if (options.keepBackups && !repository)
         throw new Error(`Stack ${stack} has no backups to keep (citus:backup is off). Nothing was changed.`);
-    const what = options.keepBackups ? "all its data; its backups are kept" : "all its data and backups";
     const yes = options.yes === true || !process.stdin.isTTY || stack === "dev";
     if (!yes) {
         const lines = createInterface({ input: process.stdin, output: process.stdout });
@@ -98,7 +106,7 @@ async function down(options: { yes?: boolean; keepBackups?: boolean }): Promise<
         }
     }
     const id = clusterId(resources);
-    if (options.keepBackups && nodesOf(resources).size > 0) await lastPoint();
+    if (options.keepBackups && options.lastPoint && nodesOf(resources).size > 0) await lastPoint();
     if (resources.some((resource) => resource.protect)) await mustPulumi(["state", "unprotect", "--all", "--yes"]);
     const kept =
         options.keepBackups && repository
@@ -136,5 +144,9 @@ await main(
     script("down", "Takes the selected stack's cluster down and deletes its data and backups; exports of tenants stay.")
         .option("--yes", "without asking (nor is asked in the stack dev, or without a terminal)")
         .option("--keep-backups", "leaves the repository, and what it takes to find it again, for the next start")
+        .option(
+            "--no-last-point",
+            "with --keep-backups: takes no last restore point; what was written since the newest is gone",
+        )
         .action(down),
 );

@@ -1,6 +1,6 @@
 /** The cluster's database as one SQL file: npm run dump -- all.sql.gz */
 import { resolve } from "node:path";
-import { InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError } from "commander";
 import { describeBytes } from "../components/citus/job.ts";
 import type { Session } from "../components/citus/session.ts";
 import { COORDINATOR } from "../components/topology.ts";
@@ -48,6 +48,10 @@ async function notIn({ nodes, coordinator }: Moment): Promise<string[]> {
         "SELECT count(*)::int AS n FROM pg_catalog.pg_largeobject_metadata",
     );
     if ((objects?.n ?? 0) > 0) left.push(`${objects?.n} large objects`);
+    const subscriptions = await coordinator.query<{ name: string }>(
+        "SELECT subname AS name FROM pg_catalog.pg_subscription WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1",
+    );
+    left.push(...subscriptions.map(({ name }) => `subscription ${name}`));
     for (const session of nodes.values()) {
         const rows = await (session as Session).query<{ name: string }>(
             "SELECT datname AS name FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', pg_catalog.current_database()) ORDER BY 1",
@@ -118,25 +122,24 @@ async function dumpAll(
     if (late.length > 0) await out.write(`${LOUD}\n`);
     await out.write(`\n${restricted(key, last)}\n${trailer(key, { rows: counted, sequences })}`);
     return [
-        `${summary(shape.catalog)}; ${tables.length} tables with ${total} rows, as many as the cluster counted in that moment; no passwords`,
+        `${summary(shape.catalog)}; ${tables.length} tables with ${total} rows, as many as the cluster counted in that moment; no passwords of roles`,
         ...shape.leftOut.map((what) => `left out, as it may hold a password: ${what}`),
         ...left.map((what) => `not in the file: ${what}`),
     ];
 }
 
 interface Options {
-    readonly out?: string;
     readonly schemaOnly?: boolean;
     readonly wait: number;
     readonly lock: boolean;
 }
 
-async function dump(given: string | undefined, { out: other, schemaOnly, wait, lock }: Options): Promise<void> {
-    const named = given ?? other;
+async function dump(given: string | undefined, { schemaOnly, wait, lock }: Options): Promise<void> {
     const { stack, outputs } = await readCluster();
     const database = new URL(outputs.connectionString).pathname.slice(1);
     const { nodes, coordinator } = await findNodes(stack);
-    const file = named === undefined ? undefined : resolve(process.env.INIT_CWD ?? process.cwd(), named);
+    const file =
+        given === undefined || given === "-" ? undefined : resolve(process.env.INIT_CWD ?? process.cwd(), given);
     const lines: string[] = [];
     if (schemaOnly) {
         const shape = await readShape(coordinator, database);
@@ -144,7 +147,7 @@ async function dump(given: string | undefined, { out: other, schemaOnly, wait, l
         await out.write(assemble(shape));
         await out.finish();
         lines.push(
-            `${summary(shape.catalog)}; no rows, no passwords`,
+            `${summary(shape.catalog)}; no rows, no passwords of roles`,
             ...shape.leftOut.map((what) => `left out, as it may hold a password: ${what}`),
         );
     } else {
@@ -181,7 +184,7 @@ await main(
     )
         .argument(
             "[file]",
-            "the file, which only this user may read, packed when its name ends in .gz; without it standard output",
+            "the file, which only this user may read, packed when its name ends in .gz; without it, or with -, standard output",
         )
         .option("--schema-only", "the shape without rows")
         .option(
@@ -191,7 +194,5 @@ await main(
             10,
         )
         .option("--no-lock", "lets writes go on: each node's rows are of a moment of its own")
-        // how it was said before there was the argument
-        .addOption(new Option("--out <file>").hideHelp())
         .action(dump),
 );

@@ -8,6 +8,7 @@ import { identifier } from "../components/citus/quote.ts";
 import { connect, type Session, withSession } from "../components/citus/session.ts";
 import { choosePoint, type RestorePoint } from "../components/restore/points.ts";
 import { parseTime, refusedTarget } from "../components/restore/request.ts";
+import { listed } from "../components/tenants/listed.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";
 import { asText } from "./dump/rows.ts";
@@ -19,7 +20,7 @@ import { nodesOf, type StackNode } from "./lib/nodes.ts";
 import { askPulumi } from "./lib/project.ts";
 import { parseState, readResources } from "./lib/resources.ts";
 import { copyRows } from "./recover/copyRows.ts";
-import { readDefinition, readTarget } from "./recover/table.ts";
+import { type Definition, readDefinition, readTarget } from "./recover/table.ts";
 import { findTenant, groupsOf, withTenant } from "./tenants/stack.ts";
 
 interface Options {
@@ -55,6 +56,12 @@ const nodesOfStack = async (stack: string): Promise<Map<string, StackNode>> =>
 
 function size(point: RestorePoint): string {
     return `${point.nodes.length} nodes, ${describeBytes(point.nodes.reduce((sum, node) => sum + Number(node.bytes), 0))}`;
+}
+
+/** The tables of a point that Citus knew, for who wrote a name wrong. */
+function known(point: RestorePoint): string {
+    const names = point.tables.map(({ name }) => name).sort();
+    return names.length === 0 ? "" : `Tables that Citus knew there: ${listed(names)}. `;
 }
 
 /** A name as it is before it is known which table it is: for the name of the new one. */
@@ -99,7 +106,7 @@ async function recoverTable(
                 const table = session && (await readDefinition(session, options.table));
                 if (!table)
                     throw new Error(
-                        `${point.name} has no table ${options.table}: it was made later, or dropped or renamed before ${point.time}. Name an earlier point (npm run backups).`,
+                        `${point.name} has no table ${options.table}: it was made later, dropped or renamed before ${point.time}, or has another name. ${known(point)}Name an earlier point (npm run backups), or the right table.`,
                     );
                 const result = await copyRows(table, target, copy, living, {
                     say,
@@ -117,7 +124,11 @@ async function recoverTable(
         ...some(table.left.foreignKeys, "foreign key"),
         ...some(table.left.triggers, "trigger"),
         ...some(table.left.policies, "policy", "policies"),
-        ...some(table.left.sequences, "column that numbers rows", "columns that number rows"),
+        ...some(
+            table.left.numbered.length,
+            `column that numbers rows (${table.left.numbered.join(", ")})`,
+            `columns that number rows (${table.left.numbered.join(", ")})`,
+        ),
         ...(table.kind === "p" ? [`its ${table.leaves.length} partitions`] : []),
         "owner and grants",
     ];
@@ -135,11 +146,14 @@ async function recoverTable(
         .join(", ");
     const next =
         now === undefined
-            ? [["To use it instead:", `ALTER TABLE ${target.name} RENAME TO ${identifier(table.bare)};`]]
+            ? [
+                  ["To use it instead:", `ALTER TABLE ${target.name} RENAME TO ${identifier(table.bare)};`],
+                  ...table.left.numbered.flatMap((column) => numberAgain(table, column)),
+              ]
             : [
                   [
                       "To bring rows back:",
-                      `INSERT INTO ${table.name} (${stored}) ${table.left.sequences > 0 ? "OVERRIDING SYSTEM VALUE " : ""}SELECT ${stored} FROM ${target.name} ON CONFLICT DO NOTHING;`,
+                      `INSERT INTO ${table.name} (${stored}) ${table.left.numbered.length > 0 ? "OVERRIDING SYSTEM VALUE " : ""}${missingRows(table, target.name, stored)};`,
                   ],
               ];
     next.push(["When it is done with:", `DROP TABLE ${target.name};`]);
@@ -150,6 +164,29 @@ ${rows.map(([what = "", n]) => `  ${what.padEnd(width)}   ${n}`).join("\n")}
 
 Without: ${left.join(", ")}. Only the superuser reads it.
 ${next.map(([what = "", sql]) => `${what.padEnd(22)}${sql}`).join("\n")}`);
+}
+
+/** What numbers rows again: Citus takes no identity column onto a table that is distributed. */
+function numberAgain(table: Definition, column: string): [string, string][] {
+    const sequence = `${identifier(table.schema)}.${identifier(`${table.bare}_${column.replaceAll('"', "")}_seq`)}`;
+    return [
+        ["To number rows again:", `CREATE SEQUENCE IF NOT EXISTS ${sequence};`],
+        ["", `SELECT setval('${sequence.replaceAll("'", "''")}', (SELECT max(${column}) FROM ${table.name}));`],
+        [
+            "",
+            `ALTER TABLE ${table.name} ALTER COLUMN ${column} SET DEFAULT nextval('${sequence.replaceAll("'", "''")}');`,
+        ],
+    ];
+}
+
+/** The rows of the recovered table that the living one has not: by its keys, and where it has none, row by row. */
+function missingRows(table: Definition, recovered: string, columns: string): string {
+    const keyed =
+        table.constraints.some(({ kind }) => kind === "p" || kind === "u") ||
+        table.indexes.some(({ unique }) => unique);
+    return keyed
+        ? `SELECT ${columns} FROM ${recovered} ON CONFLICT DO NOTHING`
+        : `SELECT ${columns} FROM ${recovered} EXCEPT ALL SELECT ${columns} FROM ${table.name}`;
 }
 
 /** A tenant of a group comes as an export of the copy, which `npm run tenants -- restore` brings back. */

@@ -1,6 +1,7 @@
 /** Preflight, then `pulumi up` of the selected stack (dev at first), then how to go on. */
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
+import { projectFiles } from "../components/tenants/project.ts";
 import { NoCli, pulumiCommand } from "./lib/cli.ts";
 import { main, script } from "./lib/command.ts";
 import { canRefresh } from "./lib/engine.ts";
@@ -24,7 +25,7 @@ async function start(): Promise<void> {
     );
     const name = cli instanceof NoCli ? DEFAULT_STACK : ((await selectedStack()) ?? DEFAULT_STACK);
     const stack = cli instanceof NoCli ? undefined : await useStack(name);
-    const args = await stackArgs(stack, name);
+    const args = await stackArgs(stack, name, projectFiles);
     const running = stack !== undefined && (await readOutputs()) !== undefined;
     const before = stack === undefined ? [] : await readResources();
     const base = baseImage(args, before);

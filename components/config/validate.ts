@@ -1,5 +1,7 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
 import type { z } from "zod";
+import { fileMistakes } from "../postDeploy/file.ts";
+import type { ProjectFiles } from "../tenants/project.ts";
 import { validateGroups } from "../tenants/validate.ts";
 import { topology } from "../topology.ts";
 import { type AwsArgs, type ClusterArgs, MAX_WORKERS, type MachineArgs } from "./args.ts";
@@ -71,6 +73,22 @@ function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: Confi
                 `must be an x86_64 type, got ${shown(instanceType)}, which is ${found.architectures.join(", ")} in ${region} - Citus publishes its packages for amd64 only so far; for example ${DEFAULT_INSTANCE_TYPE}`,
             );
         return [];
+    });
+}
+
+function postDeployMistakes(listed: unknown, files: ProjectFiles | undefined): Mistake[] {
+    if (files === undefined || !Array.isArray(listed)) return [];
+    return listed.flatMap((file, i) => {
+        if (typeof file !== "string") return [];
+        const path = `postDeploy[${i}]`;
+        let sql: string;
+        try {
+            sql = files.read(file);
+        } catch (error) {
+            const why = (error as NodeJS.ErrnoException).code === "ENOENT" ? "does not exist" : "can't be read";
+            return [{ path, message: `must be a file of this project, got "${file}", which ${why}` }];
+        }
+        return fileMistakes(file, sql).map((message) => ({ path, message }));
     });
 }
 
@@ -193,6 +211,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
     const nodes = wantedNodes(raw);
     const rules = [
         ...crossChecks(raw, source.stack),
+        ...postDeployMistakes(raw.postDeploy, source.files),
         ...validateGroups(raw.tenantGroups, {
             database: String(raw.database),
             ...(nodes ? { nodes } : {}),

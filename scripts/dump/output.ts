@@ -1,7 +1,7 @@
 /** Where a dump goes: a file that is there whole or not at all, or standard output. */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { createWriteStream, renameSync, rmSync } from "node:fs";
+import { closeSync, createWriteStream, fsyncSync, openSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { createGzip } from "node:zlib";
@@ -17,20 +17,24 @@ export interface Output {
 }
 
 /**
- * @param file readable by this user only, and packed when its name ends in .gz; undefined for standard output
- * @throws Error when it can't be written
+ * @param path of a file, readable by this user only, and packed when its name ends in .gz; undefined for standard output
+ * @throws Error when it can't be written, or is something else than a file
  */
-export async function openOutput(file: string | undefined): Promise<Output> {
+export async function openOutput(path: string | undefined): Promise<Output> {
     const write = (stream: Writable) => async (chunk: string | Buffer) => {
         if (!stream.write(chunk)) await drained(stream);
         if (stream.errored) throw stream.errored;
     };
-    if (file === undefined)
+    if (path === undefined)
         return {
             write: write(process.stdout),
             finish: async () => undefined,
             abandon: () => undefined,
         };
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (there !== undefined && !there.isFile())
+        throw new Error(`${path} is no file, and a dump would take its place. Nothing was written.`);
+    const file = there === undefined ? path : realpathSync(path);
     const fresh = `${file}.${randomBytes(4).toString("hex")}`;
     const target = createWriteStream(fresh, { mode: 0o600, flags: "wx", highWaterMark: 1 << 20 });
     const over = finished(target).catch((error: Error) => {
@@ -63,6 +67,10 @@ export async function openOutput(file: string | undefined): Promise<Output> {
         finish: async () => {
             stream.end();
             await over;
+            // a crash after the rename must not leave an empty file in place of the former one
+            const written = openSync(fresh, "r");
+            fsyncSync(written);
+            closeSync(written);
             renameSync(fresh, file);
             stop(false);
         },

@@ -25,13 +25,14 @@ async function configure(
 }
 
 /** Does nothing when there is no stack of that name. */
-async function remove(copy: string, origin: string): Promise<void> {
+async function remove(copy: string): Promise<void> {
     if (!hasStack(await askPulumi("stack", "ls", "--json"), copy)) return;
     await readPulumi(["cancel", "--yes", "--stack", copy]);
     await mustPulumi(["destroy", "--yes", "--skip-preview", "--stack", copy]);
+    // removing any stack unselects the one that is selected, which may be another by now than when this began
+    const selected = (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);
     await mustPulumi(["stack", "rm", "--yes", copy]);
-    // removing any stack unselects the one that is selected
-    await mustPulumi(["stack", "select", origin]);
+    if (selected && selected !== copy) await mustPulumi(["stack", "select", selected]);
     clearStack(join(STATE, copy));
 }
 
@@ -160,7 +161,7 @@ export async function withCopy<T>(request: CopyRequest, use: (copy: Copy) => Pro
     const stopped = new AbortController();
     let up: Promise<Copy> | undefined;
     const removed = () =>
-        remove(name, backed.stack).catch((error: Error) => {
+        remove(name).catch((error: Error) => {
             throw new Error(
                 `The copy, stack ${name}, could not be removed: ${error.message}\n` +
                     `To remove it: npm run pulumi -- destroy --yes --stack ${name} && npm run pulumi -- stack rm --yes ${name}`,

@@ -1,6 +1,7 @@
 /** The selected stack as the Automation API sees it. */
 import { type ConfigMap, LocalWorkspace, type Stack } from "@pulumi/pulumi/automation/index.js";
 import { type ClusterArgs, explain, sourceOf, validate } from "../../components/config.ts";
+import type { ProjectFiles } from "../../components/tenants/project.ts";
 import { pulumiCommand } from "./cli.ts";
 import { around, ROOT, tidyStackFile } from "./project.ts";
 import { explainFailure, type Failure, NoAnswer } from "./refusal.ts";
@@ -39,11 +40,12 @@ export const stackConfig = (stack: Stack): Promise<ConfigMap> => answered(["conf
 
 /**
  * The stack's validated arguments, read without running the program (so machines on aws have no memory and cores); the defaults while there is no stack.
+ * @param files where the files that it names have to be right, too
  * @throws NoAnswer, or Error naming every mistake
  */
-export async function stackArgs(stack: Stack | undefined, name: string): Promise<ClusterArgs> {
+export async function stackArgs(stack: Stack | undefined, name: string, files?: ProjectFiles): Promise<ClusterArgs> {
     const config = Object.entries(stack ? await stackConfig(stack) : {}).map(([key, { value }]) => [key, value]);
-    const result = validate(sourceOf(name, Object.fromEntries(config)));
+    const result = validate({ ...sourceOf(name, Object.fromEntries(config)), ...(files ? { files } : {}) });
     if ("mistakes" in result) throw new Error(explain(result.mistakes));
     return result.args;
 }

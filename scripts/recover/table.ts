@@ -58,7 +58,8 @@ export interface Definition {
         readonly foreignKeys: number;
         readonly triggers: number;
         readonly policies: number;
-        readonly sequences: number;
+        /** Columns whose values a sequence gives, quoted. */
+        readonly numbered: readonly string[];
     };
     /** Partitions with rows, or itself; qualified and quoted. */
     readonly leaves: readonly string[];
@@ -98,7 +99,7 @@ SELECT t.oid::regclass::text AS name, t.nspname AS schema, t.relname AS bare, t.
            'foreignKeys', (SELECT count(*) FROM pg_constraint WHERE conrelid = t.oid AND contype = 'f'),
            'triggers', (SELECT count(*) FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal),
            'policies', (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid),
-           'sequences', (SELECT count(*) FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+           'numbered', (SELECT coalesce(json_agg(quote_ident(a.attname) ORDER BY a.attnum), '[]') FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
                           WHERE a.attrelid = t.oid AND NOT a.attisdropped AND (a.attidentity <> '' OR d.oid IN (SELECT objid FROM uses_sequence)))) AS left,
        CASE t.relkind WHEN 'p' THEN (SELECT coalesce(json_agg(relid::regclass::text), '[]') FROM pg_partition_tree(t.oid) WHERE isleaf)
             ELSE json_build_array(t.oid::regclass::text) END AS leaves

@@ -378,6 +378,11 @@ test("npm run down --keep-backups leaves the repository and nothing else; the ne
     const wanted = await ledger(stack);
     const { repository } = await stack.backups();
     await stack.closeSessions();
+    docker(["pause", stack.container("worker-1")]);
+    const refused = await stack.npm("down", "--keep-backups", "--yes");
+    docker(["unpause", stack.container("worker-1")]);
+    assert.equal(refused.code, 1, refused.output);
+    assert.match(refused.output, /No last restore point could be taken[\s\S]*Nothing was changed\./);
     const down = await stack.npm("down", "--keep-backups", "--yes");
     assert.equal(down.code, 0, down.output);
     assert.deepEqual(stack.leftovers(), [repository]);

@@ -258,7 +258,7 @@ describe("a recovered table", () => {
             members: ["public.orders", "public.companies"],
             ofSchema: false,
         },
-        left: { foreignKeys: 1, triggers: 0, policies: 0, sequences: 0 },
+        left: { foreignKeys: 1, triggers: 0, policies: 0, numbered: [] },
         leaves: ["public.orders"],
     };
     const nothing = { members: [], schemaDistributed: false };

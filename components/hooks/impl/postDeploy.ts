@@ -17,6 +17,7 @@ SET client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS citus_as_code;
 CREATE TABLE IF NOT EXISTS citus_as_code.post_deploy (
     path text NOT NULL, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (path, sha256));
+COPY (SELECT sha256 || ' ' || path FROM citus_as_code.post_deploy) TO STDOUT;
 `;
 /** Runs scripts one after the other in one psql session on the coordinator. */
 function psql(inputs: PostDeployInputs, way: Way, scripts: Readonly<Record<string, string>>) {
@@ -38,8 +39,10 @@ async function runAll(inputs: PostDeployInputs): Promise<void> {
     const made = await psql(inputs, "transaction", { "ledger.sql": LEDGER });
     if (made.code !== 0)
         throw new Error(`coordinator: the list of files that were run can't be made\n${quotePsql(made.stderr, "")}`);
-    for (const [i, file] of inputs.files.entries()) {
-        progress(inputs.self)(`running ${file.path} (${i + 1} of ${inputs.files.length})`);
+    const known = new Set(made.stdout.split("\n"));
+    const fresh = inputs.files.filter(({ path, sha256 }) => !known.has(`${sha256} ${path}`));
+    for (const [i, file] of fresh.entries()) {
+        progress(inputs.self)(`running ${file.path} (${i + 1} of ${fresh.length})`);
         const ran = await runOne(inputs, file);
         if (ran) note(inputs.self, `ran ${file.path}${ran}`);
     }
