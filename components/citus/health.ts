@@ -4,6 +4,7 @@ import { type Explained, explainFindings, type NodeFindings } from "../nodeFindi
 import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { movable, type NodeRow, readNodes } from "./catalog.ts";
+import { whileTablesAreDropped } from "./dropped.ts";
 import { describeProgress, firstLine, holdersOfJob, type Progress, readTasks, runningJob, waitersOf } from "./job.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import type { Session } from "./session.ts";
@@ -69,7 +70,9 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         .map((name): NodeHealth => ({ name, state: "unregistered", shards: 0, reason: "not in pg_dist_node" }));
     const reachable = nodes.every((node) => node.state !== "unreachable");
     const [plan] = reachable
-        ? await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM get_rebalance_table_shards_plan()")
+        ? await whileTablesAreDropped(() =>
+              coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM get_rebalance_table_shards_plan()"),
+          )
         : [];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
     const rebalance = await describeRebalance(coordinator, rows);

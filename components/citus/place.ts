@@ -19,6 +19,7 @@ import {
     readShardGroups,
     type ShardGroup,
 } from "./catalog.ts";
+import { whileTablesAreDropped } from "./dropped.ts";
 import { Held } from "./held.ts";
 import {
     describeBytes,
@@ -167,8 +168,10 @@ async function findMoves(
             ...(wanted.threshold === undefined ? {} : { threshold: wanted.threshold }),
         });
     }
-    const rows = await session.query<{ shardId: string; from: string; to: string }>(
-        `SELECT shardid::text AS "shardId", sourcename AS from, targetname AS to FROM ${rebalancePlan(wanted, pinned)}`,
+    const rows = await whileTablesAreDropped(() =>
+        session.query<{ shardId: string; from: string; to: string }>(
+            `SELECT shardid::text AS "shardId", sourcename AS from, targetname AS to FROM ${rebalancePlan(wanted, pinned)}`,
+        ),
     );
     const byHost = new Map(found.nodes.map((n) => [n.host, n.groupId]));
     const planned = new Map(rows.map((row) => [row.shardId, row]));

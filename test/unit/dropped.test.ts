@@ -1,0 +1,37 @@
+import { equal, rejects } from "node:assert/strict";
+import { describe, it } from "node:test";
+import { whileTablesAreDropped } from "../../components/citus/dropped.ts";
+import { DatabaseError } from "../../components/citus/session.ts";
+import { quickly } from "./clock.ts";
+
+const failure = (message: string) => new DatabaseError("coordinator", "SELECT", { message, code: "XX000" });
+
+describe("a question to Citus while a client drops tables", () => {
+    const asked = (...failures: string[]) => {
+        let n = 0;
+        const ask = async () => {
+            const message = failures[n++];
+            if (message !== undefined) throw failure(message);
+            return n;
+        };
+        return { ask, times: () => n };
+    };
+    const gone = "relation with OID 17466 does not exist";
+
+    it("is asked again", async (t) => {
+        const { ask } = asked(gone, gone);
+        equal(await quickly(t, () => whileTablesAreDropped(ask)), 3);
+    });
+
+    it("is not asked again for another error, nor for ever", async (t) => {
+        const other = asked("division by zero");
+        await rejects(whileTablesAreDropped(other.ask), /division by zero/);
+        equal(other.times(), 1);
+        const forever = asked(...Array.from({ length: 20 }, () => gone));
+        await rejects(
+            quickly(t, () => whileTablesAreDropped(forever.ask)),
+            /does not exist/,
+        );
+        equal(forever.times(), 5);
+    });
+});
