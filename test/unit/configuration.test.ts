@@ -16,14 +16,14 @@ describe("what a change means for a node", () => {
         settings,
     });
 
-    test("a machine that is still to come: in the future, with the settings that it starts with", () => {
+    test("a machine that is still to come: in the future, with its settings and the restart that they cost", () => {
         assert.equal(
             describeChange(olds, news(UNKNOWN)),
             "worker-1: its machine will be replaced, its data is kept (database 771)",
         );
         assert.equal(
             describeChange(olds, news(UNKNOWN, { shared_buffers: "512MB", work_mem: "4MB" })),
-            "worker-1: its machine will be replaced, its data is kept (database 771); it starts with shared_buffers 256MB → 512MB",
+            "worker-1: its machine will be replaced, its data is kept (database 771); then shared_buffers 256MB → 512MB, with one more restart for shared_buffers",
         );
     });
 

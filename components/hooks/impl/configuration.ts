@@ -463,7 +463,9 @@ export function describeChange(
     const replaced = olds.machine !== undefined && olds.machine !== news.machine;
     if (replaced && !unknown(news.machine)) return undefined;
     if (replaced) {
-        const by = changed.length > 0 ? `; it starts with ${changed.join(", ")}` : "";
+        // the new machine serves with what lies on the volume before it is configured
+        const again = restarts.length > 0 ? `, with one more restart for ${restarts.join(", ")}` : "";
+        const by = changed.length > 0 ? `; then ${changed.join(", ")}${again}` : "";
         return `${news.name}: its machine will be replaced, ${DATA_KEPT(olds.systemIdentifier)}${by}`;
     }
     if (changed.length === 0) return undefined;
