@@ -39,20 +39,19 @@ export type Root =
     | { readonly kind: "process"; readonly nodeId: number; readonly pid: number }
     | { readonly kind: "prepared"; readonly nodeId: number; readonly holder: PreparedHolder };
 
+interface ActivityRow {
+    readonly pid: number;
+    readonly role: string;
+    readonly application: string;
+    readonly backend: string;
+    readonly state: string;
+    readonly since: string;
+    readonly holds: string;
+}
+
 /** Somebody who keeps us waiting, in the words of pg_stat_activity and pg_prepared_xacts. */
 export type Holder =
-    | {
-          readonly kind: "process";
-          readonly node: string;
-          readonly pid: number;
-          readonly globalPid: string;
-          readonly role: string;
-          readonly application: string;
-          readonly backend: string;
-          readonly state: string;
-          readonly since: string;
-          readonly holds: string;
-      }
+    | ({ readonly kind: "process"; readonly node: string; readonly globalPid: string } & ActivityRow)
     | ({ readonly kind: "prepared"; readonly node: string } & PreparedHolder);
 
 /** What this project's own connections are called in pg_stat_activity. */
@@ -143,16 +142,6 @@ export function findRoots(nodes: readonly NodeWaits[], ours: ReadonlySet<string>
     };
     for (const edge of first) follow(edge);
     return [...roots.values()];
-}
-
-interface ActivityRow {
-    readonly pid: number;
-    readonly role: string;
-    readonly application: string;
-    readonly backend: string;
-    readonly state: string;
-    readonly since: string;
-    readonly holds: string;
 }
 
 const activityOf = (pids: readonly number[]) => `SELECT coalesce(json_agg(json_build_object(

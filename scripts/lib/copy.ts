@@ -7,7 +7,7 @@ import type { Backed } from "./backups.ts";
 import { type ConfigValue, copyConfig } from "./copyConfig.ts";
 import { EXIT, fail } from "./exit.ts";
 import { sameCitus } from "./image.ts";
-import { askPulumi, clearStack, hasStack, mustPulumi, readPulumi, STATE } from "./project.ts";
+import { askPulumi, clearStack, hasStack, mustPulumi, readPulumi, STATE, shownStack } from "./project.ts";
 import { withNextStep } from "./refusal.ts";
 
 /** The origin's sizes, settings and image; the point's number of workers. */
@@ -30,7 +30,7 @@ async function remove(copy: string): Promise<void> {
     await readPulumi(["cancel", "--yes", "--stack", copy]);
     await mustPulumi(["destroy", "--yes", "--skip-preview", "--stack", copy]);
     // removing any stack unselects the one that is selected, which may be another by now than when this began
-    const selected = (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);
+    const selected = await shownStack();
     await mustPulumi(["stack", "rm", "--yes", copy]);
     if (selected && selected !== copy) await mustPulumi(["stack", "select", selected]);
     clearStack(join(STATE, copy));

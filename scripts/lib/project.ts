@@ -158,12 +158,16 @@ async function selectDefault(): Promise<string | undefined> {
 /** Whether the CLI's arguments name a stack themselves. Pure. */
 export const namesStack = (args: readonly string[]): boolean => args.some((arg) => /^(-s|--stack)(=|$)/.test(arg));
 
+/** The stack that the CLI says is selected; undefined or empty where none is. */
+export const shownStack = async (): Promise<string | undefined> =>
+    (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);
+
 /**
  * The stack that is selected in this project's state, or `dev` where none is and there is no other.
  * @throws NoAnswer, also where none is selected and there are others
  */
 export async function selectedStack(): Promise<string | undefined> {
-    const shown = (await askPulumi("stack", "--show-name"))?.trim().split("/").at(-1);
+    const shown = await shownStack();
     const wanted = process.env.PULUMI_STACK;
     if (!shown && wanted)
         throw new NoAnswer(
