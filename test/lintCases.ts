@@ -825,6 +825,29 @@ CREATE TABLE projects (id bigint); -- here
         goOn: run("SELECT create_distributed_table('projects', 'company_id')"),
         online: false,
     },
+    {
+        rule: "L24",
+        title: "a table with the tenant column that nobody declared",
+        sql: `CREATE TABLE companies (id bigint PRIMARY KEY);
+CREATE TABLE users (company_id bigint, id bigint, PRIMARY KEY (company_id, id));
+CREATE TABLE invoices ( -- here
+    company_id bigint NOT NULL, id bigint NOT NULL, PRIMARY KEY (company_id, id));
+`,
+        tables: { companies: distributed("id"), users: distributed("company_id") },
+        model: "rls",
+        silent: true,
+        advice: true,
+        goOn: async ({ coordinator }) => {
+            await coordinator.query(
+                "INSERT INTO companies VALUES (1); INSERT INTO users VALUES (1, 1); INSERT INTO invoices VALUES (1, 1)",
+            );
+            // all that the group declares
+            await coordinator.query("DELETE FROM users WHERE company_id = 1; DELETE FROM companies WHERE id = 1");
+            const [row] = await coordinator.query<{ n: string }>("SELECT count(*) AS n FROM invoices");
+            return row?.n === "1";
+        },
+        online: true,
+    },
 ];
 
 /** A case's file in a schema of its own; a tenant's schema is made before, and its template names none. */

@@ -9,7 +9,7 @@ export const MODELS = ["rls", "row", "schema", "database", "routed"] as const;
  */
 export type Model = (typeof MODELS)[number];
 
-/** What a table of a group is; exactly one of the three. */
+/** What a table of a group is; exactly one of the first three, or `ignore`. */
 export interface TableArgs {
     /** Distribution column, the tenant's key. In model `rls` the tenant column of a local table. */
     readonly distributeBy?: string;
@@ -17,6 +17,11 @@ export interface TableArgs {
     readonly reference?: boolean;
     /** A plain table on the coordinator. */
     readonly local?: boolean;
+    /**
+     * Whether a table that looks as if it held tenants' rows is left alone: it gets no policies, no export has it, and a delete
+     * leaves its rows. Alone, or with `reference` or `local`. @default false
+     */
+    readonly ignore?: boolean;
     /** Shards of the table's colocation group; only on the anchor. @default citus:shardCount */
     readonly shardCount?: number;
 }

@@ -33,20 +33,24 @@ const table = z
             distributeBy: text(/^[^\0"]{1,63}$/, "a column's name").optional(),
             reference: flag.optional(),
             local: flag.optional(),
+            ignore: flag.optional(),
             shardCount: whole(1, 64_000, 32).optional(),
         },
         {
             error: (issue) =>
                 issue.code === "unrecognized_keys"
-                    ? unrecognized(issue.keys, ["distributeBy", "reference", "local", "shardCount"])
+                    ? unrecognized(issue.keys, ["distributeBy", "reference", "local", "ignore", "shardCount"])
                     : `must be an object such as {"distributeBy": "company_id"}, got ${shown(issue.input)}`,
         },
     )
     .refine(
-        (t) => [t.distributeBy !== undefined, t.reference === true, t.local === true].filter(Boolean).length === 1,
+        (t) => {
+            const kinds = [t.distributeBy !== undefined, t.reference === true, t.local === true].filter(Boolean).length;
+            return t.ignore === true ? kinds <= 1 && t.distributeBy === undefined : kinds === 1;
+        },
         {
             error: (issue) =>
-                `must have exactly one of distributeBy, reference: true and local: true, got ${shown(issue.input)}`,
+                `must have exactly one of distributeBy, reference: true and local: true, or ignore: true alone or with one of the last two, got ${shown(issue.input)}`,
         },
     );
 

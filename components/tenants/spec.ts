@@ -42,6 +42,8 @@ export interface GroupSpec {
     readonly anchor?: string;
     /** By name, with the schema where it is not public. */
     readonly tables: Readonly<Record<string, TableSpec>>;
+    /** Tables that look as if they held tenants' rows and are left alone. @default none */
+    readonly ignored?: readonly string[];
     readonly template: readonly FileSpec[];
     readonly tenants: Readonly<Record<string, TenantSpec>>;
     readonly delete: readonly string[];

@@ -113,6 +113,17 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
     return { raw: { ...raw, tenants, template: [] }, template, mistakes };
 }
 
+/** Tables that are something, and those that are left alone. */
+function tablesOf(tables: GroupShape["tables"]): Pick<GroupSpec, "tables" | "ignored"> {
+    const all = Object.entries(tables);
+    const ignored = all.flatMap(([name, { ignore }]) => (ignore ? [name] : []));
+    const kept = all.filter(([, t]) => t.distributeBy !== undefined || t.reference || t.local);
+    return {
+        tables: Object.fromEntries(kept.map(([name, t]) => [name, tableSpec(t)])),
+        ...(ignored.length === 0 ? {} : { ignored }),
+    };
+}
+
 function tableSpec(table: GroupShape["tables"][string]): TableSpec {
     if (table.reference) return { kind: "reference" };
     if (table.local) return { kind: "local" };
@@ -314,7 +325,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             name,
             model: shape.model,
             ...(shape.anchor === undefined ? {} : { anchor: shape.anchor }),
-            tables: Object.fromEntries(Object.entries(shape.tables).map(([table, t]) => [table, tableSpec(t)])),
+            ...tablesOf(shape.tables),
             template: read.template,
             tenants: Object.fromEntries(
                 Object.entries(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),

@@ -24,12 +24,22 @@ function othersOf(groups: readonly GroupSpec[]): Record<string, TableSpec> {
     );
 }
 
-const declaredOf = ({ name, tables, model, anchor }: GroupSpec, groups: readonly GroupSpec[] = []): Declared => ({
-    tables,
-    model,
-    ...(anchor === undefined ? {} : { anchor }),
-    ...(model === "schema" ? { others: othersOf(groups.filter((other) => other.name !== name)) } : {}),
-});
+/** @param groups all of them: tables of others hold none of its tenants */
+function declaredOf(
+    { name, tables, model, anchor, ignored = [] }: GroupSpec,
+    groups: readonly GroupSpec[] = [],
+): Declared {
+    const others = groups.filter((other) => other.name !== name);
+    const theirs = others.flatMap((other) => Object.keys(other.tables)).filter((table) => tables[table] === undefined);
+    const apart = [...ignored, ...theirs];
+    return {
+        tables,
+        model,
+        ...(anchor === undefined ? {} : { anchor }),
+        ...(model === "schema" ? { others: othersOf(others) } : {}),
+        ...(apart.length === 0 ? {} : { ignored: apart }),
+    };
+}
 
 const withTables = (groups: readonly GroupSpec[]) => groups.filter(({ tables }) => Object.keys(tables).length > 0);
 
@@ -37,7 +47,7 @@ const withTables = (groups: readonly GroupSpec[]) => groups.filter(({ tables }) 
 function declaredByAll(groups: readonly GroupSpec[]): Declared {
     const some = withTables(groups);
     const [only] = some;
-    if (only && some.length === 1) return declaredOf(only);
+    if (only && some.length === 1) return declaredOf(only, groups);
     const row = some.filter(({ model }) => model === "row");
     return { tables: Object.fromEntries(row.flatMap(({ tables }) => Object.entries(tables))) };
 }
@@ -236,7 +246,7 @@ export async function check(
             ...(await withStack(({ session }) =>
                 lintDatabase(
                     session,
-                    groups.map((group) => declaredOf(group)),
+                    groups.map((group) => declaredOf(group, groups)),
                 ),
             )),
         );

@@ -588,3 +588,62 @@ describe("a database of the tenant's name", () => {
         deepEqual([cluster.world.data, cluster.world.tombstone], [undefined, true]);
     });
 });
+
+describe("tables that the group does not declare", () => {
+    const group = groupOf("row");
+    const one = { full: "public.invoices", type: "bigint", references: null, colocated: false, declared: null };
+    const undeclared = [
+        { ...one, name: "invoices", column: "tenant" },
+        { ...one, name: "lines", column: null, references: "invoices" },
+        { ...one, name: "emails", column: "tenant", declared: "reference" as const },
+    ];
+    const tenants = (state: string | null) => ({
+        acme: { state, movedTo: null, tombstone: state === null, taken: null, schema: false, distributed: false },
+    });
+    const facet = removalWith(async () => "");
+
+    it("refuse a tenant that is to be deleted, with the reason for each", () => {
+        const {
+            steps,
+            refusals = [],
+            notes,
+        } = facet.plan(group, { tenants: tenants("active"), rows: { users: ["acme"] }, undeclared }, {});
+        deepEqual([steps, notes], [[], []]);
+        equal(refusals.length, 1);
+        match(
+            refusals[0] ?? "",
+            /^acme: .* 3 tables .*invoices \(has tenant bigint\), lines \(references invoices\), emails \(declared reference: true, has tenant bigint\)\. It is not deleted\./,
+        );
+        match(refusals[0] ?? "", /"invoices": \{"ignore": true\}/);
+    });
+
+    it("are a note where nobody is to be deleted, or was long ago", () => {
+        for (const spec of [group, { ...group, delete: [] }]) {
+            const { refusals, notes = [] } = facet.plan(spec, { tenants: tenants(null), rows: {}, undeclared }, {});
+            deepEqual(refusals, []);
+            match(notes[0] ?? "", /^3 tables may hold rows of tenants/);
+        }
+    });
+});
+
+it("what a tenant's role owns elsewhere is refused, and what others' tables keep of it is said", () => {
+    const group = groupOf("schema");
+    const tenants = {
+        acme: { state: "active", movedTo: null, tombstone: false, taken: null, schema: true, distributed: true },
+    };
+    const outside = { owned: [], unasked: [], referenced: ["plans"], writable: ["audit"] };
+    const facet = removalWith(async () => "");
+    const planned = facet.plan(group, { tenants, rows: {}, outside: { acme: outside } }, {});
+    equal(planned.steps.length, 1);
+    match(planned.notes?.join() ?? "", /kept when it is deleted: rows of plans, .*; whatever it wrote to audit/);
+    const owned = [{ node: "worker-1", what: ["large object 7"], more: 2 }];
+    const refused = facet.plan(group, { tenants, rows: {}, outside: { acme: { ...outside, owned } } }, {});
+    deepEqual(refused.steps, []);
+    match(refused.refusals?.join() ?? "", /role clinics_acme owns .*: large object 7 and 2 more on worker-1/);
+    const silent = facet.plan(
+        group,
+        { tenants, rows: {}, outside: { acme: { ...outside, unasked: ["worker-2"] } } },
+        {},
+    );
+    match(silent.refusals?.join() ?? "", /worker-2 did not say what role clinics_acme owns/);
+});

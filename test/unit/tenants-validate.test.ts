@@ -270,7 +270,7 @@ describe("mistakes, each with its path", () => {
         );
         assert.match(
             sayings({ ...ROW, tables: { companies: { distributedBy: "id" } } })[0] ?? "",
-            /has no "distributedBy" \(did you mean distributeBy\?\); it has distributeBy, reference, local, shardCount/,
+            /has no "distributedBy" \(did you mean distributeBy\?\); it has distributeBy, reference, local, ignore, shardCount/,
         );
         assert.match(sayings({ model: "schema", zzzzzz: 1 })[0] ?? "", /has no "zzzzzz"; it has model, /);
     });

@@ -13,8 +13,10 @@ import { another, type DatabasesFound, have, INVALID, isEmpty, places, strayed }
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { ownComment, ownTenantRole } from "./groupRoles.ts";
+import { keptOutside, type Outside, outsideRefusal, outsideSql } from "./outside.ts";
 import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
+import { listUndeclared, type Undeclared, undeclaredNote, undeclaredRefusal, undeclaredSql } from "./undeclared.ts";
 
 interface FoundTenant {
     /** The state in the ledger; null when the ledger does not have the tenant. */
@@ -33,6 +35,10 @@ export interface FoundRemoval {
     readonly tenants: Readonly<Record<string, FoundTenant>>;
     /** Models row and rls: keys under `delete` that have rows, by table. */
     readonly rows: Readonly<Record<string, readonly string[]>>;
+    /** Models row and rls: tables that may hold tenants' rows and that the group does not declare. */
+    readonly undeclared?: readonly Undeclared[];
+    /** Models schema and database: what lies outside a tenant's schema or database. */
+    readonly outside?: Readonly<Record<string, Outside>>;
 }
 
 const TRIES = 3;
@@ -50,13 +56,15 @@ function stranger(group: GroupSpec, tenant: string, found: FoundTenant | undefin
     return nodes.length === 0 ? undefined : `a database of its name on ${nodes.join(", ")}`;
 }
 
-function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, databases?: DatabasesFound): Planned {
+function planRemoval(group: GroupSpec, found: FoundRemoval, databases?: DatabasesFound): Planned {
+    const { tenants, rows, undeclared = [], outside = {} } = found;
     const steps: Step[] = [];
     const refusals: string[] = [];
     const notes: string[] = [];
     for (const tenant of group.delete) {
         const found = own(tenants, tenant);
         const state = found?.state ?? null;
+        const beside = own(outside, tenant);
         const tables = Object.keys(rows).filter((table) => rows[table]?.includes(tenant));
         const others = state === null ? stranger(group, tenant, found, databases) : undefined;
         const refused =
@@ -79,16 +87,26 @@ function planRemoval(group: GroupSpec, { tenants, rows }: FoundRemoval, database
             refusals.push(
                 `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). A name that stayed under delete does not delete them: take ${tenant} out of delete. To delete these rows too, put ${tenant} into tenants, run pulumi up, then put it under delete.`,
             );
+        } else if (undeclared.length > 0) {
+            refusals.push(undeclaredRefusal(group, tenant, undeclared));
+        } else if (outsideRefusal(group, tenant, beside) !== undefined) {
+            refusals.push(outsideRefusal(group, tenant, beside) ?? "");
         } else {
+            const kept = keptOutside(beside);
+            if (kept !== undefined)
+                notes.push(`${tenant}: outside its ${group.model}, and kept when it is deleted: ${kept}`);
             const what =
                 state === "deleting"
                     ? "go on deleting it, and prove that nothing is left"
                     : found?.movedTo != null
                       ? `export its old copy (its data is in ${found.movedTo}), delete it, and prove that nothing is left`
                       : "export it, delete it, and prove that nothing is left";
-            steps.push({ kind: "removal.delete", tenant, text: `${tenant}: ${what}` });
+            steps.push({ kind: "removal.delete", tenant, text: `${tenant}: ${what}`, detail: { kept } });
         }
     }
+    // where a tenant is refused for them they are named already
+    if (undeclared.length > 0 && !refusals.some((refusal) => refusal.includes(listUndeclared(undeclared))))
+        notes.push(undeclaredNote(group, undeclared));
     return { steps, refusals, notes };
 }
 
@@ -618,7 +636,8 @@ async function bury(leaving: Leaving, detail: Detail): Promise<void> {
     );
 }
 
-async function removeTenant(context: Context, tenant: string, toFile: Export): Promise<void> {
+/** @param kept what stays outside, as the plan found it */
+async function removeTenant(context: Context, tenant: string, toFile: Export, kept?: string): Promise<void> {
     const leaving = await begin(context, tenant);
     await fence(leaving);
     await deleteData(leaving, toFile);
@@ -632,8 +651,13 @@ async function removeTenant(context: Context, tenant: string, toFile: Export): P
     const counts = hasRows(context.group) ? Object.entries(detail.prints ?? {}) : [];
     const rows = counts.map(([table, { count }]) => `${table} ${count}`);
     const files = [...(detail.earlier ?? []), ...(detail.exported ? [detail.exported] : [])];
+    const { ignored = [] } = context.group;
+    const beside = [
+        ...(kept === undefined ? [] : [`kept outside its ${context.group.model}: ${kept}`]),
+        ...(ignored.length === 0 ? [] : [`not looked into: ${ignored.join(", ")} (ignore: true)`]),
+    ];
     context.note(
-        `${tenant}: deleted, and nothing of it is left ${hasRows(context.group) ? "in the group's tables" : "on any node"}${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ` +
+        `${tenant}: deleted, and nothing of it is left ${hasRows(context.group) ? "in the group's tables" : "on any node"}${rows.length > 0 ? ` (rows: ${rows.join(", ")})` : ""}; ${beside.map((text) => `${text}; `).join("")}` +
             (files.length === 0
                 ? "there was nothing to export"
                 : files.length === 1
@@ -650,7 +674,7 @@ const removeWith =
             context.progress(`${step.text} (${i + 1} of ${steps.length})`);
             const tenant = step.tenant ?? "";
             try {
-                await removeTenant(context, tenant, toFile);
+                await removeTenant(context, tenant, toFile, (step.detail as { kept?: string } | undefined)?.kept);
             } catch (error) {
                 const detail = await detailOf({ context, tenant, role: undefined, node: "" }).catch((): Detail => ({}));
                 throw new Error(
@@ -675,21 +699,24 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
     name: "removal",
     none: { tenants: {}, rows: {} },
     sql: (group, { ledger, tables }) => {
-        if (group.delete.length === 0) return undefined;
+        if (group.delete.length === 0 && !hasRows(group)) return undefined;
         const keys = group.delete.map(literal).join(", ");
-        const rows = hasRows(group)
-            ? tenantTables(group)
-                  .filter(({ table }) => tables.includes(table))
-                  .map(({ table, column }) => `${literal(table)}, ${keysWithRows(table, column, keys)}`)
-            : [];
+        const rows =
+            hasRows(group) && group.delete.length > 0
+                ? tenantTables(group)
+                      .filter(({ table }) => tables.includes(table))
+                      .map(({ table, column }) => `${literal(table)}, ${keysWithRows(table, column, keys)}`)
+                : [];
         return `SELECT jsonb_build_object(
             'rows', jsonb_build_object(${rows.join(",\n                ")}),
-            'tenants', (SELECT jsonb_object_agg(d.tenant, jsonb_build_object(
+            'undeclared', ${hasRows(group) ? undeclaredSql(group, ledger) : "'[]'::jsonb"},
+            'outside', ${outsideSql(group)},
+            'tenants', (SELECT coalesce(jsonb_object_agg(d.tenant, jsonb_build_object(
                 'state', ${ledger ? "l.state" : "NULL"}, 'movedTo', ${ledger ? "l.detail ->> 'moved_to'" : "NULL"},
                 'tombstone', ${ledger ? "EXISTS (SELECT FROM citus_as_code.tenant_tombstone t WHERE t.grp = $1 AND t.tenant = d.tenant)" : "false"},
                 'taken', ${ledger ? TAKEN("$1", "d.tenant") : "NULL"},
                 'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL,
-                'distributed', EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = to_regnamespace(quote_ident(d.tenant)))))
+                'distributed', EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = to_regnamespace(quote_ident(d.tenant))))), '{}')
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)
               ${ledger ? "LEFT JOIN citus_as_code.tenant l ON l.grp = $1 AND l.tenant = d.tenant" : ""}))`;
     },

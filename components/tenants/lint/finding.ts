@@ -2,7 +2,7 @@
 import type { Place, Schema } from "./model.ts";
 
 export interface Finding {
-    /** `L1` to `L16`; `SQL` for a file that can't be read, `DATA` for rows that get lost between nodes, `MODEL` for files nobody knows. */
+    /** `L1` to `L26`; `SQL` for a file that can't be read, `DATA` for rows that get lost between nodes, `MODEL` for files nobody knows. */
     readonly rule: string;
     readonly severity: "error" | "warning";
     /** The file, or the table in a living database. */

@@ -144,6 +144,8 @@ export interface Schema {
     readonly model?: "rls" | "row" | "schema" | "database" | "routed";
     /** The table that the others of a declared group are colocated with. */
     readonly anchor?: string;
+    /** Tables that hold nothing of this group's tenants, or are left alone: `public.audit`. @default none */
+    readonly ignored?: readonly string[];
     /** Whether it is a living database. */
     readonly living: boolean;
 }

@@ -1,6 +1,14 @@
 /** Every rule, in the order in which findings are shown when they stand in one line. */
 import type { Rule } from "./finding.ts";
-import { computedColumn, loseKey, narrowSequences, noTenant, poorTypes, typesApart } from "./rules/columns.ts";
+import {
+    computedColumn,
+    loseKey,
+    narrowSequences,
+    noTenant,
+    poorTypes,
+    typesApart,
+    undeclared,
+} from "./rules/columns.ts";
 import { foreignKeyActions, foreignKeysApart } from "./rules/foreignKeys.ts";
 import { keysWithoutColumn, noIdentity } from "./rules/keys.ts";
 import { copiesApart, rowSecurity } from "./rules/silent.ts";
@@ -24,4 +32,5 @@ export const RULES: readonly Rule[] = [
     rewriteRules,
     poorTypes,
     noTenant,
+    undeclared,
 ];

@@ -52,6 +52,8 @@ export interface Declared {
     readonly anchor?: string;
     /** Tables of other groups with their schemas, which a tenant's own schema can refer to. */
     readonly others?: Readonly<Record<string, TableSpec>>;
+    /** Tables that hold nothing of the group's tenants, or are left alone, such as those of other groups. */
+    readonly ignored?: readonly string[];
 }
 
 type Late = "yes" | "maybe" | "no";
@@ -720,11 +722,19 @@ class Builder {
 }
 
 /** What a group says about its tables, for the schema. */
-export function about({ model, anchor, tables = {} }: Declared): Pick<Schema, "model" | "anchor"> {
+export function about({
+    model,
+    anchor,
+    tables = {},
+    ignored = [],
+}: Declared): Pick<Schema, "model" | "anchor" | "ignored"> {
     const first = anchor ?? Object.keys(tables).find((table) => tables[table]?.column !== undefined);
     return {
         ...(model === undefined ? {} : { model }),
         ...(first === undefined ? {} : { anchor: first.includes(".") ? first : `public.${first}` }),
+        ...(ignored.length === 0
+            ? {}
+            : { ignored: ignored.map((name) => (name.includes(".") ? name : `public.${name}`)) }),
     };
 }
 

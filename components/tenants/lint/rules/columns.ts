@@ -1,6 +1,6 @@
-/** L6, L7, L9, L13, L15, L16: columns. */
+/** L6, L7, L9, L13, L15, L16, L24: columns. */
 import { type Finding, finding, type Rule } from "../finding.ts";
-import { type Column, isCitus, name, nameOf, type Schema, type Table } from "../model.ts";
+import { type Column, isCitus, keyOf, name, nameOf, type Schema, type Table } from "../model.ts";
 
 /** Tables with the column that they are distributed by. */
 function* distributed(schema: Schema) {
@@ -189,6 +189,41 @@ export const noTenant: Rule = (schema) => {
                 }`,
                 later: `column "${missing}" of relation "${table.name}" does not exist`,
                 fix: `ALTER TABLE ${nameOf(table)} ADD COLUMN ${name(missing)} ${type} NOT NULL;`,
+            }),
+        );
+    }
+    return found;
+};
+
+/** L24: a table with tenants' rows that the group does not declare: no export and no delete has them. */
+export const undeclared: Rule = (schema) => {
+    const { tables, model, anchor, ignored = [] } = schema;
+    if (model !== "row" && model !== "rls") return [];
+    const all = [...tables.values()];
+    const ours = all.filter(({ declared, column }) => declared && column !== undefined);
+    // the anchor's own is often id, which every table has
+    const columns = new Set(
+        ours.flatMap((table) =>
+            table.column === undefined || (table === tables.get(anchor ?? "") && table.column === "id")
+                ? []
+                : [table.column],
+        ),
+    );
+    const keys = new Set(ours.map((table) => keyOf(table.schema, table.name)));
+    const found: Finding[] = [];
+    for (const table of all) {
+        const full = keyOf(table.schema, table.name);
+        if (!table.known || table.partition !== undefined || table.kind === "single" || keys.has(full)) continue;
+        if (ignored.includes(full)) continue;
+        const column = [...table.columns.keys()].find((one) => columns.has(one));
+        const key = table.foreignKeys.find(({ target }) => keys.has(target) && target !== full);
+        if (column === undefined && key === undefined) continue;
+        const shown = table.schema === "public" ? table.name : full;
+        found.push(
+            finding("L24", "warning", table.place, {
+                says: `${nameOf(table)} ${column === undefined ? `references ${key?.target}` : `has the tenant column ${column}`}, and tables does not say whose its rows are`,
+                later: "no error: an export and a delete of a tenant leave these rows out, and pulumi up refuses to delete a tenant while the table is there",
+                fix: `/* in tables of the group: "${shown}": {"distributeBy": "${column ?? [...columns][0] ?? "tenant_id"}"}, or "${shown}": {"ignore": true} for one that holds nothing of tenants */`,
             }),
         );
     }
