@@ -5,7 +5,7 @@ import { version } from "@pulumi/pulumi/version.js";
 import { CitusCluster } from "./components/cluster.ts";
 import { readConfig } from "./components/config.ts";
 import { caFile } from "./components/names.ts";
-import { TenantGroup } from "./components/tenantGroup.ts";
+import { tenantGroup } from "./components/tenantGroup.ts";
 
 // a stack is made for every promise, which is half of the time a large cluster takes to preview
 if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;
@@ -20,9 +20,7 @@ module.exports = async () => {
     });
     const args = await readConfig();
     const cluster = new CitusCluster("citus", args);
-    const groups = Object.entries(args.tenantGroups).map(
-        ([name, settings]) => new TenantGroup(name, { cluster, ...settings }),
-    );
+    const groups = Object.entries(args.tenantGroups).map(([name, settings]) => tenantGroup(name, cluster, settings));
 
     // psql takes the CA from a file; the certificate is no secret
     cluster.caCertificate.apply((certificate) => {

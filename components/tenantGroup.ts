@@ -1,21 +1,40 @@
-/** A group of tenants of a cluster. */
+/** Groups of tenants of a cluster, one class for each model. */
 import * as pulumi from "@pulumi/pulumi";
 import type { CitusCluster } from "./cluster.ts";
 import { explain, type Mistake } from "./config/mistakes.ts";
 import { selfUrn } from "./hooks/self.ts";
 import { TenantGroupHook } from "./hooks/tenantGroup.ts";
-import type { TenantGroupSettings } from "./tenants/args.ts";
+import type {
+    DatabaseGroup,
+    RlsGroup,
+    RoutedGroup,
+    RowGroup,
+    SchemaGroup,
+    TenantGroupSettings,
+} from "./tenants/args.ts";
+import { connectionTo } from "./tenants/connection.ts";
+import { type Inputs, isPlain } from "./tenants/inputs.ts";
+import { listed } from "./tenants/listed.ts";
+import { type Login, Tenant } from "./tenants/login.ts";
+import { own } from "./tenants/own.ts";
 import { passwordOf, seedOf } from "./tenants/passwords.ts";
 import { projectFiles } from "./tenants/project.ts";
 import { appRole, type GroupSpec, tenantRole } from "./tenants/spec.ts";
 import { validateGroups } from "./tenants/validate.ts";
 
-export interface TenantGroupArgs extends TenantGroupSettings {
-    readonly cluster: CitusCluster;
-}
+/** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
+type Args<Settings extends TenantGroupSettings> = {
+    readonly [K in keyof Omit<Settings, "model">]: Inputs<Settings[K]>;
+} & { readonly cluster: CitusCluster };
+
+export type RlsTenantsArgs = Args<RlsGroup>;
+export type RowTenantsArgs = Args<RowGroup>;
+export type SchemaTenantsArgs = Args<SchemaGroup>;
+export type DatabaseTenantsArgs = Args<DatabaseGroup>;
+export type RoutedTenantsArgs = Args<RoutedGroup>;
 
 /** Groups of each cluster of this program: no two may make the same schema or database. */
-const groupsOf = new WeakMap<CitusCluster, Record<string, TenantGroupSettings>>();
+const groupsOf = new WeakMap<CitusCluster, Record<string, unknown>>();
 
 function groupsSoFar(cluster: CitusCluster): ReturnType<typeof validateGroups> {
     return validateGroups(groupsOf.get(cluster) ?? {}, {
@@ -37,6 +56,16 @@ function inProgram(cluster: CitusCluster, mistakes: readonly Mistake[]): Mistake
     });
 }
 
+/** Takes a group into the program. @throws pulumi.RunError naming every mistake in it and between it and the others */
+function join(name: string, cluster: CitusCluster, settings: unknown): void {
+    groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
+    const { mistakes } = groupsSoFar(cluster);
+    if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program"));
+}
+
+const specOf = (name: string, cluster: CitusCluster) =>
+    groupsSoFar(cluster).groups.find((group) => group.name === name);
+
 /**
  * The group once the program has made its other ones too. Pulumi goes on with what was made before a program fails, so
  * that a group waits forever when one that came later does not go with it; the program has said why.
@@ -49,32 +78,55 @@ async function agreed(name: string, cluster: CitusCluster): Promise<GroupSpec> {
 }
 
 /**
- * Tenants that are kept in one way, all of them in one resource: `pulumi preview` says what will happen to which tenant,
- * `pulumi up` does it. What is removed from the program stays in the database until `delete` names it.
- *
- * @throws pulumi.RunError naming every mistake in the arguments
+ * The group once its outputs are known.
+ * @throws pulumi.RunError naming every mistake, or when one of them is secret
  */
-export class TenantGroup extends pulumi.ComponentResource {
+function later(name: string, cluster: CitusCluster, settings: pulumi.Output<unknown>): pulumi.Output<GroupSpec> {
+    return settings.apply(async (known) => {
+        if (await pulumi.isSecret(settings))
+            throw new pulumi.RunError(
+                `TenantGroup ${name}: its settings must not hold a secret, because they are kept in the clear in the state and in the database. ` +
+                    "Take the secret out. If the value is no secret, hand it over with pulumi.unsecret(value).",
+            );
+        join(name, cluster, known);
+        return specOf(name, cluster) as GroupSpec;
+    });
+}
+
+/**
+ * Tenants that are kept in one way, all of them in one resource: `pulumi preview` says what will happen to which tenant,
+ * `pulumi up` does it. What is removed from the program stays in the database until its state is `deleted`.
+ */
+export abstract class TenantGroup extends pulumi.ComponentResource {
     /** The group's name. */
     readonly name: string;
     /** One line about the group, written by the last `up`. */
     readonly summary: pulumi.Output<string>;
+    protected readonly cluster: CitusCluster;
     private readonly seed: pulumi.Output<string>;
+    /** The specification, where all of it is known now. */
+    private readonly known: GroupSpec | undefined;
+    private readonly places: TenantGroupHook["places"];
 
-    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
-    constructor(name: string, args: TenantGroupArgs, opts?: pulumi.ComponentResourceOptions) {
+    /** @throws pulumi.RunError naming every mistake in the settings */
+    protected constructor(
+        name: string,
+        cluster: CitusCluster,
+        settings: Inputs<TenantGroupSettings>,
+        opts?: pulumi.ComponentResourceOptions,
+    ) {
         super("citus:index:TenantGroup", name, {}, opts);
         this.name = name;
-        const { cluster, ...settings } = args;
-        groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
-        const { mistakes } = groupsSoFar(cluster);
-        if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program"));
+        this.cluster = cluster;
+        const plain = isPlain(settings);
+        if (plain) join(name, cluster, settings);
+        this.known = plain ? specOf(name, cluster) : undefined;
         this.seed = pulumi.secret(cluster.tenantsSeed.apply((seed) => seedOf(seed, name)));
         const hook = new TenantGroupHook(
             `${name}-tenants`,
             {
                 cluster: cluster.clusterName,
-                group: agreed(name, cluster),
+                group: plain ? agreed(name, cluster) : later(name, cluster, pulumi.output(settings as unknown)),
                 nodes: cluster.nodes,
                 seed: this.seed,
                 exports: `.state/${pulumi.getStack()}/exports`,
@@ -84,16 +136,136 @@ export class TenantGroup extends pulumi.ComponentResource {
             { parent: this, dependsOn: [...cluster.settled], deletedWith: cluster.volume },
         );
         this.summary = hook.summary;
+        this.places = hook.places;
         this.registerOutputs({ summary: this.summary });
     }
 
-    /** The password of a tenant's own role, `<group>_<tenant>`; secret. */
-    tenantPassword(tenant: string): pulumi.Output<string> {
-        return pulumi.secret(this.seed.apply((seed) => passwordOf(seed, tenantRole(this.name, tenant))));
+    /**
+     * A tenant of this group.
+     * @throws pulumi.RunError when the program has no tenant of that name here
+     */
+    tenant(name: string): Tenant {
+        const { known } = this;
+        if (known && !own(known.tenants, name)) {
+            const deleted = known.delete.includes(name);
+            throw new pulumi.RunError(
+                `TenantGroup ${this.name}: ${deleted ? `its tenant ${name} is deleted` : `it has no tenant ${name}. It has ${listed(Object.keys(known.tenants)) || "none"}`}`,
+            );
+        }
+        return new Tenant(this.name, name, () => this.tenantLogin(name));
     }
 
-    /** Models `row` and `rls`: the password of the role that an application uses for all tenants, `<group>_app`; secret. */
-    get appPassword(): pulumi.Output<string> {
-        return pulumi.secret(this.seed.apply((seed) => passwordOf(seed, appRole(this.name))));
+    private tenantLogin(name: string): Login {
+        const { known } = this;
+        if (known?.model === "routed")
+            throw new pulumi.RunError(
+                `TenantGroup ${this.name}: ${name} is on a server of its own, which has its own logins`,
+            );
+        if (known && own(known.tenants, name)?.role !== true)
+            throw new pulumi.RunError(
+                `TenantGroup ${this.name}: ${name} has no role of its own; role: true gives it one`,
+            );
+        return this.login(tenantRole(this.name, name), name);
     }
+
+    /** @param tenant whose place it connects to @default any */
+    protected login(role: string, tenant?: string): Login {
+        const password = pulumi.secret(this.seed.apply((seed) => passwordOf(seed, role)));
+        return {
+            role,
+            password,
+            connectionString: pulumi.secret(
+                pulumi
+                    .all([this.cluster.connectionString, password, this.places])
+                    .apply(([cluster, secret, places]) =>
+                        connectionTo(
+                            cluster,
+                            { role, password: secret },
+                            tenant === undefined ? undefined : own(places ?? {}, tenant),
+                        ),
+                    ),
+            ),
+        };
+    }
+}
+
+/** Tenants that are rows, which an application reads as one role. */
+abstract class RowsTenants extends TenantGroup {
+    /** The role that an application uses for all its tenants, `<group>_app`; it names the tenant in each transaction. */
+    get app(): Login {
+        return this.login(appRole(this.name));
+    }
+}
+
+/**
+ * Tenants in tables of the coordinator, kept apart by row-level security.
+ * @example new RlsTenants("billing", { cluster, anchor: "companies", tables: { companies: { distributeBy: "id" } }, tenants: { "42": {} } })
+ */
+export class RlsTenants extends RowsTenants {
+    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
+    constructor(name: string, { cluster, ...settings }: RlsTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super(name, cluster, { ...settings, model: "rls" }, opts);
+    }
+}
+
+/**
+ * Tenants in distributed tables, each by its key.
+ * @example new RowTenants("billing", { cluster, anchor: "companies", tables: { companies: { distributeBy: "id" }, users: { distributeBy: "company_id" } }, tenants: { "42": {} } })
+ */
+export class RowTenants extends RowsTenants {
+    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
+    constructor(name: string, { cluster, ...settings }: RowTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super(name, cluster, { ...settings, model: "row" }, opts);
+    }
+}
+
+/**
+ * Each tenant in a distributed schema.
+ * @example new SchemaTenants("clinics", { cluster, template: "sql/clinic/*.sql", tenants: { acme: {}, globex: { node: "worker-2" } } })
+ */
+export class SchemaTenants extends TenantGroup {
+    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
+    constructor(name: string, { cluster, ...settings }: SchemaTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super(name, cluster, { ...settings, model: "schema" }, opts);
+    }
+}
+
+/**
+ * Each tenant in a database of its own on one node.
+ * @example new DatabaseTenants("banks", { cluster, template: "sql/bank/*.sql", tenants: { acme: { node: "worker-1" } } })
+ */
+export class DatabaseTenants extends TenantGroup {
+    /** @param name lower-case letters, digits and underscores; part of the names of its roles */
+    constructor(name: string, { cluster, ...settings }: DatabaseTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super(name, cluster, { ...settings, model: "database" }, opts);
+    }
+}
+
+/**
+ * Each tenant on a server that the shard map names.
+ * @example new RoutedTenants("regions", { cluster, tenants: { eu: { host: "eu-1.example.com" } } })
+ */
+export class RoutedTenants extends TenantGroup {
+    /** @param name lower-case letters, digits and underscores */
+    constructor(name: string, { cluster, ...settings }: RoutedTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super(name, cluster, { ...settings, model: "routed" }, opts);
+    }
+}
+
+/** A group as the configuration has it. */
+export function tenantGroup(
+    name: string,
+    cluster: CitusCluster,
+    { model, ...settings }: TenantGroupSettings,
+): TenantGroup {
+    const classes = {
+        rls: RlsTenants,
+        row: RowTenants,
+        schema: SchemaTenants,
+        database: DatabaseTenants,
+        routed: RoutedTenants,
+    };
+    // the settings are of the model that they name
+    const Group = classes[model] as new (name: string, args: { cluster: CitusCluster }) => TenantGroup;
+    return new Group(name, { cluster, ...settings });
 }

@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../citus/session.ts";
 import type { Shell } from "../shell.ts";
+import type { Place } from "../tenants/connection.ts";
 import type { NodeTarget } from "../tenants/facet.ts";
 import type { GroupSpec } from "../tenants/spec.ts";
 import { thinProvider } from "./provider.ts";
@@ -36,8 +37,10 @@ const provider = thinProvider("components/hooks/impl/tenantGroup.ts", { checks: 
 export class TenantGroupHook extends pulumi.dynamic.Resource {
     /** One line about the group written by the last change. */
     declare readonly summary: pulumi.Output<string>;
+    /** Model `database`: where each tenant is. */
+    declare readonly places: pulumi.Output<Readonly<Record<string, Place>> | undefined>;
 
     constructor(name: string, args: TenantGroupInputArgs, opts?: pulumi.CustomResourceOptions) {
-        super(provider, name, { summary: undefined, ...args }, opts, "citus", "TenantGroup");
+        super(provider, name, { summary: undefined, places: undefined, ...args }, opts, "citus", "TenantGroup");
     }
 }

@@ -35,56 +35,95 @@ export interface LimitsArgs {
     readonly idleInTransactionTimeout?: string;
 }
 
-export interface TenantArgs {
+/**
+ * What a tenant of any model has. Its life is one fact: `active` reads and writes, `frozen` only reads, and the data of
+ * a `deleted` one is deleted after an export. Leave the name with `deleted` there, or take it out: it is remembered.
+ */
+interface AnyTenant {
+    /** @default "active" */
+    readonly state?: "active" | "frozen" | "deleted";
+}
+
+/** A tenant that this cluster has a role for. */
+interface LocalTenant extends AnyTenant {
+    readonly limits?: LimitsArgs;
+    /** A login role of its own. @default true in schema and database; in row and rls with `limits` */
+    readonly role?: boolean;
+}
+
+/** A tenant that is rows. */
+export interface RlsTenant extends LocalTenant {
+    /**
+     * The other columns of its row in the anchor table, for when that is made. A row that is there keeps its own, also
+     * when these are changed. @default {}
+     */
+    readonly values?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+/** What a tenant has that can be put on a node, and whose data can come from another group. */
+interface PlacedTenant extends LocalTenant {
     /**
      * The node that the tenant is on; rebalances leave it there. In model `row` its rows are isolated to a shard of their
      * own for it, which can't be undone. @default wherever Citus puts it
      */
     readonly node?: string;
-    /** Model `row`: a shard of its own for this tenant. Can't be undone. @default true with `node`, else false */
-    readonly isolate?: boolean;
-    readonly limits?: LimitsArgs;
-    /** `frozen` reads and does not write. @default "active" */
-    readonly state?: "active" | "frozen";
-    /** A login role of its own. @default true in schema and database; in row and rls with `limits` */
-    readonly role?: boolean;
     /**
-     * Models `row` and `rls`: the other columns of its row in the anchor table, for when that is made. A row that is there
-     * keeps its own, also when these are changed. @default {}
+     * Takes the data of this tenant of another group, as "group/tenant" or as that group's `tenant(…)`: a change of model.
+     * The old copy stays.
      */
-    readonly values?: Readonly<Record<string, string | number | boolean | null>>;
-    /** Takes the data of this tenant of another group, as "group/tenant": a change of model. The old copy stays. */
-    readonly from?: string;
-    /** Model `routed`: the server. */
+    readonly from?: string | TenantName;
+}
+
+export interface RowTenant extends PlacedTenant, RlsTenant {
+    /** A shard of its own for this tenant. Can't be undone. @default true with `node`, else false */
+    readonly isolate?: boolean;
+}
+
+export interface SchemaTenant extends PlacedTenant {}
+
+export interface DatabaseTenant extends PlacedTenant {}
+
+/** A tenant on a server of its own. A `deleted` one leaves the shard map, and its server is not touched. */
+export interface RoutedTenant {
+    /** @default "active" */
+    readonly state?: "active" | "deleted";
+    /** The server. Not needed of a deleted one. */
     readonly host?: string;
-    /** Model `routed`. @default 5432 */
+    /** @default 5432 */
     readonly port?: number;
-    /** Model `routed`: the database there. @default the tenant's name */
+    /** The database there. @default the tenant's name */
     readonly database?: string;
 }
 
-export interface TenantGroupSettings {
-    readonly model: Model;
-    /** Models `row` and `rls`: the table with one row for each tenant; its `distributeBy` is the tenant's key. */
-    readonly anchor?: string;
-    /** Models `row` and `rls`. A table that is left out is left as it is. @default {} */
-    readonly tables?: Readonly<Record<string, TableArgs>>;
+/** A tenant of a group, by name. */
+export interface TenantName {
+    readonly group: string;
+    readonly name: string;
+}
+
+/**
+ * Tenants of a group: by name (in row and rls by key), a list of names and of tenants with their `name`, or the path of a
+ * JSON file of either. What is left out is left as it is.
+ * @example {"acme": {}, "globex": {"state": "frozen"}}
+ * @example ["acme", {"name": "globex", "state": "deleted"}]
+ */
+export type Tenants<Tenant> =
+    | Readonly<Record<string, Tenant>>
+    | readonly (string | (Tenant & { readonly name: string }))[]
+    | string;
+
+interface AnyGroup<Tenant> {
+    /** @default {} */
+    readonly tenants?: Tenants<Tenant>;
+}
+
+/** A group whose tenants are in this cluster. */
+interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
     /**
      * SQL files inside the project, or patterns of them (`sql/clinic/*.sql`), in the order of their names; each is run once:
      * in row and rls on the coordinator, in schema and database for each tenant. @default []
      */
     readonly template?: string | readonly string[];
-    /** Tenants by name (in row and rls by key), a list of names, or a JSON file of either. What is left out is left as it is. @default {} */
-    readonly tenants?: Readonly<Record<string, TenantArgs>> | readonly string[] | string;
-    /** Tenants whose data is deleted, after an export. @default [] */
-    readonly delete?: readonly string[];
-    /**
-     * Tables that may be changed in a way that keeps them from being read or written while they are rewritten, or that drops
-     * a foreign key. A table that becomes a reference table needs it not: only its writes wait. @default []
-     */
-    readonly allow?: readonly string[];
-    /** Models `row` and `rls`: policies that show each tenant its rows. Always on in rls. @default true */
-    readonly rowSecurity?: boolean;
     /** A PgBouncer on each node, in front of all its databases; Docker only. @default true in model `database`, where there can be one */
     readonly pool?: boolean;
     /** How template changes reach tenants: `canary` tenants first, then a `part` of the rest, then all. @default {canary: 1, part: 0.1} */
@@ -92,3 +131,46 @@ export interface TenantGroupSettings {
     /** How long a migration waits for a lock, such as "5s". @default "5s" */
     readonly lockTimeout?: string;
 }
+
+/** A group whose tenants are rows of the same tables. */
+interface RowsGroup<Tenant> extends LocalGroup<Tenant> {
+    /** The table with one row for each tenant; its `distributeBy` is the tenant's key. */
+    readonly anchor: string;
+    /** A table that is left out is left as it is. @default {} */
+    readonly tables?: Readonly<Record<string, TableArgs>>;
+    /**
+     * Tables that may be changed in a way that keeps them from being read or written while they are rewritten, or that drops
+     * a foreign key. A table that becomes a reference table needs it not: only its writes wait. @default []
+     */
+    readonly allow?: readonly string[];
+}
+
+/** Tenants in tables of the coordinator, kept apart by row-level security. */
+export interface RlsGroup extends RowsGroup<RlsTenant> {
+    readonly model: "rls";
+}
+
+/** Tenants in distributed tables, each by its key. */
+export interface RowGroup extends RowsGroup<RowTenant> {
+    readonly model: "row";
+    /** Policies that show each tenant its rows. @default true */
+    readonly rowSecurity?: boolean;
+}
+
+/** Each tenant in a distributed schema. */
+export interface SchemaGroup extends LocalGroup<SchemaTenant> {
+    readonly model: "schema";
+}
+
+/** Each tenant in a database of its own on one node. */
+export interface DatabaseGroup extends LocalGroup<DatabaseTenant> {
+    readonly model: "database";
+}
+
+/** Each tenant on a server that the shard map names. */
+export interface RoutedGroup extends AnyGroup<RoutedTenant> {
+    readonly model: "routed";
+}
+
+/** A group of tenants as it is written under `citus:tenantGroups`. */
+export type TenantGroupSettings = RlsGroup | RowGroup | SchemaGroup | DatabaseGroup | RoutedGroup;

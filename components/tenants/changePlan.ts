@@ -272,7 +272,7 @@ export function planChange(group: GroupSpec, found: ChangeFound): Required<Plann
     for (const [tenant, to] of Object.entries(found.gone)) {
         if (tenant in group.tenants && !group.delete.includes(tenant))
             notes.push(
-                `${tenant}: its data went to ${to ?? "another group"}; the old copy is kept and takes no writes, until \`delete\` of ${group.name} lists it`,
+                `${tenant}: its data went to ${to ?? "another group"}; the old copy is kept and takes no writes, until it has the state deleted in ${group.name}`,
             );
     }
     return { steps, refusals, notes };

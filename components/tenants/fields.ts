@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { flag, listOf, oneOf, shown, strictObject, text, unrecognized, whole } from "../config/fields.ts";
 import { workerIndex } from "../topology.ts";
-import { MODELS } from "./args.ts";
+import { MODELS, type TenantName } from "./args.ts";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
@@ -58,6 +58,9 @@ const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()], {
     error: (issue) => `must be a text, a number, true, false or null, got ${shown(issue.input)}`,
 });
 
+const isTenantName = (value: unknown): value is TenantName =>
+    typeof value === "object" && value !== null && "group" in value && "name" in value;
+
 const tenant = strictObject(
     {
         node: node.optional(),
@@ -70,14 +73,19 @@ const tenant = strictObject(
             },
             'an object such as {"connections": 20}',
         ).optional(),
-        state: oneOf(["active", "frozen"]).optional(),
+        state: oneOf(["active", "frozen", "deleted"]).optional(),
         role: flag.optional(),
         values: z
             .record(z.string(), scalar, {
                 error: (issue) => `must be a map of columns, got ${shown(issue.input)} - for example {"name": "Acme"}`,
             })
             .optional(),
-        from: text(/^[a-z][a-z0-9_]{0,30}\/[^\0\n]{1,63}$/, 'a tenant of another group as "group/tenant"').optional(),
+        from: z
+            .preprocess(
+                (value) => (isTenantName(value) ? `${value.group}/${value.name}` : value),
+                text(/^[a-z][a-z0-9_]{0,30}\/[^\0\n]{1,63}$/, 'a tenant of another group as "group/tenant"'),
+            )
+            .optional(),
         host: text(/^[A-Za-z0-9.:_-]{1,253}$/, "a server's name or address").optional(),
         port: whole(1, 65_535, 5432).optional(),
         database: text(/^[^\0"]{1,63}$/, "a database's name").optional(),
@@ -118,7 +126,6 @@ export const groupShape = strictObject(
                     `must be a map of tenants, a list of their names or the path of a JSON file of either, got ${shown(issue.input)} - for example {"acme": {}}`,
             })
             .default({}),
-        delete: names("tenants", ["acme"]).default([]),
         allow: names("tables", ["users"]).default([]),
         rowSecurity: flag.default(true),
         pool: flag.optional(),

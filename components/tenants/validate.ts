@@ -36,7 +36,6 @@ const TENANT_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; 
     limits: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
     role: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
     from: { models: ["row", "schema", "database"], why: "data is only taken into row, schema and database" },
-    state: { models: ["rls", "row", "schema", "database"], why: "their server is not this cluster's" },
 };
 
 const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; readonly why: string }>> = {
@@ -45,6 +44,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     template: { models: ["rls", "row", "schema", "database"], why: "nothing is run on servers of others" },
     allow: { models: ROWS, why: "it is for changes of tables" },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
+    rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
 };
 
 interface Known {
@@ -58,6 +58,27 @@ interface Known {
 }
 
 const isEmpty = (value: unknown) => ["[]", "{}"].includes(JSON.stringify(value) ?? "[]");
+
+/** A list of tenants as a map of them. */
+function byName(list: readonly unknown[], path: string) {
+    const mistakes: Mistake[] = [];
+    const tenants = new Map<string, unknown>();
+    list.forEach((entry, i) => {
+        const { name, ...settings }: Record<string, unknown> =
+            typeof entry === "string" || typeof entry === "number" ? { name: entry } : record(entry);
+        if (typeof name !== "string" && typeof name !== "number") {
+            mistakes.push({
+                path: `${path}.tenants[${i}]`,
+                message: `must be a tenant's name or an object with its name, got ${shown(entry)} - for example {"name": "acme", "state": "frozen"}`,
+            });
+        } else if (tenants.has(String(name))) {
+            mistakes.push({ path: `${path}.tenants`, message: `names ${name} twice - remove one` });
+        } else {
+            tenants.set(String(name), settings);
+        }
+    });
+    return { tenants: Object.fromEntries(tenants), mistakes };
+}
 
 /** What files say, put in the place of their paths. */
 function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
@@ -83,12 +104,19 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             }
         }
     }
-    if (Array.isArray(tenants) && tenants.every((name) => typeof name === "string" || typeof name === "number")) {
-        const list = tenants.map(String);
-        const twice = list.find((name, i) => list.indexOf(name) !== i);
-        if (list.length < 1000 && twice !== undefined)
-            mistakes.push({ path: `${path}.tenants`, message: `names ${twice} twice - remove one` });
-        tenants = Object.fromEntries(list.map((name) => [name, {}]));
+    if (Array.isArray(tenants)) {
+        const read = byName(tenants, path);
+        tenants = read.tenants;
+        mistakes.push(...read.mistakes);
+    }
+    const { delete: deleted, ...settings } = raw;
+    if (deleted !== undefined && !isEmpty(deleted)) {
+        const names = Array.isArray(deleted) ? deleted.map(String) : ["acme"];
+        const life = Object.fromEntries(names.slice(0, 3).map((name) => [name, { state: "deleted" }]));
+        mistakes.push({
+            path: `${path}.delete`,
+            message: `is a tenant's state now - take it away, and write under tenants: ${JSON.stringify(life)}`,
+        });
     }
     const patterns = raw.template === undefined ? [] : Array.isArray(raw.template) ? raw.template : [raw.template];
     const template: FileSpec[] = [];
@@ -110,7 +138,7 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             });
         for (const file of found) if (!template.some((t) => t.path === file)) template.push(fileSpec(file, files));
     });
-    return { raw: { ...raw, tenants, template: [] }, template, mistakes };
+    return { raw: { ...settings, tenants, template: [] }, template, mistakes };
 }
 
 /** Tables that are something, and those that are left alone. */
@@ -149,6 +177,9 @@ function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec
     };
     return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TenantSpec;
 }
+
+/** Tenants that are not to be deleted. */
+const kept = (tenants: GroupShape["tenants"]) => Object.entries(tenants).filter(([, { state }]) => state !== "deleted");
 
 /** Why a tenant can't be on a node that the program does not have. */
 function noNode(model: Model, node: string, { nodes = [], coordinatorShards }: Known): string {
@@ -194,7 +225,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
                 "means nothing in model rls: its tables are the coordinator's own - say local: true",
             );
     }
-    const tenants = Object.entries(shape.tenants);
+    const tenants = kept(shape.tenants);
     const limited = tenants
         .filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role)
         .map(([tenant]) => tenant);
@@ -240,8 +271,11 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             tenantSpec(model, tenant, settings).role
         )
             wrong(at, `makes a role ${tenantRole(name, tenant)}, which is the group's own - choose another name`);
-        if (shape.delete.includes(tenant))
-            wrong("delete", `names ${tenant}, which tenants names too - take it out of one of them`);
+        if (model === "routed" && settings.state === "frozen")
+            wrong(
+                `${at}.state`,
+                "must be active or deleted in model routed, got frozen: its server is not this cluster's",
+            );
     }
     return mistakes;
 }
@@ -249,7 +283,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
 /** Every role that a group makes, with the tenant whose own it is. */
 function rolesOf(name: string, { model, tenants }: GroupShape): readonly (readonly [role: string, tenant?: string])[] {
     if (model === "routed") return [];
-    const own = Object.entries(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
+    const own = kept(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
     const group = [appRole(name), tenantsRole(name)];
     return [
         ...group.map((role) => [role] as const),
@@ -302,7 +336,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
         }
         const shape = parsed.data;
         mistakes.push(...groupMistakes(name, record(value), shape, known));
-        for (const tenant of OWN_PLACE.includes(shape.model) ? Object.keys(shape.tenants) : []) {
+        for (const [tenant] of OWN_PLACE.includes(shape.model) ? kept(shape.tenants) : []) {
             const place = `${shape.model} ${tenant}`;
             const other = places.get(place);
             if (other !== undefined)
@@ -328,9 +362,9 @@ export function validateGroups(given: unknown, known: Known): Validated {
             ...tablesOf(shape.tables),
             template: read.template,
             tenants: Object.fromEntries(
-                Object.entries(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
+                kept(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
             ),
-            delete: shape.delete,
+            delete: Object.keys(shape.tenants).filter((tenant) => shape.tenants[tenant]?.state === "deleted"),
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
@@ -343,7 +377,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             if (from && groups.some((group) => group.name === from.group && group.delete.includes(from.tenant)))
                 mistakes.push({
                     path: `tenantGroups.${name}.tenants.${tenant}.from`,
-                    message: `takes ${from.group}/${from.tenant}, which ${from.group} deletes - run pulumi up without that delete first, then take this away, then delete the old copy`,
+                    message: `takes ${from.group}/${from.tenant}, which is deleted there - run pulumi up with its state active first, then take this away, then give the old copy the state deleted`,
                 });
     return { groups, mistakes };
 }

@@ -68,17 +68,17 @@ function legend({ tracked, tenants }: Listed): string[] {
         [
             tenants.some(({ state }) => state === "superseded"),
             "superseded",
-            "its data is in another group; this old copy takes no writes and is kept until delete of its group names it",
+            "its data is in another group; this old copy takes no writes and is kept until its group gives it the state deleted",
         ],
         [
             tenants.some(isLeft),
             "not in the program",
-            "the program of the last pulumi up did not name it; it stays as it is until delete names it",
+            "the program of the last pulumi up did not name it; it stays as it is until its state is deleted",
         ],
         [
             tenants.some(({ gone }) => gone),
             "gone",
-            "somebody dropped it by hand: npm run tenants -- restore brings an export back, and delete removes the tenant",
+            "somebody dropped it by hand: npm run tenants -- restore brings an export back, and the state deleted removes the tenant",
         ],
         [
             !tracked,

@@ -1,6 +1,7 @@
 /** npm run tenants -- password NAME */
 import { ShardMap } from "../../client/shardMap.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import { connectionTo } from "../../components/tenants/connection.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import { appRole, tenantRole } from "../../components/tenants/spec.ts";
 import { readCluster } from "../lib/project.ts";
@@ -41,17 +42,9 @@ export function findLogin(groups: readonly TenantGroupInputs[], name: string): L
 
 /** The cluster's connection string for another login. Pure. */
 export function connectionString(cluster: string, login: Login, map: ShardMap | undefined): string {
-    const url = new URL(cluster);
     const place = login.tenant === undefined ? undefined : map?.lookup(login.tenant, login.group);
-    url.username = encodeURIComponent(login.role);
-    url.password = encodeURIComponent(login.password);
     // rows and schemas are reached through any node, a database on its own only
-    if (place?.exact && place.database !== map?.json.database) {
-        url.hostname = place.host;
-        url.port = String(place.port);
-        url.pathname = `/${encodeURIComponent(place.database)}`;
-    }
-    return url.href;
+    return connectionTo(cluster, login, place?.exact && place.database !== map?.json.database ? place : undefined);
 }
 
 export async function password(name: string): Promise<void> {

@@ -90,9 +90,9 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
     const names = groups.map(({ group }) => group.name);
     throw new Error(
         names.length === 0
-            ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`
+            ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or a class such as RowTenants in a program of your own).`
             : `There is no tenant ${name} in ${names.join(", ")}, according to the program of the last pulumi up. npm run tenants lists those of the cluster.\n` +
-                  "To bring back one that is not in the program or was deleted: put it into tenants of its group, take it out of delete, run pulumi up, then repeat this. npm run tenants -- restore brings an export back.",
+                  "To bring back one that is not in the program or was deleted: put it into tenants of its group with the state active, run pulumi up, then repeat this. npm run tenants -- restore brings an export back.",
     );
 }
 

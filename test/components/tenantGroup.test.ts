@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import * as pulumi from "@pulumi/pulumi";
+import type { CitusCluster } from "../../components/cluster.ts";
 import { validate } from "../../components/config.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { pause } from "../../components/pause.ts";
@@ -14,7 +16,7 @@ process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
 after(abandon);
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
-const { TenantGroup: Group } = await import("../../components/tenantGroup.ts");
+const { DatabaseTenants, RowTenants, SchemaTenants, tenantGroup } = await import("../../components/tenantGroup.ts");
 
 const HOOK = "pulumi-nodejs:dynamic/citus:TenantGroup";
 
@@ -23,7 +25,7 @@ async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
     assert.ok("args" in result);
     const { made, resources } = await build(() => {
         const cluster = new Cluster("citus", result.args);
-        return Object.entries(groups).map(([name, settings]) => new Group(name, { cluster, ...settings }));
+        return Object.entries(groups).map(([name, settings]) => tenantGroup(name, cluster, settings));
     });
     return { groups: made, ...indexed(resources) };
 }
@@ -81,14 +83,52 @@ describe("one group", () => {
     test("tells a tenant's password, which is its role's own", async () => {
         const [group] = built.groups;
         assert.ok(group);
-        assert.equal(
-            await resolved(group.tenantPassword("acme")),
-            passwordOf(seedOf(PASSWORD, "clinics"), "clinics_acme"),
-        );
-        assert.notEqual(await resolved(group.tenantPassword("acme")), await resolved(group.appPassword));
+        const { role, password, connectionString } = group.tenant("acme").login;
+        assert.equal(role, "clinics_acme");
+        assert.equal(await resolved(password), passwordOf(seedOf(PASSWORD, "clinics"), "clinics_acme"));
+        const url = new URL((await resolved(connectionString)) ?? "");
+        assert.deepEqual([url.username, url.password], [role, await resolved(password)]);
+        assert.equal(url.searchParams.get("sslmode"), "verify-full");
+        for (const secret of [password, connectionString]) assert.equal(await pulumi.isSecret(secret), true);
+    });
+
+    test("tells no password of a tenant that is not there", () => {
+        const [group] = built.groups;
+        assert.throws(() => group?.tenant("amce"), /TenantGroup clinics: it has no tenant amce\. It has acme, globex/);
     });
 });
 
+async function inProgram(program: (cluster: CitusCluster) => void): Promise<Indexed> {
+    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
+    assert.ok("args" in result);
+    const { resources } = await build(() => program(new Cluster("citus", result.args)));
+    return indexed(resources);
+}
+
+const rows = { anchor: "companies", tables: { companies: { distributeBy: "id" } } };
+
+test("settings may come from other resources", async () => {
+    const { one } = await inProgram((cluster) => {
+        const known = pulumi.output({ "42": { values: { name: pulumi.output("Acme") } } });
+        new RowTenants("billing", { cluster, ...rows, tenants: known });
+    });
+    const { group } = one(HOOK).inputs as unknown as TenantGroupInputs;
+    assert.deepEqual(group.tenants, { "42": { values: { name: "Acme" } } });
+});
+
+test("a tenant of a group is what another takes", async () => {
+    const { of } = await inProgram((cluster) => {
+        const billing = new RowTenants("billing", { cluster, ...rows, tenants: { "17": {} } });
+        new SchemaTenants("clinics", { cluster, tenants: { acme: { from: billing.tenant("17") } } });
+    });
+    const groups = of(HOOK).map(({ inputs }) => (inputs as unknown as TenantGroupInputs).group);
+    assert.deepEqual(groups.find(({ name }) => name === "clinics")?.tenants.acme?.from, {
+        group: "billing",
+        tenant: "17",
+    });
+});
+
+// what is refused leaves resources that wait for as long as the process lives: from here on nothing is made whole
 test("mistakes are said at once, also between groups", async () => {
     const failed = await make({
         one: { model: "schema", tenants: { acme: {} } },
@@ -120,8 +160,8 @@ test("what is wrong between two groups stops the first one too, although it was 
     void build(() => {
         const cluster = new Cluster("citus", result.args);
         try {
-            new Group("old", { cluster, model: "schema", delete: ["acme"] });
-            new Group("new", { cluster, model: "database", tenants: { acme: { from: "old/acme" } } });
+            new SchemaTenants("old", { cluster, tenants: { acme: { state: "deleted" } } });
+            new DatabaseTenants("new", { cluster, tenants: { acme: { from: "old/acme" } } });
         } catch (error) {
             refused = error;
         }
@@ -130,6 +170,6 @@ test("what is wrong between two groups stops the first one too, although it was 
     for (const end = Date.now() + 10_000; !settled() && Date.now() < end; ) await pause(20);
     await pause(200);
     assert.ok(settled());
-    assert.match(String(refused), /TenantGroup new: tenants\.acme\.from takes old\/acme, which old deletes/);
+    assert.match(String(refused), /TenantGroup new: tenants\.acme\.from takes old\/acme, which is deleted there/);
     assert.deepEqual(indexed(registeredSoFar()).of(HOOK), []);
 });

@@ -244,7 +244,7 @@ test("every kind of object: loaded into a cluster of another size, it is the sam
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.match(
         first.stderr,
-        /shape\.sql: 11 distributed tables, 1 reference table, 3 distributed schemas, 4 local tables that Citus knows; no rows, no passwords\n/,
+        /shape\.sql: 11 distributed tables, 1 reference table, 3 distributed schemas, 4 local tables that Citus knows; no rows, no passwords of roles\n/,
     );
     assert.match(first.stderr, /left out, as it may hold a password: USER MAPPING/);
     assert.equal(first.stdout, "");

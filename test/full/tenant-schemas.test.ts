@@ -454,7 +454,7 @@ describe("tenants that are schemas", () => {
         equal(await count("FROM orders"), 40);
         const again = await plan(stack, group, [whileWriting]);
         deepEqual(again.steps, []);
-        deepEqual(again.notes, ["77: is under delete, and nothing of it exists"]);
+        deepEqual(again.notes, ["77: has the state deleted, and nothing of it exists"]);
     });
 
     it("deletes no other tenant's rows that reference the tenant's", async () => {

@@ -84,7 +84,9 @@ describe("databases of tenants", () => {
         assert.deepEqual(plan(group({ a: ROLE }), is), {
             steps: [],
             refusals: [],
-            notes: [`b: in the cluster but not in the program; left as it is (delete: ["b"] deletes)`],
+            notes: [
+                `b: in the cluster but not in the program; left as it is ({"b":{"state":"deleted"}} under tenants deletes it)`,
+            ],
         });
         assert.deepEqual(plan(group({ a: ROLE }, { delete: ["b"] }), is).notes, []);
     });
@@ -98,7 +100,7 @@ describe("databases of tenants", () => {
         assert.deepEqual([planned.steps, planned.notes], [[], []]);
         assert.match(
             planned.refusals?.join() ?? "",
-            /^a: its deletion was begun and not ended\. Put it under delete again/,
+            /^a: its deletion was begun and not ended\. Give it the state deleted again/,
         );
     });
 

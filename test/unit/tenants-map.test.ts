@@ -357,7 +357,7 @@ describe("routed tenants", () => {
         );
     });
 
-    test("one that left the program stays, one that delete names goes and its data does not", () => {
+    test("one that left the program stays, a deleted one goes and its data does not", () => {
         const left = planned({ eu, us: eu });
         assert.deepEqual(left.steps, []);
         assert.match(left.notes?.[0] ?? "", /us is not in the program/);

@@ -570,7 +570,7 @@ describe("a move of a database", { concurrency: true }, () => {
         }
     });
 
-    test("of a tenant under delete whose database is dropped half-way is given up, so that its deletion goes on", async () => {
+    test("of a deleted tenant whose database is dropped half-way is given up, so that its deletion goes on", async () => {
         for (const to of ["worker-2", "worker-1", "coordinator"]) {
             const world = await endedAt("copy");
             world.note({ state: "deleting" });

@@ -290,7 +290,7 @@ const HARMS: Readonly<Record<string, (file: string, model: Model) => void>> = {
 };
 
 for (const model of MODELS)
-    describe(`a tenant of model ${model} under delete`, () => {
+    describe(`a tenant of model ${model} that is deleted`, () => {
         it("is exported and gone", async () => {
             const cluster = new Cluster(model);
             const rows = rowsOf(cluster.world.data);

@@ -346,7 +346,7 @@ describe("plan of schemas", () => {
         );
     });
 
-    it("notes who is not in the program, but for those under delete", () => {
+    it("notes who is not in the program, but for deleted ones", () => {
         const { steps, notes } = plan(
             { ledger: { old: "active", gone: "active", moved: "superseded" } },
             { tenants: {}, delete: ["gone"] },
@@ -568,11 +568,11 @@ describe("plan of removals", () => {
         it("says what is there again under a name that stayed, on whichever node", () => {
             match(
                 refusal({ "worker-2": null, "worker-1": own }, { tombstone: true }),
-                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, which group clinics did not make\. It is not deleted\. Take acme out of delete/,
+                /^acme: was deleted, and there is a database of its name on worker-1, worker-2 again, which group clinics did not make\. It is not deleted\. Take acme out of tenants/,
             );
             match(
                 refusal({ "worker-2": null }),
-                /^acme: is under delete, and there is a database of its name on worker-2,/,
+                /^acme: has the state deleted, and there is a database of its name on worker-2,/,
             );
             deepEqual(planOn({}, { tombstone: true }), { steps: [], refusals: [], notes: [] });
         });

@@ -261,14 +261,14 @@ describe("what is printed", () => {
         assert.match(left ?? "", / 16 kB +\? .*active, not in the program$/);
         assert.match(
             leftLegend,
-            /not in the program +the program of the last pulumi up did not name it; it stays as it is until delete names it/,
+            /not in the program +the program of the last pulumi up did not name it; it stays as it is until its state is deleted/,
         );
         assert.match(leftLegend, /rows +~ is PostgreSQL's estimate, and \? means that it has none yet \(run ANALYZE\)/);
         const [old, oldLegend] = row({ state: "superseded", inProgram: false });
         assert.match(old ?? "", / superseded$/);
         assert.match(
             oldLegend,
-            /superseded +its data is in another group; this old copy takes no writes and is kept until delete of its group names it/,
+            /superseded +its data is in another group; this old copy takes no writes and is kept until its group gives it the state deleted/,
         );
         const [database, databaseLegend] = row({ model: "database", rows: null });
         assert.match(database ?? "", / 16 kB +– /);

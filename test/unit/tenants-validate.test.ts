@@ -145,7 +145,19 @@ describe("mistakes, each with its path", () => {
             { model: "schema", tenants: { a: { limits: { connections: -1, statementTimeout: "soon" } } } },
             ["tenants.a.limits.connections", "tenants.a.limits.statementTimeout"],
         ],
-        ["kept and deleted", { model: "schema", tenants: { a: {} }, delete: ["a"] }, ["delete"]],
+        ["the list of deleted tenants of before", { model: "schema", tenants: { a: {} }, delete: ["a"] }, ["delete"]],
+        [
+            "a frozen tenant elsewhere",
+            { model: "routed", tenants: { a: { host: "h", state: "frozen" } } },
+            ["tenants.a.state"],
+        ],
+        ["an entry of a list without a name", { model: "schema", tenants: ["a", { state: "frozen" }] }, ["tenants[1]"]],
+        ["a tenant twice in both ways", { model: "schema", tenants: ["a", { name: "a" }] }, ["tenants"]],
+        [
+            "policies that are always on",
+            { ...ROW, model: "rls", rowSecurity: false, tables: { companies: { distributeBy: "id" } } },
+            ["rowSecurity"],
+        ],
         [
             "files outside the project",
             { model: "schema", template: ["/etc/x.sql", "../x.sql"] },
@@ -208,9 +220,27 @@ describe("mistakes, each with its path", () => {
         assert.match(mistakes[0]?.message ?? "", /a_b_app, and so does tenant b_app of group a/);
     });
 
+    test("a tenant's life is one fact, in a map and in a list", () => {
+        const lives = { acme: {}, globex: { state: "frozen" }, initech: { state: "deleted", node: "worker-9" } };
+        const list = Object.entries(lives).map(([name, life]) => ({ name, ...life }));
+        for (const tenants of [lives, list, ["acme", ...list.slice(1)]]) {
+            const { groups, mistakes } = check({ clinics: { model: "schema", tenants } });
+            assert.deepEqual(mistakes, []);
+            assert.deepEqual(groups[0]?.tenants, { acme: { role: true }, globex: { role: true, frozen: true } });
+            assert.deepEqual(groups[0]?.delete, ["initech"]);
+        }
+    });
+
+    test("deletions as they were written before say how they are written now", () => {
+        assert.match(
+            check({ g: { model: "schema", delete: ["acme"] } }).mistakes[0]?.message ?? "",
+            /write under tenants: \{"acme":\{"state":"deleted"\}\}/,
+        );
+    });
+
     test("what one group takes another does not delete in the same program", () => {
         const { mistakes } = check({
-            billing: { ...ROW, delete: ["17"] },
+            billing: { ...ROW, tenants: { "17": { state: "deleted" } } },
             clinics: { model: "schema", tenants: { acme: { from: "billing/17" }, globex: { from: "billing/18" } } },
         });
         assert.deepEqual(
@@ -280,7 +310,12 @@ describe("mistakes, each with its path", () => {
         const model: TenantGroupSettings = { model: "schemas" };
         // @ts-expect-error: no such key
         const key: TenantGroupSettings = { model: "schema", tenants: { acme: { nod: 3 } } };
-        assert.deepEqual([model, key].map(wrongIn), [["model"], ["tenants.acme"]]);
+        // @ts-expect-error: a schema has no table of tenants
+        const anchor: TenantGroupSettings = { model: "schema", anchor: "companies" };
+        // @ts-expect-error: a routed tenant has no state in this cluster
+        const host: TenantGroupSettings = { model: "row", anchor: "companies", tenants: { a: { host: "h" } } };
+        assert.deepEqual([model, key, anchor].map(wrongIn), [["model"], ["tenants.acme"], ["anchor"]]);
+        assert.ok(wrongIn(host).includes("tenants.a.host"));
     });
 
     test("a pattern that finds nothing", () => {

@@ -179,7 +179,7 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             refusal: there
                 ? `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. It takes no connections.\nRestore it again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`
                 : (strayed(group, row, found) ??
-                  `${tenant}: a restore of its database on ${row.node} was begun and not ended, and the database does not exist. No empty one is put in its place.\nRestore it from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE. Or write it under delete.`),
+                  `${tenant}: a restore of its database on ${row.node} was begun and not ended, and the database does not exist. No empty one is put in its place.\nRestore it from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE. Or give it the state deleted.`),
         };
     }
     const moving: Step[] = [];
@@ -240,7 +240,7 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
         const row = ledger.get(tenant);
         if (row?.state === "deleting") {
             refusals.push(
-                `${tenant}: its deletion was begun and not ended. Put it under delete again until it is gone. After that it can be made anew.`,
+                `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
             );
             continue;
         }

@@ -246,7 +246,7 @@ async function begin(work: Work, { from, to }: { from: string; to: string }): Pr
         if (work.state === "deleting") return explainDoomed(work, from);
         throw new Error(
             `${group}/${tenant}: a DROP DATABASE of its database on ${from} was begun and not ended: nobody can connect to it any more, and it can only be dropped.\n` +
-                `Nothing was changed. To delete the tenant, write ${tenant} under delete. To keep it, run there: DROP DATABASE ${identifier(tenant)}; then bring it back from an export: npm run tenants -- restore ${group}/${tenant} FILE`,
+                `Nothing was changed. To delete the tenant, give ${tenant} the state deleted. To keep it, run there: DROP DATABASE ${identifier(tenant)}; then bring it back from an export: npm run tenants -- restore ${group}/${tenant} FILE`,
         );
     }
     if (await find(await options.node(to).server(), tenant))

@@ -3,5 +3,5 @@ import { listed } from "../../tenants/listed.ts";
 
 /** @param tenants at least one */
 export function notNamed(tenants: readonly string[]): string {
-    return `${listed(tenants)}: in the cluster but not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (delete: ${JSON.stringify(tenants.slice(0, 1))} deletes)`;
+    return `${listed(tenants)}: in the cluster but not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (${JSON.stringify({ [tenants[0] ?? ""]: { state: "deleted" } })} under tenants deletes it)`;
 }

@@ -64,9 +64,9 @@ export interface FoundPolicies {
     /** Tenants that don't write because of the ledger, and those that don't read either. */
     readonly fenced: readonly string[];
     readonly hidden: readonly string[];
-    /** Old copies that are deleted and still under `delete`: what hid them stays as long, so that deleting changes no policy. */
+    /** Old copies that are deleted and still in the program: what hid them stays as long, so that deleting changes no policy. */
     readonly buried: readonly string[];
-    /** Names under `delete` that are no value of a tenant column. */
+    /** Names of deleted tenants that are no value of a tenant column. */
     readonly invalid: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** Tenants under `delete`: fenced, exported, deleted, and shown to be gone on every node. */
+/** Tenants whose state is `deleted`: fenced, exported, deleted, and shown to be gone on every node. */
 
 import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
@@ -33,7 +33,7 @@ interface FoundTenant {
 
 export interface FoundRemoval {
     readonly tenants: Readonly<Record<string, FoundTenant>>;
-    /** Models row and rls: keys under `delete` that have rows, by table. */
+    /** Models row and rls: keys of deleted tenants that have rows, by table. */
     readonly rows: Readonly<Record<string, readonly string[]>>;
     /** Models row and rls: tables that may hold tenants' rows and that the group does not declare. */
     readonly undeclared?: readonly Undeclared[];
@@ -73,19 +73,19 @@ function planRemoval(group: GroupSpec, found: FoundRemoval, databases?: Database
                 : (refuseSchema(group, tenant, found) ?? refuseDatabase(group, tenant, databases));
         if (others !== undefined) {
             refusals.push(
-                `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `is under delete, and there is ${others}`}, which group ${group.name} did not make. It is not deleted. Take ${tenant} out of delete, and drop it yourself if nobody needs it.`,
+                `${tenant}: ${found?.tombstone ? `was deleted, and there is ${others} again` : `has the state deleted, and there is ${others}`}, which group ${group.name} did not make. It is not deleted. Take ${tenant} out of tenants, and drop it yourself if nobody needs it.`,
             );
         } else if (refused !== undefined) {
             refusals.push(refused);
         } else if (state === null && tables.length === 0) {
-            if (!found?.tombstone) notes.push(`${tenant}: is under delete, and nothing of it exists`);
+            if (!found?.tombstone) notes.push(`${tenant}: has the state deleted, and nothing of it exists`);
         } else if (found?.taken != null) {
             refusals.push(
-                `${tenant}: is under delete, and its data is on its way to ${found.taken}. It is not deleted. Take ${tenant} out of delete and run pulumi up, which ends that change. The old copy can be deleted after that.`,
+                `${tenant}: has the state deleted, and its data is on its way to ${found.taken}. It is not deleted. Take ${tenant} out of tenants and run pulumi up, which ends that change. The old copy can be deleted after that.`,
             );
         } else if (state === null && found?.tombstone) {
             refusals.push(
-                `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). A name that stayed under delete does not delete them: take ${tenant} out of delete. To delete these rows too, put ${tenant} into tenants, run pulumi up, then put it under delete.`,
+                `${tenant}: was deleted, and there are rows of it again (${tables.join(", ")}). A name that kept the state deleted does not delete them: take ${tenant} out of tenants. To delete these rows too, give ${tenant} the state active, run pulumi up, then give it the state deleted.`,
             );
         } else if (undeclared.length > 0) {
             refusals.push(undeclaredRefusal(group, tenant, undeclared));

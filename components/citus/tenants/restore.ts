@@ -401,7 +401,7 @@ async function refuseLeft({ group, session }: Context, tenant: string): Promise<
         );
     if (row?.moved)
         throw new Error(
-            `${group.name}/${tenant}: its data went to ${row.moved}, and this is the old copy. Nothing was restored. To restore it here too, delete the old copy first (delete of group ${group.name}).`,
+            `${group.name}/${tenant}: its data went to ${row.moved}, and this is the old copy. Nothing was restored. To restore it here too, delete the old copy first (state deleted in group ${group.name}).`,
         );
 }
 
@@ -428,7 +428,7 @@ export interface RestoreOptions {
 /** What to do when there is data already. */
 const inTheWay = ({ group }: Context, tenant: string, file: string) =>
     byKey(group.model)
-        ? `Delete the tenant first (delete of group ${group.name}), which exports it, then restore it.`
+        ? `Delete the tenant first (state deleted in group ${group.name}), which exports it, then restore it.`
         : `To put the export in its place: npm run tenants -- restore ${group.name}/${tenant} ${file} --replace. It exports the present data first.`;
 
 /**

@@ -66,7 +66,7 @@ function plan(group: GroupSpec, { entries: found, others }: Found): Planned {
             left.length === 0
                 ? []
                 : [
-                      `group ${group.name}: ${listed(left)} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; delete names what is to be removed from it`,
+                      `group ${group.name}: ${listed(left)} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; the state deleted removes a tenant from it`,
                   ],
     };
 }

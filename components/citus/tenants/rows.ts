@@ -80,7 +80,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
             notes.push(
                 state === "superseded"
                     ? `${tenant}: its data went to another group. The old rows stay, and no tenant sees them. Take ${tenant} out of tenants here.`
-                    : `${tenant}: its deletion has begun. Put ${tenant} under delete to finish it.`,
+                    : `${tenant}: its deletion has begun. Give ${tenant} the state deleted to finish it.`,
             );
             continue;
         }
@@ -151,7 +151,7 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
         .map(([name]) => name);
     if (others.length > 0)
         notes.push(
-            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}. To delete ${others.length === 1 ? "it" : "them"}, name ${others.length === 1 ? "it" : "them"} under delete.`,
+            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}. To delete ${others.length === 1 ? "it" : "them"}, give ${others.length === 1 ? "it" : "them"} the state deleted.`,
         );
     return { steps, refusals, notes };
 }

@@ -29,7 +29,7 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
         const state = own(ledger, tenant);
         if (state === "deleting") {
             refusals.push(
-                `${tenant}: its deletion was begun and not ended. Put it under delete again until it is gone. After that it can be made anew.`,
+                `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
             );
         } else if ((state === undefined || state === "creating") && distributed === undefined) {
             steps.push({
@@ -48,7 +48,7 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
             if (distributed === undefined)
                 refusals.push(
                     `${tenant}: its schema is gone, and this project did not drop it. Its data is lost here. Bring it back from an export ` +
-                        `(npm run tenants -- restore ${group.name}/${tenant} FILE), or from a backup. To make it anew and empty, put it under delete for one run first.`,
+                        `(npm run tenants -- restore ${group.name}/${tenant} FILE), or from a backup. To make it anew and empty, give it the state deleted for one run first.`,
                 );
             else if (!distributed)
                 refusals.push(

@@ -1,9 +1,11 @@
 /** A group of tenants, in Pulumi's words. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { ShardMap } from "../../../client/shardMap.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
+import type { Place } from "../../tenants/connection.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
 import { markOf, verifierOf } from "../../tenants/passwords.ts";
@@ -14,10 +16,11 @@ import { alive, note, progress, warn } from "./engine.ts";
 
 interface TenantGroupState extends TenantGroupInputs {
     summary?: string;
+    places?: Readonly<Record<string, Place>>;
 }
 
 /** What does not need a change of the group by itself: how nodes are reached, and what was found. */
-const IGNORED = ["summary", "nodes", "exports"];
+const IGNORED = ["summary", "places", "nodes", "exports"];
 
 function nodeOf(inputs: TenantGroupInputs, name: string): TenantGroupNode {
     const found = inputs.nodes.find((node) => node.name === name);
@@ -73,15 +76,28 @@ function summaryOf({ group }: TenantGroupInputs): string {
     return `${group.model}: ${counted(Object.keys(group.tenants).length, "tenant")}`;
 }
 
+/** Where each tenant's database is, by the shard map. */
+async function placesOf({ session, group }: Context): Promise<Record<string, Place>> {
+    const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
+    const map = ShardMap.from(row?.map);
+    return Object.fromEntries(
+        Object.keys(group.tenants).map((tenant) => {
+            const { host, port, database } = map.lookup(tenant, group.name);
+            return [tenant, { host, port, database }];
+        }),
+    );
+}
+
 /** Groups of which this process has said what will happen: the engine asks for that right before it has it done. */
 const foreseen = new Set<string>();
 
 async function settle(inputs: TenantGroupInputs): Promise<TenantGroupState> {
-    await withContext(inputs, async (context) => {
+    const places = await withContext(inputs, async (context) => {
         const done = await converge(context, FACETS[inputs.group.model], markOf(inputs.seed));
         if (done.length > 0 && !foreseen.has(inputs.group.name)) note(inputs.self, describeSteps(done).join("\n"));
+        return inputs.group.model === "database" ? placesOf(context) : undefined;
     });
-    return { ...inputs, summary: summaryOf(inputs) };
+    return { ...inputs, summary: summaryOf(inputs), ...(places ? { places } : {}) };
 }
 
 export async function create(inputs: TenantGroupInputs) {
@@ -153,7 +169,7 @@ export async function check(olds: TenantGroupState | undefined, news: TenantGrou
 
 /** Runs in preview too. */
 export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
-    if (!reachable(news) || unknown(news.seed)) return { changes: true };
+    if (!reachable(news) || unknown(news.seed) || unknown(news.group)) return { changes: true };
     // a node that is still to come has an address to be written down
     const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
     return { changes: (await foresee(news, changed)) || changed };
@@ -166,7 +182,7 @@ export async function read(id: string, props: TenantGroupState) {
 /** What becomes of a group that left the program, for a person. */
 function describeLeft({ group }: Pick<TenantGroupInputs, "group">): string {
     const tenants = counted(Object.keys(group.tenants).length, "tenant");
-    return `group ${group.name} left the program, and nothing of it is deleted: ${tenants}, their tables, roles and passwords stay as long as the cluster does. npm run tenants lists them; to delete tenants, put the group back with their names in delete.`;
+    return `group ${group.name} left the program, and nothing of it is deleted: ${tenants}, their tables, roles and passwords stay as long as the cluster does. npm run tenants lists them; to delete tenants, put the group back with the state deleted for each of them.`;
 }
 
 /** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
