@@ -48,10 +48,11 @@ export async function withContext<T>(
     use: (context: Context) => Promise<T>,
 ): Promise<{ result: T; said: string[] }> {
     const session = await connect(await stack.access(), "coordinator");
-    const kept = keepOpen(async (name, database) => {
+    const another = async (name: string, database?: string) => {
         const access = await stack.access(name);
         return connect(database ? { ...access, database } : access, name);
-    });
+    };
+    const kept = keepOpen(another);
     const said: string[] = [];
     const nodes = await nodesOf(stack);
     try {
@@ -60,6 +61,7 @@ export async function withContext<T>(
             session,
             nodes,
             open: kept.open,
+            another,
             shell: (name) => ({ kind: "docker", engine: "", container: stack.container(name) }),
             read: (path) => files[path] ?? readFileSync(path, "utf8"),
             verifier: (role) => ({ verifier: verifierOf(SEED, role), mark: markOf(SEED) }),

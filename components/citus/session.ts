@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import pg from "pg";
 import { pause } from "../pause.ts";
+import type { ServerError } from "../postDeploy/way.ts";
 import { type SsmShell, shellName } from "../shell.ts";
 import { openTunnel } from "../tunnel.ts";
 import { LIMITS } from "./limits.ts";
@@ -91,9 +92,11 @@ export class DatabaseError extends Error {
     readonly code: string | undefined;
     /** Whether there was no connection at all. */
     readonly connecting: boolean;
+    /** The server's own words; undefined when it was not the server that failed. */
+    readonly server: ServerError | undefined;
     /** @param warnings what the server warned of while the statement ran: often the cause, where the error only names a node */
     constructor(node: string, doing: string, cause: unknown, connecting = false, warnings: readonly string[] = []) {
-        const e = cause as { message?: string; detail?: string; hint?: string; where?: string; code?: string };
+        const e = cause as Partial<Record<"message" | "detail" | "hint" | "code" | "routine", string>>;
         const said = [e.message, e.detail && `DETAIL: ${e.detail}`, e.hint && `HINT: ${e.hint}`, ...warnings]
             .filter((part) => part)
             .join("\n  ");
@@ -101,6 +104,8 @@ export class DatabaseError extends Error {
         this.node = node;
         this.code = e.code;
         this.connecting = connecting;
+        const { code, message = "", hint = "", routine } = e;
+        this.server = code && routine ? { code, message, hint, raisedBy: routine } : undefined;
     }
 }
 
@@ -162,8 +167,10 @@ export interface ConnectOptions {
     readonly waiting?: (reason: string) => void | Promise<void>;
     /** How long this node waits for another one that a question leads to, in milliseconds. @default Citus' own, 30 s */
     readonly nodeTimeout?: number;
-    /** Called while a statement waits for a lock, with who has it and how to end that. Of connections to the coordinator. */
+    /** Called while a statement waits for a lock, with who has it and how to end that. */
     readonly heldUp?: (text: string) => void;
+    /** Who is asked for that: the coordinator, about the node of this host in pg_dist_node. @default this very node, which is the coordinator */
+    readonly watcher?: { readonly open: () => Promise<Session>; readonly host: string };
 }
 
 /** Errors that go away by themselves when a node is starting: not listening yet, starting up, shutting down. */
@@ -220,10 +227,10 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             };
             const submit = <T extends pg.Submittable>(stream: T) => client.query(stream);
             const session: StreamSession = { node, query, certificateEnds, submit, close: () => closing(client) };
-            const { heldUp } = options;
+            const { heldUp, watcher } = options;
             if (heldUp === undefined) return session;
             const { processID } = client as unknown as { processID: number };
-            return watched(session, processID, () => connect(access, node), heldUp);
+            return watched(session, processID, watcher?.open ?? (() => connect(access, node)), heldUp, watcher?.host);
         } catch (error) {
             discard(client);
             if (!passing(error) || Date.now() >= end) {

@@ -8,15 +8,17 @@ const EVERY = 4000;
 /**
  * The same session; while one of its statements lasts, it is asked beside it who keeps it waiting. What can't be asked
  * says nothing, and never keeps the statement.
- * @param session on the coordinator
- * @param open another connection to it; opened when a statement lasts, and closed after it
+ * @param pid the session's process on its node
+ * @param open a connection to the coordinator; opened when a statement lasts, and closed after it
  * @param report called with who it is, again and again
+ * @param host of the session's node, as pg_dist_node has it. @default the coordinator
  */
 export function watched<S extends Session>(
     session: S,
     pid: number,
     open: () => Promise<Session>,
     report: (text: string) => void,
+    host?: string,
 ): S {
     return {
         ...session,
@@ -45,7 +47,9 @@ export function watched<S extends Session>(
                         watcher = opened;
                     }
                     const [own] = await watcher.query<{ nodeId: number }>(
-                        `SELECT nodeid AS "nodeId" FROM pg_dist_node WHERE groupid = 0 AND noderole = 'primary'`,
+                        `SELECT nodeid AS "nodeId" FROM pg_dist_node
+                          WHERE noderole = 'primary' AND CASE WHEN $1::text IS NULL THEN groupid = 0 ELSE nodename = $1 END`,
+                        [host ?? null],
                     );
                     if (over || !own) return;
                     const holders = await findHolders(watcher, new Set([globalPidOf(own.nodeId, pid)]), false);

@@ -1,4 +1,4 @@
-/** What a file of citus:postDeploy holds that decides how it can be run. Pure. */
+/** What a file of SQL holds that decides how it can be run: of citus:postDeploy, and its mark in templates too. Pure. */
 import { ALONE, isTransactionControl, type Statement, statements } from "../tenants/statements.ts";
 
 /** A line of a file's head that asks for it. */
@@ -25,17 +25,22 @@ export function fileMistakes(path: string, sql: string): string[] {
     });
 }
 
+/** Whether a file asks to be run without a transaction, before its first statement. */
+export function saysNoTransaction(sql: string, found: readonly Statement[] = statements(sql)): boolean {
+    const head = sql
+        .split("\n")
+        .slice(0, (found[0]?.line ?? 1) - 1)
+        .join("\n");
+    return MARK.test(head);
+}
+
 /**
  * Why a file runs without a transaction around it, as in "line 3 has VACUUM".
  * @returns undefined when it can run in one, as far as its text tells
  */
 export function whyAlone(sql: string): string | undefined {
     const found = statements(sql);
-    const head = sql
-        .split("\n")
-        .slice(0, (found[0]?.line ?? 1) - 1)
-        .join("\n");
-    if (MARK.test(head)) return `it says "-- no transaction"`;
+    if (saysNoTransaction(sql, found)) return `it says "-- no transaction"`;
     const says = (one: Statement | undefined) => one && `line ${one.line} has ${shown(one.text)}`;
     return (
         says(found.find(({ text }) => isTransactionControl(text))) ?? says(found.find(({ text }) => ALONE.test(text)))

@@ -1,4 +1,4 @@
-/** How a file of citus:postDeploy is run, and how once more when PostgreSQL or Citus refuses that way. Pure. */
+/** How a file of SQL is run, and how once more when PostgreSQL or Citus refuses that way: of citus:postDeploy and of templates. Pure. */
 
 /**
  * - `transaction`: in one transaction with the note that it ran.
@@ -7,8 +7,8 @@
  */
 export type Way = "transaction" | "sequential" | "alone";
 
-/** The first error of a psql with `VERBOSITY=verbose`. */
-export interface PsqlError {
+/** An error as the server said it. */
+export interface ServerError {
     readonly code: string;
     readonly message: string;
     readonly hint: string;
@@ -16,7 +16,8 @@ export interface PsqlError {
     readonly raisedBy: string;
 }
 
-export function firstError(stderr: string): PsqlError | undefined {
+/** The first error of a psql with `VERBOSITY=verbose`. */
+export function firstError(stderr: string): ServerError | undefined {
     const found = /^(?:psql:\S+:\d+: )?(?:ERROR|FATAL): +([0-9A-Z]{5}): (.*)$/m.exec(stderr);
     if (!found) return undefined;
     // up to what is said next
@@ -49,7 +50,7 @@ const NEEDS_ONE_CONNECTION =
  * The way to run it once more after everything was rolled back; undefined when the error is the file's own: what a function
  * of the user raises is, whatever it says.
  */
-export function nextWay(way: Way, error: PsqlError | undefined): Way | undefined {
+export function nextWay(way: Way, error: ServerError | undefined): Way | undefined {
     if (way === "alone" || error === undefined || error.raisedBy === "exec_stmt_raise") return undefined;
     const { code, message, hint } = error;
     if (way === "transaction" && (hint.includes("multi_shard_modify_mode") || NEEDS_ONE_CONNECTION.test(message)))

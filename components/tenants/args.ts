@@ -126,6 +126,11 @@ interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
     readonly template?: string | readonly string[];
     /** A PgBouncer on each node, in front of all its databases; Docker only. @default true in model `database`, where there can be one */
     readonly pool?: boolean;
+    /**
+     * Whether a file of the template may sort before one that was run. It runs after that one then, for tenants that are made
+     * later too. Otherwise such a file is refused. @default false
+     */
+    readonly outOfOrder?: boolean;
     /** How template changes reach tenants: `canary` tenants first, then a `part` of the rest, then all. @default {canary: 1, part: 0.1} */
     readonly rollout?: { readonly canary?: number; readonly part?: number };
     /** How long a migration waits for a lock, such as "5s". @default "5s" */

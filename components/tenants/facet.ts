@@ -55,6 +55,8 @@ export interface Context {
      * done: the next who asks gets a new one. @param database @default the cluster's
      */
     open(node: string, database?: string): Promise<Session>;
+    /** The same for a connection that nobody shares, and that you close. */
+    another(node: string, database?: string): Promise<Session>;
     /** How scripts run on a node. */
     shell(node: string): Shell;
     /** Content of a file of the group's template. @throws Error when it changed since it was read */

@@ -129,6 +129,7 @@ export const groupShape = strictObject(
         allow: names("tables", ["users"]).default([]),
         rowSecurity: flag.default(true),
         pool: flag.optional(),
+        outOfOrder: flag.optional(),
         rollout: strictObject(
             { canary: whole(0, 1000, 1).default(1), part: part.default(0.1) },
             'an object such as {"canary": 1, "part": 0.1}',

@@ -1,5 +1,6 @@
 /** A group of tenants after validation: plain data, as it lies in the state and is handed to the database. */
 import type { Model } from "./args.ts";
+import type { RolloutSpec } from "./rollout.ts";
 
 export interface FileSpec {
     /** Path inside the project. */
@@ -51,7 +52,9 @@ export interface GroupSpec {
     readonly rowSecurity: boolean;
     /** Whether its nodes have a connection pool; the model says so when it is left out. */
     readonly pool?: boolean;
-    readonly rollout: { readonly canary: number; readonly part: number };
+    readonly rollout: RolloutSpec;
+    /** Whether a file may sort before one that was run. */
+    readonly outOfOrder?: boolean;
     /** Milliseconds. */
     readonly lockTimeout: number;
 }

@@ -54,6 +54,15 @@ function skipRows(sql: string, i: number): number {
     return last ? rest + last.index + last[0].length : sql.length;
 }
 
+/** Characters that begin nothing and end nothing. */
+const PLAIN = /[^A-Za-z_;'"$\\/-]+/y;
+
+function newlines(text: string): number {
+    let found = 0;
+    for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) found++;
+    return found;
+}
+
 /**
  * Statements of a file, without comments. A function's body between BEGIN ATOMIC and its END is one with it. A command of
  * psql is an element of its own, with its backslash; the rows that follow a COPY are none.
@@ -71,10 +80,23 @@ export function statements(sql: string): Statement[] {
         depth = 0;
     };
     const pass = (to: number, from: number) => {
-        line += sql.slice(from, to).split("\n").length - 1;
+        line += newlines(sql.slice(from, to));
         return to;
     };
     for (let i = 0; i < sql.length; ) {
+        // what decides nothing, all of it at once
+        PLAIN.lastIndex = i;
+        const plain = PLAIN.exec(sql)?.[0];
+        if (plain !== undefined) {
+            if (start < 0) {
+                const first = plain.search(/\S/);
+                if (first >= 0) start = line + newlines(plain.slice(0, first));
+            }
+            line += newlines(plain);
+            text += plain;
+            i += plain.length;
+            continue;
+        }
         if (sql[i] === "\\") {
             const command = /^\\[^\n]*?(?=\\\\|\r?\n|$)/.exec(sql.slice(i))?.[0] ?? "\\";
             finish();
@@ -101,46 +123,28 @@ export function statements(sql: string): Statement[] {
             else if (depth > 0 && word !== undefined && /^END$/i.test(word)) depth--;
             text += comment ? " " : piece;
         }
-        line += piece.split("\n").length - 1;
+        line += newlines(piece);
         i += piece.length;
     }
     finish();
     return result;
 }
 
-const TRANSACTION = /^(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION)\b/i;
+/** What begins, ends or divides a transaction. */
+export const BOUNDARY =
+    /^(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE\s+TRANSACTION)\b/i;
 
 /** Whether a statement begins or ends a transaction; a savepoint does neither. */
 export const isTransactionControl = (text: string): boolean =>
-    TRANSACTION.test(text) && !/^(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+|TRANSACTION\s+)?TO)\b/i.test(text);
+    BOUNDARY.test(text) && !/^(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+|TRANSACTION\s+)?TO)\b/i.test(text);
 
 /** What PostgreSQL and Citus run outside of transactions only. */
 export const ALONE =
     /^(CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY|DROP\s+INDEX\s+CONCURRENTLY|REINDEX\b.*\bCONCURRENTLY|VACUUM|(CREATE|DROP)\s+(DATABASE|TABLESPACE)|ALTER\s+SYSTEM|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY|CALL\s+(pg_catalog\.)?citus_cleanup_orphaned_resources)\b|\bcreate_distributed_table_concurrently\s*\(/is;
 
-/** Why a file can't be a template's: its statements are run in one transaction with the note that they were. */
-export function templateMistakes(path: string, sql: string): string[] {
-    return statements(sql).flatMap(({ text, line }) => {
-        const shown = text.replace(/\s+/g, " ").slice(0, 60);
-        if (text.startsWith("\\"))
-            return [`${path}:${line} has psql's command ${shown.split(" ")[0]}, which only psql knows; take it out`];
-        if (TRANSACTION.test(text))
-            return [
-                `${path}:${line} has ${shown}: each file is run in a transaction together with the note that it was run; take it out`,
-            ];
-        if (ALONE.test(text))
-            return [
-                `${path}:${line} has ${shown}, which can't be in a transaction, and each file is run in one; put it in citus:postDeploy`,
-            ];
-        if (/^COPY\b.*\bFROM\s+STDIN\b/is.test(text))
-            return [`${path}:${line} has ${shown}, whose rows only psql can send; write INSERT`];
-        return [];
-    });
-}
-
 /** Tables that a file alters, as it writes them. */
-export function alteredTables(sql: string): string[] {
-    return statements(sql).flatMap(({ text }) => {
+export function alteredTables(found: readonly Statement[]): string[] {
+    return found.flatMap(({ text }) => {
         const name = /^ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?([\w".$]+)/i.exec(text)?.[1];
         return name === undefined ? [] : [name.replaceAll('"', "").replace(/^public\./, "")];
     });

@@ -43,6 +43,10 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     tables: { models: ROWS, why: "tables of a schema or database come from its template" },
     template: { models: ["rls", "row", "schema", "database"], why: "nothing is run on servers of others" },
     allow: { models: ROWS, why: "it is for changes of tables" },
+    outOfOrder: {
+        models: ["rls", "row", "schema", "database"],
+        why: "it is about the files of a template",
+    },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
 };
@@ -368,6 +372,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
+            ...(shape.outOfOrder ? { outOfOrder: true } : {}),
             rollout: shape.rollout,
             lockTimeout: shape.lockTimeout,
         });

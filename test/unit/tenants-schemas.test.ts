@@ -11,9 +11,18 @@ import { type FoundRoles, roles } from "../../components/citus/tenants/roles.ts"
 import { type FoundSchemas, schemas } from "../../components/citus/tenants/schemas.ts";
 import { state } from "../../components/citus/tenants/state.ts";
 import type { Context } from "../../components/tenants/facet.ts";
-import { rollout, WAVES, wavesOf } from "../../components/tenants/rollout.ts";
+import { lateFiles, nameAfter, runOrder } from "../../components/tenants/order.ts";
+import {
+    filesForNew,
+    type RolloutSpec,
+    rollout,
+    type UnderWay,
+    WAVES,
+    wavesOf,
+} from "../../components/tenants/rollout.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
-import { alteredTables, statements, templateMistakes } from "../../components/tenants/statements.ts";
+import { alteredTables, statements } from "../../components/tenants/statements.ts";
+import { createdIndex, templateMistakes as mistakesOf } from "../../components/tenants/templateFile.ts";
 
 const group = (more: Partial<GroupSpec> = {}): GroupSpec => ({
     name: "clinics",
@@ -28,6 +37,8 @@ const group = (more: Partial<GroupSpec> = {}): GroupSpec => ({
     lockTimeout: 5000,
     ...more,
 });
+
+const templateMistakes = (path: string, sql: string, alone = false) => mistakesOf(path, statements(sql), alone);
 
 const texts = ({ steps }: { steps: readonly { text: string }[] }) => steps.map(({ text }) => text);
 
@@ -101,9 +112,53 @@ describe("statements of a template file", () => {
             deepEqual(templateMistakes("a.sql", sql), [], sql);
     });
 
+    it("of a file without a transaction can each be run again, and the rest is said", () => {
+        for (const sql of [
+            "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a)",
+            "DROP INDEX CONCURRENTLY IF EXISTS i",
+            "VACUUM (ANALYZE) t",
+            "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'calm'",
+            "UPDATE t SET a = 1 WHERE a IS NULL",
+            "ALTER TABLE t VALIDATE CONSTRAINT c",
+            "ALTER TABLE t ADD COLUMN IF NOT EXISTS a int",
+            "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TABLE IF NOT EXISTS t (a int)",
+            "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        ])
+            deepEqual(templateMistakes("a.sql", sql, true), [], sql);
+        for (const sql of [
+            "CREATE INDEX CONCURRENTLY i ON t (a)",
+            "CREATE INDEX CONCURRENTLY ON t (a)",
+            "DROP INDEX CONCURRENTLY i",
+            "REINDEX INDEX CONCURRENTLY i",
+            "ALTER TYPE mood ADD VALUE 'calm'",
+            "ALTER TABLE t ADD COLUMN a int",
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)",
+            "ALTER TABLE t RENAME COLUMN a TO b",
+            "CREATE TABLE t (a int)",
+            "INSERT INTO t VALUES (1)",
+            "BEGIN",
+            "CREATE DATABASE d",
+            "SELECT create_distributed_table_concurrently('t', 'a')",
+        ])
+            equal(templateMistakes("a.sql", sql, true).length, 1, sql);
+    });
+
+    it("name the index that they make, as they write it", () => {
+        deepEqual(createdIndex('CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "I x" ON ONLY public . "T" (a)'), {
+            name: '"I x"',
+            table: 'public . "T"',
+        });
+        equal(createdIndex("CREATE INDEX CONCURRENTLY ON t (a)"), undefined);
+    });
+
     it("name the tables that they alter", () => {
         deepEqual(
-            alteredTables('ALTER TABLE IF EXISTS ONLY public.users ADD a int; ALTER TABLE "x"."y" ADD b int; SELECT 1'),
+            alteredTables(
+                statements(
+                    'ALTER TABLE IF EXISTS ONLY public.users ADD a int; ALTER TABLE "x"."y" ADD b int; SELECT 1',
+                ),
+            ),
             ["users", "x.y"],
         );
     });
@@ -121,10 +176,8 @@ describe("waves of a rollout", () => {
                     const waves = wavesOf(tenants, { canary, part });
                     equal(waves.size, tenants.length);
                     const left = tenants.filter((tenant) => !has(tenant));
-                    const planned = rollout(tenants, Object.fromEntries(left.map((tenant) => [tenant, ["a.sql"]])), {
-                        canary,
-                        part,
-                    });
+                    const pending = Object.fromEntries(left.map((tenant) => [tenant, ["a.sql"]]));
+                    const { turns: planned } = rollout(tenants, ["a.sql"], { canary, part }, { pending });
                     deepEqual(planned.map(({ tenant }) => tenant).sort(), [...left].sort());
                     const order = planned.map(({ wave }) => WAVES.indexOf(wave));
                     deepEqual(order, [...order].sort());
@@ -145,6 +198,91 @@ describe("waves of a rollout", () => {
             WAVES.map((wave) => waves.filter((w) => w === wave).length),
             [1, 2, 18],
         );
+    });
+});
+
+describe("waves that end a run", () => {
+    const tenants = ["a", "b", "c", "d"];
+    const of = (settings: RolloutSpec, underWay: UnderWay) => {
+        const { turns, stops } = rollout(tenants, ["1", "2"], settings, underWay);
+        return { turns: turns.map(({ tenant, files }) => `${tenant} ${files.join()}`), stops };
+    };
+    const pending = { b: ["2"], c: ["2"], d: ["1", "2"] };
+
+    it("begin with the first, and the next waits for all of it", () => {
+        const all = Object.fromEntries(tenants.map((name) => [name, ["2"]]));
+        const { turns, stops } = of({ approve: true }, { pending: all });
+        deepEqual(turns, ["a 2"]);
+        deepEqual(stops, [{ path: "2", wave: "part", waiting: { for: "wave", wave: "canary" }, tenants: 3 }]);
+    });
+
+    it("wait for a pause since the youngest of the earlier ones, and go on after it", () => {
+        const after = (seconds: number) => of({ pause: 60_000 }, { pending, ages: { "2": { a: seconds } } });
+        deepEqual(after(20.5).stops[0]?.waiting, { for: "pause", wave: "part", seconds: 40 });
+        deepEqual(after(20.5).turns, ["d 1"]);
+        deepEqual(after(61).turns, ["b 2", "d 1"]);
+        deepEqual(after(61).stops[0]?.waiting, { for: "wave", wave: "part" });
+    });
+
+    it("wait for an approval of the very wave", () => {
+        const with_ = (approved: UnderWay["approved"]) =>
+            of({ approve: true }, { pending, ...(approved && { approved }) });
+        deepEqual(with_({}).stops[0]?.waiting, { for: "approval", wave: "part" });
+        deepEqual(with_({ "2": ["part"] }).turns, ["b 2"]);
+    });
+
+    it("keep a tenant's files in their order: none overtakes one that waits", () => {
+        const { turns } = of({ approve: true }, { pending, approved: { "2": ["part", "rest"], "1": [] } });
+        deepEqual(turns, ["b 2"]);
+    });
+
+    it("without pause and approval follow each other in one run", () => {
+        deepEqual(of({}, { pending }).turns, ["b 2", "c 2", "d 1,2"]);
+        deepEqual(of({}, { pending }).stops, []);
+    });
+
+    it("make new tenants from files that the first wave has proved", () => {
+        const files = (existing: string[], pending: UnderWay["pending"], settings: RolloutSpec = {}) =>
+            filesForNew(tenants, ["1", "2"], settings, { pending }, new Set(existing))("d");
+        deepEqual(files([], {}), ["1", "2"]);
+        deepEqual(files(["a", "b"], { a: ["2"], b: ["2"] }), ["1"]);
+        deepEqual(files(["a", "b"], { b: ["2"] }), ["1", "2"]);
+        deepEqual(files(["a", "b"], { b: ["2"] }, { approve: true }), ["1"]);
+        deepEqual(files(["a", "b"], {}, { approve: true }), ["1", "2"]);
+        // the canary itself is new: who is there proves
+        deepEqual(files(["b"], { b: ["2"] }), ["1"]);
+    });
+
+    it("may have canaries by name", () => {
+        deepEqual(
+            [...wavesOf(tenants, { canary: ["c"], part: 0.5 })],
+            [
+                ["a", "part"],
+                ["b", "part"],
+                ["c", "canary"],
+                ["d", "rest"],
+            ],
+        );
+    });
+});
+
+describe("order of files", () => {
+    it("is that of the first tenant, then the template's", () => {
+        deepEqual(runOrder(["1", "2", "3", "4"], { "1": 10, "3": 10, "2": 20 }), ["1", "3", "2", "4"]);
+    });
+
+    it("has no new file before one that was run", () => {
+        deepEqual(lateFiles(["1", "2", "3", "4"], { "1": 10, "3": 10 }), [{ path: "2", after: "3" }]);
+        deepEqual(lateFiles(["1", "2"], {}), []);
+    });
+
+    it("finds a name that sorts after all of them", () => {
+        const name = (path: string, ...others: string[]) => nameAfter(path, others[0] ?? "", [path, ...others]);
+        equal(name("m/010-bar.sql", "m/011.sql"), "m/012-bar.sql");
+        equal(name("m/099.sql", "m/099-b.sql"), "m/100.sql");
+        equal(name("a.sql", "m/V2__x.sql"), "m/V3-a.sql");
+        equal(name("m/010.sql", "m/011.sql", "m/020.sql", "n/030.sql"), "m/021.sql");
+        equal(name("a.sql", "b.sql"), undefined);
     });
 });
 
@@ -359,7 +497,7 @@ describe("plan of schemas", () => {
 
 describe("plan of migrations", () => {
     const template = ["1.sql", "2.sql"].map((path) => ({ path, sha256: path }));
-    const none = { pending: {}, changed: {}, removed: {}, moved: {}, many: {} };
+    const none = { pending: {}, first: {}, changed: {}, removed: {}, moved: {}, many: {} };
 
     it("rolls out in waves", () => {
         const names = Array.from({ length: 12 }, (_, i) => `t${i}`);
@@ -381,6 +519,19 @@ describe("plan of migrations", () => {
             texts(migrations.plan(rows, { ...none, pending: { "": ["2.sql"] }, many: { users: 128 } }, {}))[0] ?? "",
             /users has 128 shards/,
         );
+    });
+
+    it("refuses a file that sorts before one that was run, unless no order matters", () => {
+        const found = { ...none, pending: { acme: ["1.sql"] }, first: { "2.sql": 1 } };
+        match(
+            migrations.plan(group({ template }), found, {}).refusals?.[0] ?? "",
+            /^1\.sql sorts before 2\.sql, which has been run already.*git mv 1\.sql 3\.sql.*outOfOrder: true in group clinics/s,
+        );
+        const { refusals, steps } = migrations.plan(group({ template, outOfOrder: true }), found, {});
+        deepEqual([refusals, steps.length], [[], 1]);
+        // what was renamed is said once
+        const moved = { ...found, moved: { "1.sql": { was: "0.sql", tenants: 1 } } };
+        equal(migrations.plan(group({ template }), moved, {}).refusals?.length, 1);
     });
 
     it("refuses a file that has changed and notes one that is gone", () => {

@@ -10,9 +10,13 @@ import { databaseOf } from "../../tenants/shape.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { FRESH, transaction } from "./batch.ts";
+import { transaction } from "./batch.ts";
+import type { FoundMigrations } from "./migrations.ts";
 import { describeMove, type Move, type MoveNode, moveDatabase } from "./moveDatabase.ts";
+import { newFiles } from "./newFiles.ts";
 import { notNamed } from "./notNamed.ts";
+import { commitWords, runFile } from "./runFile.ts";
+import { databasePlace } from "./runMigrations.ts";
 import { databasePrivileges } from "./state.ts";
 import { readTemplate, type TemplateFile } from "./template.ts";
 
@@ -159,6 +163,8 @@ export function another(
 
 interface CreateDetail {
     readonly node: string;
+    /** Files that it is made from, in their order. */
+    readonly files: readonly string[];
 }
 
 interface MoveDetail {
@@ -166,7 +172,12 @@ interface MoveDetail {
 }
 
 /** What one tenant that is in the ledger needs, once nothing of it is in the way. */
-function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { steps: Step[]; refusal?: string } {
+function planKnown(
+    group: GroupSpec,
+    row: LedgerRow,
+    found: DatabasesFound,
+    files: readonly string[] = [],
+): { steps: Step[]; refusal?: string } {
     const { tenant, detail } = row;
     const name = databaseOf(tenant);
     const wanted = group.tenants[tenant];
@@ -196,7 +207,7 @@ function planKnown(group: GroupSpec, row: LedgerRow, found: DatabasesFound): { s
             kind: "databases.create",
             tenant,
             text: `${tenant}: go on making its database on ${row.node}`,
-            detail: { node: row.node ?? "" } satisfies CreateDetail,
+            detail: { node: row.node ?? "", files } satisfies CreateDetail,
         };
         return { steps: [making, ...moving] };
     }
@@ -229,7 +240,9 @@ function planAccess(group: GroupSpec, tenant: string, there: DatabaseFound): Ste
     return said.length === 0 ? [] : [{ kind: "databases.access", tenant, text: `${tenant}: ${said.join(", ")}` }];
 }
 
-function plan(group: GroupSpec, found: DatabasesFound): Planned {
+function plan(group: GroupSpec, found: DatabasesFound, all: Readonly<Record<string, unknown>>): Planned {
+    const states = Object.fromEntries(found.ledger.map(({ tenant, state }) => [tenant, state]));
+    const filesOf = newFiles(group, all.migrations as FoundMigrations | undefined, states);
     const steps: Step[] = [];
     const refusals: string[] = [];
     const ledger = new Map(found.ledger.map((row) => [row.tenant, row]));
@@ -253,7 +266,7 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
             continue;
         }
         if (row) {
-            const { steps: own, refusal } = planKnown(group, row, found);
+            const { steps: own, refusal } = planKnown(group, row, found, filesOf(tenant).files);
             steps.push(...own);
             if (refusal !== undefined) refusals.push(refusal);
             continue;
@@ -269,11 +282,12 @@ function plan(group: GroupSpec, found: DatabasesFound): Planned {
         } else {
             const node = wanted.node ?? load.least();
             load.add(node);
+            const { files, said } = filesOf(tenant);
             steps.push({
                 kind: "databases.create",
                 tenant,
-                text: `${tenant}: make its database on ${node}`,
-                detail: { node } satisfies CreateDetail,
+                text: `${tenant}: make its database on ${node}${said}`,
+                detail: { node, files } satisfies CreateDetail,
             });
         }
     }
@@ -337,17 +351,23 @@ async function enter(context: Context, steps: readonly Step[]): Promise<Map<stri
 }
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
+    const template = new Map(readTemplate(context).map((file) => [file.path, file]));
     for (const chunk of chunks(steps, CHUNK)) {
         context.alive();
         const epochs = await enter(context, chunk);
         const nodes = [...new Set(chunk.map((step) => detailOf<CreateDetail>(step).node))];
-        const made: string[] = [];
+        const made: Step[] = [];
         // nodes beside each other, tenants of a node one after the other
         const results = await Promise.allSettled(
             nodes.map(async (node) => {
                 for (const step of chunk.filter((s) => detailOf<CreateDetail>(s).node === node)) {
-                    await make(context, node, tenantOf(step), epochs.get(tenantOf(step)) ?? 0);
-                    made.push(tenantOf(step));
+                    const { files } = detailOf<CreateDetail>(step);
+                    await make(context, node, {
+                        tenant: tenantOf(step),
+                        epoch: epochs.get(tenantOf(step)) ?? 0,
+                        files: files.flatMap((path) => template.get(path) ?? []),
+                    });
+                    made.push(step);
                 }
             }),
         );
@@ -358,38 +378,70 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
 }
 
 /** The ledger, and what it says was run, for tenants whose databases are whole. */
-async function settled(context: Context, tenants: readonly string[]): Promise<void> {
+async function settled(context: Context, steps: readonly Step[]): Promise<void> {
     const { session, group } = context;
+    const ran = steps.flatMap((step) =>
+        detailOf<CreateDetail>(step).files.map((path) => ({
+            tenant: tenantOf(step),
+            path,
+            sha256: group.template.find((file) => file.path === path)?.sha256 ?? "",
+        })),
+    );
     await session.query(
         `WITH ran AS (INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256)
-            SELECT $1, t.tenant, f.path, f.sha256 FROM unnest($2::text[]) AS t (tenant), unnest($3::text[], $4::text[]) AS f (path, sha256)
+            SELECT $1, r.tenant, r.path, r.sha256 FROM jsonb_to_recordset($3) AS r (tenant text, path text, sha256 text)
             ON CONFLICT DO NOTHING)
          UPDATE citus_as_code.tenant SET state = 'active', since = now() WHERE grp = $1 AND tenant = ANY($2) AND state = 'creating'`,
-        [group.name, tenants, group.template.map((file) => file.path), group.template.map((file) => file.sha256)],
+        [group.name, steps.map(tenantOf), JSON.stringify(ran)],
     );
 }
 
-/** One database, whole or closed: everything in it comes with the transaction that opens it. */
-async function make(context: Context, node: string, tenant: string, epoch: number): Promise<void> {
+interface Making {
+    readonly tenant: string;
+    readonly epoch: number;
+    readonly files: readonly TemplateFile[];
+}
+
+/** One database, whole or closed: it is opened when every file was run in it. */
+async function make(context: Context, node: string, making: Making): Promise<void> {
     const { group } = context;
-    const name = databaseOf(tenant);
+    const name = databaseOf(making.tenant);
     // there is no Citus in that database, so nothing is handed on to other nodes
     const server = await context.open(node, "postgres");
     const [there] = await server.query<{ comment: string | null }>(
         "SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = $1",
         [name],
     );
-    const own = identity(group.name, tenant, epoch);
+    const own = identity(group.name, making.tenant, making.epoch);
     if (there?.comment === own) return;
     // nobody but a superuser gets in before it is whole
     if (!there) await server.query(`CREATE DATABASE ${identifier(name)} TEMPLATE template0 CONNECTION LIMIT 0`);
     const session = await context.open(node, name);
     try {
-        if (there) await refuseForeign(session, group, tenant);
-        await fill(context, session, { tenant, epoch, own });
+        const begun = there !== undefined && (await isBegun(session, group, making));
+        if (there && !begun) await refuseForeign(session, group, making.tenant);
+        await fill(context, session, making, begun);
     } finally {
         await session.close();
     }
+}
+
+/** Whether a run that was stopped has begun to fill a database for this very tenant. */
+export async function isBegun(
+    session: Session,
+    group: GroupSpec,
+    { tenant, epoch }: Pick<Making, "tenant" | "epoch">,
+): Promise<boolean> {
+    const [there] = await session.query<{ ours: boolean }>(
+        "SELECT to_regclass('citus_as_code.tenant_identity') IS NOT NULL AS ours",
+    );
+    if (!there?.ours) return false;
+    const rows = await session.query<{ grp: string; tenant: string; epoch: string }>(
+        "SELECT grp, tenant, epoch::text AS epoch FROM citus_as_code.tenant_identity",
+    );
+    return (
+        rows.length === 1 && rows.every((r) => r.grp === group.name && r.tenant === tenant && Number(r.epoch) === epoch)
+    );
 }
 
 /** Whether nobody made anything in a database: what ours are made from has nothing but what initdb numbered. */
@@ -415,49 +467,37 @@ async function refuseForeign(session: Session, group: GroupSpec, tenant: string)
     );
 }
 
-async function fill(
-    context: Context,
-    session: Session,
-    { tenant, epoch, own }: { tenant: string; epoch: number; own: string },
-): Promise<void> {
+/** Its tables of ours, each file in a transaction of its own, and at last who may come in. */
+async function fill(context: Context, session: Session, { tenant, epoch, files }: Making, begun: boolean) {
     const { group } = context;
     const name = databaseOf(tenant);
     const role = roleOf(group, tenant);
-    const files = readTemplate(context);
-    await session.query(`BEGIN; SET LOCAL client_min_messages = warning; ${OWN_TABLES}`);
+    let doing = "";
     try {
-        await session.query(
-            `INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});
-             ${entry(name, role)}`,
-        );
-        for (const file of files) await runFile(session, file, group.lockTimeout);
-        await session.query(
-            `${FRESH}
+        if (!begun)
+            await transaction(
+                session,
+                `SET LOCAL client_min_messages = warning; ${OWN_TABLES}
+                 INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});`,
+            );
+        const ran = await session.query<{ path: string }>("SELECT path FROM citus_as_code.migration");
+        for (const file of files.filter(({ path }) => !ran.some((row) => row.path === path))) {
+            doing = `${file.path}: `;
+            await runFile(databasePlace(group, file, session), file);
+        }
+        doing = "";
+        await transaction(
+            session,
+            `${entry(name, role)}
              ${role === undefined ? "" : await databasePrivileges(session, role, "active")}
-             ${group.template
-                 .map(
-                     (file) =>
-                         `INSERT INTO citus_as_code.migration (path, sha256) VALUES (${literal(file.path)}, ${literal(file.sha256)});`,
-                 )
-                 .join("\n")}
-             COMMENT ON DATABASE ${identifier(name)} IS ${literal(own)};
-             ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])};
-             COMMIT`,
+             COMMENT ON DATABASE ${identifier(name)} IS ${literal(identity(group.name, tenant, epoch))};
+             ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])};`,
         );
     } catch (error) {
-        await session.query("ROLLBACK").catch(() => undefined);
         throw new Error(
-            `${group.name}/${tenant}: its database on ${session.node} could not be filled\n  ${(error as Error).message}\n` +
-                "The database is empty and takes no connections. The tenants before it are done. Remove the cause, then run pulumi up again.",
+            `${group.name}/${tenant}: its database on ${session.node} could not be filled\n  ${doing}${(error as Error).message}\n${commitWords(error)}` +
+                "The database keeps the files before that, and takes no connections. The tenants before it are done. Remove the cause, then run pulumi up again.",
         );
-    }
-}
-
-async function runFile(session: Session, { path, sql }: TemplateFile, lockTimeout: number): Promise<void> {
-    try {
-        await session.query(`${FRESH}\nSET LOCAL lock_timeout = ${lockTimeout};\n${sql}\n;`);
-    } catch (error) {
-        throw new Error(`${path}: ${(error as Error).message}`);
     }
 }
 

@@ -9,7 +9,7 @@ import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
 import { different, everything, inTransaction, nameOf, type Prints, printSlices, whereOf } from "./checksum.ts";
-import { another, type DatabasesFound, have, INVALID, isEmpty, places, strayed } from "./databases.ts";
+import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { ownComment, ownTenantRole } from "./groupRoles.ts";
@@ -269,7 +269,8 @@ async function findDatabase(leaving: Leaving): Promise<"none" | "whole" | "inval
     if (there.comment === null && there.limit === 0 && was === "creating") {
         const database = await context.open(node, databaseOf(tenant));
         try {
-            if (await isEmpty(database)) return "whole";
+            const { epoch = 0 } = detail;
+            if ((await isEmpty(database)) || (await isBegun(database, group, { tenant, epoch }))) return "whole";
         } finally {
             await database.close();
         }

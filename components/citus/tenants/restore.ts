@@ -24,8 +24,8 @@ import {
     readManifest,
     refuseRouted,
 } from "./export.ts";
-import { OWN_LEDGER, ownRow } from "./migrations.ts";
 import { placeOf } from "./place.ts";
+import { OWN_LEDGER, ownRow } from "./runMigrations.ts";
 import { advanceSequences } from "./sequences.ts";
 import { ranRow } from "./template.ts";
 

@@ -1,12 +1,18 @@
 /** Tenants that are schemas: each is made whole from the template, or not at all. */
 
+import { nextWay } from "../../postDeploy/way.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
+import { DatabaseError } from "../session.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
+import type { FoundMigrations } from "./migrations.ts";
+import { newFiles } from "./newFiles.ts";
 import { notNamed } from "./notNamed.ts";
 import { privileges } from "./privileges.ts";
+import { commitWords, runFile } from "./runFile.ts";
+import { batchSize, ranBy, schemaPlace } from "./runMigrations.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
 
 export interface FoundSchemas {
@@ -18,12 +24,21 @@ export interface FoundSchemas {
     readonly others: Readonly<Record<string, string>>;
 }
 
-const BATCH = 20;
+interface CreateDetail {
+    /** Files that it is made from, in their order. */
+    readonly files: readonly string[];
+    /** Whether a run that was stopped has begun with it. */
+    readonly half: boolean;
+}
 
-function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas): Planned {
+function planSchemas(
+    group: GroupSpec,
+    { schemas, ledger, others }: FoundSchemas,
+    all: Readonly<Record<string, unknown>>,
+): Planned {
     const steps: Step[] = [];
     const refusals: string[] = [];
-    const files = group.template.length;
+    const filesOf = newFiles(group, all.migrations as FoundMigrations | undefined, ledger);
     for (const tenant of Object.keys(group.tenants)) {
         const distributed = own(schemas, tenant);
         const state = own(ledger, tenant);
@@ -31,11 +46,14 @@ function planSchemas(group: GroupSpec, { schemas, ledger, others }: FoundSchemas
             refusals.push(
                 `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
             );
-        } else if ((state === undefined || state === "creating") && distributed === undefined) {
+        } else if (state === "creating" || (state === undefined && distributed === undefined)) {
+            const { files, said } = filesOf(tenant);
+            const half = distributed !== undefined;
             steps.push({
                 kind: "schemas.create",
                 tenant,
-                text: `${tenant}: create schema${files === 0 ? "" : ` from ${files === 1 ? "1 file" : `${files} files`}`}`,
+                text: `${tenant}: ${half ? "go on making its schema" : "create schema"}${said}`,
+                detail: { files, half } satisfies CreateDetail,
             });
         } else if (state === undefined) {
             refusals.push(
@@ -69,8 +87,8 @@ const begin = (tenant: string) => `${FRESH}
 SET LOCAL citus.enable_schema_based_sharding = on;
 CREATE SCHEMA ${identifier(tenant)};`;
 
-/** After the template: who may use it, and the ledger's rows. */
-function end(group: GroupSpec, tenant: string, template: readonly TemplateFile[]): string {
+/** After the template: who may use it, and the ledger's row. */
+function end(group: GroupSpec, tenant: string): string {
     const key = [group.name, tenant].map(literal).join(", ");
     const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
     return [
@@ -80,49 +98,133 @@ function end(group: GroupSpec, tenant: string, template: readonly TemplateFile[]
         `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'active')
              ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now();`,
         `DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});`,
-        `DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${key});`,
-        ...template.map((file) => ranRow(group.name, tenant, file)),
     ].join("\n");
 }
 
-const files = (group: GroupSpec, tenant: string, { packed }: TemplateFile) =>
-    `${settingsFor(tenant, group.lockTimeout)}\n${packed}`;
+/** The ledger of what it ran, empty: another tenant had the name. */
+const forget = (group: GroupSpec, tenant: string) =>
+    `DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${[group.name, tenant].map(literal).join(", ")});`;
+
+/** A whole tenant in one transaction. */
+const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[]) =>
+    [
+        begin(tenant),
+        forget(group, tenant),
+        ...files.flatMap((file) => [settingsFor(tenant, group.lockTimeout), file.packed, ";"]),
+        end(group, tenant),
+        ...files.map((file) => ranRow(group.name, tenant, file)),
+    ].join("\n");
+
+/**
+ * A tenant file after file, each in a transaction of its own, for what can't be in one: files without a transaction, values
+ * of an enum that a later file uses. Until it is whole nobody has rights in it, and a killed run goes on with the next file.
+ */
+async function fileAfterFile(context: Context, tenant: string, files: readonly TemplateFile[], doing: Doing) {
+    const { group, session } = context;
+    const key = [group.name, tenant].map(literal).join(", ");
+    const [there] = await session.query<{ there: boolean }>(
+        "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS there",
+        [tenant],
+    );
+    if (!there?.there)
+        await transaction(
+            session,
+            `${begin(tenant)}
+${forget(group, tenant)}
+INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'creating') ON CONFLICT (grp, tenant) DO NOTHING;`,
+        );
+    const ran = await ranBy(session, group, tenant);
+    for (const file of files.filter(({ path }) => !ran.has(path))) {
+        context.alive();
+        doing.at = file.path;
+        await runFile(schemaPlace(group, tenant, file, session), file);
+    }
+    doing.at = RIGHTS;
+    await transaction(session, end(group, tenant));
+}
+
+/** At what a tenant's making is. */
+interface Doing {
+    at: string;
+}
+
+const RIGHTS = "its rights and its row in the ledger";
+
+/** Whether what was refused in one transaction may be done file after file. */
+const otherwise = (error: unknown) =>
+    error instanceof DatabaseError && nextWay("transaction", error.server) !== undefined;
+
+async function inOne(context: Context, tenant: string, files: readonly TemplateFile[], doing: Doing) {
+    const { group, session } = context;
+    try {
+        await session.query(`BEGIN;\n${begin(tenant)}\n${forget(group, tenant)}`);
+        for (const file of files) {
+            doing.at = file.path;
+            await session.query(
+                `${settingsFor(tenant, group.lockTimeout)}\n${ranRow(group.name, tenant, file)}\n${file.packed}`,
+            );
+        }
+        doing.at = RIGHTS;
+        await session.query(`${end(group, tenant)}\nCOMMIT`);
+    } catch (error) {
+        await session.query("ROLLBACK").catch(() => undefined);
+        throw error;
+    }
+}
+
+/** One tenant, with what is true when it fails. @param done how many of `all` were made before it */
+async function makeAlone(context: Context, { tenant, files, half }: Making, done: number, all: number) {
+    const doing: Doing = { at: `CREATE SCHEMA ${tenant}` };
+    let kept = `Nothing of ${tenant} was kept.`;
+    const apart = () => {
+        kept = `${tenant} keeps the files before it, and nobody has rights in it until it is whole.`;
+        return fileAfterFile(context, tenant, files, doing);
+    };
+    try {
+        if (half || files.some(({ alone }) => alone)) await apart();
+        else
+            await inOne(context, tenant, files, doing).catch((error: unknown) => {
+                if (!otherwise(error)) throw error;
+                return apart();
+            });
+    } catch (error) {
+        throw new Error(
+            `${tenant}: its schema could not be made, at ${doing.at}\n${said(error)}\n${commitWords(error)}` +
+                `${kept} ${done} of ${all} schemas were made before and stay. Remove the cause that the database names, then run pulumi up again.`,
+        );
+    }
+}
+
+interface Making {
+    readonly tenant: string;
+    readonly files: readonly TemplateFile[];
+    /** A run that was stopped has made its schema, and some files. */
+    readonly half: boolean;
+}
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
-    const template = readTemplate(context);
-    const tenants = steps.flatMap(({ tenant }) => (tenant === undefined ? [] : [tenant]));
-    const whole = (tenant: string) =>
-        [begin(tenant), ...template.map((file) => files(group, tenant, file)), ";", end(group, tenant, template)].join(
-            "\n",
-        );
-    const alone = async (tenant: string, done: number) => {
-        let doing = `CREATE SCHEMA ${tenant}`;
-        try {
-            await session.query(`BEGIN;\n${begin(tenant)}`);
-            for (const file of template) {
-                doing = file.path;
-                await session.query(files(group, tenant, file));
-            }
-            doing = "its rights and its row in the ledger";
-            await session.query(`${end(group, tenant, template)}\nCOMMIT`);
-        } catch (error) {
-            await session.query("ROLLBACK").catch(() => undefined);
-            throw new Error(
-                `${tenant}: its schema could not be made, at ${doing}\n${said(error)}\n` +
-                    `Nothing of ${tenant} was kept. ${done} of ${tenants.length} schemas were made before and stay. Remove the cause that the database names, then run pulumi up again.`,
-            );
-        }
+    const template = new Map(readTemplate(context).map((file) => [file.path, file]));
+    const makings = steps.map((step): Making => {
+        const { files, half } = step.detail as CreateDetail;
+        return { tenant: step.tenant ?? "", files: files.flatMap((path) => template.get(path) ?? []), half };
+    });
+    const byFile = makings.filter(({ files, half }) => half || files.some(({ alone }) => alone));
+    const whole = makings.filter((making) => !byFile.includes(making));
+    const before = (done: number) => {
+        context.alive();
+        if (done > 0) context.progress(`created ${done} of ${steps.length} schemas`);
     };
+    for (const [done, making] of byFile.entries()) {
+        before(done);
+        await makeAlone(context, making, done, steps.length);
+    }
     await inBatches(
-        tenants,
-        BATCH,
-        (batch) => transaction(session, batch.map(whole).join("\n")),
-        alone,
-        (done) => {
-            context.alive();
-            if (done > 0) context.progress(`created ${done} of ${tenants.length} schemas`);
-        },
+        whole,
+        batchSize(whole[0]?.files ?? []),
+        (batch) => transaction(session, batch.map(({ tenant, files }) => wholeOf(group, tenant, files)).join("\n")),
+        (making, done) => makeAlone(context, making, byFile.length + done, steps.length),
+        (done) => before(byFile.length + done),
     );
     await session.query(FRESH);
 }

@@ -1,6 +1,9 @@
 /** A group's template: its files' SQL, and how it is run in a place. */
+
+import { saysNoTransaction } from "../../postDeploy/file.ts";
 import type { Context } from "../../tenants/facet.ts";
-import { statements, templateMistakes } from "../../tenants/statements.ts";
+import { type Statement, statements } from "../../tenants/statements.ts";
+import { templateMistakes } from "../../tenants/templateFile.ts";
 import { identifier, literal } from "../quote.ts";
 import { executed, FRESH } from "./batch.ts";
 
@@ -8,6 +11,9 @@ export interface TemplateFile {
     readonly path: string;
     readonly sha256: string;
     readonly sql: string;
+    readonly statements: readonly Statement[];
+    /** Whether it asks to be run without a transaction, each statement by itself. */
+    readonly alone: boolean;
     /** The same to be sent with other statements in one text. */
     readonly packed: string;
 }
@@ -19,10 +25,8 @@ const HANDED_ON = /^(ALTER|DROP|CREATE\s+(UNIQUE\s+)?INDEX)\b/i;
  * Statements so that they can be sent with others: those that Citus hands on are made a text of their own. Not all, because
  * a CREATE TABLE from inside a DO is not distributed with its schema.
  */
-export const packed = (sql: string) =>
-    statements(sql)
-        .map(({ text }) => (HANDED_ON.test(text) ? executed([text]) : `${text};`))
-        .join("\n");
+export const packed = (found: readonly Statement[]) =>
+    found.map(({ text }) => (HANDED_ON.test(text) ? executed([text]) : `${text};`)).join("\n");
 
 /**
  * The template's files with their content.
@@ -32,9 +36,12 @@ export function readTemplate(context: Context, paths?: readonly string[]): Templ
     const { name, template } = context.group;
     const files = template
         .filter(({ path }) => paths === undefined || paths.includes(path))
-        .map((file) => ({ ...file, sql: context.read(file.path) }))
-        .map((file) => ({ ...file, packed: packed(file.sql) }));
-    const mistakes = files.flatMap(({ path, sql }) => templateMistakes(path, sql));
+        .map((file): TemplateFile => {
+            const sql = context.read(file.path);
+            const found = statements(sql);
+            return { ...file, sql, statements: found, alone: saysNoTransaction(sql, found), packed: packed(found) };
+        });
+    const mistakes = files.flatMap(({ path, statements, alone }) => templateMistakes(path, statements, alone));
     if (mistakes.length > 0)
         throw new Error(
             [`tenant group ${name}: its template can't be run:`, ...mistakes, "Nothing of it was run."].join("\n  "),

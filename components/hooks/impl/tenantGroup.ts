@@ -33,11 +33,16 @@ const coordinatorOf = (inputs: TenantGroupInputs) => nodeOf(inputs, "coordinator
 
 /** Everything that work on a group needs, from its resource alone. */
 export async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
-    const kept = keepOpen((name, database) => {
-        const { access } = nodeOf(inputs, name);
-        return connect(database ? { ...access, database } : access, name);
-    });
     const { group, seed, self } = inputs;
+    const watch = () => connect(coordinatorOf(inputs).access, "coordinator");
+    const another = (name: string, database?: string) => {
+        const { access, host } = nodeOf(inputs, name);
+        return connect(database ? { ...access, database } : access, name, {
+            heldUp: progress(self),
+            watcher: { open: watch, host },
+        });
+    };
+    const kept = keepOpen(another);
     try {
         return await withSession(
             coordinatorOf(inputs).access,
@@ -48,6 +53,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     session,
                     nodes: inputs.nodes,
                     open: kept.open,
+                    another,
                     shell: (name) => nodeOf(inputs, name).shell,
                     read: (path) => {
                         const content = readFileSync(path, "utf8");
@@ -63,7 +69,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     warn: (text) => warn(self, text),
                     alive,
                 }),
-            { patience: 60_000 },
+            { patience: 60_000, heldUp: progress(self) },
         );
     } finally {
         await kept.closeAll();

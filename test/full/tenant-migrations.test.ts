@@ -1,0 +1,303 @@
+/** Files of templates on their way to tenants of every model, on a real cluster. */
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import type { Facet } from "../../components/tenants/facet.ts";
+import { FACETS } from "../../components/tenants/models.ts";
+import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { requireEngine, TestStack } from "../lib.ts";
+import { EMPTY, fileSpec, plan, settle, withContext } from "../tenants.ts";
+
+requireEngine();
+
+type Files = Record<string, string>;
+
+const PATIENTS = "CREATE TABLE patients (id bigint PRIMARY KEY, name text, mood text);";
+
+function groupOf(
+    model: "schema" | "database",
+    name: string,
+    files: Files,
+    tenants: readonly string[],
+    more: Partial<GroupSpec> = {},
+): GroupSpec {
+    return {
+        ...EMPTY,
+        name,
+        model,
+        template: Object.entries(files).map(([path, sql]) => fileSpec(path, sql)),
+        tenants: Object.fromEntries(tenants.map((tenant) => [tenant, { role: true }])),
+        ...more,
+    };
+}
+
+describe("migrations of tenants", () => {
+    let stack: TestStack;
+    before(async () => {
+        stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
+        await stack.up();
+    });
+    after(() => stack?.destroy());
+
+    const facetsOf = (model: "schema" | "database") =>
+        FACETS[model].filter(({ name }) => name !== "pool" && name !== "map") as Facet[];
+    const up = (group: GroupSpec, files: Files) => settle(stack, group, files, facetsOf(group.model as "schema"));
+    const preview = (group: GroupSpec, files: Files = {}) =>
+        plan(stack, group, facetsOf(group.model as "schema"), files);
+    /** Files that a tenant ran, in the order in which it did. */
+    const ran = async (group: string, tenant: string) =>
+        (
+            await stack.sql<{ path: string }>(
+                "SELECT path FROM citus_as_code.tenant_migration WHERE grp = $1 AND tenant = $2 ORDER BY run_at, path",
+                [group, tenant],
+            )
+        ).map(({ path }) => path);
+    /** One question to the place of a tenant. */
+    const inside = async <T extends object>(group: GroupSpec, tenant: string, sql: string): Promise<T[]> => {
+        if (group.model === "schema") return stack.sql<T>(sql.replaceAll("$schema", tenant));
+        const { result } = await withContext(stack, group, {}, async ({ session, another }) => {
+            const [row] = await session.query<{ node: string }>(
+                "SELECT node FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+                [group.name, tenant],
+            );
+            const database = await another(row?.node ?? "", tenant);
+            try {
+                return await database.query<T>(sql.replaceAll("$schema", "public"));
+            } finally {
+                await database.close();
+            }
+        });
+        return result;
+    };
+
+    for (const model of ["schema", "database"] as const) {
+        describe(`in model ${model}`, () => {
+            const t = (n: number) => `${model[0]}t${n}`;
+            const base: Files = { "m/001.sql": PATIENTS };
+            const later: Files = { ...base, "m/003.sql": "ALTER TABLE patients ADD COLUMN born date;" };
+            const late: Files = { ...base, "m/002.sql": "ALTER TABLE patients ADD COLUMN seen date;", ...later };
+            const inOrder = Object.fromEntries(Object.entries(late).sort());
+            const name = `g${model}`;
+
+            it("a file that sorts before one that was run is refused, with a name that is not", async () => {
+                await up(groupOf(model, name, base, [t(1), t(2)]), base);
+                await up(groupOf(model, name, later, [t(1), t(2)]), later);
+                const { refusals } = await preview(groupOf(model, name, inOrder, [t(1), t(2)]));
+                equal(refusals.length, 1);
+                match(refusals[0] ?? "", /m\/002\.sql sorts before m\/003\.sql.*git mv m\/002\.sql m\/004\.sql/s);
+                await rejects(
+                    up(groupOf(model, name, inOrder, [t(1), t(2)]), inOrder),
+                    /Nothing of the group was changed/,
+                );
+                deepEqual(await ran(name, t(1)), ["m/001.sql", "m/003.sql"]);
+            });
+
+            it("runs it where no order matters, in the same order for tenants that come later", async () => {
+                const group = groupOf(model, name, inOrder, [t(1), t(2)], { outOfOrder: true });
+                await up(group, inOrder);
+                const expected = ["m/001.sql", "m/003.sql", "m/002.sql"];
+                deepEqual(await ran(name, t(1)), expected);
+                const more = groupOf(model, name, inOrder, [t(1), t(2), t(3)]);
+                const { steps } = await preview(more);
+                const made = steps.find(({ kind }) => kind.endsWith(".create"));
+                deepEqual((made?.detail as { files: string[] } | undefined)?.files, expected);
+                await up(more, inOrder);
+                const columns = `SELECT attname::text AS name FROM pg_attribute WHERE attrelid = '$schema.patients'::regclass AND attnum > 3 ORDER BY attnum`;
+                deepEqual(await inside(more, t(3), columns), [{ name: "born" }, { name: "seen" }]);
+                deepEqual(await inside(more, t(1), columns), [{ name: "born" }, { name: "seen" }]);
+                deepEqual((await preview(more)).steps, []);
+            });
+
+            it("a new tenant is made from what a canary has proved, and gets the rest in its wave", async () => {
+                const bad = { ...inOrder, "m/004.sql": "SELECT 1 / 0;" };
+                await rejects(
+                    up(groupOf(model, name, bad, [t(1), t(2), t(3), t(4)]), bad),
+                    new RegExp(`${t(1)}: m/004.sql failed \\(canary.*division by zero`, "s"),
+                );
+                deepEqual((await ran(name, t(4))).length, 3);
+                const good = { ...inOrder, "m/004.sql": "ALTER TABLE patients ADD COLUMN ok boolean;" };
+                await up(groupOf(model, name, good, [t(1), t(2), t(3), t(4)]), good);
+                deepEqual((await ran(name, t(4))).length, 4);
+            });
+
+            it("each file is a transaction of its own: an enum's new value is used by the next one", async () => {
+                const moods = `moods${model}`;
+                const first: Files = {
+                    "e/1.sql": `${PATIENTS} CREATE TYPE feel AS ENUM ('good'); ALTER TABLE patients ADD COLUMN feels feel;`,
+                };
+                await up(groupOf(model, moods, first, [t(11), t(12)]), first);
+                const files: Files = {
+                    ...first,
+                    "e/2.sql": "ALTER TYPE feel ADD VALUE 'calm';",
+                    "e/3.sql": "INSERT INTO patients (id, feels) VALUES (1, 'calm');",
+                };
+                await up(groupOf(model, moods, files, [t(11), t(12)]), files);
+                for (const tenant of [t(11), t(12)]) deepEqual((await ran(moods, tenant)).length, 3);
+                // both in one file: said with the way out, and nothing is kept
+                const both = {
+                    ...files,
+                    "e/4.sql": "ALTER TYPE feel ADD VALUE 'sad'; UPDATE patients SET feels = 'sad';",
+                };
+                await rejects(
+                    up(groupOf(model, moods, both, [t(11), t(12)]), both),
+                    /e\/4\.sql failed.*unsafe use of new value.*Put it into a file of its own.*-- no transaction/s,
+                );
+                const marked = {
+                    ...files,
+                    "e/4.sql":
+                        "-- no transaction\nALTER TYPE feel ADD VALUE IF NOT EXISTS 'sad';\nUPDATE patients SET feels = 'sad';",
+                };
+                await up(groupOf(model, moods, marked, [t(11), t(12), t(13)]), marked);
+                for (const tenant of [t(11), t(12), t(13)])
+                    deepEqual(
+                        await inside(
+                            groupOf(model, moods, marked, []),
+                            tenant,
+                            "SELECT DISTINCT feels::text AS f FROM $schema.patients",
+                        ),
+                        [{ f: "sad" }],
+                    );
+            });
+
+            it("a new tenant whose files can't be in one transaction is made file after file, and goes on", async () => {
+                const later = `later${model}`;
+                const files: Files = {
+                    "p/1.sql":
+                        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED);",
+                    "p/2.sql": "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1, 1);",
+                    "p/3.sql": "ALTER TABLE b ADD COLUMN note text;",
+                };
+                await up(groupOf(model, later, files, [t(21)]), files);
+                deepEqual(await inside(groupOf(model, later, files, []), t(21), "SELECT id, a, note FROM $schema.b"), [
+                    { id: 1, a: 1, note: null },
+                ]);
+                const bad = {
+                    ...files,
+                    "p/2.sql": `${files["p/2.sql"]} `,
+                    "p/4.sql": "-- no transaction\nSELECT 1 / 0;",
+                };
+                const alone = `alone${model}`;
+                await rejects(up(groupOf(model, alone, bad, [t(22)]), bad), /division by zero/);
+                equal(
+                    (
+                        await stack.sql("SELECT FROM citus_as_code.tenant WHERE tenant = $1 AND state = 'creating'", [
+                            t(22),
+                        ])
+                    ).length,
+                    1,
+                );
+                const good = {
+                    ...bad,
+                    "p/4.sql": "-- no transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS b_note ON b (note);",
+                };
+                const { steps } = await up(groupOf(model, alone, good, [t(22)]), good);
+                match(steps.find(({ kind }) => kind.endsWith(".create"))?.text ?? "", /go on making its/);
+                deepEqual(
+                    await inside(groupOf(model, alone, good, []), t(22), "SELECT count(*)::int AS n FROM $schema.b"),
+                    [{ n: 1 }],
+                );
+                deepEqual((await preview(groupOf(model, alone, good, [t(22)]))).steps, []);
+            });
+
+            it("makes an index concurrently for each tenant, and one that was left half made anew", async () => {
+                const group = `idx${model}`;
+                const files: Files = { "i/1.sql": PATIENTS };
+                await up(groupOf(model, group, files, [t(31), t(32)]), files);
+                const spec = groupOf(model, group, files, [t(31), t(32)]);
+                await inside(
+                    spec,
+                    t(31),
+                    "INSERT INTO $schema.patients SELECT i, 'same', '' FROM generate_series(1, 10) i",
+                );
+                const indexed = {
+                    ...files,
+                    "i/2.sql":
+                        "-- no transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS patients_name ON patients (name);",
+                };
+                // the rows are not unique: what is left is an index that no query uses
+                await rejects(
+                    up(groupOf(model, group, indexed, [t(31), t(32)]), indexed),
+                    /i\/2\.sql failed.*no transaction, so what its statements did before the error was kept/s,
+                );
+                const index =
+                    "SELECT x.indisvalid AS valid FROM pg_index x WHERE x.indexrelid = to_regclass('$schema.patients_name')";
+                deepEqual(await inside(spec, t(31), index), [{ valid: false }]);
+                await inside(spec, t(31), "DELETE FROM $schema.patients WHERE id > 1");
+                await up(groupOf(model, group, indexed, [t(31), t(32)]), indexed);
+                for (const tenant of [t(31), t(32)]) {
+                    deepEqual(await inside(spec, tenant, index), [{ valid: true }]);
+                    if (model === "schema") {
+                        const shards = await stack.sql<{ result: string }>(
+                            `SELECT result FROM run_command_on_shards('${tenant}.patients', $$SELECT count(*) || ' ' || bool_and(indisvalid) FROM pg_index WHERE indrelid = '%s'::regclass$$)`,
+                        );
+                        deepEqual(
+                            shards.map(({ result }) => result),
+                            ["2 true"],
+                        );
+                    }
+                }
+                deepEqual((await preview(groupOf(model, group, indexed, [t(31), t(32)]))).steps, []);
+            });
+        });
+    }
+
+    describe("in model row", () => {
+        const base: Files = {
+            "r/1.sql": `CREATE TABLE companies (id bigint PRIMARY KEY, plan int); CREATE TABLE users (company_id bigint REFERENCES companies (id), id bigint, name text, PRIMARY KEY (company_id, id));
+CREATE TABLE tiers (id int PRIMARY KEY);`,
+        };
+        const rows = (files: Files): GroupSpec => ({
+            ...EMPTY,
+            name: "billing",
+            model: "row",
+            anchor: "companies",
+            tables: {
+                companies: { kind: "distributed", column: "id" },
+                users: { kind: "distributed", column: "company_id" },
+                tiers: { kind: "reference" },
+            },
+            template: Object.entries(files).map(([path, sql]) => fileSpec(path, sql)),
+            tenants: { "1": {}, "2": {} },
+        });
+        const facets = FACETS.row.filter(({ name }) => name !== "pool" && name !== "map") as Facet[];
+
+        it("runs once more, one after the other, what Citus does not do beside each other", async () => {
+            await settle(stack, rows(base), base, facets);
+            const files = {
+                ...base,
+                "r/2.sql":
+                    "ALTER TABLE companies ADD COLUMN tier int; ALTER TABLE companies ADD CONSTRAINT companies_tier FOREIGN KEY (tier) REFERENCES tiers (id);",
+                "r/3.sql":
+                    "ALTER TABLE companies ADD COLUMN a int; ALTER TABLE tiers ADD COLUMN a int; UPDATE companies SET a = 1; UPDATE tiers SET a = 1;",
+            };
+            await settle(stack, rows(files), files, facets);
+            const [row] = await stack.sql<{ n: number }>("SELECT count(*)::int AS n FROM companies WHERE a = 1");
+            equal(row?.n, 2);
+        });
+
+        it("makes an index concurrently, and one that was left half made anew", async () => {
+            await stack.sql("INSERT INTO users VALUES (1, 1, 'x'), (1, 2, 'x'), (2, 1, 'y')");
+            const before: Files = {
+                ...base,
+                "r/2.sql":
+                    "ALTER TABLE companies ADD COLUMN tier int; ALTER TABLE companies ADD CONSTRAINT companies_tier FOREIGN KEY (tier) REFERENCES tiers (id);",
+                "r/3.sql":
+                    "ALTER TABLE companies ADD COLUMN a int; ALTER TABLE tiers ADD COLUMN a int; UPDATE companies SET a = 1; UPDATE tiers SET a = 1;",
+            };
+            const files = {
+                ...before,
+                "r/4.sql":
+                    "-- no transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS users_name ON users (company_id, name);",
+            };
+            await rejects(settle(stack, rows(files), files, facets), /r\/4\.sql failed/);
+            const shards = () =>
+                stack.sql<{ result: string }>(
+                    `SELECT DISTINCT result FROM run_command_on_shards('users', $$SELECT count(*) || ' ' || bool_and(indisvalid) FROM pg_index WHERE indrelid = '%s'::regclass$$)`,
+                );
+            ok((await shards()).some(({ result }) => result !== "2 true"));
+            await stack.sql("DELETE FROM users WHERE id = 2");
+            await settle(stack, rows(files), files, facets);
+            deepEqual(await shards(), [{ result: "2 true" }]);
+            deepEqual((await plan(stack, rows(files), facets, files)).steps, []);
+        });
+    });
+});
