@@ -1,4 +1,6 @@
 /** Tenants of the selected stack's cluster: npm run tenants */
+
+import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { Option } from "commander";
 import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
@@ -11,7 +13,7 @@ import { chooseModel } from "./tenants/choose.ts";
 import { explain } from "./tenants/explain.ts";
 import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
-import { findTenant, withStack, withTenant } from "./tenants/stack.ts";
+import { findGroup, findTenant, withStack, withTenant } from "./tenants/stack.ts";
 
 const program = script(
     "tenants",
@@ -78,6 +80,18 @@ program
     .option("--json", "the same as data")
     .action(async (files: string[], options) => {
         if (!(await check(files, options))) process.exitCode = EXIT.failed;
+    });
+
+program
+    .command("approve")
+    .description("lets a change of a group's template go on to the next wave (rollout.approve)")
+    .argument("<group>", "its name")
+    .action(async (name: string) => {
+        const { approve } = await import("../components/citus/tenants/approve.ts");
+        const said = await withStack(({ groups, session }) =>
+            approve(session, findGroup(groups, name).group, userInfo().username),
+        );
+        console.log(said.join("\n"));
     });
 
 program

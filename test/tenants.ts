@@ -1,5 +1,4 @@
 /** Groups of tenants on a test stack's cluster, without Pulumi: the same facets, the same order. */
-import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
@@ -8,6 +7,7 @@ import { converge, look, planAll } from "../components/citus/tenants/converge.ts
 import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
 import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
+import { specOf, textOf } from "../components/tenants/project.ts";
 import type { GroupSpec } from "../components/tenants/spec.ts";
 import type { TestStack } from "./lib.ts";
 
@@ -63,7 +63,7 @@ export async function withContext<T>(
             open: kept.open,
             another,
             shell: (name) => ({ kind: "docker", engine: "", container: stack.container(name) }),
-            read: (path) => files[path] ?? readFileSync(path, "utf8"),
+            read: (path) => textOf(files[path] ?? readFileSync(path, "utf8")),
             verifier: (role) => ({ verifier: verifierOf(SEED, role), mark: markOf(SEED) }),
             exports: mkdtempSync(join(stack.dir, "exports-")),
             progress: () => undefined,
@@ -78,10 +78,7 @@ export async function withContext<T>(
     }
 }
 
-export const fileSpec = (path: string, content: string) => ({
-    path,
-    sha256: createHash("sha256").update(content).digest("hex"),
-});
+export const fileSpec = specOf;
 
 /** What `pulumi up` does with a group. */
 export async function settle(

@@ -117,6 +117,25 @@ interface AnyGroup<Tenant> {
     readonly tenants?: Tenants<Tenant>;
 }
 
+/** A change reaches the canaries first, then a part of the other tenants, then all. */
+export interface RolloutArgs {
+    /** How many tenants are canaries, the first ones of `tenants`, or which by name. @default 1 */
+    readonly canary?: number | readonly string[];
+    /** Which part of the other tenants is next, from 0 to 1. @default 0.1 */
+    readonly part?: number;
+    /**
+     * How long a change stays with the tenants that have it before an `up` takes it to the next wave, such as "1h"; 24h at
+     * most. @default no pause: one `up` does all waves
+     */
+    readonly pause?: string;
+    /**
+     * Whether `up` stops before each wave after the first, until `npm run tenants -- approve GROUP` was run. @default false
+     */
+    readonly approve?: boolean;
+    /** How many tenants of a wave are migrated at a time, spread over the nodes; 1 to 16, a connection each. @default 1 */
+    readonly parallel?: number;
+}
+
 /** A group whose tenants are in this cluster. */
 interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
     /**
@@ -131,8 +150,6 @@ interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
      * later too. Otherwise such a file is refused. @default false
      */
     readonly outOfOrder?: boolean;
-    /** How template changes reach tenants: `canary` tenants first, then a `part` of the rest, then all. @default {canary: 1, part: 0.1} */
-    readonly rollout?: { readonly canary?: number; readonly part?: number };
     /** How long a migration waits for a lock, such as "5s". @default "5s" */
     readonly lockTimeout?: string;
 }
@@ -162,13 +179,19 @@ export interface RowGroup extends RowsGroup<RowTenant> {
     readonly rowSecurity?: boolean;
 }
 
+/** A group that runs its files for each tenant. */
+interface ApartGroup<Tenant> extends LocalGroup<Tenant> {
+    /** How template changes reach tenants. @default {canary: 1, part: 0.1} */
+    readonly rollout?: RolloutArgs;
+}
+
 /** Each tenant in a distributed schema. */
-export interface SchemaGroup extends LocalGroup<SchemaTenant> {
+export interface SchemaGroup extends ApartGroup<SchemaTenant> {
     readonly model: "schema";
 }
 
 /** Each tenant in a database of its own on one node. */
-export interface DatabaseGroup extends LocalGroup<DatabaseTenant> {
+export interface DatabaseGroup extends ApartGroup<DatabaseTenant> {
     readonly model: "database";
 }
 

@@ -41,6 +41,8 @@ export interface Planned {
 export interface Probe {
     /** Whether the ledger (schema citus_as_code) is there. */
     readonly ledger: boolean;
+    /** Whether it has a place for approvals, which came later. */
+    readonly approvals?: boolean;
     /** Those of the group's tables that exist. */
     readonly tables: readonly string[];
 }

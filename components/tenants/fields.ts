@@ -108,6 +108,11 @@ const part = z
         error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)} - for example 0.1`,
     });
 
+const canary = z.union([whole(0, 1000, 1), names("tenants", ["acme"])], {
+    error: (issue) =>
+        `must be a whole number from 0 to 1000 or a list of tenants, got ${shown(issue.input)} - for example ["acme"]`,
+});
+
 /** A group's settings, each by itself; what they mean together is looked at in validate.ts. */
 export const groupShape = strictObject(
     {
@@ -131,7 +136,13 @@ export const groupShape = strictObject(
         pool: flag.optional(),
         outOfOrder: flag.optional(),
         rollout: strictObject(
-            { canary: whole(0, 1000, 1).default(1), part: part.default(0.1) },
+            {
+                canary: canary.default(1),
+                part: part.default(0.1),
+                pause: duration("1h").optional(),
+                approve: flag.optional(),
+                parallel: whole(1, 16, 4).optional(),
+            },
             'an object such as {"canary": 1, "part": 0.1}',
         ).default({ canary: 1, part: 0.1 }),
         lockTimeout: duration("5s").default(5000),

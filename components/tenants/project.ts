@@ -19,6 +19,21 @@ export const projectFiles: ProjectFiles = {
     read: (path) => readFileSync(path, "utf8"),
 };
 
-export function fileSpec(path: string, files: ProjectFiles): FileSpec {
-    return { path, sha256: createHash("sha256").update(files.read(path)).digest("hex") };
+const MARK = "\uFEFF";
+
+/** A file's text however it was checked out: lines end in a line feed, and no byte order mark begins it. */
+export const textOf = (content: string) => content.replace(MARK, "").replaceAll("\r\n", "\n");
+
+const hashOf = (text: string) => createHash("sha256").update(text).digest("hex");
+
+/** What a file's text is known by. @param content as it was read */
+export function specOf(path: string, content: string): FileSpec {
+    const text = textOf(content);
+    const windows = text.replaceAll("\n", "\r\n");
+    const marked = content.startsWith(MARK) ? [MARK + text, MARK + windows] : [];
+    const sha256 = hashOf(text);
+    const also = [...new Set([windows, content, ...marked].map(hashOf))].filter((hash) => hash !== sha256);
+    return also.length === 0 ? { path, sha256 } : { path, sha256, also };
 }
+
+export const fileSpec = (path: string, files: ProjectFiles): FileSpec => specOf(path, files.read(path));

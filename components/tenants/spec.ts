@@ -5,7 +5,10 @@ import type { RolloutSpec } from "./rollout.ts";
 export interface FileSpec {
     /** Path inside the project. */
     readonly path: string;
+    /** Of its text with line feeds and without a byte order mark. */
     readonly sha256: string;
+    /** Of the same text as other checkouts have it, which earlier versions of this project wrote down. */
+    readonly also?: readonly string[];
 }
 
 export interface TableSpec {

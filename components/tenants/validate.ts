@@ -4,7 +4,7 @@ import { type Mistake, pathOf } from "../config/mistakes.ts";
 import { COORDINATOR } from "../topology.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
-import { fileSpec, type ProjectFiles } from "./project.ts";
+import { fileSpec, type ProjectFiles, textOf } from "./project.ts";
 import {
     appRole,
     type FileSpec,
@@ -47,6 +47,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
         models: ["rls", "row", "schema", "database"],
         why: "it is about the files of a template",
     },
+    rollout: { models: OWN_PLACE, why: "a file runs once for all its tenants" },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
 };
@@ -99,7 +100,7 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             });
         } else if (files) {
             try {
-                tenants = JSON.parse(files.read(file));
+                tenants = JSON.parse(textOf(files.read(file)));
             } catch (error) {
                 mistakes.push({
                     path: `${path}.tenants`,
@@ -166,6 +167,12 @@ function tableSpec(table: GroupShape["tables"][string]): TableSpec {
     };
 }
 
+/** Without the keys that have no value. */
+const definedOnly = <T extends object>(given: T) =>
+    Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+        [K in keyof T]: Exclude<T[K], undefined>;
+    };
+
 function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec {
     const { state, role, from, node, isolate, database, ...rest } = tenant;
     const own = role ?? (OWN_PLACE.includes(model) || (ROWS.includes(model) && tenant.limits !== undefined));
@@ -179,7 +186,7 @@ function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec
         ...(from === undefined ? {} : { from: { group, tenant: other.join("/") } }),
         ...(model === "routed" ? { port: tenant.port ?? 5432, database: database ?? name } : {}),
     };
-    return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TenantSpec;
+    return definedOnly(given);
 }
 
 /** Tenants that are not to be deleted. */
@@ -230,6 +237,14 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             );
     }
     const tenants = kept(shape.tenants);
+    const { canary } = shape.rollout;
+    const strangers =
+        typeof canary === "number" ? [] : canary.filter((tenant) => !tenants.some(([name]) => name === tenant));
+    if (strangers.length > 0)
+        wrong(
+            "rollout.canary",
+            `must name tenants of the group, got ${shown(strangers)} - put them into tenants, or name others`,
+        );
     const limited = tenants
         .filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role)
         .map(([tenant]) => tenant);
@@ -373,7 +388,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
             ...(shape.outOfOrder ? { outOfOrder: true } : {}),
-            rollout: shape.rollout,
+            rollout: definedOnly(shape.rollout),
             lockTimeout: shape.lockTimeout,
         });
     }

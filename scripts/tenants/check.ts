@@ -5,7 +5,7 @@ import { parse } from "../../components/config/keys.ts";
 import type { Mistake } from "../../components/config.ts";
 import type { Model } from "../../components/tenants/args.ts";
 import type { Declared, Finding, lintSql, SqlFile } from "../../components/tenants/lint/lint.ts";
-import { type ProjectFiles, projectFiles } from "../../components/tenants/project.ts";
+import { type ProjectFiles, projectFiles, textOf } from "../../components/tenants/project.ts";
 import type { GroupSpec, TableSpec } from "../../components/tenants/spec.ts";
 import { validateGroups } from "../../components/tenants/validate.ts";
 import { askPulumi, ROOT } from "../lib/project.ts";
@@ -187,7 +187,7 @@ export function findSql(paths: readonly string[], from: string): Given[] {
         mistakes.push(`${path} ${is}: ${instead}. Nothing was checked.`);
     const add = (path: string) => {
         const inProject = relative(ROOT, resolve(from, path)).replaceAll("\\", "/");
-        found.set(inProject, { path, inProject, sql: readFileSync(resolve(from, path), "utf8") });
+        found.set(inProject, { path, inProject, sql: textOf(readFileSync(resolve(from, path), "utf8")) });
     };
     for (const path of paths) {
         const file = statSync(resolve(from, path), { throwIfNoEntry: false });
@@ -233,7 +233,8 @@ export async function check(
     const given = findSql(paths, process.env.INIT_CWD ?? process.cwd());
     const groups = await readGroups();
     // one that was run once, and is not there any more, says nothing
-    const read = (path: string) => (existsSync(resolve(ROOT, path)) ? readFileSync(resolve(ROOT, path), "utf8") : "");
+    const read = (path: string) =>
+        existsSync(resolve(ROOT, path)) ? textOf(readFileSync(resolve(ROOT, path), "utf8")) : "";
     const { lintDatabase, lintSql } = await import("../../components/tenants/lint/lint.ts");
     const batches = batchesOf(given, groups, {
         read,

@@ -96,6 +96,16 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
     );
 }
 
+/** @throws Error naming the groups that there are */
+export function findGroup(groups: readonly TenantGroupInputs[], name: string): TenantGroupInputs {
+    const found = groups.find(({ group }) => group.name === name);
+    if (found) return found;
+    const names = groups.map(({ group }) => group.name);
+    throw new Error(
+        `There is no group ${name} in the last pulumi up of this stack${names.length === 0 ? "" : `: it has ${names.join(", ")}`}.`,
+    );
+}
+
 /** Work on one tenant's group as `pulumi up` would do it. */
 export function withTenant<T>(
     { inputs, tenant }: NamedTenant,

@@ -1,10 +1,14 @@
 /** Files of templates on their way to tenants of every model, on a real cluster. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
+import pg from "pg";
+import { connect, type DirectAccess } from "../../components/citus/session.ts";
+import { approve } from "../../components/citus/tenants/approve.ts";
 import type { Facet } from "../../components/tenants/facet.ts";
 import { FACETS } from "../../components/tenants/models.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
-import { requireEngine, TestStack } from "../lib.ts";
+import { requireEngine, TestStack, until } from "../lib.ts";
 import { EMPTY, fileSpec, plan, settle, withContext } from "../tenants.ts";
 
 requireEngine();
@@ -29,6 +33,15 @@ function groupOf(
         ...more,
     };
 }
+
+const clientOf = ({ host, port, user, password, database, ca, serverName }: DirectAccess) => ({
+    host,
+    port,
+    user,
+    password,
+    database,
+    ssl: { ca, servername: serverName },
+});
 
 describe("migrations of tenants", () => {
     let stack: TestStack;
@@ -239,6 +252,149 @@ describe("migrations of tenants", () => {
             });
         });
     }
+
+    describe("in waves", () => {
+        const tenants = Array.from({ length: 12 }, (_, i) => `wt${i + 1}`);
+        const base: Files = { "w/1.sql": PATIENTS };
+        const second: Files = { ...base, "w/2.sql": "ALTER TABLE patients ADD COLUMN born date;" };
+        const third: Files = {
+            ...second,
+            "w/3.sql": "ALTER TABLE patients ADD COLUMN seen date; SELECT pg_sleep(0.3);",
+        };
+        const group = (files: Files, rollout: GroupSpec["rollout"], more: readonly string[] = []) =>
+            groupOf("schema", "roll", files, [...tenants, ...more], { rollout });
+        const have = async (path: string) =>
+            (
+                await stack.sql<{ tenant: string }>(
+                    "SELECT tenant FROM citus_as_code.tenant_migration WHERE grp = 'roll' AND path = $1 ORDER BY run_at, tenant",
+                    [path],
+                )
+            ).map(({ tenant }) => tenant);
+
+        it("stops after each wave until it is approved, with the content that was seen", async () => {
+            const rollout = { canary: ["wt7"], part: 0.2, approve: true };
+            await up(group(base, rollout), base);
+            equal((await have("w/1.sql")).length, 12);
+            const { said } = await up(group(second, rollout), second);
+            deepEqual(await have("w/2.sql"), ["wt7"]);
+            match(
+                said.join("\n"),
+                /w\/2\.sql reached the canary \(1 tenant\); the part is next: run pulumi up again when npm run tenants -- approve roll was run/,
+            );
+            // the same run again does nothing, and says what it waits for
+            deepEqual((await up(group(second, rollout), second)).steps, []);
+            match(
+                (await preview(group(second, rollout))).notes.join("\n"),
+                /w\/2\.sql: 11 tenants \(the part and the rest\) wait for your approval.*approve roll/,
+            );
+            const session = await stack.session();
+            deepEqual(await approve(session, group(second, rollout), "tester"), [
+                "w/2.sql may reach the part of roll: run pulumi up",
+            ]);
+            await rejects(approve(session, group(base, rollout), "tester"), /Nothing of roll waits for approval/);
+            await up(group(second, rollout), second);
+            deepEqual((await have("w/2.sql")).toSorted(), ["wt1", "wt2", "wt3", "wt7"]);
+            // who is made now has what was approved for its wave, and no more
+            await up(group(second, rollout, ["wt13"]), second);
+            deepEqual(await ran("roll", "wt13"), ["w/1.sql"]);
+            await approve(session, group(second, rollout, ["wt13"]), "tester");
+            await up(group(second, rollout, ["wt13"]), second);
+            equal((await have("w/2.sql")).length, 13);
+            await rejects(approve(session, group(second, rollout, ["wt13"]), "tester"), /Nothing of roll waits/);
+        });
+
+        it("pauses between waves, by the ledger's clock", async () => {
+            const rollout = { canary: 2, part: 0, pause: 3_600_000 };
+            await up(group(third, rollout, ["wt13"]), third);
+            deepEqual((await have("w/3.sql")).toSorted(), ["wt1", "wt2"]);
+            const { steps, notes } = await preview(group(third, rollout, ["wt13"]));
+            deepEqual(steps, []);
+            match(
+                notes.join("\n"),
+                /w\/3\.sql: 11 tenants \(the rest\) wait for the pause to end: run pulumi up again in (59|60) minutes/,
+            );
+            await stack.sql(
+                "UPDATE citus_as_code.tenant_migration SET run_at = run_at - interval '1 hour' WHERE path = 'w/3.sql'",
+            );
+            equal((await preview(group(third, rollout, ["wt13"]))).steps.length, 11);
+        });
+
+        it("runs tenants of a wave beside each other, and nothing after the first that fails", async () => {
+            const rollout = { canary: 0, part: 0, parallel: 4 };
+            const bad = { ...third, "w/4.sql": "SELECT pg_sleep(0.2); INSERT INTO patients (id) VALUES (1);" };
+            await stack.sql("INSERT INTO wt9.patients (id) VALUES (1)");
+            // what the pause left over comes first
+            await up(group(third, rollout, ["wt13"]), third);
+            equal((await have("w/3.sql")).length, 13);
+            await rejects(
+                up(group(bad, rollout, ["wt13"]), bad),
+                /wt9: w\/4\.sql failed \(rest of the rollout\).*duplicate key/s,
+            );
+            await stack.sql("DELETE FROM wt9.patients");
+            const began = Date.now();
+            await up(group(bad, rollout, ["wt13"]), bad);
+            console.log(`    13 tenants, 4 beside each other: ${Date.now() - began} ms`);
+            equal((await have("w/4.sql")).length, 13);
+            for (const tenant of [...tenants, "wt13"])
+                deepEqual(
+                    await inside(group(bad, rollout), tenant, "SELECT count(*)::int AS n FROM $schema.patients"),
+                    [{ n: 1 }],
+                );
+        });
+
+        it("takes files as other checkouts have them for the same, and hashes of before too", async () => {
+            const crlf = { "c/1.sql": "CREATE TABLE t (i int);\r\nCREATE TABLE u (i int);\r\n" };
+            const lf = { "c/1.sql": "CREATE TABLE t (i int);\nCREATE TABLE u (i int);\n" };
+            await up(groupOf("schema", "rollc", crlf, ["wt21"]), crlf);
+            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]))).refusals, []);
+            // as an earlier version wrote it down, on Windows
+            await stack.sql("UPDATE citus_as_code.tenant_migration SET sha256 = $1 WHERE grp = 'rollc'", [
+                createHash("sha256").update(crlf["c/1.sql"]).digest("hex"),
+            ]);
+            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]))).refusals, []);
+            deepEqual((await preview(groupOf("schema", "rollc", crlf, ["wt21"]))).refusals, []);
+            equal((await preview(groupOf("schema", "rollc", { "c/1.sql": "SELECT 1" }, ["wt21"]))).refusals.length, 1);
+            const marked = { "d/1.sql": `\uFEFF${PATIENTS}` };
+            await up(groupOf("database", "rolld", marked, ["wt22"]), marked);
+            deepEqual((await preview(groupOf("database", "rolld", { "d/1.sql": PATIENTS }, ["wt22"]))).refusals, []);
+        });
+
+        it("says who holds a tenant's file up, in a schema and in a database", async () => {
+            const access = await stack.access();
+            const { nodes } = await withContext(stack, group(base, {}), {}, async ({ nodes }) => ({ nodes })).then(
+                ({ result }) => result,
+            );
+            for (const place of ["wt1", "wt22"] as const) {
+                const [row] = await stack.sql<{ node: string | null }>(
+                    "SELECT node FROM citus_as_code.tenant WHERE tenant = $1",
+                    [place],
+                );
+                const node = row?.node ?? "coordinator";
+                const host = nodes.find(({ name }) => name === node)?.host ?? "";
+                const to = { ...(await stack.access(node)), ...(place === "wt22" ? { database: place } : {}) };
+                const said: string[] = [];
+                const ours = await connect(to, node, {
+                    heldUp: (text) => said.push(text),
+                    watcher: { open: () => connect(access, "coordinator"), host },
+                });
+                const other = new pg.Client({ ...clientOf(to), application_name: "somebody" });
+                await other.connect();
+                const table = place === "wt22" ? "patients" : `${place}.patients`;
+                try {
+                    await other.query("BEGIN");
+                    await other.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+                    const changed = ours.query(`ALTER TABLE ${table} ADD COLUMN held int`);
+                    await until("the holder is named", 60, async () => said.length > 0);
+                    await other.query("ROLLBACK");
+                    await changed;
+                } finally {
+                    await other.end();
+                    await ours.close();
+                }
+                match(said.join("\n"), new RegExp(`pid [0-9]+ on ${node} \\(role postgres, application somebody`));
+            }
+        });
+    });
 
     describe("in model row", () => {
         const base: Files = {

@@ -112,7 +112,9 @@ describe("tables of other groups", () => {
 ALTER TABLE users ADD COLUMN email text UNIQUE;
 CREATE TABLE notes (id bigint PRIMARY KEY, author bigint REFERENCES users (id));`;
         assert.deepEqual(shown(await lintSql(files(sql), schema)), []);
-        assert.deepEqual(shown(await lintSql(files("ALTER TABLE users DROP COLUMN company_id;"), schema)), []);
+        assert.deepEqual(shown(await lintSql(files("ALTER TABLE users DROP COLUMN company_id;"), schema)), [
+            "L20 warning 0.sql:1",
+        ]);
         assert.deepEqual(shown(await lintSql(files(sql), { model: "database", others })), []);
     });
 
@@ -157,10 +159,15 @@ SELECT create_distributed_table('public.t', 'c');
         assert.deepEqual(shown(await lintSql(files(create, alter), declared)), [
             "L9 warning 1.sql:2",
             "L10 warning 1.sql:2",
+            "L20 warning 1.sql:2",
         ]);
         assert.deepEqual(shown(await lintSql(files(`${create}\n${alter}`), declared)), ["L9 warning 0.sql:3"]);
         // a table that no file makes is there already
-        assert.deepEqual(shown(await lintSql(files(alter), declared)), ["L9 warning 0.sql:2", "L10 warning 0.sql:2"]);
+        assert.deepEqual(shown(await lintSql(files(alter), declared)), [
+            "L9 warning 0.sql:2",
+            "L10 warning 0.sql:2",
+            "L20 warning 0.sql:2",
+        ]);
     });
 
     test("rows that change tenants: before the table is distributed a warning, in WITH too, and not where nothing changes", async () => {
@@ -172,7 +179,7 @@ SELECT create_distributed_table('public.t', 'c');
         assert.deepEqual(await of([create, update], declared), ["L13 warning 0.sql:2"]);
         assert.deepEqual(await of([create, update, call]), ["L13 warning 0.sql:2"]);
         assert.deepEqual(await of([create, call, update]), ["L13 error 0.sql:3"]);
-        assert.deepEqual(await of([update], declared), ["L13 error 0.sql:1"]);
+        assert.deepEqual(await of([update], declared), ["L13 error 0.sql:1", "L20 warning 0.sql:1"]);
         assert.deepEqual(
             await of([create, call, `WITH x AS (${update.replace(";", "")} RETURNING id) SELECT * FROM x;`]),
             ["L13 error 0.sql:3"],
@@ -237,6 +244,82 @@ CREATE POLICY q ON t USING (tenant = current_setting('app.tenant')::bigint);`;
             "L12 warning 0.sql:4",
             "L12 error 0.sql:5",
         ]);
+    });
+});
+
+describe("what others wait for", () => {
+    const first = `CREATE TABLE visits (id bigint PRIMARY KEY, note varchar(10), patient bigint);
+CREATE TABLE d (id bigint, v bigint REFERENCES visits (id) DEFERRABLE INITIALLY DEFERRED);
+CREATE TYPE mood AS ENUM ('good');`;
+    const of = async (sql: string) =>
+        (await lintSql(files(first, sql), { model: "schema" }))
+            .filter(({ rule, where }) => /^L2[01]$/.test(rule) && where === "1.sql")
+            .map(({ rule, says }) => `${rule} ${says}`);
+
+    test("is said of tables that an earlier file made", async () => {
+        for (const [sql, says] of [
+            [
+                "ALTER TABLE visits ALTER COLUMN id TYPE int",
+                /^L20 ALTER COLUMN id TYPE integer makes reads and writes of visits wait .* writes every row anew$/,
+            ],
+            ["ALTER TABLE visits ADD u uuid DEFAULT gen_random_uuid()", /reads and writes .* anew/],
+            ["ALTER TABLE visits ADD n bigserial", /reads and writes .* anew/],
+            ["ALTER TABLE visits ADD n bigint GENERATED ALWAYS AS (id) STORED", /reads and writes .* anew/],
+            ["ALTER TABLE visits ALTER note SET NOT NULL", /reads and writes .* reads every row$/],
+            ["CREATE INDEX ON visits (note)", /makes writes of visits wait .* builds an index$/],
+            ["ALTER TABLE visits ADD UNIQUE (note)", /reads and writes .* builds an index$/],
+            ["ALTER TABLE visits ADD CHECK (id > 0)", /reads and writes .* reads every row$/],
+            ["TRUNCATE visits", /^L20 TRUNCATE of visits can't be undone$/],
+            ["ALTER TABLE visits DROP COLUMN note", /DROP COLUMN note of visits can't be undone$/],
+            ["DROP TABLE visits", /DROP TABLE of visits can't be undone$/],
+            ["CLUSTER visits USING visits_pkey", /^L20 CLUSTER makes reads and writes/],
+            ["UPDATE visits SET note = ''", /^L20 UPDATE without WHERE makes writes/],
+            ["ALTER TABLE visits SET UNLOGGED", /^L20 SET UNLOGGED makes reads and writes/],
+        ] as const) {
+            const found = await of(sql);
+            assert.equal(found.length, 1, `${sql}: ${found.join("; ")}`);
+            assert.match(found[0] ?? "", says);
+        }
+        // both tables of a foreign key
+        assert.equal((await of("ALTER TABLE visits ADD FOREIGN KEY (patient) REFERENCES patients (id)")).length, 2);
+    });
+
+    test("is not said of what nobody waits for", async () => {
+        for (const sql of [
+            "ALTER TABLE visits ADD at timestamptz DEFAULT now()",
+            "ALTER TABLE visits ADD n int NOT NULL DEFAULT 0",
+            "ALTER TABLE visits ADD CONSTRAINT c CHECK (id > 0) NOT VALID",
+            "ALTER TABLE visits VALIDATE CONSTRAINT c",
+            "ALTER TABLE visits ADD FOREIGN KEY (patient) REFERENCES patients (id) NOT VALID",
+            "ALTER TABLE visits ADD CONSTRAINT u UNIQUE USING INDEX u",
+            "-- no transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS i ON visits (note)",
+            "CREATE TABLE other (id bigint PRIMARY KEY); CREATE INDEX ON other (id); ALTER TABLE other RENAME TO o; ALTER TABLE o ADD CHECK (id > 0); DROP TABLE o",
+            "UPDATE visits SET note = '' WHERE note IS NULL",
+        ])
+            assert.deepEqual(await of(sql), [], sql);
+    });
+
+    test("what needs a commit before it, or no transaction, is an error", async () => {
+        const enums = "ALTER TYPE mood ADD VALUE 'calm'; INSERT INTO visits (id, note) VALUES (1, 'calm');";
+        assert.match((await of(enums))[0] ?? "", /^L21 uses 'calm' of mood, which this file adds/);
+        assert.deepEqual(await of("CREATE TYPE m AS ENUM ('a'); ALTER TYPE m ADD VALUE 'b'; SELECT 'b'::m;"), []);
+        assert.deepEqual(await of("ALTER TYPE mood ADD VALUE 'calm'"), []);
+        assert.match(
+            (await of("CREATE INDEX CONCURRENTLY i ON visits (note)"))[0] ?? "",
+            /^L21 has CREATE INDEX CONCURRENTLY .* "-- no transaction"$/,
+        );
+        assert.match(
+            (await of("-- no transaction\nCREATE TABLE t (i int)"))[0] ?? "",
+            /^L21 has CREATE TABLE t .* IF NOT EXISTS/,
+        );
+        const pending =
+            "CREATE TABLE e (v bigint REFERENCES visits (id) DEFERRABLE INITIALLY DEFERRED); INSERT INTO e VALUES (1); ALTER TABLE e ADD n int;";
+        assert.match(
+            (await of(pending))[0] ?? "",
+            /^L21 changes e, whose rows of this file are checked by a deferred foreign key/,
+        );
+        // a person's own files are no template
+        assert.deepEqual(shown(await lintSql(files("VACUUM t"))), []);
     });
 });
 

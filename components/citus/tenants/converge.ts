@@ -23,6 +23,7 @@ export async function look(
 ): Promise<Found> {
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
+                to_regclass('citus_as_code.tenant_approval') IS NOT NULL AS approvals,
                 ARRAY(SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL) AS tables`,
         [Object.keys(group.tables), Object.keys(group.tables).map(qualified)],
     );

@@ -5,6 +5,7 @@ import { nearest } from "../../config/keys.ts";
 import type { Model } from "../../tenants/args.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
+import { SHARD_BYTES, SHARD_ROWS } from "./estimates.ts";
 
 export interface Activity {
     /** Statements in this period and the one before. */
@@ -81,15 +82,6 @@ interface Answer {
     readonly ran: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 }
 
-/**
- * Estimates of every shard on the node. Few rows are in the statistics long before the catalog has them, which CREATE INDEX
- * fills and nobody else until there are fifty more; a crash empties the statistics.
- */
-const ESTIMATES = `SELECT jsonb_object_agg(substring(relname from '_([0-9]+)$'), n) FILTER (WHERE n IS NOT NULL) FROM (
-    SELECT relname, CASE WHEN greatest(reltuples, pg_stat_get_live_tuples(oid)) > 0 THEN greatest(reltuples, pg_stat_get_live_tuples(oid))
-                         WHEN reltuples = 0 OR pg_relation_size(oid) = 0 THEN 0 END AS n
-      FROM pg_class WHERE relkind = 'r' AND relname ~ '_[0-9]{5,15}$') e`;
-
 const DATABASES =
     "SELECT jsonb_object_agg(datname, pg_database_size(oid)) FROM pg_database WHERE NOT datistemplate AND datallowconn";
 
@@ -106,13 +98,11 @@ const STATE = `CASE WHEN t.state IN ('active', 'frozen')
 
 const LIST = `
 WITH estimate AS (
-    SELECT e.key::bigint AS shardid, max(e.value::float8)::bigint AS rows
-      FROM run_command_on_all_nodes($q$${ESTIMATES}$q$) r, jsonb_each_text(CASE WHEN r.success THEN nullif(r.result, '')::jsonb END) e
-     GROUP BY 1),
+    ${SHARD_ROWS}),
 weight AS (
     SELECT p.colocationid, p.logicalrelid, s.shardminvalue::int AS low, z.size AS bytes, e.rows
       FROM pg_dist_partition p JOIN pg_dist_shard s USING (logicalrelid)
-      LEFT JOIN (SELECT shard_id, max(size) AS size FROM citus_shard_sizes() GROUP BY 1) z ON z.shard_id = s.shardid
+      LEFT JOIN (${SHARD_BYTES}) z ON z.shard_id = s.shardid
       LEFT JOIN estimate e ON e.shardid = s.shardid),
 tracked AS (SELECT coalesce(current_setting('citus.stat_tenants_track', true), 'none') <> 'none' AS is)
 SELECT jsonb_build_object(

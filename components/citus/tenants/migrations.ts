@@ -1,11 +1,14 @@
 /** Files of a group's template that were added later: how each is run once for existing tenants. */
 
 import type { Facet, Planned } from "../../tenants/facet.ts";
+import type { Cost } from "../../tenants/lint/costs.ts";
 import { type FirstRuns, lateFiles, nameAfter, runOrder } from "../../tenants/order.ts";
 import { rollout, type Stop, type UnderWay, WAVES, type Wave } from "../../tenants/rollout.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import { literal, qualified } from "../quote.ts";
+import { describeCost, type Weight, weightOf } from "./blocking.ts";
 import { MANY_SHARDS, runFiles, runWave, TRIES } from "./runMigrations.ts";
+import { weightsOf } from "./weights.ts";
 
 /** `pending`: in models row and rls under ''. */
 export interface FoundMigrations extends UnderWay {
@@ -17,6 +20,10 @@ export interface FoundMigrations extends UnderWay {
     readonly removed: Readonly<Record<string, number>>;
     /** Pending files whose content tenants ran under a path that is not in the template any more. */
     readonly moved: Readonly<Record<string, { readonly was: string; readonly tenants: number }>>;
+    /** How large the group's tables are; asked when files wait. */
+    readonly weights?: Readonly<Record<string, Weight>>;
+    /** What waiting files cost, by path. */
+    readonly costs?: Readonly<Record<string, readonly Cost[]>>;
     /** Shards of the group's distributed tables that have more than is quick to alter. */
     readonly many: Readonly<Record<string, number>>;
 }
@@ -62,6 +69,20 @@ const FOR_WAVE: Readonly<Record<Wave, string>> = {
     rest: "the rest",
 };
 
+/** What the files that run now make others wait for. */
+function costNotes(group: GroupSpec, found: FoundMigrations | undefined, files: readonly string[]): string[] {
+    const { costs = {}, weights = {}, first = {} } = found ?? {};
+    // tables that are still to be made are empty
+    if (Object.keys(first).length === 0) return [];
+    const toCome = ({ table }: Cost) =>
+        weightOf(table, weights) === undefined &&
+        (group.model === "schema" || Object.hasOwn(group.tables, table.replace(/^public\./, "")));
+    const tenants = perTenant(group) ? Object.keys(group.tenants).length : undefined;
+    return [...new Set(files)].flatMap((path) =>
+        (costs[path] ?? []).filter((cost) => !toCome(cost)).map((cost) => describeCost(path, cost, weights, tenants)),
+    );
+}
+
 /** What keeps a file from tenants, and how it goes on. */
 export function describeStop({ name }: GroupSpec, { path, wave, waiting, tenants }: Stop): string {
     const who = `${path}: ${whole(tenants, "tenant")} (${FOR_WAVE[wave]}${wave === "part" ? " and the rest" : ""})`;
@@ -70,6 +91,22 @@ export function describeStop({ name }: GroupSpec, { path, wave, waiting, tenants
         return `${who} wait for the pause to end: run pulumi up again in ${whole(Math.max(1, Math.ceil(waiting.seconds / 60)), "minute")}`;
     return `${who} wait for your approval. Look at the tenants that have it, then: npm run tenants -- approve ${name}, and pulumi up`;
 }
+
+/** Files that wait between waves. */
+export function stopsOf(group: GroupSpec, found: FoundMigrations | undefined): readonly Stop[] {
+    return turnsOf(group, found).stops;
+}
+
+const turnsOf = (group: GroupSpec, found: FoundMigrations | undefined) =>
+    rollout(
+        Object.keys(group.tenants),
+        runOrder(
+            group.template.map(({ path }) => path),
+            found?.first ?? {},
+        ),
+        group.rollout,
+        found ?? { pending: {} },
+    );
 
 function planMigrations(group: GroupSpec, found: FoundMigrations | undefined): Planned {
     const paths = group.template.map(({ path }) => path);
@@ -107,19 +144,32 @@ function planMigrations(group: GroupSpec, found: FoundMigrations | undefined): P
             text: `group ${group.name}: run ${path} once (waits ${seconds(group.lockTimeout)} for a lock, ${TRIES} times${warning})`,
             detail: { files: [path] },
         }));
-        return { steps, refusals, notes };
+        return { steps, refusals, notes: [...notes, ...costNotes(group, found, pending)] };
     }
-    const { turns, stops } = rollout(Object.keys(group.tenants), order, group.rollout, found ?? { pending: {} });
+    const { turns, stops } = turnsOf(group, found);
     const steps = turns.map(({ tenant, wave, files }) => ({
         kind: `migrations.${wave}`,
         tenant,
         text: `${tenant}: run ${named(files)} (${wave} ${WAVES.indexOf(wave) + 1} of ${WAVES.length})`,
         detail: { files },
     }));
-    return { steps, refusals, notes: [...notes, ...stops.map((stop) => describeStop(group, stop))] };
+    const costs = costNotes(
+        group,
+        found,
+        turns.flatMap(({ files }) => files),
+    );
+    return { steps, refusals, notes: [...notes, ...costs, ...stops.map((stop) => describeStop(group, stop))] };
 }
 
-const TEMPLATE = `(SELECT f ->> 'path' AS path, f ->> 'sha256' AS sha256, i FROM jsonb_array_elements($2::jsonb -> 'template') WITH ORDINALITY AS x (f, i))`;
+const TEMPLATE = `(SELECT f ->> 'path' AS path, f ->> 'sha256' AS sha256, coalesce(f -> 'also', '[]') AS also, i FROM jsonb_array_elements($2::jsonb -> 'template') WITH ORDINALITY AS x (f, i))`;
+
+/** The same with a row for each hash that the content is known by. */
+const HASHES = `(SELECT path, h.sha256 FROM ${TEMPLATE} t CROSS JOIN LATERAL (SELECT t.sha256 UNION SELECT jsonb_array_elements_text(t.also)) h (sha256))`;
+
+/** Waves that were approved, of files as they are. */
+const APPROVED = `coalesce((SELECT jsonb_object_agg(path, waves) FROM (
+                SELECT a.path, jsonb_agg(a.wave) AS waves FROM citus_as_code.tenant_approval a JOIN ${TEMPLATE} f USING (path, sha256)
+                 WHERE a.grp = $1 GROUP BY 1) w), '{}')`;
 
 /** Of files that somebody has not run: how long ago the others did. */
 const AGES = `coalesce((SELECT jsonb_object_agg(path, ages) FROM (
@@ -132,7 +182,7 @@ const AGES = `coalesce((SELECT jsonb_object_agg(path, ages) FROM (
 export const migrations: Facet<FoundMigrations | undefined> = {
     name: "migrations",
     none: undefined,
-    sql: (group, { ledger, tables }) => {
+    sql: (group, { ledger, approvals, tables }) => {
         if (!ledger) return undefined;
         const tenants = perTenant(group)
             ? `(SELECT tenant FROM citus_as_code.tenant WHERE grp = $1 AND state IN ('active', 'frozen') AND $2::jsonb -> 'tenants' ? tenant)`
@@ -149,15 +199,19 @@ export const migrations: Facet<FoundMigrations | undefined> = {
                 SELECT m.path, extract(epoch FROM min(m.run_at))::float8 AS at FROM citus_as_code.tenant_migration m JOIN ${TEMPLATE} f USING (path)
                  WHERE m.grp = $1 GROUP BY 1) r), '{}'),
             'ages', ${(group.rollout.pause ?? 0) > 0 ? AGES : "'{}'::jsonb"},
+            'approved', ${group.rollout.approve && approvals ? APPROVED : "'{}'::jsonb"},
+            'weights', CASE WHEN EXISTS (SELECT FROM ${tenants} t CROSS JOIN ${TEMPLATE} f
+                 WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant_migration m WHERE (m.grp, m.tenant, m.path) = ($1, t.tenant, f.path)))
+                THEN ${weightsOf(group, tables)} ELSE '{}' END,
             'changed', coalesce((SELECT jsonb_object_agg(path, n) FROM (
                 SELECT path, count(*) AS n FROM citus_as_code.tenant_migration m JOIN ${TEMPLATE} f USING (path)
-                 WHERE m.grp = $1 AND m.sha256 <> f.sha256 GROUP BY 1) c), '{}'),
+                 WHERE m.grp = $1 AND m.sha256 <> f.sha256 AND NOT f.also ? m.sha256 GROUP BY 1) c), '{}'),
             'removed', coalesce((SELECT jsonb_object_agg(path, n) FROM (
                 SELECT path, count(*) AS n FROM citus_as_code.tenant_migration m
                  WHERE m.grp = $1 AND NOT EXISTS (SELECT FROM ${TEMPLATE} f WHERE f.path = m.path) GROUP BY 1) r), '{}'),
             'moved', coalesce((SELECT jsonb_object_agg(path, jsonb_build_object('was', was, 'tenants', n)) FROM (
                 SELECT f.path, min(m.path) AS was, count(DISTINCT t.tenant) AS n
-                  FROM ${tenants} t JOIN citus_as_code.tenant_migration m ON (m.grp, m.tenant) = ($1, t.tenant) JOIN ${TEMPLATE} f USING (sha256)
+                  FROM ${tenants} t JOIN citus_as_code.tenant_migration m ON (m.grp, m.tenant) = ($1, t.tenant) JOIN ${HASHES} f USING (sha256)
                  WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant_migration r WHERE (r.grp, r.tenant, r.path) = ($1, t.tenant, f.path))
                    AND NOT EXISTS (SELECT FROM ${TEMPLATE} k WHERE k.path = m.path) GROUP BY 1) v), '{}'),
             'many', ${
@@ -167,6 +221,16 @@ export const migrations: Facet<FoundMigrations | undefined> = {
                 SELECT t.name, count(*) AS n FROM (VALUES ${many.join(", ")}) t (name, quoted)
                   JOIN pg_dist_shard s ON s.logicalrelid = to_regclass(t.quoted) GROUP BY 1 HAVING count(*) > ${MANY_SHARDS}) m), '{}')`
             })`;
+    },
+    readFiles: async (_group, found, read) => {
+        const waiting = new Set(Object.values(found?.pending ?? {}).flat());
+        if (!found || waiting.size === 0) return found;
+        // the parser is loaded by whom it serves
+        const { costsOfFile } = await import("../../tenants/lint/sql.ts");
+        const costs = await Promise.all(
+            [...waiting].map(async (path) => [path, await costsOfFile({ path, sql: read(path) })] as const),
+        );
+        return { ...found, costs: Object.fromEntries(costs) };
     },
     plan: planMigrations,
     run: { file: runFiles, canary: runWave("canary"), part: runWave("part"), rest: runWave("rest") },

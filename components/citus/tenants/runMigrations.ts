@@ -1,7 +1,7 @@
 /** Files of a group's template on their way: once for the group, or tenant after tenant, wave after wave. */
 import { pause } from "../../pause.ts";
 import type { Context, Step } from "../../tenants/facet.ts";
-import type { Wave } from "../../tenants/rollout.ts";
+import { stopsBetweenWaves, WAVES, type Wave, wavesOf } from "../../tenants/rollout.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { alteredTables } from "../../tenants/statements.ts";
 import { identifier, literal, qualified } from "../quote.ts";
@@ -22,6 +22,9 @@ const BATCH_BYTES = 4_000_000;
 const LOCK_TIMEOUT = "55P03";
 const DEADLOCK = "40P01";
 
+const whole = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`;
+const named = (files: readonly TemplateFile[]) =>
+    files.length > 2 ? whole(files.length, "file") : files.map(({ path }) => path).join(" and ");
 const seconds = (milliseconds: number) => `${milliseconds / 1000} s`;
 const tenantOf = (step: Step) => step.tenant ?? "";
 const filesOf = (step: Step) => (step.detail as { files: readonly string[] }).files;
@@ -209,7 +212,11 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
         const have = await database.query<{ path: string; sha256: string }>(
             "SELECT path, sha256 FROM citus_as_code.migration",
         );
-        const other = files.find((file) => have.some((h) => h.path === file.path && h.sha256 !== file.sha256));
+        const other = files.find((file) =>
+            have.some(
+                ({ path, sha256 }) => path === file.path && ![file.sha256, ...(file.also ?? [])].includes(sha256),
+            ),
+        );
         if (other)
             throw new FileError(
                 other,
@@ -343,7 +350,24 @@ export const runWave = (wave: Wave) => async (context: Context, steps: readonly 
         for (const session of sessions) if (session !== context.session) await session.close().catch(() => undefined);
     }
     if (failure) throw failure.error;
+    const follows = whatFollows(group, wave);
+    if (follows !== undefined)
+        context.note(`${named(files)} reached the ${wave} (${whole(steps.length, "tenant")}); ${follows}`);
 };
+
+/** What takes a file on from a wave that has it, where that is another run; undefined where nothing is left or one run does all. */
+export function whatFollows({ name, tenants, rollout }: GroupSpec, wave: Wave): string | undefined {
+    if (!stopsBetweenWaves(rollout)) return undefined;
+    const waves = wavesOf(Object.keys(tenants), rollout);
+    const next = WAVES.slice(WAVES.indexOf(wave) + 1).find((later) => [...waves.values()].includes(later));
+    if (next === undefined) return undefined;
+    const { pause: wait = 0, approve } = rollout;
+    const conditions = [
+        ...(wait > 0 ? [`${wait >= 60_000 ? `${wait / 60_000} min` : seconds(wait)} have passed`] : []),
+        ...(approve ? [`npm run tenants -- approve ${name} was run`] : []),
+    ];
+    return `the ${next} is next: run pulumi up again when ${conditions.join(" and ")}`;
+}
 
 async function openLanes({ group, session, another }: Context, lanes: number): Promise<Session[]> {
     const shared = group.model === "database";

@@ -2,14 +2,13 @@
 
 import { saysNoTransaction } from "../../postDeploy/file.ts";
 import type { Context } from "../../tenants/facet.ts";
+import type { FileSpec } from "../../tenants/spec.ts";
 import { type Statement, statements } from "../../tenants/statements.ts";
 import { templateMistakes } from "../../tenants/templateFile.ts";
 import { identifier, literal } from "../quote.ts";
 import { executed, FRESH } from "./batch.ts";
 
-export interface TemplateFile {
-    readonly path: string;
-    readonly sha256: string;
+export interface TemplateFile extends FileSpec {
     readonly sql: string;
     readonly statements: readonly Statement[];
     /** Whether it asks to be run without a transaction, each statement by itself. */

@@ -1,5 +1,4 @@
 /** A group of tenants, in Pulumi's words. */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { ShardMap } from "../../../client/shardMap.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
@@ -9,6 +8,7 @@ import type { Place } from "../../tenants/connection.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
 import { markOf, verifierOf } from "../../tenants/passwords.ts";
+import { specOf, textOf } from "../../tenants/project.ts";
 import { nodeOf as nameOf } from "../../topology.ts";
 import type { TenantGroupInputs, TenantGroupNode } from "../tenantGroup.ts";
 import { comparable, silentNodes, unknown } from "./coordinator.ts";
@@ -57,10 +57,10 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     shell: (name) => nodeOf(inputs, name).shell,
                     read: (path) => {
                         const content = readFileSync(path, "utf8");
-                        const sha256 = createHash("sha256").update(content).digest("hex");
+                        const { sha256 } = specOf(path, content);
                         if (group.template.find((file) => file.path === path)?.sha256 !== sha256)
                             throw new Error(`${path} changed while pulumi up was running; run it again`);
-                        return content;
+                        return textOf(content);
                     },
                     verifier: (role) => ({ verifier: verifierOf(seed, role), mark: markOf(seed) }),
                     exports: inputs.exports,
@@ -144,7 +144,7 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
     // passwords that are not made yet are not there
     const mark = unknown(news.seed) ? "" : markOf(news.seed);
     try {
-        const read = (path: string) => readFileSync(path, "utf8");
+        const read = (path: string) => textOf(readFileSync(path, "utf8"));
         const found = await look(session, news.group, facets, mark, news.nodes, read).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;

@@ -34,9 +34,9 @@ export const check = (schema: Schema): Finding[] => RULES.flatMap((rule) => rule
  * @param declared the group's tables; without them the files' own create_distributed_table calls say what is distributed
  */
 export async function lintSql(files: readonly SqlFile[], declared: Declared = {}): Promise<Finding[]> {
-    const { schema, findings } = await readSql(files, declared);
+    const { schema, findings, costs } = await readSql(files, declared);
     const order = new Map(files.map(({ path }, i) => [path, i]));
-    return [...findings, ...unasked(schema), ...check(schema)].sort(
+    return [...findings, ...unasked(schema), ...check(schema), ...costs].sort(
         (a, b) => (order.get(a.where) ?? 0) - (order.get(b.where) ?? 0) || (a.line ?? 0) - (b.line ?? 0),
     );
 }

@@ -35,6 +35,7 @@ import {
     typeOf,
     unsteady,
 } from "./ast.ts";
+import { type Cost, costsOf, slow } from "./costs.ts";
 import { type Finding, finding } from "./finding.ts";
 import { type Change, type Column, type Key, keyOf, type Place, type Schema, type Table } from "./model.ts";
 import { Source } from "./source.ts";
@@ -742,15 +743,18 @@ export function about({
 export async function readSql(
     files: readonly SqlFile[],
     declared: Declared,
-): Promise<{ schema: Schema; findings: Finding[] }> {
+): Promise<{ schema: Schema; findings: Finding[]; costs: Finding[] }> {
     const builder = new Builder(declared);
     const findings: Finding[] = [];
+    const costs: Finding[] = [];
     for (const file of files) {
         const source = new Source(file.path, file.sql);
         if (source.sql.trim() === "") continue;
         try {
             const tree = await parse(source.sql);
             builder.run(source, tree.stmts ?? []);
+            const found = costsOf(source, file.sql, tree.stmts ?? [], declared.model !== undefined);
+            costs.push(...found.costs.map(slow), ...found.findings);
         } catch (error) {
             const { sqlDetails, message } = error as { message: string; sqlDetails?: { cursorPosition: number } };
             if (!sqlDetails) throw error;
@@ -768,5 +772,14 @@ export async function readSql(
     return {
         schema: { tables: builder.tables, changes: builder.changes, ...about(declared), living: false },
         findings,
+        costs,
     };
+}
+
+/** What of one file makes others wait; nothing of a file that can't be read. */
+export async function costsOfFile({ path, sql }: SqlFile): Promise<readonly Cost[]> {
+    const source = new Source(path, sql);
+    if (source.sql.trim() === "") return [];
+    const tree = await parse(source.sql).catch(() => undefined);
+    return tree === undefined ? [] : costsOf(source, sql, tree.stmts ?? [], false).costs;
 }
