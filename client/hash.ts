@@ -1,4 +1,5 @@
 /** PostgreSQL's hash functions, as Citus uses them to place rows. Pure, and without dependencies. */
+import { canonicalKey, type Key, keyText } from "./key.ts";
 
 const rotate = (x: number, by: number) => (x << by) | (x >>> (32 - by));
 
@@ -72,34 +73,34 @@ export const hashtext = (value: string) => hashBytes(new TextEncoder().encode(va
 
 /** @returns undefined when it is no uuid */
 export function uuidHash(value: string): number | undefined {
-    const digits = value.replace(/^\{(.*)\}$/, "$1").replaceAll("-", "");
-    if (!/^[0-9a-f]{32}$/i.test(digits)) return undefined;
+    const digits = canonicalKey("uuid", value)?.replaceAll("-", "");
+    if (digits === undefined) return undefined;
     return hashBytes(Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16)));
 }
 
-function whole(value: string | number | bigint, bits: number): bigint | undefined {
-    if (typeof value === "number" && !Number.isSafeInteger(value)) return undefined;
-    if (!/^\s*[+-]?[0-9]{1,19}\s*$/.test(String(value))) return undefined;
-    const n = BigInt(String(value).trim().replace(/^\+/, ""));
-    return BigInt.asIntN(bits, n) === n ? n : undefined;
+/** @returns undefined when it is no whole number of the type */
+function whole(type: string, value: Key): bigint | undefined {
+    const text = canonicalKey(type, value);
+    return text === undefined ? undefined : BigInt(text);
 }
 
 /**
  * The hash of a distribution column's value.
  * @param name of PostgreSQL's hash function
  * @returns undefined when the value is none of the column's type, or the function is not known here
+ * @throws TypeError when the value can't be a key at all
  */
-export function hashOf(name: string, value: string | number | bigint): number | undefined {
+export function hashOf(name: string, value: Key): number | undefined {
     if (name === "hashint2" || name === "hashint4") {
-        const n = whole(value, name === "hashint2" ? 16 : 32);
+        const n = whole(name === "hashint2" ? "smallint" : "integer", value);
         return n === undefined ? undefined : hashint4(Number(n));
     }
     if (name === "hashint8") {
-        const n = whole(value, 64);
+        const n = whole("bigint", value);
         return n === undefined ? undefined : hashint8(n);
     }
-    if (name === "hashtext") return hashtext(String(value));
-    if (name === "hashbpchar") return hashtext(String(value).replace(/ +$/, ""));
-    if (name === "uuid_hash") return uuidHash(String(value));
+    if (name === "hashtext") return hashtext(keyText(value));
+    if (name === "hashbpchar") return hashtext(canonicalKey("character", value) ?? "");
+    if (name === "uuid_hash") return uuidHash(keyText(value));
     return undefined;
 }

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { hashOf } from "../../client/hash.ts";
-import { type Place, ShardMap, ShardMapClient } from "../../client/shardMap.ts";
+import { type Place, ShardMap } from "../../client/shardMap.ts";
+import { ShardMapClient } from "../../client/shardMapClient.ts";
 import { RUN_LOCKS } from "../../components/citus/runLock.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { listTenants } from "../../components/citus/tenants/list.ts";

@@ -3,7 +3,7 @@ import type { Context, Facet, NodeTarget, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { groupRoleNames } from "./groupRoles.ts";
-import { SHARD_MAP, SHARD_MAP_HASH } from "./shardMap.ts";
+import { FOUND_HASH, SHARD_MAP, SHARD_MAP_HASH } from "./shardMap.ts";
 
 interface Address {
     readonly node: string;
@@ -12,7 +12,7 @@ interface Address {
 }
 
 interface Found {
-    /** MD5 of the function's body; null when there is none. */
+    /** MD5 of the functions' bodies; null when there are none. */
     readonly body: string | null;
     readonly addresses: readonly Address[];
     /** The cluster's nodes; empty when they are not known. */
@@ -26,7 +26,7 @@ const quoted = (names: readonly string[]) => names.map(literal).join(", ");
 function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string | undefined {
     if (!probe.ledger) return undefined;
     return `SELECT jsonb_build_object(
-        'body', (SELECT md5(p.prosrc) FROM pg_proc p WHERE p.oid = to_regprocedure('citus_as_code.shard_map()')),
+        'body', ${FOUND_HASH},
         'addresses', (SELECT coalesce(jsonb_agg(jsonb_build_object('node', a.node, 'host', a.host, 'port', a.port)), '[]')
                         FROM citus_as_code.node_address a),
         'nodes', $4,

@@ -24,6 +24,7 @@ reader AS MATERIALIZED (
       FROM pg_roles r WHERE r.rolname = session_user),
 tenant_group AS MATERIALIZED (
     SELECT g.grp, g.spec ->> 'model' AS model, g.spec ->> 'anchor' AS anchor,
+           g.spec -> 'tables' -> (g.spec ->> 'anchor') ->> 'column' AS key,
            r.everything OR (g.spec ->> 'model' IN ('row', 'rls') AND EXISTS (SELECT FROM mine m WHERE m.name = g.grp || '_app')) AS whole,
            EXISTS (SELECT FROM mine m WHERE m.name = g.grp || '_tenants') AS own
       FROM citus_as_code.tenant_group g, reader r),
@@ -98,7 +99,14 @@ grp AS (
       FROM shown g LEFT JOIN tenant t USING (grp)
      WHERE g.model = 'routed' GROUP BY g.grp, g.model
     UNION ALL
-    SELECT g.grp, jsonb_build_object('model', g.model) FROM shown g WHERE g.model = 'rls'),
+    SELECT g.grp, jsonb_strip_nulls(jsonb_build_object('model', g.model, 'keyType', format_type(
+               CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, NULL)))
+      FROM shown g
+      LEFT JOIN pg_attribute a ON a.attname = g.key AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = to_regclass(
+           CASE WHEN strpos(g.anchor, '.') > 0 THEN format('%I.%I', split_part(g.anchor, '.', 1), split_part(g.anchor, '.', 2))
+                ELSE format('public.%I', g.anchor) END)
+      LEFT JOIN pg_type t ON t.oid = a.atttypid
+     WHERE g.model = 'rls'),
 gone AS (
     SELECT l.* FROM left_behind l JOIN seen USING (grp, tenant)),
 content AS (
@@ -115,15 +123,32 @@ content AS (
 SELECT jsonb_build_object('format', 1, 'version', md5(map::text), 'generatedAt', now()) || map FROM content
 `;
 
-/** Changes when the function does. */
-export const SHARD_MAP_HASH = createHash("md5").update(BODY).digest("hex");
+/** The map, unless the caller has it. It runs as the caller, who needs the right to run the other: so anybody may call it. */
+const UNLESS_KNOWN = `
+WITH m AS MATERIALIZED (SELECT citus_as_code.shard_map() AS map)
+SELECT m.map FROM m WHERE m.map ->> 'version' IS DISTINCT FROM known
+`;
+
+const md5 = (text: string) => createHash("md5").update(text).digest("hex");
+
+/** Changes when one of the functions does. */
+export const SHARD_MAP_HASH = md5(`${md5(BODY)} ${md5(UNLESS_KNOWN)}`);
+
+/** The same of those that are there; null when there is none. */
+export const FOUND_HASH = `(SELECT md5(concat_ws(' ', md5(p.prosrc), md5(k.prosrc)))
+    FROM pg_proc p LEFT JOIN pg_proc k ON k.oid = to_regprocedure('citus_as_code.shard_map(text)')
+   WHERE p.oid = to_regprocedure('citus_as_code.shard_map()'))`;
 
 /**
- * Makes citus_as_code.shard_map(). Only the coordinator has what it reads, so it is not made elsewhere. It runs as its
- * owner: roles of applications see nothing of the ledger but this.
+ * Makes citus_as_code.shard_map(), and shard_map(known), which is null for who has that version. Only the coordinator has what
+ * they read, so they are not made elsewhere. The first runs as its owner: roles of applications see nothing of the ledger but
+ * this.
  */
 export const SHARD_MAP = `
 CREATE OR REPLACE FUNCTION citus_as_code.shard_map() RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $map$${BODY}$map$;
 REVOKE ALL ON FUNCTION citus_as_code.shard_map() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION citus_as_code.shard_map(known text) RETURNS jsonb LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp AS $map$${UNLESS_KNOWN}$map$;
+GRANT EXECUTE ON FUNCTION citus_as_code.shard_map(text) TO PUBLIC;
 `;
