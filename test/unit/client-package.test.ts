@@ -101,7 +101,15 @@ describe("the client's package", () => {
             map.lookup({ id: 42 });
             console.log(names, map.lookup(1n).exact);`;
         writeFileSync(join(folder, "types.mts"), program);
-        const strict = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--exactOptionalPropertyTypes"];
+        const strict = [
+            "--strict",
+            "--noEmit",
+            "--module",
+            "nodenext",
+            "--target",
+            "es2022",
+            "--exactOptionalPropertyTypes",
+        ];
         run(process.execPath, [join(MODULES, "typescript", "bin", "tsc"), ...strict, "--types", "node", "types.mts"]);
     });
 });
