@@ -2,7 +2,7 @@
 
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
 import { nearest } from "../components/config/keys.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
@@ -11,8 +11,10 @@ import { EXIT } from "./lib/exit.ts";
 import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
 import { explain } from "./tenants/explain.ts";
+import { hot } from "./tenants/hot.ts";
 import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
+import { slow } from "./tenants/slow.ts";
 import { findGroup, findTenant, withStack, withTenant } from "./tenants/stack.ts";
 
 const program = script(
@@ -63,6 +65,26 @@ program
     .option("--as <tenant>", "as this tenant's role, with its settings")
     .option("--json", "the same as data")
     .action(explain);
+
+/** A whole number from the command line. */
+function count(text: string): number {
+    if (!/^[1-9][0-9]{0,3}$/.test(text)) throw new InvalidArgumentError("It must be a whole number from 1 to 9999.");
+    return Number(text);
+}
+
+program
+    .command("slow")
+    .description("the statements that cost most on all nodes: time, calls, shards, and how to make each ask one shard")
+    .option("--limit <n>", "how many", count, 10)
+    .option("--json", "the same as data")
+    .action(slow);
+
+program
+    .command("hot")
+    .description("each tenant's share of statements and CPU, the busiest first, with what to add to the configuration")
+    .option("--limit <n>", "how many", count, 20)
+    .option("--json", "the same as data")
+    .action(hot);
 
 program
     .command("check")

@@ -3,6 +3,7 @@
 import type { Node, RangeVar } from "libpg-query";
 import { identifier, literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
+import { comparedColumns, type Lookup, lookupTable } from "../../components/citus/tenants/cure.ts";
 import {
     type Advice,
     advise,
@@ -57,6 +58,8 @@ export interface Written {
     readonly where?: boolean;
     /** Tables in its order, as SQL names them and as the statement calls them. */
     readonly tables: readonly { readonly name: string; readonly as: string }[];
+    /** Columns that a SELECT's own WHERE compares with one value. */
+    readonly compared?: readonly string[];
 }
 
 export async function written(sql: string): Promise<Written> {
@@ -78,6 +81,7 @@ export async function written(sql: string): Promise<Written> {
         !has("SubLink", "RangeSubselect", "CommonTableExpr");
     return {
         ...(whole ? { where: top.whereClause !== undefined } : {}),
+        ...(whole && tag === "SelectStmt" ? { compared: comparedColumns(top.whereClause as Node | undefined) } : {}),
         tables: named
             .filter(({ schemaname, relname = "" }) => schemaname !== undefined || !parts.includes(relname))
             .map(({ schemaname, relname = "", alias }) => ({
@@ -111,22 +115,48 @@ function tableOf({ name, kind, column, shards, copies, policies, colocation }: R
 
 export interface ExplainedStatement extends Advice {
     readonly tasks: number | null;
+    /** SQL for a lookup by another column than the tenant's key. @default it is no lookup */
+    readonly cure?: readonly string[];
 }
 
-/** Changes nothing: the statement is planned and not run, in a transaction that reads only and is rolled back. */
+/** A lookup in one distributed table by a column that is not its key, where there is one. */
+async function lookupOf(
+    session: Session,
+    oid: string | undefined,
+    table: KnownTable | undefined,
+    compared: readonly string[] = [],
+): Promise<Lookup | undefined> {
+    const [column] = compared;
+    const key = table?.column;
+    if (oid === undefined || key === undefined || column === undefined || compared.includes(key)) return undefined;
+    const types = await session.query<{ name: string; type: string }>(
+        "SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute WHERE attrelid = $1::oid AND attname IN ($2, $3)",
+        [oid, key, column],
+    );
+    const typeOf = (wanted: string) => types.find(({ name }) => name === wanted)?.type;
+    const [keyType, columnType] = [typeOf(key), typeOf(column)];
+    if (keyType === undefined || columnType === undefined) return undefined;
+    return { table: table?.name ?? "", key, keyType, column, columnType };
+}
+
+/**
+ * Changes nothing: the statement is planned and not run, in a transaction that reads only and is rolled back.
+ * @param settings statements that are run before it in that transaction, such as whose role it is
+ * @throws Error with what the database said, where it can't be planned
+ */
 export async function explainStatement(
     session: Session,
     sql: string,
-    as?: { readonly group: GroupSpec; readonly tenant: string },
+    settings: readonly string[] = [],
 ): Promise<ExplainedStatement> {
     const statement = oneStatement(sql);
-    const { where, tables } = await written(statement);
+    const { where, tables, compared } = await written(statement);
     let named: readonly (string | null)[] = [];
     let plan: unknown;
     let failed: Error | undefined;
     await session.query("BEGIN READ ONLY");
     try {
-        for (const setting of as ? asTenant(as.group, as.tenant) : []) await session.query(setting);
+        for (const setting of settings) await session.query(setting);
         const oids = await session.query<{ oid: string | null }>(
             "SELECT to_regclass(v.name)::oid::text AS oid FROM unnest($1::text[]) WITH ORDINALITY v (name, i) ORDER BY i",
             [tables.map(({ name }) => name)],
@@ -155,10 +185,15 @@ export async function explainStatement(
         throw new Error(`${failed.message}${hint}`);
     }
     const known = new Map(rows.map((row) => [Number(row.shard), tableOf(row)]));
-    return { ...advise(explained ?? { parts: [], tasks: 0 }, known, distributed, where), tasks: explained?.tasks ?? 0 };
+    const advice = advise(explained ?? { parts: [], tasks: 0 }, known, distributed, where);
+    const lookup =
+        advice.verdict === "all" && tables.length === 1
+            ? await lookupOf(session, named[0] ?? undefined, distributed[0], compared)
+            : undefined;
+    return { ...advice, tasks: explained?.tasks ?? 0, ...(lookup ? { cure: lookupTable(lookup) } : {}) };
 }
 
-const HEADS: Readonly<Record<Advice["verdict"], string>> = {
+export const HEADS: Readonly<Record<Advice["verdict"], string>> = {
     coordinator: "the coordinator alone",
     one: "one shard",
     several: "several shards",
@@ -169,7 +204,7 @@ const HEADS: Readonly<Record<Advice["verdict"], string>> = {
 };
 
 /** Pure. */
-export function renderAdvice({ verdict, tasks, says, fix }: ExplainedStatement): string {
+export function renderAdvice({ verdict, tasks, says, fix, cure = [] }: ExplainedStatement): string {
     return [
         `${HEADS[verdict]}${tasks === null || tasks < 1 ? "" : ` · ${tasks} task${tasks === 1 ? "" : "s"}`}`,
         "",
@@ -177,13 +212,20 @@ export function renderAdvice({ verdict, tasks, says, fix }: ExplainedStatement):
         ...(fix.length === 0
             ? []
             : ["", verdict === "refused" ? "instead" : "to make it one shard", ...fix.map((line) => `  ${line}`)]),
+        ...(cure.length === 0
+            ? []
+            : [
+                  "",
+                  "or, when the tenant is not known yet, keep a table that says whose it is",
+                  ...cure.map((line) => `  ${line}`),
+              ]),
     ].join("\n");
 }
 
 export async function explain(sql: string, options: { as?: string; json?: boolean }): Promise<void> {
     const advice = await withStack(({ session, groups }) => {
         const found = options.as === undefined ? undefined : findTenant(groups, options.as);
-        return explainStatement(session, sql, found && { group: found.inputs.group, tenant: found.tenant });
+        return explainStatement(session, sql, found && asTenant(found.inputs.group, found.tenant));
     });
     console.log(options.json ? JSON.stringify(advice, null, 2) : renderAdvice(advice));
 }
