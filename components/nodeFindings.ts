@@ -1,5 +1,6 @@
 /** What nobody declared and what grows on a node, as its script look.sh says, and what it means. */
 import { describeAge } from "./age.ts";
+import { begunBy } from "./citus/gid.ts";
 import { describeBytes } from "./citus/job.ts";
 import { OWNED } from "./settings.ts";
 import { runScript, type Shell } from "./shell.ts";
@@ -69,9 +70,8 @@ export interface Explained {
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
 /** Of a setting whose value may be of use to a role or a database: OWNED says so. */
 const FREE_ELSEWHERE = new Set(["timezone", "synchronous_commit"]);
-/** Citus' recovery ends its own prepared transactions every minute; a move or a backup may hold it up for some. */
+/** A user's prepared transaction; those of Citus are told of with what was decided about them (citus/transactions.ts). */
 const PREPARED_SECONDS = 3600;
-const CITUS_PREPARED_SECONDS = 600;
 /** A consumer that restarts is away for some minutes, in which this much WAL is nothing. */
 const SLOT_SECONDS = 600;
 const SLOT_BYTES = 64 * 1024 ** 2;
@@ -137,10 +137,7 @@ export function explainFindings(node: string, found: NodeFindings): Explained {
             // a healthy node recycles this much, so what is beyond it only grows
             ...slots.filter(({ bytes }) => bytes > found.walLimit).map(({ text }) => text),
             ...found.prepared
-                .filter(
-                    ({ gid, seconds }) =>
-                        seconds > (gid.startsWith("citus_") ? CITUS_PREPARED_SECONDS : PREPARED_SECONDS),
-                )
+                .filter(({ gid, seconds }) => seconds > PREPARED_SECONDS && begunBy(gid) === undefined)
                 .map(
                     ({ gid, seconds, owner, database }) =>
                         `${node}: the prepared transaction '${gid}' of ${owner} in ${database} has been open for ${describeAge(seconds)}. It holds its locks and keeps dead rows: COMMIT PREPARED '${gid}' or ROLLBACK PREPARED '${gid}'`,

@@ -107,6 +107,8 @@ export function computeSettings(input: SettingsInput): Settings {
         "pg_stat_statements.track": "top",
         // a password in a statement that makes a role or a server would be kept, for all who may read statistics
         "pg_stat_statements.track_utility": "off",
+        // one counter of the connection's own for each statement; status says how many ask several shards
+        "citus.enable_stat_counters": "on",
         "citus.shard_count": String(input.shardCount),
         "citus.max_shared_pool_size": String(sharedPool),
         "citus.max_client_connections": String(clients),

@@ -1,4 +1,6 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
+import { Argument } from "commander";
+import { activity } from "./lib/activity.ts";
 import { repositoryResource } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
@@ -8,7 +10,8 @@ import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
 import { clusterName, readResources } from "./lib/resources.ts";
 import { screenWidth } from "./lib/screen.ts";
 
-async function status({ json }: { json?: boolean }): Promise<void> {
+async function status(view: string | undefined, { json }: { json?: boolean }): Promise<void> {
+    if (view === "activity") return activity(json === true);
     const { stack } = await readCluster();
     const resources = await readResources(true);
     const cluster = clusterName(resources) ?? stack;
@@ -38,6 +41,12 @@ async function status({ json }: { json?: boolean }): Promise<void> {
 
 await main(
     script("status", "Asks the living cluster how it is, and changes nothing.")
+        .addArgument(
+            new Argument(
+                "[view]",
+                "activity: who does what now, for which tenant, how long, and whom they wait for",
+            ).choices(["activity"]),
+        )
         .option("--json", "the same as data")
         .addHelpText(
             "after",

@@ -5,10 +5,21 @@ import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { movable, type NodeRow, readNodes } from "./catalog.ts";
 import { whileTablesAreDropped } from "./dropped.ts";
-import { describeProgress, firstLine, holdersOfJob, type Progress, readTasks, runningJob, waitersOf } from "./job.ts";
+import {
+    describeProgress,
+    explainFailedJob,
+    failedJob,
+    firstLine,
+    holdersOfJob,
+    type Progress,
+    readTasks,
+    runningJob,
+    waitersOf,
+} from "./job.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
+import { type Counts, describeCounts, explainPrepared, readTransactions } from "./transactions.ts";
 import { describeApart, readVersions } from "./versions.ts";
 
 export interface NodeHealth {
@@ -35,6 +46,8 @@ export interface ClusterHealth {
     /** Moves that a rebalance would make now; 0 is balanced, undefined while a node does not answer. */
     readonly movesLeft?: number;
     readonly rebalance?: string;
+    /** Transactions over several nodes and statements over several shards, since the nodes count. */
+    readonly counts?: Counts;
     /** Old copies of moved shards that wait to be dropped. */
     readonly leftovers: number;
     readonly archive: ArchiveHealth;
@@ -76,11 +89,15 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         : [];
     const [cleanup] = await coordinator.query<{ n: number }>("SELECT count(*)::int AS n FROM pg_dist_cleanup");
     const rebalance = await describeRebalance(coordinator, rows);
+    const failed = rebalance === undefined ? await failedJob(coordinator) : undefined;
     const silent = rows.filter((row) =>
         nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
     );
     const away = silent.map(({ host }) => host);
     const apart = describeApart(await readVersions(coordinator, away));
+    // a library that refuses its extension is asked nothing
+    const transactions = apart === undefined ? await readTransactions(coordinator, away) : undefined;
+    const inDoubt = transactions && explainPrepared(transactions, rows, away);
     const archive = await readArchive(coordinator, away);
     const looked = await lookAt(nodes, options);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
@@ -91,13 +108,28 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         const findings = looked.get(name);
         return findings === undefined ? [] : [explainFindings(name, findings)];
     });
-    const notes = said.flatMap((one) => one.notes);
+    const counted = transactions && describeCounts(transactions);
+    const notes = [
+        ...said.flatMap((one) => one.notes),
+        ...(inDoubt?.notes ?? []),
+        ...(counted === undefined ? [] : [counted]),
+    ];
     return {
         postgres: versions?.postgres ?? "",
         citus: versions?.citus ?? "",
         nodes: all,
         ...(plan ? { movesLeft: plan.n } : {}),
         ...(rebalance === undefined ? {} : { rebalance }),
+        ...(transactions
+            ? {
+                  counts: {
+                      commits: transactions.commits,
+                      prepares: transactions.prepares,
+                      single: transactions.single,
+                      multi: transactions.multi,
+                  },
+              }
+            : {}),
         leftovers: cleanup?.n ?? 0,
         archive,
         problems: [
@@ -112,6 +144,8 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                 ),
             ...explainKept(all),
             ...(apart === undefined ? [] : [apart]),
+            ...(failed === undefined ? [] : [explainFailedJob(failed, plan?.n)]),
+            ...(inDoubt?.problems ?? []),
             ...archiveProblems(archive),
             ...said.flatMap(({ mended, problems }) => [...mended, ...problems]),
         ],

@@ -77,6 +77,42 @@ export async function runningJob(session: Session): Promise<string | undefined> 
     return row?.jobId;
 }
 
+export interface FailedJob {
+    readonly jobId: string;
+    /** Moves that were done before it ended, and all of them. */
+    readonly done: number;
+    readonly total: number;
+    /** What the database said of the task that failed. */
+    readonly message: string;
+}
+
+/** The last rebalance, when it was given up: Citus tries a move again some thirty times, then ends the whole job. */
+export async function failedJob(session: Session): Promise<FailedJob | undefined> {
+    const [row] = await session.query<{ jobId: string; done: number; total: number; message: string | null }>(
+        `SELECT j.job_id::text AS "jobId", count(*) FILTER (WHERE t.status = 'done')::int AS done, count(t.task_id)::int AS total,
+                max(t.message) FILTER (WHERE t.status = 'error') AS message
+           FROM pg_dist_background_job j LEFT JOIN pg_dist_background_task t USING (job_id)
+          WHERE j.job_id = (SELECT max(job_id) FROM pg_dist_background_job WHERE job_type = 'rebalance') AND j.state = 'failed'
+          GROUP BY 1`,
+    );
+    return row?.jobId === undefined ? undefined : { ...row, message: row.message ?? "" };
+}
+
+/** Says it for a person, with how to go on. Pure. */
+export function explainFailedJob({ jobId, done, total, message }: FailedJob, movesLeft: number | undefined): string {
+    const said = message === "" ? "" : `: ${firstLine(message)}`;
+    const left =
+        movesLeft === undefined
+            ? ""
+            : movesLeft === 0
+              ? " Nothing is left to move."
+              : ` ${movesLeft} shards are still to move.`;
+    return (
+        `The last rebalance (job ${jobId}) was given up after ${done} of ${total} tasks${said}. What was moved stays moved.${left} ` +
+        "Remove the cause, then npm run pulumi -- up begins a new one, which moves what is left"
+    );
+}
+
 export async function readTasks(session: Session, jobId: string): Promise<Task[]> {
     return queryTasks(session, jobId, "0", "true");
 }

@@ -105,9 +105,9 @@ describe("what keeps WAL and rows", () => {
         ],
         ["one for two hours", { prepared: [{ gid: "x", seconds: 7200, owner: "a", database: "app" }] }, 1, 0],
         [
-            "one of Citus that its recovery leaves",
-            { prepared: [{ gid: "citus_0_1", seconds: 1200, owner: "a", database: "app" }] },
-            1,
+            "one of Citus, of which transactions.ts tells with what was decided",
+            { prepared: [{ gid: "citus_0_123_45_0", seconds: 7200, owner: "a", database: "app" }] },
+            0,
             0,
         ],
         [
