@@ -235,6 +235,12 @@ function coordinator(archive: readonly object[], behind = false): Session {
         if (/^SELECT \(SELECT extversion/.test(sql)) return [{ said: behind ? "14.0-1 14.1-1" : "14.0-1 14.0-1" }];
         if (/master_run_on_worker/.test(sql) && /groupid <> 0 AND nodename <> ALL/.test(sql))
             return [{ host: "worker-1.c1.node", result: "14.0-1 14.0-1" }];
+        if (/^SELECT r\.node_name AS host, r\.success, r\.result FROM/.test(sql))
+            return rows.map(({ host }) => ({
+                host,
+                success: true,
+                result: JSON.stringify({ prepared: [], commits: 100, prepares: 0, counts: { single: 3, multi: 1 } }),
+            }));
         if (/master_run_on_worker/.test(sql))
             return archive.map((facts, groupId) => ({
                 host: rows[groupId]?.host,
@@ -298,6 +304,7 @@ describe("readHealth", () => {
                 { ...node("worker-2"), certificateDays: 365 },
             ],
             movesLeft: 0,
+            counts: { commits: 300, prepares: 0, single: 9, multi: 3 },
             leftovers: 0,
             archive: {
                 nodes: ["coordinator", "worker-1", "worker-2"].map((name) => archiveOf(name, { age: 5 })),
@@ -305,6 +312,7 @@ describe("readHealth", () => {
                 pointAge: 30,
             },
             problems: [],
+            notes: ["25 % of 12 statements asked several shards"],
         });
         assert.equal(isHealthy(found), true);
     });
