@@ -325,8 +325,7 @@ SELECT create_distributed_table('t', 'c', colocate_with := 'none');
     {
         rule: "L5",
         title: "columnar",
-        sql: `CREATE EXTENSION IF NOT EXISTS citus_columnar;
-CREATE TABLE t (c bigint) USING columnar; -- here
+        sql: `CREATE TABLE t (c bigint) USING columnar; -- here
 SELECT create_distributed_table('t', 'c', colocate_with := 'none');
 `,
         goOn: insertPublished("t"),

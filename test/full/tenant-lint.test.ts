@@ -12,6 +12,8 @@ before(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
     await stack.up();
+    // its script resets the search_path of whoever makes it
+    await stack.sql("CREATE EXTENSION citus_columnar");
     await stack.sql(
         "CREATE ROLE lint_reader LOGIN; CREATE ROLE lint_owner LOGIN; GRANT CREATE ON DATABASE app TO lint_owner",
     );
