@@ -33,6 +33,8 @@ export interface LimitsArgs {
     readonly statementTimeout?: string;
     /** How long a transaction may do nothing, such as "1m". @default no limit */
     readonly idleInTransactionTimeout?: string;
+    /** Temporary files of each of its sessions on each node, such as "1GB"; the tenant can't change it. @default no limit */
+    readonly tempFiles?: string;
 }
 
 /**
@@ -160,6 +162,12 @@ interface RowsGroup<Tenant> extends LocalGroup<Tenant> {
     readonly anchor: string;
     /** A table that is left out is left as it is. @default {} */
     readonly tables?: Readonly<Record<string, TableArgs>>;
+    /**
+     * Columns of the anchor that a tenant's own role may update in its own row. It reads that row, and may otherwise neither
+     * change nor delete it; the application's role may do all. @default []
+     * @example ["name", "phone"]
+     */
+    readonly ownColumns?: readonly string[];
     /**
      * Tables that may be changed in a way that keeps them from being read or written while they are rewritten, or that drops
      * a foreign key. A table that becomes a reference table needs it not: only its writes wait. @default []

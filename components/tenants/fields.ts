@@ -20,6 +20,23 @@ const duration = (example: string) =>
         return z.NEVER;
     });
 
+const SIZES: Readonly<Record<string, number>> = { kB: 1, MB: 1024, GB: 1024 ** 2, TB: 1024 ** 3 };
+
+/** A size as kilobytes. */
+const size = (example: string) =>
+    z.any().transform((value, context) => {
+        const match = /^([0-9]{1,7})(kB|MB|GB|TB)$/.exec(String(value));
+        const found = match ? Number(match[1]) * (SIZES[match[2] ?? ""] ?? Number.NaN) : Number.NaN;
+        // PostgreSQL keeps kilobytes in 31 bits
+        if (found <= 2_147_483_647) return found;
+        context.issues.push({
+            code: "custom",
+            input: value,
+            message: `must be a size from 0kB to 1TB, in kB, MB, GB or TB, got ${shown(value)} - for example ${example}`,
+        });
+        return z.NEVER;
+    });
+
 const node = z
     .any()
     .refine((value) => value === "coordinator" || (typeof value === "string" && workerIndex(value) !== undefined), {
@@ -70,6 +87,7 @@ const tenant = strictObject(
                 connections: whole(0, 10_000, 20).optional(),
                 statementTimeout: duration("5s").optional(),
                 idleInTransactionTimeout: duration("1m").optional(),
+                tempFiles: size("1GB").optional(),
             },
             'an object such as {"connections": 20}',
         ).optional(),
@@ -133,6 +151,7 @@ export const groupShape = strictObject(
             .default({}),
         allow: names("tables", ["users"]).default([]),
         rowSecurity: flag.default(true),
+        ownColumns: names("columns of the anchor", ["name"]).optional(),
         pool: flag.optional(),
         outOfOrder: flag.optional(),
         rollout: strictObject(

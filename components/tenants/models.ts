@@ -1,6 +1,7 @@
 /** Which facets each model has, in the order in which they are planned and run. */
 import { change } from "../citus/tenants/change.ts";
 import { databases } from "../citus/tenants/databases.ts";
+import { isolation } from "../citus/tenants/isolation.ts";
 import { map } from "../citus/tenants/map.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
@@ -20,9 +21,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, policies, roles, rows, change, removal, pool, map],
-    row: [migrations, tables, policies, roles, rows, pinsFacet, change, removal, pool, map],
-    schema: [roles, schemas, migrations, state, pinsFacet, change, removal, pool, map],
-    database: [roles, databases, migrations, state, change, removal, pool, map],
+    rls: [migrations, tables, policies, roles, rows, isolation, change, removal, pool, map],
+    row: [migrations, tables, policies, roles, rows, isolation, pinsFacet, change, removal, pool, map],
+    schema: [roles, schemas, migrations, state, isolation, pinsFacet, change, removal, pool, map],
+    database: [roles, databases, migrations, state, isolation, change, removal, pool, map],
     routed: [routed, map],
 };

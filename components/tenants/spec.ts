@@ -24,6 +24,8 @@ export interface LimitsSpec {
     readonly statementTimeout?: number;
     /** Milliseconds. */
     readonly idleInTransactionTimeout?: number;
+    /** Kilobytes. */
+    readonly tempFiles?: number;
 }
 
 export interface TenantSpec {
@@ -53,6 +55,8 @@ export interface GroupSpec {
     readonly delete: readonly string[];
     readonly allow: readonly string[];
     readonly rowSecurity: boolean;
+    /** Columns of the anchor that a tenant's own role may update. */
+    readonly ownColumns?: readonly string[];
     /** Whether its nodes have a connection pool; the model says so when it is left out. */
     readonly pool?: boolean;
     readonly rollout: RolloutSpec;

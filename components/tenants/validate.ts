@@ -49,6 +49,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     },
     rollout: { models: OWN_PLACE, why: "a file runs once for all its tenants" },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
+    ownColumns: { models: ROWS, why: "only they have an anchor table" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
 };
 
@@ -123,6 +124,11 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             message: `is a tenant's state now - take it away, and write under tenants: ${JSON.stringify(life)}`,
         });
     }
+    if (Object.hasOwn(record(tenants), "__proto__"))
+        mistakes.push({
+            path: `${path}.tenants`,
+            message: "names __proto__, which JavaScript keeps for itself - choose another name",
+        });
     const patterns = raw.template === undefined ? [] : Array.isArray(raw.template) ? raw.template : [raw.template];
     const template: FileSpec[] = [];
     patterns.forEach((pattern, i) => {
@@ -222,6 +228,9 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
                 `must be one of tables with distributeBy, got ${shown(shape.anchor)} - for example tables: {"${shape.anchor}": {"distributeBy": "id"}}`,
             );
     }
+    const key = shape.tables[shape.anchor ?? ""]?.distributeBy;
+    if (key !== undefined && shape.ownColumns?.includes(key))
+        wrong("ownColumns", `must leave out ${key}, which is the tenant's key - take it away`);
     for (const [table, settings] of Object.entries(shape.tables)) {
         if (!/^[^\0".]{1,63}(\.[^\0".]{1,63})?$/.test(table))
             wrong(`tables.${table}`, "must be a table's name, with its schema where that is not public");
@@ -262,7 +271,8 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             if (
                 !PLAIN_NAME.test(tenant) ||
                 RESERVED.test(tenant) ||
-                (model === "database" && tenant === known.database)
+                // a pool's own console has this name
+                (model === "database" && (tenant === known.database || tenant === "pgbouncer"))
             )
                 wrong(
                     at,
@@ -337,6 +347,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
     const mistakes: Mistake[] = [];
     const groups: GroupSpec[] = [];
     const places = new Map<string, string>();
+    const tables = new Map<string, { readonly group: string; readonly kind: string }>();
     const roles = new Map<string, string>();
     for (const [name, value] of Object.entries(record(given))) {
         const path = `tenantGroups.${name}`;
@@ -365,6 +376,18 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 });
             places.set(place, name);
         }
+        for (const [table, settings] of ROWS.includes(shape.model) ? Object.entries(shape.tables) : []) {
+            const key = table.includes(".") ? table : `public.${table}`;
+            const { kind, column } = tableSpec(settings);
+            const other = tables.get(key);
+            // what every tenant of both reads can be shared
+            if (other !== undefined && (column !== undefined || other.kind !== kind))
+                mistakes.push({
+                    path: `${path}.tables.${table}`,
+                    message: `is a table of group ${other.group} too, and one table has the policies of one group - take it out of one of them`,
+                });
+            tables.set(key, { group: name, kind: column === undefined ? kind : "rows" });
+        }
         for (const [role, tenant] of rolesOf(name, shape)) {
             const other = roles.get(role);
             if (other !== undefined)
@@ -386,6 +409,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             delete: Object.keys(shape.tenants).filter((tenant) => shape.tenants[tenant]?.state === "deleted"),
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
+            ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
             ...(shape.outOfOrder ? { outOfOrder: true } : {}),
             rollout: definedOnly(shape.rollout),

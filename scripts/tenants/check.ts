@@ -12,6 +12,14 @@ import { askPulumi, ROOT } from "../lib/project.ts";
 import { readResources } from "../lib/resources.ts";
 import { specsOf, withStack } from "./stack.ts";
 
+/** What files of a group of rows leave alone: schemas of tenants, and tables of other groups. */
+const outsideOf = (groups: readonly GroupSpec[]) => ({
+    schemas: groups.flatMap(({ model, tenants }) => (model === "schema" ? Object.keys(tenants) : [])),
+    tables: groups.flatMap(({ tables }) =>
+        Object.keys(tables).map((table) => (table.includes(".") ? table : `public.${table}`)),
+    ),
+});
+
 /** Tables by their names with schemas, as those of another group see them. */
 function othersOf(groups: readonly GroupSpec[]): Record<string, TableSpec> {
     return Object.fromEntries(
@@ -36,7 +44,7 @@ function declaredOf(
         tables,
         model,
         ...(anchor === undefined ? {} : { anchor }),
-        ...(model === "schema" ? { others: othersOf(others) } : {}),
+        ...(model === "schema" ? { others: othersOf(others) } : { outside: outsideOf(others) }),
         ...(apart.length === 0 ? {} : { ignored: apart }),
     };
 }

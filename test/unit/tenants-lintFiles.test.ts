@@ -114,6 +114,7 @@ CREATE TABLE notes (id bigint PRIMARY KEY, author bigint REFERENCES users (id));
         assert.deepEqual(shown(await lintSql(files(sql), schema)), []);
         assert.deepEqual(shown(await lintSql(files("ALTER TABLE users DROP COLUMN company_id;"), schema)), [
             "L20 warning 0.sql:1",
+            "L17 error 0.sql:1",
         ]);
         assert.deepEqual(shown(await lintSql(files(sql), { model: "database", others })), []);
     });

@@ -47,8 +47,7 @@ export const CLOCK = (tree: string) => `${tree} ~ '[{]SQLVALUEFUNCTION :op [0-8]
 export const perPlacement = (tables: readonly string[]) =>
     tables.length === 0
         ? "SELECT NULL::text AS name, NULL::oid AS oid WHERE false"
-        : PLACEMENTS.replace(
-              "$TABLES",
+        : PLACEMENTS.replace("$TABLES", () =>
               tables.map((name) => `(${literal(name)}, to_regclass(${literal(qualified(name))})::oid)`).join(", "),
           );
 

@@ -1,6 +1,7 @@
 /** What this project writes down about tenants, in the coordinator's database: nothing of it is only in Pulumi's state. */
 import type { GroupSpec } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
+import { MAKE_BOUNDS } from "./bounds.ts";
 
 /**
  * Local tables of the coordinator. `tenant.state`: creating, active, frozen, superseded (its data went to another group and
@@ -40,6 +41,7 @@ RESET client_min_messages;
 /** Safe to repeat. */
 export async function makeLedger(session: Session): Promise<void> {
     await session.query(LEDGER);
+    await session.query(MAKE_BOUNDS);
 }
 
 /** Writes down what a group is made from, for other groups that take tenants of it. */

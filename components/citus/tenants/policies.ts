@@ -244,11 +244,11 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
             );
         const rights = column === undefined ? ["SELECT"] : RIGHTS;
-        const lacks = (has: readonly string[]) => rights.some((right) => !has.includes(right));
+        const lacks = (has: readonly string[], of = rights) => of.some((right) => !has.includes(right));
         const tenants = group.rowSecurity || column === undefined;
         if (
             lacks(table.granted.app) ||
-            (tenants && lacks(table.granted.tenants)) ||
+            (tenants && lacks(table.granted.tenants, name === group.anchor ? ["SELECT"] : rights)) ||
             table.sequences.length > 0 ||
             !table.schema
         )
@@ -264,13 +264,15 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
 /** All rights, sequences and the schema of a table. */
 function grants(group: GroupSpec, table: string, sequences: readonly string[]): string[] {
     const column = columnOf(group, table);
-    const roles = [appRole(group.name), ...(group.rowSecurity || column === undefined ? [tenantsRole(group.name)] : [])]
-        .map(identifier)
-        .join(", ");
+    const all = [appRole(group.name), ...(group.rowSecurity || column === undefined ? [tenantsRole(group.name)] : [])];
+    const roles = all.map(identifier).join(", ");
+    // what a tenant's own role may change of the anchor is the isolation's
+    const write = table === group.anchor ? identifier(appRole(group.name)) : roles;
     const [schema] = table.includes(".") ? table.split(".", 2) : ["public"];
     return [
         `GRANT USAGE ON SCHEMA ${identifier(schema ?? "public")} TO ${roles}`,
-        `GRANT ${column === undefined ? "SELECT" : RIGHTS.join(", ")} ON ${qualified(table)} TO ${roles}`,
+        `GRANT SELECT ON ${qualified(table)} TO ${roles}`,
+        ...(column === undefined ? [] : [`GRANT ${RIGHTS.join(", ")} ON ${qualified(table)} TO ${write}`]),
         ...sequences.map((sequence) => `GRANT USAGE ON SEQUENCE ${sequence} TO ${roles}`),
     ];
 }

@@ -69,6 +69,8 @@ function wantedRoles(group: GroupSpec): Wanted[] {
             settings: {
                 statement_timeout: limits.statementTimeout?.toString(),
                 idle_in_transaction_session_timeout: limits.idleInTransactionTimeout?.toString(),
+                // a superuser's setting: the role can't undo it
+                temp_file_limit: limits.tempFiles?.toString(),
                 ...(group.model === "schema" ? { search_path: `${identifier(name)}, public` } : {}),
             },
             member: true,
@@ -84,6 +86,7 @@ const secretOf = (verifier: string) => createHash("md5").update(verifier).digest
 const SETTINGS = [
     "statement_timeout",
     "idle_in_transaction_session_timeout",
+    "temp_file_limit",
     "search_path",
     "citus.propagate_set_commands",
 ];
@@ -108,7 +111,13 @@ const sameSetting = (name: string, wanted: string | undefined, found: string | u
 function differences(wanted: Wanted, found: FoundRole, group: string, mark: string): string[] {
     const number = (n: number) => (n < 0 ? "no limit" : String(n));
     const value = (name: string, text: string | undefined) =>
-        text === undefined ? "none" : MILLISECONDS.includes(name) && /^\d+$/.test(text) ? `${text} ms` : text;
+        text === undefined
+            ? "none"
+            : MILLISECONDS.includes(name) && /^\d+$/.test(text)
+              ? `${text} ms`
+              : name === "temp_file_limit"
+                ? `${text} kB`
+                : text;
     return [
         ...(wanted.login === found.login ? [] : [wanted.login ? "login" : "no login"]),
         ...(wanted.connections === found.connections

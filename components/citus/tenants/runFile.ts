@@ -4,6 +4,7 @@ import type { Statement } from "../../tenants/statements.ts";
 import { createdIndex, needsNoTransaction } from "../../tenants/templateFile.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { FRESH } from "./batch.ts";
+import { bounded, type Guard } from "./bounds.ts";
 import type { TemplateFile } from "./template.ts";
 
 /** Where a file runs. */
@@ -13,6 +14,8 @@ export interface FilePlace {
     readonly settings: string;
     /** Schemas where names are looked for, as SET search_path takes them. */
     readonly searchPath: string;
+    /** What keeps its statements in bounds. */
+    readonly guard: Guard;
     /** SQL that writes down that it was run; fails when that is written down already. */
     readonly note: string;
     /** SQL at the end of its transaction. */
@@ -32,10 +35,10 @@ export const commitWords = (error: unknown) =>
         ? 'It needs what the statements before it did to be committed. Put it into a file of its own, which is a transaction of its own; or write "-- no transaction" above the first statement, when every statement of the file can be run twice.\n'
         : "";
 
-async function inTransaction({ session, settings, note, after }: FilePlace, file: TemplateFile, way: Way) {
+async function inTransaction({ session, settings, guard, note, after }: FilePlace, file: TemplateFile, way: Way) {
     try {
         await session.query(
-            ["BEGIN;", settings, way === "sequential" ? SEQUENTIAL : "", note, file.packed, ";"].join("\n"),
+            ["BEGIN;", settings, way === "sequential" ? SEQUENTIAL : "", note, bounded(guard, file.packed)].join("\n"),
         );
         const last = typeof after === "function" ? await after() : (after ?? "");
         await session.query(`${last}\n;${FRESH}\nCOMMIT`);
@@ -69,7 +72,7 @@ async function outside(session: Session, { text }: Statement) {
 
 /** Each statement by itself, and the note at the end. One that waits for old transactions may wait for as long as they last. */
 async function withoutTransaction(place: FilePlace, file: TemplateFile) {
-    const { session, settings, searchPath, note, after } = place;
+    const { session, settings, guard, searchPath, note, after } = place;
     try {
         for (const statement of file.statements) {
             if (needsNoTransaction(statement.text)) {
@@ -77,9 +80,9 @@ async function withoutTransaction(place: FilePlace, file: TemplateFile) {
                 await session.query(`SET search_path = ${searchPath}`);
                 await outside(session, statement);
             } else {
-                await session.query(`BEGIN;\n${settings}`);
+                await session.query(`BEGIN;\n${settings}\n${guard.on}`);
                 await session.query(statement.text);
-                await session.query("COMMIT");
+                await session.query(`${guard.off}\nCOMMIT`);
             }
         }
         await session.query(`BEGIN;\n${settings}\n${note}`);

@@ -7,6 +7,7 @@ import { alteredTables } from "../../tenants/statements.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { FRESH, said } from "./batch.ts";
+import { bounded, DATABASE_GUARD, guardOf } from "./bounds.ts";
 import { commitWords, type FilePlace, runFile } from "./runFile.ts";
 import { databasePrivileges } from "./state.ts";
 import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
@@ -85,6 +86,7 @@ export async function runFiles(context: Context, steps: readonly Step[]): Promis
             await patiently(context, file.path, file, {
                 session,
                 settings: settingsFor("public", group.lockTimeout),
+                guard: guardOf({ group: group.name }),
                 searchPath: "public",
                 note: ranRow(group.name, "", file),
             });
@@ -146,6 +148,7 @@ export const schemaPlace = (
 ): FilePlace & { after: string } => ({
     session,
     settings: settingsFor(tenant, group.lockTimeout),
+    guard: guardOf({ schema: tenant }),
     searchPath: `${identifier(tenant)}, public`,
     note: ranRow(group.name, tenant, file),
     after: refuseLocal(tenant),
@@ -158,8 +161,8 @@ async function schemaBatch(context: Context, session: Session, steps: readonly S
         filesOf(step).flatMap((path) => {
             const file = template.get(path);
             if (!file) return [];
-            const { settings, note, after } = schemaPlace(group, tenantOf(step), file, session);
-            return ["BEGIN;", settings, note, file.packed, ";", after, FRESH, "COMMIT;"];
+            const { settings, guard, note, after } = schemaPlace(group, tenantOf(step), file, session);
+            return ["BEGIN;", settings, note, bounded(guard, file.packed), after, FRESH, "COMMIT;"];
         }),
     );
     try {
@@ -194,6 +197,7 @@ async function inSchema(context: Context, session: Session, tenant: string, file
 export const databasePlace = (group: GroupSpec, file: TemplateFile, session: Session): FilePlace => ({
     session,
     settings: `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};`,
+    guard: DATABASE_GUARD,
     searchPath: "public",
     note: ownRow(file),
 });

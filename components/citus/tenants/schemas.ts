@@ -7,6 +7,7 @@ import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { DatabaseError } from "../session.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
+import { bounded, guardOf } from "./bounds.ts";
 import type { FoundMigrations } from "./migrations.ts";
 import { newFiles } from "./newFiles.ts";
 import { notNamed } from "./notNamed.ts";
@@ -105,12 +106,15 @@ function end(group: GroupSpec, tenant: string): string {
 const forget = (group: GroupSpec, tenant: string) =>
     `DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${[group.name, tenant].map(literal).join(", ")});`;
 
-/** A whole tenant in one transaction. */
-const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[]) =>
+/** A whole tenant in one transaction. @param batch tenants that the same transaction made before */
+const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[], batch: readonly string[]) =>
     [
         begin(tenant),
         forget(group, tenant),
-        ...files.flatMap((file) => [settingsFor(tenant, group.lockTimeout), file.packed, ";"]),
+        ...files.flatMap((file) => [
+            settingsFor(tenant, group.lockTimeout),
+            bounded(guardOf({ schema: tenant, batch }), file.packed),
+        ]),
         end(group, tenant),
         ...files.map((file) => ranRow(group.name, tenant, file)),
     ].join("\n");
@@ -161,7 +165,7 @@ async function inOne(context: Context, tenant: string, files: readonly TemplateF
         for (const file of files) {
             doing.at = file.path;
             await session.query(
-                `${settingsFor(tenant, group.lockTimeout)}\n${ranRow(group.name, tenant, file)}\n${file.packed}`,
+                `${settingsFor(tenant, group.lockTimeout)}\n${ranRow(group.name, tenant, file)}\n${bounded(guardOf({ schema: tenant }), file.packed)}`,
             );
         }
         doing.at = RIGHTS;
@@ -222,7 +226,11 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
     await inBatches(
         whole,
         batchSize(whole[0]?.files ?? []),
-        (batch) => transaction(session, batch.map(({ tenant, files }) => wholeOf(group, tenant, files)).join("\n")),
+        (batch) => {
+            const names = batch.map(({ tenant }) => tenant);
+            const whole = batch.map(({ tenant, files }, i) => wholeOf(group, tenant, files, names.slice(0, i)));
+            return transaction(session, whole.join("\n"));
+        },
         (making, done) => makeAlone(context, making, byFile.length + done, steps.length),
         (done) => before(byFile.length + done),
     );

@@ -2,9 +2,11 @@
 import type { Session } from "../../citus/session.ts";
 import { readDangers } from "../../citus/tenants/guards.ts";
 import { listed } from "../listed.ts";
+import { readBounds } from "./bounds.ts";
 import { readTables } from "./catalog.ts";
 import { type Finding, finding } from "./finding.ts";
 import { isCitus, nameOf, type Schema } from "./model.ts";
+import { readPassing } from "./passing.ts";
 import { RULES } from "./rules.ts";
 import { type Declared, readSql, type SqlFile } from "./sql.ts";
 
@@ -36,7 +38,8 @@ export const check = (schema: Schema): Finding[] => RULES.flatMap((rule) => rule
 export async function lintSql(files: readonly SqlFile[], declared: Declared = {}): Promise<Finding[]> {
     const { schema, findings, costs } = await readSql(files, declared);
     const order = new Map(files.map(({ path }, i) => [path, i]));
-    return [...findings, ...unasked(schema), ...check(schema), ...costs].sort(
+    const bounds = [...(await readBounds(files, declared)), ...(await readPassing(files, declared))];
+    return [...findings, ...unasked(schema), ...check(schema), ...costs, ...bounds].sort(
         (a, b) => (order.get(a.where) ?? 0) - (order.get(b.where) ?? 0) || (a.line ?? 0) - (b.line ?? 0),
     );
 }

@@ -35,6 +35,7 @@ import {
     typeOf,
     unsteady,
 } from "./ast.ts";
+import type { Outside } from "./bounds.ts";
 import { type Cost, costsOf, slow } from "./costs.ts";
 import { type Finding, finding } from "./finding.ts";
 import { type Change, type Column, type Key, keyOf, type Place, type Schema, type Table } from "./model.ts";
@@ -55,6 +56,10 @@ export interface Declared {
     readonly others?: Readonly<Record<string, TableSpec>>;
     /** Tables that hold nothing of the group's tenants, or are left alone, such as those of other groups. */
     readonly ignored?: readonly string[];
+    /** What belongs to others, which files of models row and rls leave alone. */
+    readonly outside?: Outside;
+    /** Relations that every tenant's schema has, whoever made them. */
+    readonly known?: readonly string[];
 }
 
 type Late = "yes" | "maybe" | "no";

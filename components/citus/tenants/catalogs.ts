@@ -1,0 +1,55 @@
+/** What Citus shows to everybody, and lets everybody ask of every node: taken from PUBLIC in a cluster with tenants. */
+import { literal } from "../quote.ts";
+
+/** Views of tenants' places and sizes. */
+const VIEWS = [
+    "citus_shards",
+    "citus_tables",
+    "citus_schemas",
+    "citus_shards_on_worker",
+    "citus_shard_indexes_on_worker",
+    "citus_locks",
+    "citus_stat_tenants",
+    "citus_stat_tenants_local",
+];
+
+/** Functions behind them, and those that ask every node whatever they are given. Nothing of Citus itself calls them as a client. */
+const FUNCTIONS = [
+    "citus_shard_sizes",
+    "citus_shards_on_worker",
+    "citus_shard_indexes_on_worker",
+    "citus_locks",
+    "run_command_on_all_nodes",
+    "run_command_on_workers",
+    "run_command_on_coordinator",
+    "run_command_on_placements",
+    "run_command_on_colocated_placements",
+    "run_command_on_shards",
+    "master_run_on_worker",
+    "citus_check_cluster_node_health",
+    "citus_check_connection_to_node",
+    "citus_job_list",
+    "citus_job_status",
+    "citus_rebalance_status",
+    "get_rebalance_progress",
+    "get_rebalance_table_shards_plan",
+];
+
+const names = (list: readonly string[]) => list.map(literal).join(", ");
+
+/** SQL query (kind, object), run on any node: those of them that PUBLIC may use. */
+const OPEN = `SELECT 'TABLE' AS kind, c.oid::regclass::text AS object FROM pg_class c JOIN pg_depend e ON e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e'
+    JOIN pg_extension x ON x.oid = e.refobjid AND x.extname = 'citus'
+   WHERE c.relname IN (${names(VIEWS)}) AND EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.grantee = 0)
+  UNION ALL SELECT 'FUNCTION', p.oid::regprocedure::text FROM pg_proc p JOIN pg_depend e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+    JOIN pg_extension x ON x.oid = e.refobjid AND x.extname = 'citus'
+   WHERE p.proname IN (${names(FUNCTIONS)}) AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)`;
+
+/** SQL expression (jsonb): hosts of nodes where some of them are open. A node that does not answer says so elsewhere. */
+export const OPEN_CATALOGS = `(SELECT coalesce(jsonb_agg(n.nodename ORDER BY n.nodename), '[]')
+    FROM run_command_on_all_nodes(${literal(`SELECT count(*) FROM (${OPEN}) o`)}) r JOIN pg_dist_node n USING (nodeid) WHERE r.success AND r.result <> '0')`;
+
+/** SQL, run on each node: takes them from PUBLIC there. Safe to repeat, and does nothing where nothing is open. */
+export const CLOSE_CATALOGS = `DO ${literal(`DECLARE o record; BEGIN
+    PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+    FOR o IN ${OPEN} LOOP EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', o.kind, o.object); END LOOP; END`)}`;
