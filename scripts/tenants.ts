@@ -12,6 +12,7 @@ import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
 import { explain } from "./tenants/explain.ts";
 import { hot } from "./tenants/hot.ts";
+import { key } from "./tenants/key.ts";
 import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
 import { slow } from "./tenants/slow.ts";
@@ -114,6 +115,15 @@ program
             approve(session, findGroup(groups, name).group, userInfo().username),
         );
         console.log(said.join("\n"));
+    });
+
+program
+    .command("key")
+    .description("is it the right distribution key: values, sizes of shards, statements. Exit code 1 when one is wrong")
+    .argument("[name]", "a group or a table; all without it")
+    .option("--json", "the same as data")
+    .action(async (name: string | undefined, options) => {
+        if (!(await key(name, options))) process.exitCode = EXIT.failed;
     });
 
 program

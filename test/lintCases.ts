@@ -800,6 +800,51 @@ SELECT create_distributed_table('t', 'c');
         goOn: run("SELECT create_distributed_table('t', 'c')"),
         online: true,
     },
+    ...["undistribute_table('t')", "alter_distributed_table('t', shard_count := 8)"].map(
+        (call): LintCase => ({
+            rule: "L22",
+            title: `a table with an identity column, and ${call}`,
+            sql: `CREATE TABLE t (c bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
+SELECT create_distributed_table('t', 'c');
+-- refused
+SELECT ${call}; -- here
+`,
+            goOn: run(`SELECT ${call}`),
+            online: false,
+            instead: true,
+            advice: true,
+        }),
+    ),
+    ...[
+        ["boolean", "boolean", ""],
+        ["an enum", "mood", "CREATE TYPE mood AS ENUM ('calm', 'cross'); "],
+    ].map(
+        ([title, type, before]): LintCase => ({
+            rule: "L23",
+            title: `a distribution column of type ${title}`,
+            sql: `${before}CREATE TABLE t (
+    c ${type} NOT NULL, -- here
+    id bigint, PRIMARY KEY (c, id));
+`,
+            tables: { t: distributed("c") },
+            goOn: async (cluster) => {
+                await cluster.coordinator.query("SELECT create_distributed_table('t', 'c', shard_count := 4)");
+                const values = type === "boolean" ? "ARRAY[true, false]" : "enum_range(NULL::mood)";
+                await cluster.coordinator.query(
+                    `INSERT INTO t SELECT v, i FROM unnest(${values}) v, generate_series(1, 50) i`,
+                );
+                return (
+                    (await count(
+                        cluster,
+                        "SELECT count(*) FROM run_command_on_shards('t', 'SELECT 1 FROM %s LIMIT 1') WHERE result <> ''",
+                    )) <= 2
+                );
+            },
+            silent: true,
+            online: true,
+            advice: true,
+        }),
+    ),
     {
         rule: "L16",
         title: "a table without its tenant column",

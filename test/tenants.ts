@@ -4,6 +4,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { connect, keepOpen } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
+import { readFindings } from "../components/nodeFindings.ts";
 import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
 import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
@@ -102,7 +103,9 @@ export async function plan(
 ) {
     const read = (path: string) => files[path] ?? readFileSync(path, "utf8");
     const session = await stack.session();
-    return planAll(group, facets, await look(session, group, facets, markOf(SEED), await nodesOf(stack), read));
+    const free = async (name: string) =>
+        (await readFindings({ kind: "docker", engine: "", container: stack.container(name) }))?.free;
+    return planAll(group, facets, await look(session, group, facets, markOf(SEED), await nodesOf(stack), read, free));
 }
 
 export interface Client {

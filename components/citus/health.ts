@@ -17,6 +17,7 @@ import {
     waitersOf,
 } from "./job.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
+import { explainReference, readReferences } from "./references.ts";
 import type { Session } from "./session.ts";
 import { saidBy } from "./silent.ts";
 import { type Counts, describeCounts, explainPrepared, readTransactions } from "./transactions.ts";
@@ -113,6 +114,7 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         ...said.flatMap((one) => one.notes),
         ...(inDoubt?.notes ?? []),
         ...(counted === undefined ? [] : [counted]),
+        ...(await readReferences(coordinator)).flatMap(explainReference),
     ];
     return {
         postgres: versions?.postgres ?? "",

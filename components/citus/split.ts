@@ -18,6 +18,7 @@ async function isStuck(coordinator: Session): Promise<boolean> {
  * @param session runs the split and nothing else meanwhile
  * @param watcher another connection to the coordinator
  * @param every how often the nodes are asked, in milliseconds
+ * @param within milliseconds after which it is cancelled although no node said why: Citus' own limit is two hours
  * @returns false when it was cancelled for that reason; it can be repeated, or done while writes wait
  */
 export async function runSplit(
@@ -25,14 +26,16 @@ export async function runSplit(
     watcher: Session,
     split: () => Promise<unknown>,
     every = 1000,
+    within = Number.POSITIVE_INFINITY,
 ): Promise<boolean> {
     const [backend] = await session.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+    const end = Date.now() + within;
     let over = false;
     let cancelled = false;
     let asking = Promise.resolve();
     const timer = setInterval(() => {
         asking = asking.then(async () => {
-            if (over || !(cancelled || (await isStuck(watcher)))) return;
+            if (over || !(cancelled || Date.now() > end || (await isStuck(watcher)))) return;
             cancelled = true;
             // again each time, should the split not notice once
             if (!over) await watcher.query("SELECT pg_cancel_backend($1::int)", [backend?.pid]);

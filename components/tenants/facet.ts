@@ -87,6 +87,8 @@ export interface Facet<Found = unknown> {
     readonly none: Found;
     /** Adds what files of the group's template say, where that has to be known before they are run. */
     readFiles?(group: GroupSpec, found: Found, read: (path: string) => string): Promise<Found>;
+    /** Adds what the nodes' machines say, where a plan depends on it. @param free bytes of disk free on a node; undefined when it can't be asked */
+    readMachines?(group: GroupSpec, found: Found, free: (node: string) => Promise<number | undefined>): Promise<Found>;
     /** Pure. In a preview what earlier facets would do has not been done yet. */
     plan(group: GroupSpec, found: Found, all: Readonly<Record<string, unknown>>): Planned;
     /** By kind without the facet's name; each is safe to repeat. */

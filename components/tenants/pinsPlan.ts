@@ -1,7 +1,9 @@
 /** Which tenants get shards of their own, move and are pinned. Pure. */
 
 import { type BlockerRow, blockerOf } from "../citus/catalog.ts";
+import { describeBytes } from "../citus/job.ts";
 import { identifier, literal, qualified } from "../citus/quote.ts";
+import { lasting } from "../citus/tenants/besidePlan.ts";
 import type { Planned, Step } from "./facet.ts";
 import { listed } from "./listed.ts";
 import type { GroupSpec } from "./spec.ts";
@@ -25,6 +27,8 @@ export interface TenantPlace {
     readonly groupId: number | null;
     /** Type of its key's column, when the key is none of it. */
     readonly notOfType: string | null;
+    /** Bytes of its shard with those that lie beside it; null when it stays, or has none. */
+    readonly bytes?: number | null;
 }
 
 export interface Pin {
@@ -45,6 +49,8 @@ export interface PinsFound {
     /** Shards of the anchor table; null when it is not distributed yet. */
     readonly shards: number | null;
     readonly tenants: Readonly<Record<string, TenantPlace>>;
+    /** Bytes a second, by what was measured here. */
+    readonly rates?: Readonly<Record<string, number>>;
     /** Tables of these tenants that can't be moved while they are written to. */
     readonly blockers: readonly BlockerRow[];
 }
@@ -86,6 +92,10 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
     const copied = new Set<string>();
     const wrongKeys: string[] = [];
     const byNode = new Map<string, string[]>();
+    /** What copying takes: nothing is said of what is not known. */
+    const cost = (bytes: number | null | undefined, rate: number | undefined) =>
+        bytes === null || bytes === undefined ? "" : `; ${describeBytes(bytes)}, ${lasting(bytes, rate)}`;
+    const rates = found.rates ?? {};
     const nameOf = (groupId: number) => found.nodes.find((n) => n.groupId === groupId)?.name ?? `group ${groupId}`;
     let shards = found.shards;
     for (const [tenant, { node }] of Object.entries(group.tenants)) {
@@ -102,7 +112,7 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
             isolate.push({
                 kind: "pins.isolate",
                 tenant,
-                text: `${tenant}: a shard of its own, made while it is served: irreversible, ${grows}`,
+                text: `${tenant}: a shard of its own, made while it is served: irreversible, ${grows}${cost(place.bytes, rates.isolate ?? rates.move)}`,
             });
             copied.add(tenant);
         }
@@ -117,7 +127,7 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
             move.push({
                 kind: "pins.move",
                 tenant,
-                text: `${tenant}: move from ${from} to ${node} while it is served`,
+                text: `${tenant}: move from ${from} to ${node} while it is served${isolated && !place.own ? "" : cost(place.bytes, rates.move ?? rates.isolate)}`,
                 detail,
             });
             copied.add(tenant);

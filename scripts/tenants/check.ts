@@ -168,7 +168,7 @@ export const knownGroups = (configured: readonly GroupSpec[], made: readonly Gro
 ];
 
 /** Files are checked without a cluster, too. */
-async function readGroups(): Promise<GroupSpec[]> {
+export async function readGroups(): Promise<GroupSpec[]> {
     const unknown = ({ message }: Error) => {
         console.error(`${message}\nFiles are checked without the groups of that stack.\n`);
         return undefined;

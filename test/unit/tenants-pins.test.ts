@@ -311,6 +311,19 @@ describe("runSplit", () => {
         assert.equal(await runSplit(own, watcher, split, 5), false);
     });
 
+    test("one that does not end is cancelled, although no node says why", async () => {
+        let cancel: (error: Error) => void = () => undefined;
+        const watcher = session((sql) => {
+            if (/pg_cancel_backend/.test(sql)) cancel(new Error("canceling statement due to user request"));
+            return [];
+        });
+        const split = () =>
+            new Promise((_resolve, reject) => {
+                cancel = reject;
+            });
+        assert.equal(await runSplit(own, watcher, split, 5, 10), false);
+    });
+
     test("one that fails for another reason says so", async () => {
         await assert.rejects(
             runSplit(

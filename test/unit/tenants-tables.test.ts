@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import { NO_FACTS } from "../../components/citus/tenants/besideFacts.ts";
+import { lasting } from "../../components/citus/tenants/besidePlan.ts";
 import { describeSteps } from "../../components/citus/tenants/converge.ts";
 import {
     type FoundPolicies,
@@ -11,14 +13,9 @@ import {
     wantedPolicies,
 } from "../../components/citus/tenants/policies.ts";
 import { type FoundRows, planRows, rows } from "../../components/citus/tenants/rows.ts";
-import {
-    type ForeignKey,
-    type FoundTable,
-    type FoundTables,
-    lasting,
-    NO_TABLES,
-    planTables,
-} from "../../components/citus/tenants/tablesPlan.ts";
+import type { ForeignKey } from "../../components/citus/tenants/tableKeys.ts";
+import { type FoundTable, type FoundTables, NO_TABLES } from "../../components/citus/tenants/tablesFound.ts";
+import { planTables } from "../../components/citus/tenants/tablesPlan.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
@@ -122,7 +119,7 @@ test("a columnar table is distributed while its writers wait, and only when that
     const group: GroupSpec = { ...GROUP, tables: { ...GROUP.tables } };
     const asked = planTables(group, found([...tables, table("plans", { column: null })]));
     assert.deepEqual(asked.refusals, [
-        "users: is distributed by company_id beside companies, and writes to it wait meanwhile, since changes of access method columnar can't be replicated; 50 MB are copied, no rate measured yet on this cluster\n" +
+        "users: is distributed by company_id beside companies, and writes to it wait meanwhile, since changes of access method columnar can't be replicated; 50 MB are copied, about 3 s (at 20 MB/s, since no rate was measured yet on this cluster)\n" +
             `To allow that, put "users" into allow. Otherwise make it a heap table: SELECT alter_table_set_access_method('"public"."users"', 'heap').`,
     ]);
     const allowed = planTables({ ...group, allow: ["users"] }, found([...tables, table("plans", { column: null })]));
@@ -164,6 +161,118 @@ test("what blocks is refused until it is allowed, with the tables and the time",
     assert.match(rls.refusals?.join() ?? "", /users: is distributed and declared local/);
 });
 
+/** Tables that Citus has, with what a new one beside each must have. */
+const FACTS = { ...NO_FACTS, key: ["id"] };
+const withFacts = (facts: typeof NO_FACTS, bytes = 1_000_000_000) => {
+    const member = (name: string, column: string) => ({ name, column, facts, bytes });
+    return found(
+        [
+            distributed("companies", "id", {
+                facts,
+                together: {
+                    tables: ["companies", "users", "audit"],
+                    bytes: 3 * bytes,
+                    members: [member("companies", "id"), member("users", "company_id"), member("audit", "company_id")],
+                },
+            }),
+            distributed("users", "company_id", { facts }),
+            table("plans", { kind: "reference", facts }),
+        ],
+        { holders: ["worker-1", "worker-2"], rates: { beside: 10_000_000 } },
+    );
+};
+const counted = (shardCount: number, allow: readonly string[] = ["companies"]): GroupSpec => ({
+    ...GROUP,
+    allow,
+    tables: { ...GROUP.tables, companies: { kind: "distributed", column: "id", shardCount } },
+});
+
+test("a group gets other shards beside the old ones: every table of it, with time, disk and how long writes wait", () => {
+    const { refusals = [] } = planTables(counted(8, []), withFacts(FACTS));
+    assert.equal(refusals.length, 1);
+    for (const said of [
+        /shards change from 4 to 8: companies, audit, users|shards change from 4 to 8: companies, users, audit/,
+        /3.00 GB are copied, about 5 min/,
+        /writes wait 11 s at most/,
+        /1.50 GB on worker-1, 1.50 GB on worker-2/,
+        /put "companies" into allow/,
+    ])
+        assert.match(refusals[0] ?? "", said);
+    const { steps } = planTables(counted(8), withFacts(FACTS));
+    assert.deepEqual(kinds(steps), ["beside companies"]);
+    const { beside } = (steps[0]?.detail ?? {}) as { beside?: { tables: { name: string }[]; shardCount: number } };
+    assert.deepEqual([beside?.shardCount, beside?.tables[0]?.name, beside?.tables.length], [8, "companies", 3]);
+});
+
+test("the anchor's key changes with its whole group, and what is not declared stays behind and is said", () => {
+    const other: GroupSpec = {
+        ...GROUP,
+        allow: ["companies"],
+        tables: {
+            ...GROUP.tables,
+            companies: { kind: "distributed", column: "region" },
+            users: { kind: "distributed", column: "region" },
+        },
+    };
+    const { steps, refusals, notes } = planTables(other, withFacts(FACTS));
+    assert.deepEqual([refusals, kinds(steps)], [[], ["beside companies"]]);
+    const { beside } = (steps[0]?.detail ?? {}) as { beside?: unknown };
+    assert.deepEqual(beside, {
+        tables: [
+            { name: "companies", target: "distributed", column: "region" },
+            { name: "users", target: "distributed", column: "region" },
+        ],
+        shardCount: 4,
+        waiting: false,
+        drop: [],
+    });
+    assert.match(notes?.join() ?? "", /audit .* stays as it is/);
+    const bad = withFacts({ ...FACTS, odd: ["it is partitioned"] });
+    assert.match(planTables(other, bad).refusals?.join() ?? "", /companies can't be made anew .*it is partitioned/);
+});
+
+test("a disk that is too small for old and new tables is a refusal, before anything is made", () => {
+    const there = { ...withFacts(FACTS), free: { "worker-1": 1_000_000_000, "worker-2": 90_000_000_000 } };
+    assert.match(
+        planTables(counted(8), there).refusals?.join() ?? "",
+        /worker-1 has 1.00 GB of disk free, and 1.50 GB are needed/,
+    );
+});
+
+test("what Citus does not rewrite because of an identity column, and can't be made anew, is refused", () => {
+    const stiff = withFacts({ ...FACTS, identities: ["id"], odd: ["it has rules (r)"] });
+    const said = planTables(counted(8), stiff).refusals?.join("\n") ?? "";
+    assert.match(said, /users can't be made anew beside the old table: it has rules \(r\)/);
+    assert.match(said, /users has the identity column id, and Citus itself rewrites no such table/);
+    const reference: GroupSpec = {
+        ...GROUP,
+        allow: ["users"],
+        tables: { ...GROUP.tables, users: { kind: "reference" } },
+    };
+    assert.match(planTables(reference, stiff).refusals?.join("\n") ?? "", /users has the identity column id/);
+    // without one Citus can do it, while nobody reads or writes
+    const loose = withFacts({ ...FACTS, odd: ["it has rules (r)"] });
+    assert.deepEqual(kinds(planTables(reference, loose).steps), ["undistribute users", "reference users"]);
+    assert.deepEqual(kinds(planTables(reference, withFacts({ ...FACTS, identities: ["id"] })).steps), ["beside users"]);
+});
+
+test("a table without a primary key is made anew while its writes wait, which is said", () => {
+    const { steps } = planTables(counted(8), withFacts(NO_FACTS));
+    assert.match(steps[0]?.text ?? "", /writes wait meanwhile, reads do not \(companies, .*has no primary key/);
+    const { beside } = (steps[0]?.detail ?? {}) as { beside?: { waiting: boolean } };
+    assert.equal(beside?.waiting, true);
+});
+
+test("a foreign key that an earlier run took off is put back as soon as it can be there, and never forgotten without leave", () => {
+    const off = { table: "users", name: "fk", key: key({ references: "parts", referencesKind: "local" }) };
+    const asked = planTables(GROUP, found(SETTLED, { aside: [off] }));
+    assert.match(asked.refusals?.join() ?? "", /foreign key fk of users to parts is off since an earlier run/);
+    const given = planTables({ ...GROUP, allow: ["users"] }, found(SETTLED, { aside: [off] }));
+    assert.deepEqual([given.refusals, kinds(given.steps)], [[], ["forget users"]]);
+    const possible = planTables(GROUP, found(SETTLED, { aside: [{ table: "users", name: "fk", key: key() }] }));
+    assert.deepEqual([possible.refusals, kinds(possible.steps)], [[], ["putBack users"]]);
+});
+
 test("a table out of its group joins without copying when its shards lie alike, else it is rewritten", () => {
     const apart = (layout: string) =>
         found(
@@ -185,7 +294,7 @@ test("a foreign key that can't be there afterwards is dropped only where that is
         const there = found(LOCAL, { keys: [bad] });
         assert.match(planTables(GROUP, there).refusals?.join() ?? "", why);
         const allowed = planTables({ ...GROUP, allow: [bad.table] }, there);
-        assert.deepEqual([allowed.refusals, allowed.steps[0]?.kind], [[], "tables.dropKey"]);
+        assert.deepEqual([allowed.refusals, allowed.steps[0]?.kind], [[], "tables.setAside"]);
     }
 });
 
@@ -211,8 +320,8 @@ test("what Citus would refuse is refused, and only noted while a migration may m
     assert.ok(pending.notes?.some((note) => note.includes("still to be run")));
 });
 
-test("times are said from what was measured, or not at all", () => {
-    assert.equal(lasting(1e9, undefined), "no rate measured yet on this cluster");
+test("times are said from what was measured, or from a usual rate that is said", () => {
+    assert.equal(lasting(1e9, undefined), "about 50 s (at 20 MB/s, since no rate was measured yet on this cluster)");
     assert.equal(lasting(1, 100), "less than a second");
     assert.equal(lasting(9000, 100), "about 90 s");
 });

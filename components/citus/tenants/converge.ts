@@ -1,4 +1,5 @@
 /** A group of tenants from what the database has to what is wanted. */
+import { readFindings } from "../../nodeFindings.ts";
 import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
 import { qualified } from "../quote.ts";
@@ -12,6 +13,7 @@ export type Found = Readonly<Record<string, unknown>>;
  * What there is of a group, by facet: two questions, however many tenants.
  * @param nodes the cluster's; empty when they are not known
  * @param read content of a file of the group's template
+ * @param free bytes of disk free on a node
  */
 export async function look(
     session: Session,
@@ -20,6 +22,7 @@ export async function look(
     mark: string,
     nodes: readonly NodeTarget[] = [],
     read?: (path: string) => string,
+    free?: (node: string) => Promise<number | undefined>,
 ): Promise<Found> {
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
@@ -47,7 +50,8 @@ export async function look(
     const found: Record<string, unknown> = {};
     for (const facet of facets) {
         const answer = answers.get(facet.name) ?? facet.none;
-        found[facet.name] = facet.readFiles && read ? await facet.readFiles(group, answer, read) : answer;
+        const withFiles = facet.readFiles && read ? await facet.readFiles(group, answer, read) : answer;
+        found[facet.name] = facet.readMachines && free ? await facet.readMachines(group, withFiles, free) : withFiles;
     }
     return found;
 }
@@ -121,7 +125,8 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
     const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const lookAgain = () => look(session, group, facets, mark, nodes, context.read);
+        const free = async (node: string) => (await readFindings(context.shell(node)))?.free;
+        const lookAgain = () => look(session, group, facets, mark, nodes, context.read, free);
         const first = planAll(group, facets, await lookAgain());
         if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
         await makeLedger(session);

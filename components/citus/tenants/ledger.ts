@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS citus_as_code.node_address (
     node text PRIMARY KEY, host text NOT NULL, port int NOT NULL, pool_port int);
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_foreign_key (
     grp text NOT NULL, tbl text NOT NULL, name text NOT NULL, definition text NOT NULL, PRIMARY KEY (grp, tbl, name));
+ALTER TABLE citus_as_code.tenant_foreign_key ADD COLUMN IF NOT EXISTS detail jsonb;
 CREATE TABLE IF NOT EXISTS citus_as_code.measured (
     what text PRIMARY KEY, bytes bigint NOT NULL, seconds double precision NOT NULL, at timestamptz NOT NULL DEFAULT now());
 RESET client_min_messages;

@@ -14,6 +14,8 @@ import { honourPins } from "../pinned.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { runSplit } from "../split.ts";
+import { USUAL_RATE } from "./besidePlan.ts";
+import { recordRate } from "./ledger.ts";
 
 const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));
 
@@ -40,6 +42,16 @@ function placesOf(group: GroupSpec): string {
                          WHERE t.partmethod = 'n' AND t.repmodel <> 't' GROUP BY 1) o USING (colocationid)`;
 }
 
+/** Bytes of all that moves with a tenant's shard, where it is to be copied: sizes are asked of every node. @param l its place */
+const bytesSql = (l: string, group: GroupSpec) => `CASE WHEN ${l}.shardid IS NOT NULL AND (
+        ($2->'tenants'->${l}.tenant->>'node') IS DISTINCT FROM coalesce((SELECT split_part(d.nodename, '.', 1) FROM pg_dist_node d
+            WHERE d.groupid = ${l}.groupid AND d.noderole = 'primary'), '') AND $2->'tenants'->${l}.tenant ? 'node'
+        ${group.model === "row" ? `OR NOT ${l}.own` : ""}) THEN (
+    SELECT coalesce(sum(z.size), 0)::float8 FROM pg_dist_shard a JOIN pg_dist_partition ta ON ta.logicalrelid = a.logicalrelid
+      JOIN pg_dist_partition t ON t.colocationid = ta.colocationid
+      JOIN pg_dist_shard s ON s.logicalrelid = t.logicalrelid AND s.shardminvalue IS NOT DISTINCT FROM a.shardminvalue
+      JOIN citus_shard_sizes() z ON z.shard_id = s.shardid WHERE a.shardid = ${l}.shardid) END`;
+
 function sql(group: GroupSpec, probe: Probe): string {
     const ofRow = group.model === "row";
     const wanting = Object.values(group.tenants).some(({ node, isolate }) => node !== undefined || (ofRow && isolate));
@@ -63,11 +75,12 @@ function sql(group: GroupSpec, probe: Probe): string {
                       FROM citus_as_code.tenant_pin p WHERE grp = $1)`
                 : "'{}'::jsonb"
         },
+        'rates', ${probe.ledger ? "(SELECT coalesce(jsonb_object_agg(what, bytes / seconds), '{}') FROM citus_as_code.measured)" : "'{}'::jsonb"},
         'shards', ${ofRow ? `(SELECT nullif(count(*), 0) FROM pg_dist_shard WHERE logicalrelid = to_regclass(${anchorOf(group)}))` : "null"},
         'tenants', ${
             wanting
                 ? `(${tenants} SELECT coalesce(jsonb_object_agg(l.tenant, jsonb_build_object('distributed', l.distributed,
-                        'shardId', l.shardid::text, 'own', l.own, 'groupId', l.groupid, 'notOfType', l.type)), '{}') FROM (${placesOf(group)}) l)`
+                        'shardId', l.shardid::text, 'own', l.own, 'groupId', l.groupid, 'notOfType', l.type, 'bytes', ${bytesSql("l", group)})), '{}') FROM (${placesOf(group)}) l)`
                 : "'{}'::jsonb"
         },
         'blockers', ${
@@ -176,6 +189,8 @@ async function copyTenant(
     const tenant = step.tenant ?? "";
     const before = await placeOf(context, tenant);
     if (does.settled(before) || before.shardId === null || before.host === null) return;
+    const bytes = await sizeOf(session, before.shardId);
+    const began = Date.now();
     const held = heldOf(context);
     await held.hold(session, tenant, before.shardId, before.host);
     try {
@@ -192,6 +207,7 @@ async function copyTenant(
                 `${now}. The tenants before it are done. Remove the cause, then run pulumi up again: it is safe to repeat.`,
         );
     }
+    await recordRate(session, step.kind.replace("pins.", ""), bytes, (Date.now() - began) / 1000);
     const after = await placeOf(context, tenant);
     const counted = await held.compare(
         session,
@@ -218,6 +234,12 @@ async function eachTenant(context: Context, steps: readonly Step[], run: (step: 
 /** `auto` moves by logical replication and refuses, before it begins, tables that it can't move so. */
 const MODE = "auto";
 
+/** How often a shard is split while it is served, before its writes wait. */
+const TRIES = 3;
+
+/** Milliseconds in which a split ends that ends at all: ten times what it should take, and ten minutes at least. */
+const splitWithin = (bytes: number) => Math.max(600_000, (10_000 * bytes) / USUAL_RATE);
+
 /** Above this, writes are not made to wait for a split: it takes some 10 s. */
 const BLOCKING_LIMIT = 256 * 1024 * 1024;
 
@@ -227,7 +249,7 @@ async function sizeOf(session: Session, shardId: string): Promise<number> {
         `SELECT coalesce(sum(z.size), 0)::float8 AS bytes
            FROM pg_dist_shard a JOIN pg_dist_partition ta ON ta.logicalrelid = a.logicalrelid
            JOIN pg_dist_partition t ON t.colocationid = ta.colocationid
-           JOIN pg_dist_shard s ON s.logicalrelid = t.logicalrelid AND s.shardminvalue = a.shardminvalue
+           JOIN pg_dist_shard s ON s.logicalrelid = t.logicalrelid AND s.shardminvalue IS NOT DISTINCT FROM a.shardminvalue
            JOIN citus_shard_sizes() z ON z.shard_id = s.shardid
           WHERE a.shardid = $1`,
         [shardId],
@@ -247,14 +269,20 @@ async function isolate(context: Context, steps: readonly Step[]): Promise<void> 
                         "SELECT isolate_tenant_to_new_shard($1::regclass, $2::text, 'CASCADE', $3::citus.shard_transfer_mode)",
                         [anchor, step.tenant, mode],
                     );
-                if (await runSplit(session, await context.open(COORDINATOR), () => split(MODE))) return;
                 const bytes = await sizeOf(session, shardId ?? "");
+                const watcher = await context.open(COORDINATOR);
+                for (let i = 1; i <= TRIES; i++) {
+                    if (await runSplit(session, watcher, () => split(MODE), 1000, splitWithin(bytes))) return;
+                    context.note(
+                        `${step.tenant}: its shard was updated while it was split, which Citus can't carry over (try ${i} of ${TRIES})`,
+                    );
+                    await dropOldCopies(context);
+                }
                 if (bytes > BLOCKING_LIMIT)
                     throw new Error(
                         `Rows of its shard were updated or deleted while it was split, and Citus can't carry that over. ` +
                             `The shard is too large (${describeBytes(bytes)}) to make its writes wait. Run pulumi up when there are only inserts.`,
                     );
-                await dropOldCopies(context);
                 const began = Date.now();
                 await split("block_writes");
                 context.note(

@@ -1,12 +1,19 @@
 /** Tables of a group in models row and rls: what Citus' catalogs say of them, and how they become what they are declared. */
 import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Step } from "../../tenants/facet.ts";
-import { identifier, literal, qualified } from "../quote.ts";
+import { literal, qualified } from "../quote.ts";
+import { changedPerMinute } from "../references.ts";
 import type { Session } from "../session.ts";
 import { runSplit } from "../split.ts";
+import { makeBeside, NEW, OLD, sweep } from "./beside.ts";
+import { besideFacts } from "./besideFacts.ts";
 import { CLOCK, VOLATILE } from "./guards.ts";
+import { intoMetadata, keepNumbers } from "./identities.ts";
+import { valuesOf } from "./keyFacts.ts";
+import { describeKeys, keysBack, putBack, setAside } from "./keysBack.ts";
 import { recordRate } from "./ledger.ts";
-import { type FoundTables, NO_TABLES, planTables, type TableStep } from "./tablesPlan.ts";
+import { type FoundTables, NO_TABLES, type TableStep } from "./tablesFound.ts";
+import { planTables } from "./tablesPlan.ts";
 
 /** What a relation is to Citus. */
 const kindOf = (oid: string) => `coalesce((SELECT CASE
@@ -38,6 +45,11 @@ const bytesOf = (oid: string) => `(CASE WHEN EXISTS (SELECT 1 FROM pg_dist_parti
     THEN citus_total_relation_size(${oid}, fail_on_error := false)
     ELSE (SELECT coalesce(sum(pg_total_relation_size(x.relid)), pg_total_relation_size(${oid})) FROM pg_partition_tree(${oid}) x) END)`;
 
+/** As it is declared, or else as a declaration would have it. */
+const nameOf = (oid: string) => `coalesce((SELECT t.name FROM t WHERE t.oid = ${oid}),
+    (SELECT CASE WHEN ns.nspname = 'public' THEN own.relname ELSE ns.nspname || '.' || own.relname END
+       FROM pg_class own JOIN pg_namespace ns ON ns.oid = own.relnamespace WHERE own.oid = ${oid}))`;
+
 const FOUND = `
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'name', t.name, 'relkind', c.relkind, 'unlogged', c.relpersistence = 'u',
@@ -67,19 +79,27 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
     'shortSequences', (SELECT coalesce(jsonb_agg(DISTINCT a.attname), '[]') FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
                   JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
                  WHERE d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass AND q.seqtypid <> 'int8'::regtype),
+    'managed', t.kind = 'local' AND p.logicalrelid IS NOT NULL,
+    'facts', CASE WHEN p.logicalrelid IS NOT NULL THEN ${besideFacts("c.oid")} END,
+    'values', CASE WHEN t.kind = 'local' AND t.target = 'distributed' THEN ${valuesOf("c.oid", "t.col")} END,
+    'isEnum', (SELECT y.typtype = 'e' FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attname = t.col),
+    'perMinute', CASE WHEN t.kind = 'local' AND t.target = 'reference' THEN ${changedPerMinute("c.oid")} END,
     'bytes', CASE WHEN t.kind <> t.target OR t.kind = 'distributed' AND (column_to_column_name(p.logicalrelid, p.partkey) IS DISTINCT FROM t.col
                        OR p.colocationid IS DISTINCT FROM (SELECT a.colocationid FROM pg_dist_partition a WHERE a.logicalrelid = t.anchor))
                   THEN ${bytesOf("c.oid")} ELSE 0 END,
-    'together', CASE WHEN t.kind = 'distributed' AND t.shardcount <> g.shardcount THEN (
-                  SELECT jsonb_build_object('tables', jsonb_agg(o.logicalrelid::text ORDER BY o.logicalrelid::text),
-                         'bytes', sum(citus_total_relation_size(o.logicalrelid, fail_on_error := false)))
-                    FROM pg_dist_partition o WHERE o.colocationid = p.colocationid) END
+    'together', CASE WHEN t.kind = 'distributed' AND (t.shardcount <> g.shardcount
+                       OR c.oid = t.anchor AND column_to_column_name(p.logicalrelid, p.partkey) IS DISTINCT FROM t.col) THEN (
+                  SELECT jsonb_build_object('tables', jsonb_agg(m.member->>'name' ORDER BY m.member->>'name'),
+                         'bytes', sum((m.member->>'bytes')::bigint), 'members', jsonb_agg(m.member ORDER BY m.member->>'name'))
+                    FROM (SELECT jsonb_build_object('name', ${nameOf("o.logicalrelid")}, 'column', column_to_column_name(o.logicalrelid, o.partkey),
+                                 'bytes', citus_total_relation_size(o.logicalrelid, fail_on_error := false), 'facts', ${besideFacts("o.logicalrelid")}) AS member
+                            FROM pg_dist_partition o WHERE o.colocationid = p.colocationid
+                             AND NOT EXISTS (SELECT FROM pg_class k JOIN pg_namespace n ON n.oid = k.relnamespace
+                                              WHERE k.oid = o.logicalrelid AND (k.relispartition OR n.nspname IN (${literal(NEW)}, ${literal(OLD)})))) m) END
     ) ORDER BY t.name), '[]')
   FROM t JOIN pg_class c ON c.oid = t.oid
   LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid
   LEFT JOIN pg_dist_colocation g USING (colocationid)`;
-
-const nameOf = (oid: string) => `coalesce((SELECT t.name FROM t WHERE t.oid = ${oid}), ${oid}::regclass::text)`;
 
 const KEYS = `
 SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -123,7 +143,9 @@ async function rewrite(context: Context, table: string, what: string, statements
             `SET LOCAL citus.multi_shard_modify_mode = 'sequential'; SET LOCAL client_min_messages = error; LOCK TABLE ${qualified(table)} IN SHARE ROW EXCLUSIVE MODE`,
         );
         const before = await rows(session, table);
-        for (const statement of statements) await session.query(statement);
+        await keepNumbers(session, async () => {
+            for (const statement of statements) await session.query(statement);
+        });
         const after = await rows(session, table);
         if (before !== after)
             throw new Error(
@@ -150,6 +172,16 @@ async function eachStep(
     }
 }
 
+/** The same for what copies tables: when it fails, foreign keys that were taken off for it are put back. */
+const eachCopy = async (...[context, steps, run]: Parameters<typeof eachStep>) => {
+    try {
+        await eachStep(context, steps, run);
+    } catch (error) {
+        const keys = await keysBack(context.session, context.group.name).catch(() => undefined);
+        throw new Error(`${(error as Error).message}${keys === undefined ? "" : describeKeys(keys)}`);
+    }
+};
+
 /** `call(a, b, c := d)` as a statement. */
 const call = (name: string, table: string, named: Readonly<Record<string, string | number | boolean | undefined>>) => {
     const given = Object.entries(named).flatMap(([key, value]) =>
@@ -159,6 +191,19 @@ const call = (name: string, table: string, named: Readonly<Record<string, string
 };
 
 const group = (detail: TableStep) => (detail.colocateWith === undefined ? "none" : qualified(detail.colocateWith));
+
+/**
+ * Whether a table is one that Citus can distribute in one way only, while it is served: a local table in Citus' metadata that
+ * has an identity column. Otherwise Citus takes it out of its metadata first, which it refuses to.
+ */
+async function isRigid(session: Session, table: string): Promise<boolean> {
+    const [row] = await session.query<{ rigid: boolean }>(
+        `SELECT EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = $1::regclass AND p.partmethod = 'n' AND p.repmodel = 's' AND p.colocationid = 0)
+            AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attidentity <> '' AND NOT a.attisdropped) AS rigid`,
+        [qualified(table)],
+    );
+    return row?.rigid === true;
+}
 
 /** How often a table is tried while it is served, before it takes somebody who lets writes wait. */
 const TRIES = 3;
@@ -172,12 +217,17 @@ async function distributeServed(
     const { session } = context;
     const watcher = await context.open("coordinator");
     const distribute = (name: string) => session.query(call(name, table, named));
+    await intoMetadata(session, table);
     for (let i = 0; i < TRIES; i++)
         if (await runSplit(session, watcher, () => distribute("create_distributed_table_concurrently"))) return;
-    if (!context.group.allow.includes(table))
+    // what Citus would have to bring back from its metadata first
+    const rigid = await isRigid(session, table);
+    if (rigid || !context.group.allow.includes(table))
         throw new Error(
             `${table}: it could not be distributed while it is served. It was tried ${TRIES} times, and each time an UPDATE or DELETE came that Citus can't apply to a copy without keys (citusdata/citus#6790).\n` +
-                `It is a local table as before. Run pulumi up at a quieter time. Or put ${table} into allow: its writes then wait while it is copied.`,
+                (rigid
+                    ? `It is a local table as before. Because of its identity column, Citus can't do it while writes wait. Run pulumi up when nobody updates or deletes rows of it.`
+                    : `It is a local table as before. Run pulumi up at a quieter time. Or put ${table} into allow: its writes then wait while it is copied.`),
         );
     context.note(
         `${table}: writes wait while it is copied, because updates kept it from being distributed while it is served`,
@@ -203,43 +253,56 @@ export const tables: Facet<FoundTables> = {
                       FROM (VALUES ${declared.join(", ")}) AS v (name, quoted, target, col, shardcount)) v WHERE v.oid IS NOT NULL)
         SELECT jsonb_build_object(
             'tables', (${FOUND}), 'keys', (${KEYS}),
-            'aside', ${probe.ledger ? `(SELECT coalesce(jsonb_agg(jsonb_build_object('table', tbl, 'name', name) ORDER BY tbl, name), '[]') FROM citus_as_code.tenant_foreign_key WHERE grp = $1)` : "'[]'::jsonb"},
+            'aside', ${probe.ledger ? `(SELECT coalesce(jsonb_agg(jsonb_build_object('table', k.tbl, 'name', k.name, 'key', to_jsonb(k)->'detail') ORDER BY k.tbl, k.name), '[]') FROM citus_as_code.tenant_foreign_key k WHERE k.grp = $1)` : "'[]'::jsonb"},
             'rates', ${probe.ledger ? "(SELECT coalesce(jsonb_object_agg(what, bytes / seconds), '{}') FROM citus_as_code.measured)" : "'{}'::jsonb"},
+            'leftover', to_regnamespace(${literal(NEW)}) IS NOT NULL OR to_regnamespace(${literal(OLD)}) IS NOT NULL,
+            'usualShards', current_setting('citus.shard_count')::int,
+            'holders', (SELECT coalesce(jsonb_agg(split_part(nodename, '.', 1) ORDER BY groupid), '[]') FROM pg_dist_node
+                         WHERE shouldhaveshards AND isactive AND noderole = 'primary'),
             'pending', ${probe.ledger ? PENDING : String(spec.template.length > 0)},
             'bypass', (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
             'plugins', current_setting('output_plugin_libraries', true))`;
     },
 
+    async readMachines(group, found, free) {
+        if (!planTables(group, found).steps.some(({ kind }) => kind === "tables.beside")) return found;
+        const names = [...new Set(["coordinator", ...(found.holders ?? [])])];
+        const asked = await Promise.all(names.map(async (name) => [name, await free(name)] as const));
+        return {
+            ...found,
+            free: Object.fromEntries(asked.flatMap(([name, bytes]) => (bytes === undefined ? [] : [[name, bytes]]))),
+        };
+    },
+
     plan: planTables,
 
     run: {
-        /** The definition is written down in the transaction that takes the key off, so it can't be lost. */
         setAside: (context, steps) =>
-            eachStep(context, steps, async (table, { key = "" }) => {
-                await context.session.query(`BEGIN;
-                    INSERT INTO citus_as_code.tenant_foreign_key (grp, tbl, name, definition)
-                    SELECT ${literal(context.group.name)}, ${literal(table)}, conname, pg_get_constraintdef(oid) FROM pg_constraint
-                     WHERE conrelid = ${literal(qualified(table))}::regclass AND conname = ${literal(key)}
-                    ON CONFLICT (grp, tbl, name) DO UPDATE SET definition = excluded.definition;
-                    ALTER TABLE ${qualified(table)} DROP CONSTRAINT IF EXISTS ${identifier(key)};
-                    COMMIT`);
-            }),
+            eachStep(context, steps, (table, { key = "", facts }) => setAside(context, table, key, facts)),
 
-        dropKey: (context, steps) =>
+        forget: (context, steps) =>
             eachStep(context, steps, async (table, { key = "" }) => {
                 await context.session.query(
-                    `ALTER TABLE ${qualified(table)} DROP CONSTRAINT IF EXISTS ${identifier(key)}`,
+                    "DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3",
+                    [context.group.name, table, key],
                 );
                 context.warn(`${table}: foreign key ${key} was dropped`);
             }),
 
+        sweep: (context) => sweep(context),
+
+        beside: (context, steps) =>
+            eachCopy(context, steps, async (_table, { beside }) => {
+                if (beside) await makeBeside(context, beside);
+            }),
+
         undistribute: (context, steps) =>
-            eachStep(context, steps, (table) =>
+            eachCopy(context, steps, (table) =>
                 rewrite(context, table, "undistribute", [call("undistribute_table", table, {})]),
             ),
 
         reference: (context, steps) =>
-            eachStep(context, steps, (table) =>
+            eachCopy(context, steps, (table) =>
                 rewrite(context, table, "reference", [
                     call("create_reference_table", table, {}),
                     // what is left of the rows on the coordinator's own disk is invisible
@@ -248,7 +311,7 @@ export const tables: Facet<FoundTables> = {
             ),
 
         alter: (context, steps) =>
-            eachStep(context, steps, (table, detail) =>
+            eachCopy(context, steps, (table, detail) =>
                 rewrite(context, table, "alter", [
                     call("alter_distributed_table", table, {
                         distribution_column: detail.column,
@@ -268,7 +331,7 @@ export const tables: Facet<FoundTables> = {
 
         /** Killed half-way it leaves a local table that Citus knows, from which it goes on. */
         distribute: (context, steps) =>
-            eachStep(context, steps, async (table, detail) => {
+            eachCopy(context, steps, async (table, detail) => {
                 const { session } = context;
                 const [before, bytes] = [await rows(session, table), await sizeOf(session, table)];
                 const began = Date.now();
@@ -278,7 +341,7 @@ export const tables: Facet<FoundTables> = {
                     shard_count: detail.shardCount,
                 };
                 // without a row there is nothing to copy, and nobody to keep waiting
-                if (before === 0 || detail.blocking)
+                if (detail.blocking || (before === 0 && !(await isRigid(session, table))))
                     await session.query(call("create_distributed_table", table, named));
                 else await distributeServed(context, table, named);
                 const seconds = (Date.now() - began) / 1000;
@@ -293,33 +356,7 @@ export const tables: Facet<FoundTables> = {
                 );
             }),
 
-        /** NOT VALID first: from then on new rows are checked, even when an old one is in the way. */
         putBack: (context, steps) =>
-            eachStep(context, steps, async (table, { key = "" }) => {
-                const { session, group: spec } = context;
-                const [kept] = await session.query<{ definition: string; there: boolean }>(
-                    `SELECT definition, EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = $3::regclass AND conname = $4) AS there
-                       FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $4`,
-                    [spec.name, table, qualified(table), key],
-                );
-                if (!kept) return;
-                const name = identifier(key);
-                const definition = kept.definition.replace(/ NOT VALID$/, "");
-                try {
-                    if (!kept.there)
-                        await session.query(
-                            `ALTER TABLE ${qualified(table)} ADD CONSTRAINT ${name} ${definition} NOT VALID`,
-                        );
-                    await session.query(`ALTER TABLE ${qualified(table)} VALIDATE CONSTRAINT ${name}`);
-                } catch (error) {
-                    throw new Error(
-                        `${(error as Error).message}\n${table}: foreign key ${key} (${definition}) was taken off while tables were distributed, and can't be put back whole.\nSome rows break it. Correct these rows and run pulumi up again. Or give the key up: DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = ${literal(spec.name)} AND name = ${literal(key)};`,
-                    );
-                }
-                await session.query(
-                    "DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3",
-                    [spec.name, table, key],
-                );
-            }),
+            eachStep(context, steps, (table, { key = "" }) => putBack(context.session, context.group.name, table, key)),
     },
 };

@@ -1,187 +1,21 @@
 /** What there is to do so that a group's tables are what they are declared to be. Pure. */
 import type { Planned, Step } from "../../tenants/facet.ts";
+import { judgeKey } from "../../tenants/keyJudge.ts";
 import type { GroupSpec, TableSpec } from "../../tenants/spec.ts";
 import { describeBytes } from "../job.ts";
 import { literal, qualified } from "../quote.ts";
-
-/** What a table is to Citus; `other` is nothing that this project makes. */
-export type TableKind = "local" | "distributed" | "reference" | "single" | "tenant" | "other";
-
-export interface FoundColumn {
-    /** As PostgreSQL writes it, without a length. */
-    readonly type: string;
-    readonly notNull: boolean;
-    readonly generated: boolean;
-}
-
-export interface FoundTable {
-    /** As it is declared. */
-    readonly name: string;
-    /** r, p, v, m, f, as in pg_class. */
-    readonly relkind: string;
-    readonly unlogged: boolean;
-    /** An access method of it or of a partition other than heap; its changes are not replicated. */
-    readonly accessMethod?: string | null;
-    /** Whether it is a partition or inherits. */
-    readonly child: boolean;
-    readonly kind: TableKind;
-    readonly distributedBy?: string | null;
-    readonly colocation?: number | null;
-    /** Shards that its colocation group was made with; isolated tenants add to the real number. */
-    readonly declared?: number | null;
-    readonly shards: number;
-    /** Which range of keys is on which node; equal layouts can be colocated without copying. */
-    readonly layout?: string | null;
-    readonly columnType?: string | null;
-    /** The declared column, when there is one of the name. */
-    readonly column?: FoundColumn | null;
-    /** Whether updates and deletes can be replicated: a primary key or another replica identity. */
-    readonly identity: boolean;
-    /** Unique indexes, primary key and exclusion constraints that lack the declared column. */
-    readonly uniques: readonly string[];
-    readonly triggers: readonly string[];
-    readonly rules: readonly string[];
-    /** Columns whose default is computed anew on each node. */
-    readonly volatile: readonly string[];
-    /** Columns whose default is CURRENT_TIMESTAMP or the like. */
-    readonly clock: readonly string[];
-    /** Columns numbered by a sequence of int or smallint. */
-    readonly shortSequences: readonly string[];
-    readonly bytes: number;
-    /** The tables of its colocation group with their size together; when its shard count is not the declared one. */
-    readonly together?: { readonly tables: readonly string[]; readonly bytes: number } | null;
-}
-
-export interface ForeignKey {
-    readonly name: string;
-    /** As declared, or else as the database writes it. */
-    readonly table: string;
-    readonly columns: readonly string[];
-    readonly references: string;
-    readonly referenced: readonly string[];
-    /** What the other side is when it is not declared. */
-    readonly tableKind: TableKind;
-    readonly referencesKind: TableKind;
-    readonly tableColocation?: number | null;
-    readonly referencesColocation?: number | null;
-    /** Columns that ON DELETE or ON UPDATE sets to NULL or their default. */
-    readonly sets: readonly string[];
-}
-
-export interface FoundTables {
-    readonly tables: readonly FoundTable[];
-    readonly keys: readonly ForeignKey[];
-    /** Foreign keys that were taken off and are to be put back. */
-    readonly aside: readonly { readonly table: string; readonly name: string }[];
-    /** Bytes a second, by kind of call. */
-    readonly rates: Readonly<Record<string, number>>;
-    /** Whether files of the template are still to be run. */
-    readonly pending: boolean;
-    /** Whether the role reads every row whatever the policies say. */
-    readonly bypass: boolean;
-    /** `output_plugin_libraries`, where PostgreSQL has it. */
-    readonly plugins?: string | null;
-}
-
-export const NO_TABLES: FoundTables = {
-    tables: [],
-    keys: [],
-    aside: [],
-    rates: {},
-    pending: true,
-    bypass: true,
-};
-
-/** What a step of the facet `tables` does beside what its kind says. */
-export interface TableStep {
-    readonly column?: string;
-    /** The table whose group it joins; undefined makes a group of its own. */
-    readonly colocateWith?: string;
-    readonly shardCount?: number;
-    /** Name of a foreign key. */
-    readonly key?: string;
-    /** Whether writers wait while it is copied. */
-    readonly blocking?: boolean;
-}
+import { explainReference } from "../references.ts";
+import { type BesideFacts, inTheWay, NO_FACTS } from "./besideFacts.ts";
+import { describeDisk, describeWait, lasting, neededDisk, rateOf } from "./besidePlan.ts";
+import { unfit } from "./tableFit.ts";
+import { impossible, type KeyAside, type KeyEnd } from "./tableKeys.ts";
+import type { FoundTable, FoundTables, TableStep } from "./tablesFound.ts";
 
 /** What the table is to be; the tables of model rls are the coordinator's own. */
 export const targetKind = (group: GroupSpec, spec: TableSpec): "local" | "distributed" | "reference" =>
     group.model === "rls" ? "local" : spec.kind;
 
 const list = (names: readonly string[]) => names.join(", ");
-
-/** How long that much takes, as a clause. */
-export function lasting(bytes: number, rate: number | undefined): string {
-    if (rate === undefined || rate <= 0) return "no rate measured yet on this cluster";
-    const seconds = bytes / rate;
-    if (seconds < 1) return "less than a second";
-    return seconds < 120 ? `about ${Math.ceil(seconds)} s` : `about ${Math.ceil(seconds / 60)} min`;
-}
-
-/** What Citus would refuse, or take and break later. Each says how to mend it. */
-function unfit(name: string, spec: TableSpec, target: string, table: FoundTable, anchorType: string | undefined) {
-    const wrong: string[] = [];
-    const notes: string[] = [];
-    const { column } = table;
-    if (spec.column !== undefined) {
-        if (!column)
-            wrong.push(`${name} has no column ${spec.column}: add it in a file of template, or correct distributeBy`);
-        else if (anchorType !== undefined && column.type !== anchorType)
-            wrong.push(
-                `${name}.${spec.column} is ${column.type} and the anchor's key is ${anchorType}; Citus would say "Distribution column types don't match": ALTER TABLE ${name} ALTER COLUMN ${spec.column} TYPE ${anchorType}`,
-            );
-    }
-    if (!["r", "p"].includes(table.relkind))
-        wrong.push(`${name} is no table (relkind ${table.relkind}): take it out of tables`);
-    if (table.child) wrong.push(`${name} is a partition or inherits from a table: declare the parent in its place`);
-    if (target === "local" || wrong.length > 0) return { wrong, notes };
-    if (table.unlogged)
-        wrong.push(`${name} is UNLOGGED, and its shards could never be moved: ALTER TABLE ${name} SET LOGGED`);
-    if (table.triggers.length > 0)
-        wrong.push(
-            `${name} has triggers (${list(table.triggers)}); Citus would say "cannot distribute relation ... because it has triggers": drop them, or declare the table local: true`,
-        );
-    if (table.rules.length > 0)
-        wrong.push(
-            `${name} has rules (${list(table.rules)}), which act on the coordinator alone and lose rows without an error: drop them`,
-        );
-    if (target === "reference") {
-        if (table.volatile.length > 0)
-            notes.push(
-                `${name}: the default of ${list(table.volatile)} is computed anew on each node when such a column is added to a reference table: add columns without it, and set the default afterwards`,
-            );
-        if (table.clock.length > 0)
-            notes.push(
-                `${name}: the default of ${list(table.clock)} (CURRENT_TIMESTAMP or the like) is computed on each node for every row, so the copies of a reference table differ: ALTER COLUMN ... SET DEFAULT now(), which Citus computes once`,
-            );
-        return { wrong, notes };
-    }
-    if (column && !column.notNull)
-        wrong.push(
-            `${name}.${spec.column} may be NULL, and a row without a tenant has no shard: ALTER TABLE ${name} ALTER COLUMN ${spec.column} SET NOT NULL`,
-        );
-    if (column?.generated)
-        wrong.push(
-            `${name}.${spec.column} is a generated column, by which Citus distributes nothing: make it a plain column`,
-        );
-    if (column && /^(jsonb?|numeric|double precision|real)$/.test(column.type))
-        notes.push(
-            `${name}.${spec.column} is ${column.type}, a poor key: equal values may be written in different ways`,
-        );
-    if (table.uniques.length > 0)
-        wrong.push(
-            `${name} has ${list(table.uniques)} without ${spec.column}; Citus would say "cannot create constraint": put ${spec.column} into each, such as PRIMARY KEY (${spec.column}, id)`,
-        );
-    if (!table.identity && !table.accessMethod)
-        wrong.push(
-            `${name} has no primary key, so updates would fail while it is distributed and its shards could not be moved while they are served: ALTER TABLE ${name} ADD PRIMARY KEY (${spec.column}, ...), or REPLICA IDENTITY FULL`,
-        );
-    if (table.shortSequences.length > 0)
-        notes.push(
-            `${name}: ${list(table.shortSequences)} is numbered by a sequence of int, which has no next number on workers: make it bigint`,
-        );
-    return { wrong, notes };
-}
 
 interface Wish {
     readonly name: string;
@@ -196,289 +30,572 @@ interface Wish {
     alter?: { readonly column?: string; readonly colocate: boolean };
     /** Joins the group by a change of metadata. */
     colocate?: boolean;
+    /** Is made anew beside the old one, which is how it becomes what it is to be. */
+    beside?: boolean;
 }
+
+/** A table that is made anew, and what that weighs. */
+interface Part {
+    readonly name: string;
+    readonly target: "local" | "distributed" | "reference";
+    readonly column?: string;
+    readonly bytes: number;
+    readonly facts: BesideFacts;
+}
+
+/** Tables that are made anew together. */
+interface BesideSet {
+    readonly tables: readonly Part[];
+    /** Whether they are a whole group, which gets shards of its own. */
+    readonly whole: boolean;
+    readonly root?: Wish;
+}
+
+const partOf = ({ name, target, spec, found }: Wish): Part => ({
+    name,
+    target,
+    bytes: found.bytes,
+    facts: found.facts ?? NO_FACTS,
+    ...(target === "distributed" && spec.column !== undefined ? { column: spec.column } : {}),
+});
+
+const kindText = (table: FoundTable) => (table.kind === "reference" ? "a reference table" : "distributed");
+
+const identityOf = (name: string, { identities }: BesideFacts) =>
+    `${name} has the identity column ${list(identities)}, and Citus itself rewrites no such table ("cannot complete operation on a table with identity column").`;
 
 const MOVES_NOTHING = "Nothing was changed.";
 
-/** Whether a foreign key can be there once every table is what it is to be, and if not, why. */
-function impossible(key: ForeignKey, wishes: ReadonlyMap<string, Wish>): string | undefined {
-    const child = wishes.get(key.table);
-    const parent = wishes.get(key.references);
-    const childKind = child?.target ?? key.tableKind;
-    const parentKind = parent?.target ?? key.referencesKind;
-    const plain = (kind: string) => kind === "local";
-    if (childKind !== "distributed" && parentKind !== "distributed") return undefined;
-    if (plain(childKind) && parentKind === "distributed")
-        return `${key.table} is local and ${key.references} is to be distributed`;
-    if (childKind === "reference" && parentKind === "distributed")
-        return `${key.table} is a reference table and ${key.references} is to be distributed`;
-    if (plain(parentKind)) return `${key.references} is local and ${key.table} is to be distributed`;
-    if (childKind === "distributed" && parentKind === "reference") return undefined;
-    if (child && parent) {
-        const at = key.columns.indexOf(child.spec.column ?? "");
-        if (at < 0 || key.referenced[at] !== parent.spec.column)
-            return `it does not pair ${key.table}.${child.spec.column} with ${key.references}.${parent.spec.column}`;
-        const set = key.sets.find((column) => column === child.spec.column);
-        return set === undefined ? undefined : `it sets ${set}, the tenant, when ${key.references} is changed`;
+/** What is planned for the tables of one group, part by part. */
+class Plan {
+    readonly refusals: string[] = [];
+    readonly notes: string[] = [];
+    readonly steps: Step[] = [];
+    readonly wishes = new Map<string, Wish>();
+    readonly missing: string[] = [];
+    readonly group: GroupSpec;
+    readonly found: FoundTables;
+    readonly anchorName: string;
+    /** Foreign keys that each table loses. */
+    private readonly lost = new Map<string, string[]>();
+    /** The table that gives the group its shards, as it is now; without one the anchor makes the group. */
+    private base: Wish | undefined;
+    private anchorMoves = false;
+
+    constructor(group: GroupSpec, found: FoundTables) {
+        this.group = group;
+        this.found = found;
+        this.anchorName = group.anchor ?? "";
     }
-    return `only one of ${key.table} and ${key.references} is in this group`;
-}
 
-/** Everything that stands in the way is listed at once; nothing is copied while there is any. */
-export function planTables(group: GroupSpec, found: FoundTables): Planned {
-    const refusals: string[] = [];
-    const notes: string[] = [];
-    const steps: Step[] = [];
+    get anchor(): Wish | undefined {
+        return this.wishes.get(this.anchorName);
+    }
+
+    allowed(name: string): boolean {
+        return this.group.allow.includes(name);
+    }
+
     /** What a file of the template that is still to be run may mend. */
-    const mendable = (text: string) => {
-        if (found.pending) notes.push(`${text}\n(unless a file of template that is still to be run corrects it)`);
-        else refusals.push(text);
-    };
-    const allowed = (name: string) => group.allow.includes(name);
-    const step = (kind: string, table: string, text: string, detail: TableStep = {}) =>
-        steps.push({ kind: `tables.${kind}`, table, text, detail });
-    const byName = new Map(found.tables.map((table) => [table.name, table]));
-    const anchorName = group.anchor ?? "";
-    const anchorSpec = group.tables[anchorName];
-    const anchor = byName.get(anchorName);
-    const anchorType = anchor?.column?.type;
-    const shardCount = anchorSpec?.shardCount;
+    mendable(text: string): void {
+        if (this.found.pending)
+            this.notes.push(`${text}\n(unless a file of template that is still to be run corrects it)`);
+        else this.refusals.push(text);
+    }
 
-    const wishes = new Map<string, Wish>();
-    const missing: string[] = [];
-    for (const [name, spec] of Object.entries(group.tables)) {
-        const table = byName.get(name);
-        const target = targetKind(group, spec);
-        if (!table) {
-            missing.push(name);
-            continue;
-        }
-        if (table.kind === "tenant") {
-            refusals.push(
-                `${name} belongs to a tenant's schema, and Citus can't change such a table: take it out of tables`,
+    step(kind: string, table: string, text: string, detail: TableStep = {}): void {
+        this.steps.push({ kind: `tables.${kind}`, table, text, detail });
+    }
+
+    /** Each declared table that is there, with what it is to be. */
+    wish(): void {
+        const byName = new Map(this.found.tables.map((table) => [table.name, table]));
+        const anchorType = byName.get(this.anchorName)?.column?.type;
+        for (const [name, spec] of Object.entries(this.group.tables)) {
+            const table = byName.get(name);
+            const target = targetKind(this.group, spec);
+            if (!table) {
+                this.missing.push(name);
+                continue;
+            }
+            if (table.kind === "tenant" || table.kind === "other") {
+                this.refusals.push(
+                    table.kind === "tenant"
+                        ? `${name} belongs to a tenant's schema, and Citus can't change such a table: take it out of tables`
+                        : `${name} is distributed in a way that this project does not make: undistribute it by hand first`,
+                );
+                continue;
+            }
+            const { wrong, notes } = unfit(
+                name,
+                spec,
+                target,
+                table,
+                name === this.anchorName ? undefined : anchorType,
             );
-            continue;
+            const asItIs = table.kind === target && (target !== "distributed" || table.distributedBy === spec.column);
+            // what is as declared already is not refused for what it would meet on the way
+            if (!asItIs || wrong.some((text) => text.includes("has no column")))
+                for (const w of wrong) this.mendable(w);
+            else this.notes.push(...wrong.filter((text) => !text.includes("UNLOGGED") || target !== "local"));
+            this.notes.push(...notes, ...this.useOf(name, spec, table));
+            this.wishes.set(name, {
+                name,
+                spec,
+                target,
+                found: table,
+                undistribute: !["local", target].includes(table.kind),
+                make: table.kind !== target && target !== "local",
+            });
         }
-        if (table.kind === "other") {
-            refusals.push(
-                `${name} is distributed in a way that this project does not make: undistribute it by hand first`,
+    }
+
+    /** Whether it will be a good key, or a good reference table, from the rows that are there. */
+    private useOf(name: string, spec: TableSpec, table: FoundTable): string[] {
+        if (typeof table.perMinute === "number")
+            return explainReference({ table: name, bytes: table.bytes, copies: 0, perMinute: table.perMinute });
+        if (!table.values || !table.column || spec.column === undefined) return [];
+        return judgeKey({
+            table: name,
+            column: spec.column,
+            type: table.column.type,
+            isEnum: table.isEnum === true,
+            shards: this.group.tables[this.anchorName]?.shardCount ?? this.found.usualShards ?? 32,
+            distributed: false,
+            values: { ...table.values, rows: Math.max(0, table.values.rows) },
+        }).map(({ says }) => says);
+    }
+
+    /** Which tables change their column, their group, or are brought back. */
+    changes(): void {
+        const fits = ({ target, found: t, spec }: Wish) =>
+            target === "distributed" && t.kind === "distributed" && t.distributedBy === spec.column;
+        const { anchor } = this;
+        this.base =
+            anchor && fits(anchor)
+                ? anchor
+                : anchor?.found.kind === "local"
+                  ? [...this.wishes.values()].find(
+                        (wish) => fits(wish) && wish.found.columnType === anchor.found.column?.type,
+                    )
+                  : undefined;
+        this.anchorMoves = anchor?.target === "distributed" && anchor.found.kind === "distributed" && !fits(anchor);
+        for (const wish of this.wishes.values()) {
+            const { spec, target, found: table } = wish;
+            if (wish.undistribute || target !== "distributed" || table.kind !== "distributed") continue;
+            if (this.anchorMoves || table.distributedBy !== spec.column) {
+                wish.alter = { column: spec.column ?? "", colocate: true };
+            } else if (this.base && table.colocation !== this.base.found.colocation) {
+                if (table.layout === this.base.found.layout && table.columnType === this.base.found.columnType)
+                    wish.colocate = true;
+                else wish.alter = { colocate: true };
+            }
+        }
+    }
+
+    /** The shard count that is declared, where it is not the one that is there. */
+    private get wantedShards(): number | undefined {
+        const count = this.group.tables[this.anchorName]?.shardCount;
+        return this.anchor && this.base && count !== undefined && this.base.found.declared !== count
+            ? count
+            : undefined;
+    }
+
+    /** What can be made anew beside the old is; Citus rewrites the others, unless it refuses to. */
+    ways(): void {
+        for (const wish of this.wishes.values()) {
+            if (!wish.undistribute && !wish.alter) continue;
+            const facts = wish.found.facts ?? NO_FACTS;
+            const reasons = inTheWay(facts);
+            if (wish.found.facts && reasons.length === 0) {
+                wish.beside = true;
+                wish.undistribute = false;
+                wish.make = false;
+            } else if (this.anchorMoves && wish.alter) this.refuseBeside(wish.name, reasons, "");
+            else if (facts.identities.length > 0) this.refuseBeside(wish.name, reasons, identityOf(wish.name, facts));
+        }
+    }
+
+    private refuseBeside(name: string, reasons: readonly string[], otherwise: string): void {
+        this.refusals.push(
+            `${name} can't be made anew beside the old table: ${reasons.join("; ")}.${otherwise === "" ? "" : `\n${otherwise}`}\nTake away what is in the way and make it again afterwards. Or declare ${name} as it is.`,
+        );
+    }
+
+    /** Foreign keys: what can't be there afterwards is dropped, with leave; what is in the way is put back at the end. */
+    keys(set: BesideSet | undefined): { drop: KeyAside[]; put: KeyAside[]; gone: KeyAside[] } {
+        const beside = set?.tables.map(({ name }) => name) ?? [];
+        const ends = new Map<string, KeyEnd>([
+            ...(set?.tables ?? []).map(({ name, target, column }): [string, KeyEnd] => [
+                name,
+                { target, spec: { kind: target, ...(column === undefined ? {} : { column }) } },
+            ]),
+            ...this.wishes,
+        ]);
+        const drop: KeyAside[] = [];
+        const put = new Map<string, KeyAside>();
+        const gone = new Map<string, KeyAside>();
+        const nameOf = ({ table, name }: KeyAside) => `${table} ${name}`;
+        for (const key of this.found.keys) {
+            const both = [...new Set([key.table, key.references])];
+            const moving = both
+                .map((name) => this.wishes.get(name))
+                .filter((wish) => wish !== undefined)
+                .filter((wish) => wish.undistribute || wish.make || (wish.alter !== undefined && !wish.beside));
+            const switched = both.filter((name) => beside.includes(name));
+            if (moving.length === 0 && switched.length === 0) continue;
+            const aside = { table: key.table, name: key.name, key };
+            const why = impossible(key, ends);
+            if (why !== undefined) {
+                const names = [...moving.map(({ name }) => name), ...switched];
+                for (const name of names) this.lost.set(name, [...(this.lost.get(name) ?? []), key.name]);
+                if (![...names, key.table].some((name) => this.allowed(name))) {
+                    const text = `foreign key ${key.name} of ${key.table} to ${key.references} would be dropped: ${why}.\nChange it in a file of template, declare ${key.references} as reference: true, or put "${key.table}" into allow to drop it.`;
+                    if (switched.length === 0 && moving.every((wish) => wish.make && !wish.undistribute))
+                        this.mendable(text);
+                    else this.refusals.push(text);
+                } else if (moving.length === 0) drop.push(aside);
+                else gone.set(nameOf(aside), aside);
+                continue;
+            }
+            const parentKind = this.wishes.get(key.references)?.target ?? key.referencesKind;
+            const inItsWay = moving.some(
+                (wish) =>
+                    wish.undistribute ||
+                    ((wish.target === "distributed" || wish.alter) && parentKind === "distributed"),
             );
-            continue;
+            if (inItsWay) put.set(nameOf(aside), aside);
         }
-        const { wrong, notes: hints } = unfit(name, spec, target, table, name === anchorName ? undefined : anchorType);
-        // what is as declared already is not refused for what it would meet on the way
-        if (table.kind !== target || wrong.some((text) => text.includes("has no column")))
-            for (const w of wrong) mendable(w);
-        else notes.push(...wrong.filter((text) => !text.includes("UNLOGGED") || target !== "local"));
-        notes.push(...hints);
-        wishes.set(name, {
-            name,
-            spec,
-            target,
-            found: table,
-            undistribute: !["local", target].includes(table.kind),
-            make: table.kind !== target && target !== "local",
+        for (const { table, name, key } of [...gone.values(), ...put.values()])
+            this.step(
+                "setAside",
+                table,
+                `${table}: foreign key ${name} to ${key?.references} is taken off; it is ${gone.has(`${table} ${name}`) ? "dropped" : "put back and checked"} when the tables are where they belong`,
+                { key: name, ...(key ? { facts: key } : {}) },
+            );
+        // what an earlier run took off
+        for (const aside of this.found.aside) {
+            const why = aside.key ? impossible(aside.key, ends) : undefined;
+            if (why === undefined) put.set(nameOf(aside), aside);
+            else if (this.allowed(aside.table) || this.allowed(aside.key?.references ?? ""))
+                gone.set(nameOf(aside), aside);
+            else
+                this.refusals.push(
+                    `foreign key ${aside.name} of ${aside.table} to ${aside.key?.references} is off since an earlier run, and can't be put back: ${why}.\nPut "${aside.table}" into allow to give it up. Or declare the tables as they were: it is put back then.`,
+                );
+        }
+        return { drop, put: [...put.values()], gone: [...gone.values()] };
+    }
+
+    /** @returns what will be done, where that is allowed; refuses it otherwise */
+    blocked(name: string, what: string, bytes: number, rate: number | undefined, otherwise: string, wait = ""): string {
+        const lost = this.lost.get(name) ?? [];
+        const keys = lost.length > 0 ? `; the foreign keys ${list(lost)} are dropped` : "";
+        const text = `${name}: ${what}; ${describeBytes(bytes)} are copied, ${lasting(bytes, rate)}${wait}${keys}`;
+        if (!this.allowed(name))
+            this.refusals.push(`${text}\nTo allow that, put "${name}" into allow. Otherwise ${otherwise}.`);
+        return text;
+    }
+
+    undistribute(): void {
+        for (const wish of this.wishes.values()) {
+            if (!wish.undistribute) continue;
+            const { name, found: table, target } = wish;
+            this.step(
+                "undistribute",
+                name,
+                this.blocked(
+                    name,
+                    `is ${kindText(table)} and declared ${target}: all of it goes to the coordinator's disk, and it can be neither read nor written meanwhile`,
+                    table.bytes,
+                    this.found.rates.undistribute,
+                    this.asItIs(wish),
+                ),
+            );
+        }
+    }
+
+    private asItIs({ found: table }: Wish): string {
+        return table.kind === "reference"
+            ? "declare it reference: true"
+            : `declare it distributeBy: ${table.distributedBy}${this.group.model === "rls" ? " in a group of model row" : ""}`;
+    }
+
+    reference(): void {
+        for (const wish of this.wishes.values()) {
+            if (!wish.make || wish.target !== "reference") continue;
+            const { bytes } = wish.found;
+            this.step(
+                "reference",
+                wish.name,
+                `${wish.name}: becomes a reference table, a copy on every node; ${describeBytes(bytes)}, writes wait, ${lasting(bytes, this.found.rates.reference)}`,
+            );
+        }
+    }
+
+    /** Tables that are made anew beside the old: whole groups, and tables that change alone. */
+    besides(): BesideSet | undefined {
+        const { base, anchor, wantedShards } = this;
+        const tables = new Map<string, Part>();
+        const root = this.anchorMoves ? anchor : wantedShards === undefined ? undefined : base;
+        let whole = false;
+        if (root && wantedShards !== undefined && !this.anchorMoves) {
+            const members = root.found.together?.members ?? [];
+            const bad = members.filter(({ facts }) => inTheWay(facts).length > 0);
+            const rigid = members.filter(({ facts }) => facts.identities.length > 0);
+            whole = members.length > 0 && bad.length === 0;
+            if (bad.length > 0 && rigid.length > 0)
+                for (const { name, facts } of bad)
+                    this.refuseBeside(
+                        name,
+                        inTheWay(facts),
+                        rigid.map((member) => identityOf(member.name, member.facts)).join("\n"),
+                    );
+            if (whole)
+                for (const member of [...members].sort(
+                    (a, b) => Number(b.name === root.name) - Number(a.name === root.name),
+                ))
+                    if (!this.wishes.get(member.name)?.beside)
+                        tables.set(member.name, {
+                            ...member,
+                            target: "distributed",
+                            column: this.wishes.get(member.name)?.spec.column ?? member.column,
+                        });
+        }
+        if (root && this.anchorMoves && root.beside) {
+            whole = true;
+            // the first makes the group
+            tables.set(root.name, partOf(root));
+            for (const { name } of root.found.together?.members ?? [])
+                if (!this.wishes.has(name))
+                    this.notes.push(
+                        `${name} is in the group of ${root.name} and not declared: it stays as it is, and is no longer beside ${root.name}`,
+                    );
+        }
+        const weighed = new Map(root?.found.together?.members?.map(({ name, bytes }) => [name, bytes]));
+        for (const wish of this.wishes.values())
+            if (wish.beside)
+                tables.set(wish.name, { ...partOf(wish), bytes: wish.found.bytes || (weighed.get(wish.name) ?? 0) });
+        if (tables.size === 0) return undefined;
+        return { tables: [...tables.values()], whole, ...(root === undefined ? {} : { root }) };
+    }
+
+    /** The step that makes them anew, with what it costs. */
+    besideStep(set: BesideSet, drop: readonly KeyAside[]): void {
+        const { found, anchorName } = this;
+        const { tables, whole, root } = set;
+        const bytes = tables.reduce((sum, part) => sum + part.bytes, 0);
+        const keyless = tables.filter(({ facts }) => facts.key === null).map(({ name }) => name);
+        const toLocal = tables.some(({ target }) => target === "local");
+        const waiting = keyless.length > 0 || toLocal;
+        const needed = neededDisk(tables, found.holders ?? []);
+        const disk = describeDisk(needed, found.free ?? {});
+        if (disk.refusal !== undefined)
+            this.refusals.push(
+                `${list(tables.map(({ name }) => name))}: ${disk.refusal}. Make room or give the nodes larger volumes first.`,
+            );
+        const cost = `, ${describeWait(waiting, tables.length * (this.anchor?.found.shards ?? 1))}${keyless.length > 0 ? ` (${list(keyless)} has no primary key, so its changes can't be followed)` : ""}; ${disk.text}`;
+        const rate = rateOf(found.rates);
+        const texts: string[] = [];
+        if (whole && root) {
+            const count = this.wantedShards;
+            const isolated = root.found.shards > (root.found.declared ?? 0);
+            const what = [
+                ...(this.anchorMoves
+                    ? [`the group is distributed by ${root.found.distributedBy}, and declared by ${root.spec.column}`]
+                    : []),
+                ...(count === undefined ? [] : [`the group's shards change from ${root.found.declared} to ${count}`]),
+            ].join("; ");
+            texts.push(
+                this.blocked(
+                    anchorName,
+                    `${what}: ${list(tables.map(({ name }) => name))} are made anew beside the old, copied, compared and switched${isolated ? "; tenants lose the shards of their own until they are isolated again" : ""}`,
+                    bytes,
+                    rate,
+                    this.anchorMoves
+                        ? `declare distributeBy: ${root.found.distributedBy}`
+                        : `declare shardCount: ${root.found.declared}`,
+                    cost,
+                ),
+            );
+        }
+        for (const part of tables) {
+            const wish = this.wishes.get(part.name);
+            if (!wish?.beside || (whole && part.target === "distributed")) continue;
+            const { found: table, alter, target } = wish;
+            texts.push(
+                this.blocked(
+                    part.name,
+                    alter
+                        ? `${alter.column === undefined || alter.column === table.distributedBy ? "" : `is distributed by ${table.distributedBy}, declared by ${alter.column}, and `}is made anew beside ${anchorName}`
+                        : `is ${kindText(table)} and declared ${target}: it is made anew beside the old one${target === "local" ? ", on the coordinator's disk" : ""}`,
+                    part.bytes,
+                    rate,
+                    alter
+                        ? alter.column === undefined || alter.column === table.distributedBy
+                            ? "take it out of tables"
+                            : `declare distributeBy: ${table.distributedBy}`
+                        : this.asItIs(wish),
+                    whole ? "" : cost,
+                ),
+            );
+        }
+        const shardCount =
+            this.group.tables[anchorName]?.shardCount ??
+            (this.anchorMoves ? (root?.found.declared ?? undefined) : undefined);
+        this.step("beside", tables[0]?.name ?? "", texts.join("\n"), {
+            beside: {
+                tables: tables.map(({ name, target, column }) => ({
+                    name,
+                    target,
+                    ...(column === undefined || target !== "distributed" ? {} : { column }),
+                })),
+                ...(whole
+                    ? shardCount === undefined
+                        ? {}
+                        : { shardCount }
+                    : { colocateWith: this.base?.name ?? anchorName }),
+                waiting,
+                drop: drop.map(({ table, name }) => ({ table, name })),
+            },
         });
     }
 
-    // the table that gives the group its shards, as it is now
-    const fits = ({ target, found: t, spec }: Wish) =>
-        target === "distributed" && t.kind === "distributed" && t.distributedBy === spec.column;
-    const anchorWish = wishes.get(anchorName);
-    const base =
-        anchorWish && fits(anchorWish)
-            ? anchorWish
-            : anchorWish?.found.kind === "local"
-              ? [...wishes.values()].find((wish) => fits(wish) && wish.found.columnType === anchorType)
-              : undefined;
-
-    const blocked = (name: string, what: string, bytes: number, rate: string, otherwise: string, dropped: string[]) => {
-        const keys = dropped.length > 0 ? `; the foreign keys ${list(dropped)} are dropped` : "";
-        const text = `${name}: ${what}; ${describeBytes(bytes)} are copied, ${lasting(bytes, found.rates[rate])}${keys}`;
-        if (!allowed(name)) refusals.push(`${text}\nTo allow that, put "${name}" into allow. Otherwise ${otherwise}.`);
-        return text;
-    };
-
-    for (const wish of wishes.values()) {
-        const { name, spec, target, found: table } = wish;
-        if (wish.undistribute || target !== "distributed" || table.kind !== "distributed") continue;
-        if (table.distributedBy !== spec.column && name === anchorName) {
-            refusals.push(
-                `${name} is distributed by ${table.distributedBy}, and is declared by ${spec.column}: the anchor's column can't be changed in place.\nDeclare distributeBy: ${table.distributedBy}. Or bring it back to the coordinator by hand: SELECT undistribute_table(${literal(qualified(name))}, cascade_via_foreign_keys => true); it can be neither read nor written meanwhile. Then run pulumi up, which distributes it anew.`,
-            );
-        } else if (table.distributedBy !== spec.column) {
-            wish.alter = { column: spec.column ?? "", colocate: true };
-        } else if (base && table.colocation !== base.found.colocation) {
-            if (table.layout === base.found.layout && table.columnType === base.found.columnType) wish.colocate = true;
-            else wish.alter = { colocate: true };
-        }
-    }
-
-    // foreign keys: what can't be there afterwards is dropped, with leave; what is in the way is put back at the end
-    const dropped = new Map<string, string[]>();
-    const put = new Map<string, ForeignKey>();
-    for (const key of found.keys) {
-        const ends = [wishes.get(key.table), wishes.get(key.references)].filter((wish) => wish !== undefined);
-        const moving = ends.filter((wish) => wish.undistribute || wish.make || wish.alter !== undefined);
-        if (moving.length === 0) continue;
-        const why = impossible(key, wishes);
-        if (why !== undefined) {
-            const names = moving.map(({ name }) => name);
-            if (![...names, key.table].some(allowed)) {
-                const text = `foreign key ${key.name} of ${key.table} to ${key.references} would be dropped: ${why}.\nChange it in a file of template, declare ${key.references} as reference: true, or put "${key.table}" into allow to drop it.`;
-                if (moving.every((wish) => wish.make && !wish.undistribute)) mendable(text);
-                else refusals.push(text);
-            } else
-                step(
-                    "dropKey",
-                    key.table,
-                    `${key.table}: foreign key ${key.name} to ${key.references} is dropped: ${why}`,
-                    { key: key.name },
-                );
-            for (const name of names) dropped.set(name, [...(dropped.get(name) ?? []), key.name]);
-            continue;
-        }
-        const parentKind = wishes.get(key.references)?.target ?? key.referencesKind;
-        const inTheWay = moving.some(
-            (wish) =>
-                wish.undistribute || ((wish.target === "distributed" || wish.alter) && parentKind === "distributed"),
-        );
-        if (inTheWay) put.set(`${key.table} ${key.name}`, key);
-    }
-    for (const key of put.values())
-        step(
-            "setAside",
-            key.table,
-            `${key.table}: foreign key ${key.name} to ${key.references} is taken off; it is put back and checked when the tables are where they belong`,
-            { key: key.name },
-        );
-
-    for (const wish of wishes.values()) {
-        if (!wish.undistribute) continue;
-        const { name, found: table, target } = wish;
-        step(
-            "undistribute",
-            name,
-            blocked(
-                name,
-                `is ${table.kind === "reference" ? "a reference table" : "distributed"} and declared ${target}: all of it goes to the coordinator's disk, and it can be neither read nor written meanwhile`,
-                table.bytes,
-                "undistribute",
-                table.kind === "reference"
-                    ? "declare it reference: true"
-                    : `declare it distributeBy: ${table.distributedBy}${group.model === "rls" ? " in a group of model row" : ""}`,
-                dropped.get(name) ?? [],
-            ),
-        );
-    }
-    for (const wish of wishes.values()) {
-        if (!wish.make || wish.target !== "reference") continue;
-        const { bytes } = wish.found;
-        step(
-            "reference",
-            wish.name,
-            `${wish.name}: becomes a reference table, a copy on every node; ${describeBytes(bytes)}, writes wait, ${lasting(bytes, found.rates.reference)}`,
-        );
-    }
-
-    if (anchorWish && base && shardCount !== undefined && base.found.declared !== shardCount) {
+    /** The group's shard count, where Citus has to change it: all of its tables are rewritten. */
+    shards(set: BesideSet | undefined): void {
+        const { base, wantedShards } = this;
+        if (!base || wantedShards === undefined || set?.whole) return;
         const { tables, bytes } = base.found.together ?? { tables: [base.name], bytes: base.found.bytes };
         const isolated = base.found.shards > (base.found.declared ?? 0);
-        const text = blocked(
-            anchorName,
-            `the group's shards change from ${base.found.declared} to ${shardCount}: ${list(tables)} can be neither read nor written meanwhile${isolated ? ", and tenants lose the shards of their own until they are isolated again" : ""}`,
+        const text = this.blocked(
+            this.anchorName,
+            `the group's shards change from ${base.found.declared} to ${wantedShards}: ${list(tables)} can be neither read nor written meanwhile${isolated ? ", and tenants lose the shards of their own until they are isolated again" : ""}`,
             bytes,
-            "alter",
+            this.found.rates.alter,
             `declare shardCount: ${base.found.declared}`,
-            [],
         );
-        step("alter", base.name, text, { shardCount });
+        this.step("alter", base.name, text, { shardCount: wantedShards });
     }
 
-    // without a base the anchor makes the group
-    const group_ = base?.name;
-    const distribute = (wish: Wish, colocateWith: string | undefined) => {
-        const { bytes, accessMethod } = wish.found;
+    private distribute(wish: Wish, colocateWith: string | undefined): void {
+        const { bytes, accessMethod, managed, facts } = wish.found;
+        const shardCount = this.group.tables[this.anchorName]?.shardCount;
         const what = `is distributed by ${wish.spec.column}${colocateWith === undefined ? "" : ` beside ${colocateWith}`}`;
-        step(
+        const identities = facts?.identities ?? [];
+        if (accessMethod && managed && identities.length > 0)
+            this.refusals.push(
+                `${wish.name} has the identity column ${list(identities)} and access method ${accessMethod}, and Citus manages it as a local table since it has a foreign key to a reference table. Citus can distribute no such table.\nMake it anew with ${list(identities)} bigint DEFAULT nextval('...'), copy its rows, and drop the old one.`,
+            );
+        this.step(
             "distribute",
             wish.name,
             accessMethod
-                ? blocked(
+                ? this.blocked(
                       wish.name,
                       `${what}, and writes to it wait meanwhile, since changes of access method ${accessMethod} can't be replicated`,
                       bytes,
-                      "distribute",
+                      this.found.rates.distribute,
                       `make it a heap table: SELECT alter_table_set_access_method(${literal(qualified(wish.name))}, 'heap')`,
-                      [],
                   )
-                : `${wish.name}: ${what} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${lasting(bytes, found.rates.distribute)}`,
+                : `${wish.name}: ${what} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${lasting(bytes, this.found.rates.distribute)}`,
             {
                 ...(accessMethod ? { blocking: true } : {}),
                 ...(wish.spec.column === undefined ? {} : { column: wish.spec.column }),
                 ...(colocateWith === undefined ? (shardCount === undefined ? {} : { shardCount }) : { colocateWith }),
             },
         );
-    };
-    if (anchorWish?.make && anchorWish.target === "distributed") distribute(anchorWish, group_);
-    for (const wish of wishes.values()) {
-        if (wish.name === anchorName) continue;
-        if (wish.make && wish.target === "distributed") distribute(wish, anchorName);
-        if (wish.colocate)
-            step("colocate", wish.name, `${wish.name}: joins the group of ${anchorName}; nothing is copied`, {
-                colocateWith: base?.name ?? anchorName,
-            });
-        if (wish.alter) {
-            const { bytes } = wish.found;
-            const by =
-                wish.alter.column === undefined
-                    ? ""
-                    : `is distributed by ${wish.found.distributedBy}, declared by ${wish.alter.column}, and `;
-            step(
-                "alter",
+    }
+
+    private rewrite(wish: Wish, column: string | undefined): void {
+        const { bytes, distributedBy } = wish.found;
+        const by = column === undefined ? "" : `is distributed by ${distributedBy}, declared by ${column}, and `;
+        this.step(
+            "alter",
+            wish.name,
+            this.blocked(
                 wish.name,
-                blocked(
+                `${by}is rewritten beside ${this.anchorName}, and can be neither read nor written meanwhile`,
+                bytes,
+                this.found.rates.alter,
+                column === undefined ? "take it out of tables" : `declare distributeBy: ${distributedBy}`,
+            ),
+            { ...(column === undefined ? {} : { column }), colocateWith: this.anchorName },
+        );
+    }
+
+    /** Every distributed table into the anchor's group, the anchor first. */
+    distributed(): void {
+        const { anchor, base } = this;
+        if (anchor?.make && anchor.target === "distributed") this.distribute(anchor, base?.name);
+        for (const wish of this.wishes.values()) {
+            if (wish.name === this.anchorName) continue;
+            if (wish.make && wish.target === "distributed") this.distribute(wish, this.anchorName);
+            if (wish.colocate)
+                this.step(
+                    "colocate",
                     wish.name,
-                    `${by}is rewritten beside ${anchorName}, and can be neither read nor written meanwhile`,
-                    bytes,
-                    "alter",
-                    wish.alter.column === undefined
-                        ? "take it out of tables"
-                        : `declare distributeBy: ${wish.found.distributedBy}`,
-                    dropped.get(wish.name) ?? [],
-                ),
-                { ...(wish.alter.column === undefined ? {} : { column: wish.alter.column }), colocateWith: anchorName },
-            );
+                    `${wish.name}: joins the group of ${this.anchorName}; nothing is copied`,
+                    {
+                        colocateWith: base?.name ?? this.anchorName,
+                    },
+                );
+            if (wish.alter && !wish.beside) this.rewrite(wish, wish.alter.column);
         }
     }
-    const back = new Map(
-        [...found.aside, ...[...put.values()].map(({ table, name }) => ({ table, name }))].map((key) => [
-            `${key.table} ${key.name}`,
-            key,
-        ]),
-    );
-    for (const { table, name } of back.values())
-        step("putBack", table, `${table}: foreign key ${name} is put back, and every row checked`, { key: name });
 
-    for (const name of missing) {
-        const spec = group.tables[name];
-        if (!spec) continue;
-        const target = targetKind(group, spec);
-        if (!found.pending)
-            refusals.push(
-                `${name} does not exist. Make it (CREATE TABLE ...) in a file of template, or take it out of tables.`,
-            );
-        else if (target === "local") notes.push(`${name}: does not exist yet; a file of template has to make it`);
-        else
-            step(
-                target === "distributed" ? "distribute" : "reference",
-                name,
-                target === "distributed"
-                    ? `${name}: is distributed by ${spec.column}, once a file of template has made it`
-                    : `${name}: becomes a reference table, once a file of template has made it`,
-            );
+    absent(): void {
+        for (const name of this.missing) {
+            const spec = this.group.tables[name];
+            if (!spec) continue;
+            const target = targetKind(this.group, spec);
+            if (!this.found.pending)
+                this.refusals.push(
+                    `${name} does not exist. Make it (CREATE TABLE ...) in a file of template, or take it out of tables.`,
+                );
+            else if (target === "local")
+                this.notes.push(`${name}: does not exist yet; a file of template has to make it`);
+            else
+                this.step(
+                    target === "distributed" ? "distribute" : "reference",
+                    name,
+                    target === "distributed"
+                        ? `${name}: is distributed by ${spec.column}, once a file of template has made it`
+                        : `${name}: becomes a reference table, once a file of template has made it`,
+                );
+        }
     }
-    const moves = steps.some(({ kind }) => !["tables.dropKey", "tables.putBack", "tables.colocate"].includes(kind));
+}
+
+/** Everything that stands in the way is listed at once; nothing is copied while there is any. */
+export function planTables(group: GroupSpec, found: FoundTables): Planned {
+    const plan = new Plan(group, found);
+    plan.wish();
+    plan.changes();
+    plan.ways();
+    if (found.leftover)
+        plan.step(
+            "sweep",
+            "",
+            "what a run that was ended half-way left of tables made anew is removed; the tables themselves are whole",
+        );
+    const set = plan.besides();
+    const { drop, put, gone } = plan.keys(set);
+    plan.undistribute();
+    plan.reference();
+    plan.shards(set);
+    if (set) plan.besideStep(set, drop);
+    plan.distributed();
+    for (const { table, name } of gone)
+        plan.step("forget", table, `${table}: foreign key ${name} is dropped: it can't be there any more`, {
+            key: name,
+        });
+    for (const { table, name } of put)
+        plan.step("putBack", table, `${table}: foreign key ${name} is put back, and every row checked`, { key: name });
+    plan.absent();
+    const { steps, refusals, notes } = plan;
+    const moves = steps.some(
+        ({ kind }) => !["tables.forget", "tables.putBack", "tables.colocate", "tables.sweep"].includes(kind),
+    );
     if (moves && !found.bypass)
         refusals.push(
             `the role of this connection is neither superuser nor BYPASSRLS. Citus copies only what that role may read, so rows that a policy hides would be lost without an error. ${MOVES_NOTHING} Run this as the superuser.`,

@@ -4,6 +4,8 @@ import { ShardMap } from "../../../client/shardMap.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
+import { describeKeys, keysBack } from "../../citus/tenants/keysBack.ts";
+import { readFindings } from "../../nodeFindings.ts";
 import type { Place } from "../../tenants/connection.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
@@ -145,7 +147,8 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
     const mark = unknown(news.seed) ? "" : markOf(news.seed);
     try {
         const read = (path: string) => textOf(readFileSync(path, "utf8"));
-        const found = await look(session, news.group, facets, mark, news.nodes, read).catch((error: unknown) => {
+        const free = async (name: string) => (await readFindings(nodeOf(news, name).shell))?.free;
+        const found = await look(session, news.group, facets, mark, news.nodes, read, free).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
@@ -191,7 +194,34 @@ function describeLeft({ group }: Pick<TenantGroupInputs, "group">): string {
     return `group ${group.name} left the program, and nothing of it is deleted: ${tenants}, their tables, roles and passwords stay as long as the cluster does. npm run tenants lists them; to delete tenants, put the group back with the state deleted for each of them.`;
 }
 
+/** Foreign keys that an `up` took off and did not come to put back. A cluster that is going can't be asked, and needs none. */
+async function bringKeysBack(props: TenantGroupState): Promise<void> {
+    let session: Session;
+    try {
+        session = await connect(coordinatorOf(props).access, "coordinator", {
+            timeout: ANSWERS_WITHIN,
+            nodeTimeout: ANSWERS_WITHIN,
+        });
+    } catch {
+        return;
+    }
+    try {
+        const keys = await keysBack(session, props.group.name);
+        const said = describeKeys(keys).trim();
+        if (keys.off.length > 0) warn(props.self, said);
+        else if (said !== "") note(props.self, said);
+    } catch (error) {
+        warn(
+            props.self,
+            `whether foreign keys of ${props.group.name} are off is not known\n${(error as Error).message}`,
+        );
+    } finally {
+        await session.close().catch(() => undefined);
+    }
+}
+
 /** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
 export async function remove(_id: string, props: TenantGroupState) {
+    if (reachable(props)) await bringKeysBack(props);
     note(props.self, describeLeft(props));
 }

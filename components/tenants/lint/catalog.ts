@@ -27,6 +27,7 @@ interface Row {
               readonly generated: boolean;
               readonly identity: boolean;
               readonly value: string | null;
+              readonly enum: boolean;
           }[]
         | null;
     readonly indexes:
@@ -78,7 +79,8 @@ SELECT n.nspname AS schema, c.relname AS name, c.relpersistence::text AS persist
         WHEN p.partmethod = 'n' AND p.colocationid > 0 THEN 'single' WHEN p.partmethod = 'n' THEN 'local' ELSE 'unknown' END AS kind,
     CASE WHEN p.partmethod = 'h' THEN column_to_column_name(c.oid, p.partkey) END AS distcol, p.colocationid::int AS colocation,
     (SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, NULL), 'notNull', a.attnotnull,
-            'generated', a.attgenerated <> '', 'identity', a.attidentity <> '', 'value', pg_get_expr(d.adbin, d.adrelid))
+            'generated', a.attgenerated <> '', 'identity', a.attidentity <> '',
+            'enum', (SELECT y.typtype = 'e' FROM pg_type y WHERE y.oid = a.atttypid), 'value', pg_get_expr(d.adbin, d.adrelid))
             ORDER BY a.attnum)
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
@@ -227,6 +229,9 @@ async function differences(session: Session, table: Table): Promise<NonNullable<
  */
 export async function readTables(session: Session, groups: readonly Declared[]): Promise<Schema[]> {
     const rows = await session.query<Row>(TABLES);
+    const enums = new Set(
+        rows.flatMap(({ columns }) => (columns ?? []).flatMap((column) => (column.enum ? [column.type] : []))),
+    );
     const differing = new Map<string, Table["differing"]>();
     for (const row of rows) {
         if (row.kind !== "reference") continue;
@@ -241,7 +246,7 @@ export async function readTables(session: Session, groups: readonly Declared[]):
             const copies = differing.get(keyOf(row.schema, row.name));
             tables.set(keyOf(row.schema, row.name), copies ? { ...table, differing: copies } : table);
         }
-        schemas.push({ tables, changes: [], ...about(declared), living: true });
+        schemas.push({ tables, changes: [], enums, ...about(declared), living: true });
     }
     return schemas;
 }

@@ -1,4 +1,6 @@
 /** What will hurt a group's tables: in SQL files before they are run, and in a living database. */
+
+import { explainReference, readReferences } from "../../citus/references.ts";
 import type { Session } from "../../citus/session.ts";
 import { readDangers } from "../../citus/tenants/guards.ts";
 import { listed } from "../listed.ts";
@@ -98,5 +100,17 @@ export async function lintDatabase(
     const groups = Array.isArray(declared) ? (declared as readonly Declared[]) : [declared as Declared];
     const schemas = await readTables(session, groups.length === 0 ? [{}] : groups);
     const found = once(schemas.flatMap((schema) => check(schema).map((finding) => [finding, schema] as const)));
-    return [...found, ...(await betweenNodes(session, found))];
+    const references = (await readReferences(session)).flatMap((use) =>
+        explainReference(use).map(
+            (says): Finding => ({
+                rule: "L23",
+                severity: "warning",
+                where: use.table,
+                says,
+                later: "no error: writes, new nodes and backups take longer with each node",
+                fix: "-- declare it distributeBy its tenant's column, or keep in it what changes rarely",
+            }),
+        ),
+    );
+    return [...found, ...references, ...(await betweenNodes(session, found))];
 }

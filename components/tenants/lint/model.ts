@@ -127,7 +127,8 @@ export interface Change {
         | "triggers"
         | "default"
         | "update"
-        | "key type";
+        | "key type"
+        | "rewrite";
     /** The column, the clause, the function. */
     readonly column?: string;
     readonly detail?: string;
@@ -140,6 +141,8 @@ export interface Schema {
     /** By schema and name, `public.users`. */
     readonly tables: Map<string, Table>;
     readonly changes: Change[];
+    /** Types that are an enum, by their names without schema. */
+    readonly enums?: ReadonlySet<string>;
     /** Tenants' rows are in tables of this model. */
     readonly model?: "rls" | "row" | "schema" | "database" | "routed";
     /** The table that the others of a declared group are colocated with. */

@@ -11,6 +11,7 @@ import {
 } from "./rules/columns.ts";
 import { foreignKeyActions, foreignKeysApart } from "./rules/foreignKeys.ts";
 import { keysWithoutColumn, noIdentity } from "./rules/keys.ts";
+import { poorKeys, rewrites } from "./rules/later.ts";
 import { copiesApart, rowSecurity } from "./rules/silent.ts";
 import { notReplicated, refusedChanges, rewriteRules, triggers, unlogged } from "./rules/tables.ts";
 
@@ -33,4 +34,6 @@ export const RULES: readonly Rule[] = [
     poorTypes,
     noTenant,
     undeclared,
+    rewrites,
+    poorKeys,
 ];

@@ -88,6 +88,13 @@ const PARAMETERS = {
     citus_schema_undistribute: ["schemaname"],
 } as const;
 
+/** What copies a table, which Citus refuses where that has an identity column. */
+const REWRITES: ReadonlySet<string> = new Set([
+    "undistribute_table",
+    "alter_distributed_table",
+    "alter_table_set_access_method",
+]);
+
 const isCitusCall = (name: string): name is keyof typeof PARAMETERS => Object.hasOwn(PARAMETERS, name);
 
 /** Subcommands of ALTER TABLE that Citus takes. */
@@ -117,6 +124,7 @@ const LIKE = { defaults: 1 << 3, indexes: 1 << 6 };
 class Builder {
     readonly tables = new Map<string, Table>();
     readonly changes: Change[] = [];
+    readonly enums = new Set<string>();
     /** Access methods of partitioned tables, which their partitions take over. */
     private readonly partitionMethods = new Map<string, string>();
     private readonly declared: Declared;
@@ -152,6 +160,7 @@ class Builder {
         else if ("AlterTableStmt" in stmt) this.alter(stmt.AlterTableStmt);
         else if ("IndexStmt" in stmt) this.index(stmt.IndexStmt);
         else if ("SelectStmt" in stmt || "CallStmt" in stmt) this.calls(stmt);
+        else if ("CreateEnumStmt" in stmt) this.enums.add(lastOf(stmt.CreateEnumStmt.typeName));
         else if ("CreatePolicyStmt" in stmt) this.policy(stmt.CreatePolicyStmt);
         else if ("AlterPolicyStmt" in stmt) {
             const { policy_name, table, qual, with_check } = stmt.AlterPolicyStmt;
@@ -576,6 +585,14 @@ class Builder {
             }
             if (given.table_name === undefined) continue;
             const table = this.named(given.table_name);
+            if (REWRITES.has(called))
+                for (const column of table.columns.values())
+                    if (column.identity)
+                        this.change(table, "rewrite", {
+                            column: column.name,
+                            detail: called,
+                            place: this.at(call.location),
+                        });
             if (called === "alter_table_set_access_method") {
                 this.setMethod(table, given.access_method);
                 continue;
@@ -775,7 +792,13 @@ export async function readSql(
         }
     }
     return {
-        schema: { tables: builder.tables, changes: builder.changes, ...about(declared), living: false },
+        schema: {
+            tables: builder.tables,
+            changes: builder.changes,
+            enums: builder.enums,
+            ...about(declared),
+            living: false,
+        },
         findings,
         costs,
     };

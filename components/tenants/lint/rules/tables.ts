@@ -114,7 +114,7 @@ export const refusedChanges: Rule = ({ tables, changes }) => {
     const found: Finding[] = [];
     for (const change of changes) {
         const table = tables.get(change.table);
-        if (!table || !isCitus(table) || change.what === "default" || change.what === "update") continue;
+        if (!table || !isCitus(table) || ["default", "update", "rewrite"].includes(change.what)) continue;
         const told = refused(table, change);
         found.push(
             finding("L10", change.sure ? "error" : "warning", change.place, {
