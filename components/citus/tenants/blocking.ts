@@ -2,7 +2,7 @@
 import type { Cost } from "../../tenants/lint/costs.ts";
 import { own } from "../../tenants/own.ts";
 import { describeBytes } from "../job.ts";
-import { lasting } from "./tablesPlan.ts";
+import { lasting } from "./besidePlan.ts";
 
 /** How large a table is now. */
 export interface Weight {
