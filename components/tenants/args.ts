@@ -187,10 +187,23 @@ export interface RowGroup extends RowsGroup<RowTenant> {
     readonly rowSecurity?: boolean;
 }
 
+/** What a long history of files comes to. */
+export interface BaselineArgs {
+    /** SQL files inside the project, or patterns of them, none of which is one of the template's. */
+    readonly files: string | readonly string[];
+    /** The last file of the template that they stand for, such as "sql/clinic/100.sql". */
+    readonly upTo: string;
+}
+
 /** A group that runs its files for each tenant. */
 interface ApartGroup<Tenant> extends LocalGroup<Tenant> {
     /** How template changes reach tenants. @default {canary: 1, part: 0.1} */
     readonly rollout?: RolloutArgs;
+    /**
+     * Files that new tenants are made from in place of those of the template up to one of them. Before the first tenant is
+     * made from them, `up` proves that both make the same. @default none
+     */
+    readonly baseline?: BaselineArgs;
 }
 
 /** Each tenant in a distributed schema. */

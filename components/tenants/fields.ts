@@ -126,6 +126,8 @@ const part = z
         error: (issue) => `must be a number from 0 to 1, got ${shown(issue.input)} - for example 0.1`,
     });
 
+const isNone = (value: unknown) => Array.isArray(value) && value.length === 0;
+
 const canary = z.union([whole(0, 1000, 1), names("tenants", ["acme"])], {
     error: (issue) =>
         `must be a whole number from 0 to 1000 or a list of tenants, got ${shown(issue.input)} - for example ["acme"]`,
@@ -154,6 +156,15 @@ export const groupShape = strictObject(
         ownColumns: names("columns of the anchor", ["name"]).optional(),
         pool: flag.optional(),
         outOfOrder: flag.optional(),
+        baseline: strictObject(
+            {
+                files: z.any().refine((value) => value !== undefined && value !== "" && !isNone(value), {
+                    error: 'must be a .sql file or a list of them, got nothing - for example "sql/clinic-baseline/*.sql"',
+                }),
+                upTo: text(/\.sql$/, "the path of the last file that it stands for"),
+            },
+            'an object such as {"files": "sql/clinic-baseline/*.sql", "upTo": "sql/clinic/100.sql"}',
+        ).optional(),
         rollout: strictObject(
             {
                 canary: canary.default(1),

@@ -108,6 +108,7 @@ export function rollout(
         const shut = new Map(order.map((path) => [path, gate(wave, path)]));
         return tenants.flatMap((tenant): Turn[] => {
             const pending = waves.get(tenant) === wave ? (own(underWay.pending, tenant) ?? []) : [];
+            if (pending.length === 0) return [];
             const files = order.filter((path) => pending.includes(path));
             const first = files.findIndex((path) => shut.get(path) !== undefined);
             for (const path of first < 0 ? [] : files.slice(first)) {

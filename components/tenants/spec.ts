@@ -60,6 +60,8 @@ export interface GroupSpec {
     /** Whether its nodes have a connection pool; the model says so when it is left out. */
     readonly pool?: boolean;
     readonly rollout: RolloutSpec;
+    /** Files that new tenants are made from in place of the template's up to one of them. */
+    readonly baseline?: { readonly files: readonly FileSpec[]; readonly upTo: string };
     /** Whether a file may sort before one that was run. */
     readonly outOfOrder?: boolean;
     /** Milliseconds. */

@@ -47,6 +47,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
         models: ["rls", "row", "schema", "database"],
         why: "it is about the files of a template",
     },
+    baseline: { models: OWN_PLACE, why: "its files run once, and no tenant runs them again" },
     rollout: { models: OWN_PLACE, why: "a file runs once for all its tenants" },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
     ownColumns: { models: ROWS, why: "only they have an anchor table" },
@@ -129,10 +130,36 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             path: `${path}.tenants`,
             message: "names __proto__, which JavaScript keeps for itself - choose another name",
         });
-    const patterns = raw.template === undefined ? [] : Array.isArray(raw.template) ? raw.template : [raw.template];
-    const template: FileSpec[] = [];
+    const template = findSql(raw.template, files, `${path}.template`);
+    const { files: squashed, upTo } = record(raw.baseline);
+    const baseline = findSql(squashed, files, `${path}.baseline.files`);
+    mistakes.push(...template.mistakes, ...baseline.mistakes);
+    const twice = baseline.found.find(({ path }) => template.found.some((file) => file.path === path));
+    if (twice)
+        mistakes.push({
+            path: `${path}.baseline.files`,
+            message: `names ${twice.path}, which template names too - keep it in a folder that no pattern of template means`,
+        });
+    if (files && typeof upTo === "string" && !template.found.some((file) => file.path === upTo))
+        mistakes.push({
+            path: `${path}.baseline.upTo`,
+            message: `must be one of the files of template, got ${shown(upTo)} - for example ${template.found.at(-1)?.path ?? "sql/clinic/100.sql"}`,
+        });
+    return {
+        raw: { ...settings, tenants, template: [] },
+        template: template.found,
+        ...(typeof upTo === "string" ? { baseline: { files: baseline.found, upTo } } : {}),
+        mistakes,
+    };
+}
+
+/** Files that patterns mean, in their order. @param given a pattern, or a list of them */
+function findSql(given: unknown, files: ProjectFiles | undefined, path: string) {
+    const mistakes: Mistake[] = [];
+    const found: FileSpec[] = [];
+    const patterns = given === undefined ? [] : Array.isArray(given) ? given : [given];
     patterns.forEach((pattern, i) => {
-        const at = Array.isArray(raw.template) ? `${path}.template[${i}]` : `${path}.template`;
+        const at = Array.isArray(given) ? `${path}[${i}]` : path;
         if (!insideProject(pattern) || !/\.sql$/.test(pattern as string)) {
             mistakes.push({
                 path: at,
@@ -141,15 +168,15 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             return;
         }
         if (!files) return;
-        const found = files.find(pattern as string);
-        if (found.length === 0)
+        const meant = files.find(pattern as string);
+        if (meant.length === 0)
             mistakes.push({
                 path: at,
                 message: `finds no file in this project, got ${shown(pattern)} - it is looked for from the folder of Pulumi.yaml`,
             });
-        for (const file of found) if (!template.some((t) => t.path === file)) template.push(fileSpec(file, files));
+        for (const file of meant) if (!found.some((one) => one.path === file)) found.push(fileSpec(file, files));
     });
-    return { raw: { ...settings, tenants, template: [] }, template, mistakes };
+    return { found, mistakes };
 }
 
 /** Tables that are something, and those that are left alone. */
@@ -403,6 +430,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             ...(shape.anchor === undefined ? {} : { anchor: shape.anchor }),
             ...tablesOf(shape.tables),
             template: read.template,
+            ...(read.baseline === undefined ? {} : { baseline: read.baseline }),
             tenants: Object.fromEntries(
                 kept(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
             ),

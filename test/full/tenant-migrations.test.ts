@@ -253,6 +253,97 @@ describe("migrations of tenants", () => {
         });
     }
 
+    for (const model of ["schema", "database"] as const)
+        describe(`from a baseline, in model ${model}`, () => {
+            const t = (n: number) => `b${model[0]}t${n}`;
+            const name = `base${model}`;
+            const files: Files = {
+                "b/1.sql": `${PATIENTS} CREATE TYPE feel AS ENUM ('good'); CREATE TABLE visits (id bigserial PRIMARY KEY, patient bigint REFERENCES patients (id));`,
+                "b/2.sql":
+                    "ALTER TABLE patients DROP COLUMN mood; ALTER TABLE patients ADD COLUMN born date NOT NULL DEFAULT '2000-01-01'; INSERT INTO patients (id, name) VALUES (1, 'first');",
+                "b/3.sql":
+                    "-- no transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS patients_name ON patients (name);\nALTER TYPE feel ADD VALUE IF NOT EXISTS 'calm';",
+                "b/4.sql": "ALTER TABLE patients ADD COLUMN last text;",
+            };
+            const right = `CREATE TYPE feel AS ENUM ('good', 'calm');
+CREATE TABLE patients (id bigint PRIMARY KEY, name text, born date NOT NULL DEFAULT '2000-01-01');
+CREATE INDEX patients_name ON patients (name);
+CREATE TABLE visits (id bigserial PRIMARY KEY, patient bigint REFERENCES patients (id));
+INSERT INTO patients (id, name) VALUES (1, 'first');`;
+            const group = (baseline: string | undefined, tenants: readonly string[], only?: number) => ({
+                ...groupOf(model, name, Object.fromEntries(Object.entries(files).slice(0, only)), tenants),
+                ...(baseline === undefined
+                    ? {}
+                    : { baseline: { files: [fileSpec("squashed/3.sql", baseline)], upTo: "b/3.sql" } }),
+            });
+            const all = (baseline: string) => ({ ...files, "squashed/3.sql": baseline });
+
+            it("is refused when it makes something else, by name, and nothing is made", async () => {
+                await up(group(undefined, [t(1)], 1), files);
+                await up(group(undefined, [t(1)]), files);
+                const wrong = right
+                    .replace("NOT NULL DEFAULT", "DEFAULT")
+                    .replace("(name);", "(name, id);")
+                    .replace("INSERT", "-- INSERT");
+                const error = await up(group(wrong, [t(1), t(2)]), all(wrong)).then(
+                    () => "",
+                    ({ message }: Error) => message,
+                );
+                match(error, /its baseline \(squashed\/3\.sql\) does not make what its files up to b\/3\.sql make/);
+                match(
+                    error,
+                    /column \S+patients\.born: the files make 3, date, NOT NULL, DEFAULT .*the baseline 3, date, DEFAULT/,
+                );
+                match(error, /index \S*patients_name: the files make .* the baseline /);
+                match(error, /table \S+patients: the files make .* 1 rows?.*, the baseline .* 0 rows/);
+                deepEqual(await ran(name, t(2)), []);
+            });
+
+            it("makes new tenants once it is proved, with what came after it", async () => {
+                const { said } = await up(group(right, [t(1), t(2)]), all(right));
+                match(said.join("\n"), /squashed\/3\.sql makes what 3 files up to b\/3\.sql make: proved/);
+                deepEqual((await ran(name, t(2))).toSorted(), Object.keys(files));
+                deepEqual(await inside(group(right, []), t(2), "SELECT id, name, last FROM $schema.patients"), [
+                    { id: "1", name: "first", last: null },
+                ]);
+                deepEqual((await preview(group(right, [t(1), t(2)]))).steps, []);
+                const again = await up(group(right, [t(1), t(2), t(3)]), all(right));
+                ok(!again.said.join().includes("proved"));
+                deepEqual((await ran(name, t(3))).toSorted(), Object.keys(files));
+            });
+
+            it("leaves nothing of what it compared", async () => {
+                const left =
+                    model === "schema"
+                        ? await stack.sql("SELECT nspname FROM pg_namespace WHERE nspname ~ '^citus_as_code_'")
+                        : await stack.sql("SELECT datname FROM pg_database WHERE datname ~ '^citus_as_code_'");
+                deepEqual(left, []);
+            });
+        });
+
+    describe("before it runs", () => {
+        it("preview says what waits, on how much, and for how long", async () => {
+            const first: Files = { "c/1.sql": PATIENTS };
+            const group = (files: Files) => groupOf("schema", "gcost", files, ["ct1", "ct2"]);
+            await up(group(first), first);
+            await stack.sql("INSERT INTO ct1.patients SELECT i, repeat('x', 500), '' FROM generate_series(1, 5000) i");
+            await stack.sql("ANALYZE ct1.patients");
+            const files = {
+                ...first,
+                "c/2.sql":
+                    "ALTER TABLE patients ALTER COLUMN id TYPE int;\nCREATE INDEX ON patients (name);\nCREATE TABLE later (i int);",
+                "c/3.sql": "CREATE INDEX ON later (i);",
+            };
+            const { notes } = await preview(group(files), files);
+            match(
+                notes.join("\n"),
+                /c\/2\.sql:1 ALTER COLUMN id TYPE integer of patients \(now [0-9.]+ MB, 5000 rows, 2 shards\) writes every row anew: reads and writes of a tenant wait, less than a second at 30 MB a second for the largest tenant/,
+            );
+            match(notes.join("\n"), /c\/2\.sql:2 CREATE INDEX of patients .* writes of a tenant wait/);
+            ok(!notes.join("\n").includes("c/3.sql"));
+        });
+    });
+
     describe("in waves", () => {
         const tenants = Array.from({ length: 12 }, (_, i) => `wt${i + 1}`);
         const base: Files = { "w/1.sql": PATIENTS };

@@ -3,6 +3,8 @@ import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import type { Session } from "../../components/citus/session.ts";
+import { differences } from "../../components/citus/tenants/baseline.ts";
+import { describeCost } from "../../components/citus/tenants/blocking.ts";
 import { type DatabasesFound, identity, type LedgerRow } from "../../components/citus/tenants/databases.ts";
 import { ensureGroupRoles } from "../../components/citus/tenants/groupRoles.ts";
 import { migrations } from "../../components/citus/tenants/migrations.ts";
@@ -266,6 +268,77 @@ describe("waves that end a run", () => {
     });
 });
 
+describe("what files make others wait for", () => {
+    const place = { where: "2.sql", line: 3 };
+    const weights = { visits: { bytes: 3.1e9, rows: 12_400_000, largest: 420_000_000, shards: 40 } };
+
+    it("is said with sizes and a time", () => {
+        const cost = { place, table: "visits", clause: "ALTER COLUMN note TYPE text", fix: "" } as const;
+        equal(
+            describeCost("2.sql", { ...cost, does: "rewrite", waits: "reads and writes" }, weights, 40),
+            "2.sql:3 ALTER COLUMN note TYPE text of visits (now 3.10 GB, 12.4 million rows, 40 shards) writes every row anew: reads and writes of a tenant wait, about 14 s at 30 MB a second for the largest tenant",
+        );
+        equal(
+            describeCost("2.sql", { ...cost, clause: "CREATE INDEX i", does: "index", waits: "writes" }, {}),
+            "2.sql:3 CREATE INDEX i of visits builds an index: writes wait, as long as that lasts",
+        );
+        match(
+            describeCost("2.sql", { ...cost, clause: "TRUNCATE", does: "gone" }, weights),
+            /40 shards\) can't be undone$/,
+        );
+    });
+
+    it("is what runs now, of tables that are there", () => {
+        const template = ["1.sql", "2.sql"].map((path) => ({ path, sha256: path }));
+        const cost = { place, clause: "CREATE INDEX", does: "index", waits: "writes", fix: "" } as const;
+        const found = {
+            pending: { acme: ["2.sql"] },
+            first: { "1.sql": 1 },
+            changed: {},
+            removed: {},
+            moved: {},
+            many: {},
+            weights,
+            costs: {
+                "2.sql": [
+                    { ...cost, table: "visits" },
+                    { ...cost, table: "to_come" },
+                ],
+            },
+        };
+        const notes = (more: Partial<GroupSpec>, first = found.first) =>
+            migrations.plan(group({ template, ...more }), { ...found, first }, {}).notes ?? [];
+        equal(notes({}).length, 1);
+        match(notes({})[0] ?? "", /^2\.sql:3 CREATE INDEX of visits/);
+        // the first up of all
+        deepEqual(notes({}, {} as typeof found.first), []);
+    });
+});
+
+describe("a baseline", () => {
+    it("is compared with the files that it stands for", () => {
+        deepEqual(
+            differences(
+                new Map([
+                    ["column tenant.a.x", "1, integer"],
+                    ["index tenant.i", "(x)"],
+                    ["table tenant.a", "heap"],
+                ]),
+                new Map([
+                    ["column tenant.a.x", "1, bigint"],
+                    ["table tenant.a", "heap"],
+                    ["view tenant.v", "SELECT 1"],
+                ]),
+            ),
+            [
+                "column tenant.a.x: the files make 1, integer, the baseline 1, bigint",
+                "index tenant.i: the baseline does not make it ((x))",
+                "view tenant.v: only the baseline makes it (SELECT 1)",
+            ],
+        );
+    });
+});
+
 describe("order of files", () => {
     it("is that of the first tenant, then the template's", () => {
         deepEqual(runOrder(["1", "2", "3", "4"], { "1": 10, "3": 10, "2": 20 }), ["1", "3", "2", "4"]);
@@ -465,6 +538,26 @@ describe("plan of schemas", () => {
             refusals: [],
             notes: [],
         });
+    });
+
+    it("makes new ones from what the first wave has run, and goes on with one that is half made", () => {
+        const template = ["1.sql", "2.sql"].map((path) => ({ path, sha256: path }));
+        const migrations = { pending: { acme: ["2.sql"] }, first: { "1.sql": 1 } };
+        const found = {
+            schemas: { acme: true, globex: true },
+            ledger: { acme: "active", globex: "creating" },
+            others: {},
+        };
+        const { steps } = schemas.plan(group({ template }), found, { migrations });
+        deepEqual(
+            steps.map(({ text, detail }) => [text, detail]),
+            [
+                [
+                    "globex: go on making its schema from 1 file; 1 file more with its wave",
+                    { files: ["1.sql"], half: true },
+                ],
+            ],
+        );
     });
 
     it("lists every refusal at once", () => {

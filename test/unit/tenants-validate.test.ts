@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import type { TenantGroupSettings } from "../../components/tenants/args.ts";
-import type { ProjectFiles } from "../../components/tenants/project.ts";
+import { specOf as fileSpecOf, type ProjectFiles, textOf } from "../../components/tenants/project.ts";
 import { validateGroups } from "../../components/tenants/validate.ts";
 
 const FILES: Readonly<Record<string, string>> = {
     "sql/clinic/2.sql": "ALTER TABLE patients ADD COLUMN born date;",
     "sql/clinic/10.sql": "CREATE INDEX ON patients (born);",
+    "sql/squashed.sql": "CREATE TABLE patients (born date);",
     "tenants.json": '{"acme": {"node": "worker-1"}}',
     "names.json": '["acme", "globex"]',
     "broken.json": "{",
@@ -40,7 +42,44 @@ const ROW = {
     tables: { companies: { distributeBy: "id" }, users: { distributeBy: "company_id" }, plans: { reference: true } },
 };
 
+describe("files however they were checked out", () => {
+    const text = "CREATE TABLE t (i int);\nSELECT 1;\n";
+    const hash = (content: string) => createHash("sha256").update(content).digest("hex");
+
+    test("are the same, and have the hashes that earlier versions wrote down", () => {
+        const unix = fileSpecOf("a.sql", text);
+        const windows = text.replaceAll("\n", "\r\n");
+        assert.equal(unix.sha256, hash(text));
+        for (const content of [windows, `\uFEFF${text}`, `\uFEFF${windows}`]) {
+            const spec = fileSpecOf("a.sql", content);
+            assert.equal(spec.sha256, unix.sha256);
+            assert.ok(spec.also?.includes(hash(content)));
+            assert.equal(textOf(content), text);
+        }
+        assert.deepEqual(unix.also, [hash(windows)]);
+        assert.deepEqual(fileSpecOf("a.sql", "SELECT 1"), { path: "a.sql", sha256: hash("SELECT 1") });
+    });
+});
+
 describe("groups that are right", () => {
+    test("a rollout and a baseline", () => {
+        const spec = specOf({
+            model: "schema",
+            template: "sql/clinic/*.sql",
+            tenants: ["acme", "globex"],
+            rollout: { canary: ["globex"], pause: "1h", approve: true, parallel: 4 },
+            baseline: { files: "sql/squashed.sql", upTo: "sql/clinic/2.sql" },
+            outOfOrder: true,
+        });
+        assert.deepEqual(spec.rollout, { canary: ["globex"], part: 0.1, pause: 3_600_000, approve: true, parallel: 4 });
+        assert.equal(spec.baseline?.upTo, "sql/clinic/2.sql");
+        assert.deepEqual(
+            spec.baseline?.files.map(({ path }) => path),
+            ["sql/squashed.sql"],
+        );
+        assert.equal(spec.outOfOrder, true);
+    });
+
     test("none are given", () => {
         for (const nothing of [undefined, {}, "{}"])
             assert.deepEqual(nothing === "{}" ? check({}).groups : check(nothing).groups, []);
@@ -188,6 +227,27 @@ describe("mistakes, each with its path", () => {
             ["tenants.app", "tenants.tenants"],
         ],
         ["a rollout that is no part", { model: "schema", rollout: { part: 3 } }, ["rollout.part"]],
+        [
+            "a rollout with strange waits",
+            { model: "schema", rollout: { canary: -1, pause: "a while", approve: "yes", parallel: 100 } },
+            ["rollout.canary", "rollout.pause", "rollout.approve", "rollout.parallel"],
+        ],
+        ["canaries that are no tenants", { model: "schema", rollout: { canary: ["acme"] } }, ["rollout.canary"]],
+        ["a rollout of files that run once", { ...ROW, rollout: { canary: 2 } }, ["rollout"]],
+        [
+            "a baseline that is one of the template's, up to none",
+            {
+                model: "schema",
+                template: "sql/clinic/*.sql",
+                baseline: { files: "sql/clinic/2.sql", upTo: "sql/clinic/3.sql" },
+            },
+            ["baseline.files", "baseline.upTo"],
+        ],
+        [
+            "a baseline without files",
+            { model: "schema", template: "sql/clinic/*.sql", baseline: { upTo: "sql/clinic/2.sql" } },
+            ["baseline.files"],
+        ],
     ];
     for (const [what, group, paths] of cases)
         test(what, () => {

@@ -10,6 +10,7 @@ import { databaseOf } from "../../tenants/shape.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
+import { filesToMake } from "./baseline.ts";
 import { transaction } from "./batch.ts";
 import type { FoundMigrations } from "./migrations.ts";
 import { describeMove, type Move, type MoveNode, moveDatabase } from "./moveDatabase.ts";
@@ -18,7 +19,7 @@ import { notNamed } from "./notNamed.ts";
 import { commitWords, runFile } from "./runFile.ts";
 import { databasePlace } from "./runMigrations.ts";
 import { databasePrivileges } from "./state.ts";
-import { readTemplate, type TemplateFile } from "./template.ts";
+import { type TemplateFile, wasRun } from "./template.ts";
 
 /** One database as its node's catalog has it. */
 export interface DatabaseFound {
@@ -351,7 +352,10 @@ async function enter(context: Context, steps: readonly Step[]): Promise<Map<stri
 }
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
-    const template = new Map(readTemplate(context).map((file) => [file.path, file]));
+    const filesOf = await filesToMake(
+        context,
+        steps.map((step) => detailOf<CreateDetail>(step).files),
+    );
     for (const chunk of chunks(steps, CHUNK)) {
         context.alive();
         const epochs = await enter(context, chunk);
@@ -365,7 +369,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
                     await make(context, node, {
                         tenant: tenantOf(step),
                         epoch: epochs.get(tenantOf(step)) ?? 0,
-                        files: files.flatMap((path) => template.get(path) ?? []),
+                        files: filesOf(files),
                     });
                     made.push(step);
                 }
@@ -481,7 +485,8 @@ async function fill(context: Context, session: Session, { tenant, epoch, files }
                  INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});`,
             );
         const ran = await session.query<{ path: string }>("SELECT path FROM citus_as_code.migration");
-        for (const file of files.filter(({ path }) => !ran.some((row) => row.path === path))) {
+        const have = new Set(ran.map(({ path }) => path));
+        for (const file of files.filter((one) => !wasRun(have, one))) {
             doing = `${file.path}: `;
             await runFile(databasePlace(group, file, session), file);
         }

@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS citus_as_code.tenant_migration (
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_approval (
     grp text NOT NULL, path text NOT NULL, sha256 text NOT NULL, wave text NOT NULL, approved_by text NOT NULL,
     approved_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, path, sha256, wave));
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_baseline (
+    grp text NOT NULL, sha256 text NOT NULL, proved_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, sha256));
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_change (
     grp text NOT NULL, tenant text NOT NULL, from_grp text NOT NULL, from_tenant text NOT NULL, phase text NOT NULL,
     detail jsonb NOT NULL DEFAULT '{}', began timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (grp, tenant));

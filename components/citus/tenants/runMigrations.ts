@@ -10,7 +10,7 @@ import { FRESH, said } from "./batch.ts";
 import { bounded, DATABASE_GUARD, guardOf } from "./bounds.ts";
 import { commitWords, type FilePlace, runFile } from "./runFile.ts";
 import { databasePrivileges } from "./state.ts";
-import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
+import { ranRow, ranRows, readTemplate, refuseLocal, settingsFor, type TemplateFile, wasRun } from "./template.ts";
 
 /** One ALTER TABLE of this many shards takes all of them at once. */
 export const MANY_SHARDS = 64;
@@ -150,7 +150,7 @@ export const schemaPlace = (
     settings: settingsFor(tenant, group.lockTimeout),
     guard: guardOf({ schema: tenant }),
     searchPath: `${identifier(tenant)}, public`,
-    note: ranRow(group.name, tenant, file),
+    note: ranRows(group.name, tenant, file),
     after: refuseLocal(tenant),
 });
 
@@ -184,7 +184,7 @@ export async function ranBy(session: Session, group: GroupSpec, tenant: string):
 
 async function inSchema(context: Context, session: Session, tenant: string, files: readonly TemplateFile[]) {
     const ran = await ranBy(session, context.group, tenant);
-    for (const file of files.filter(({ path }) => !ran.has(path))) {
+    for (const file of files.filter((one) => !wasRun(ran, one))) {
         try {
             await patiently(context, tenant, file, schemaPlace(context.group, tenant, file, session));
         } catch (error) {
@@ -199,7 +199,7 @@ export const databasePlace = (group: GroupSpec, file: TemplateFile, session: Ses
     settings: `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};`,
     guard: DATABASE_GUARD,
     searchPath: "public",
-    note: ownRow(file),
+    note: (file.stands ?? [file]).map(ownRow).join("\n"),
 });
 
 /** One tenant's database: its own ledger says what it ran, also when a run was killed before the coordinator's did. */

@@ -6,6 +6,7 @@ import { own } from "../../tenants/own.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { DatabaseError } from "../session.ts";
+import { filesToMake } from "./baseline.ts";
 import { FRESH, inBatches, said, transaction } from "./batch.ts";
 import { bounded, guardOf } from "./bounds.ts";
 import type { FoundMigrations } from "./migrations.ts";
@@ -14,7 +15,7 @@ import { notNamed } from "./notNamed.ts";
 import { privileges } from "./privileges.ts";
 import { commitWords, runFile } from "./runFile.ts";
 import { batchSize, ranBy, schemaPlace } from "./runMigrations.ts";
-import { ranRow, readTemplate, refuseLocal, settingsFor, type TemplateFile } from "./template.ts";
+import { ranRows, refuseLocal, settingsFor, type TemplateFile, wasRun } from "./template.ts";
 
 export interface FoundSchemas {
     /** Existing schemas, and whether Citus has each as a tenant's. */
@@ -116,7 +117,7 @@ const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[
             bounded(guardOf({ schema: tenant, batch }), file.packed),
         ]),
         end(group, tenant),
-        ...files.map((file) => ranRow(group.name, tenant, file)),
+        ...files.map((file) => ranRows(group.name, tenant, file)),
     ].join("\n");
 
 /**
@@ -138,7 +139,7 @@ ${forget(group, tenant)}
 INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'creating') ON CONFLICT (grp, tenant) DO NOTHING;`,
         );
     const ran = await ranBy(session, group, tenant);
-    for (const file of files.filter(({ path }) => !ran.has(path))) {
+    for (const file of files.filter((one) => !wasRun(ran, one))) {
         context.alive();
         doing.at = file.path;
         await runFile(schemaPlace(group, tenant, file, session), file);
@@ -165,7 +166,7 @@ async function inOne(context: Context, tenant: string, files: readonly TemplateF
         for (const file of files) {
             doing.at = file.path;
             await session.query(
-                `${settingsFor(tenant, group.lockTimeout)}\n${ranRow(group.name, tenant, file)}\n${bounded(guardOf({ schema: tenant }), file.packed)}`,
+                `${settingsFor(tenant, group.lockTimeout)}\n${ranRows(group.name, tenant, file)}\n${bounded(guardOf({ schema: tenant }), file.packed)}`,
             );
         }
         doing.at = RIGHTS;
@@ -208,10 +209,13 @@ interface Making {
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
-    const template = new Map(readTemplate(context).map((file) => [file.path, file]));
+    const filesOf = await filesToMake(
+        context,
+        steps.map((step) => (step.detail as CreateDetail).files),
+    );
     const makings = steps.map((step): Making => {
         const { files, half } = step.detail as CreateDetail;
-        return { tenant: step.tenant ?? "", files: files.flatMap((path) => template.get(path) ?? []), half };
+        return { tenant: step.tenant ?? "", files: filesOf(files), half };
     });
     const byFile = makings.filter(({ files, half }) => half || files.some(({ alone }) => alone));
     const whole = makings.filter((making) => !byFile.includes(making));

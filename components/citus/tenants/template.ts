@@ -2,7 +2,7 @@
 
 import { saysNoTransaction } from "../../postDeploy/file.ts";
 import type { Context } from "../../tenants/facet.ts";
-import type { FileSpec } from "../../tenants/spec.ts";
+import type { FileSpec, GroupSpec } from "../../tenants/spec.ts";
 import { type Statement, statements } from "../../tenants/statements.ts";
 import { templateMistakes } from "../../tenants/templateFile.ts";
 import { identifier, literal } from "../quote.ts";
@@ -15,6 +15,8 @@ export interface TemplateFile extends FileSpec {
     readonly alone: boolean;
     /** The same to be sent with other statements in one text. */
     readonly packed: string;
+    /** Of a baseline: files that it stands for, which are noted in its place. */
+    readonly stands?: readonly FileSpec[];
 }
 
 /** Statements that Citus sends to workers with the whole text around them. Workers refuse that when it holds other statements. */
@@ -31,21 +33,55 @@ export const packed = (found: readonly Statement[]) =>
  * The template's files with their content.
  * @throws Error naming every statement that can't be in one, before anything is run
  */
-export function readTemplate(context: Context, paths?: readonly string[]): TemplateFile[] {
-    const { name, template } = context.group;
-    const files = template
-        .filter(({ path }) => paths === undefined || paths.includes(path))
-        .map((file): TemplateFile => {
-            const sql = context.read(file.path);
-            const found = statements(sql);
-            return { ...file, sql, statements: found, alone: saysNoTransaction(sql, found), packed: packed(found) };
-        });
+export const readTemplate = (context: Context, paths?: readonly string[]): TemplateFile[] =>
+    readAll(
+        context,
+        context.group.template.filter(({ path }) => paths === undefined || paths.includes(path)),
+    );
+
+function readAll(context: Context, specs: readonly FileSpec[]): TemplateFile[] {
+    const files = specs.map((file): TemplateFile => {
+        const sql = context.read(file.path);
+        const found = statements(sql);
+        return { ...file, sql, statements: found, alone: saysNoTransaction(sql, found), packed: packed(found) };
+    });
     const mistakes = files.flatMap(({ path, statements, alone }) => templateMistakes(path, statements, alone));
     if (mistakes.length > 0)
         throw new Error(
-            [`tenant group ${name}: its template can't be run:`, ...mistakes, "Nothing of it was run."].join("\n  "),
+            [
+                `tenant group ${context.group.name}: its template can't be run:`,
+                ...mistakes,
+                "Nothing of it was run.",
+            ].join("\n  "),
         );
     return files;
+}
+
+/** Files of the template that its baseline stands for; none without one. */
+export function squashed({ template, baseline }: GroupSpec): readonly FileSpec[] {
+    const last = template.findIndex(({ path }) => path === baseline?.upTo);
+    return template.slice(0, last + 1);
+}
+
+/** The baseline as one file, which is noted as those that it stands for. @throws Error when it can't be in one transaction */
+export function readBaseline(context: Context): TemplateFile | undefined {
+    const { name, baseline } = context.group;
+    if (baseline === undefined) return undefined;
+    const files = readAll(context, baseline.files);
+    const apart = files.find(({ alone }) => alone);
+    if (apart)
+        throw new Error(
+            `tenant group ${name}: ${apart.path} is of its baseline and says "-- no transaction". A baseline is one transaction: nobody uses the tables yet, so write CREATE INDEX without CONCURRENTLY.`,
+        );
+    return {
+        path: files.map(({ path }) => path).join(", "),
+        sha256: "",
+        sql: files.map(({ sql }) => sql).join("\n;\n"),
+        statements: files.flatMap(({ statements }) => statements),
+        alone: false,
+        packed: files.map(({ packed }) => packed).join("\n;\n"),
+        stands: squashed(context.group),
+    };
 }
 
 /**
@@ -77,3 +113,11 @@ export const refuseLocal = (schema: string) =>
 /** The ledger's row that says that a tenant ran a file; fails when there is one. @param tenant '' for the whole group */
 export const ranRow = (group: string, tenant: string, { path, sha256 }: { path: string; sha256: string }) =>
     `INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256) VALUES (${[group, tenant, path, sha256].map(literal).join(", ")});`;
+
+/** The rows of one that may be a baseline. */
+export const ranRows = (group: string, tenant: string, file: TemplateFile) =>
+    (file.stands ?? [file]).map((one) => ranRow(group, tenant, one)).join("\n");
+
+/** Whether a file, or all that it stands for, was run. */
+export const wasRun = (ran: ReadonlySet<string>, file: TemplateFile) =>
+    (file.stands ?? [file]).every(({ path }) => ran.has(path));

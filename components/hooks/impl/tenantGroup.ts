@@ -60,7 +60,8 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     read: (path) => {
                         const content = readFileSync(path, "utf8");
                         const { sha256 } = specOf(path, content);
-                        if (group.template.find((file) => file.path === path)?.sha256 !== sha256)
+                        const files = [...group.template, ...(group.baseline?.files ?? [])];
+                        if (files.find((file) => file.path === path)?.sha256 !== sha256)
                             throw new Error(`${path} changed while pulumi up was running; run it again`);
                         return textOf(content);
                     },
