@@ -292,7 +292,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
                 match(error, /its baseline \(squashed\/3\.sql\) does not make what its files up to b\/3\.sql make/);
                 match(
                     error,
-                    /column \S+patients\.born: the files make 3, date, NOT NULL, DEFAULT .*the baseline 3, date, DEFAULT/,
+                    /column \S+patients\.born: the files make 3 date NOT NULL DEFAULT .*the baseline 3 date DEFAULT/,
                 );
                 match(error, /index \S*patients_name: the files make .* the baseline /);
                 match(error, /table \S+patients: the files make .* 1 rows?.*, the baseline .* 0 rows/);

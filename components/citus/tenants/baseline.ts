@@ -18,28 +18,28 @@ const SCRATCH = { history: "citus_as_code_history", baseline: "citus_as_code_bas
 type Shape = ReadonlyMap<string, string>;
 
 /**
- * What is in schemas, as `what` and `is`. @param such SQL condition on pg_namespace n
+ * What is in schemas, as `what` and `def`. @param such SQL condition on pg_namespace n
  */
 const shapeSql = (such: string) => `
 WITH n AS (SELECT n.oid, n.nspname FROM pg_namespace n WHERE ${such}),
-r AS (SELECT c.*, n.nspname || '.' || c.relname AS full FROM pg_class c JOIN n ON n.oid = c.relnamespace),
+r AS (SELECT c.*, n.nspname || '.' || c.relname AS qualified FROM pg_class c JOIN n ON n.oid = c.relnamespace),
 t AS (SELECT * FROM r WHERE relkind IN ('r', 'p'))
-SELECT 'table ' || full AS what, concat_ws(', ', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END, pg_get_expr(relpartbound, oid),
-       'persistence ' || relpersistence, 'row security ' || relrowsecurity || ' ' || relforcerowsecurity, 'identity ' || relreplident,
+SELECT 'table ' || qualified AS what, concat_ws(', ', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END, pg_get_expr(relpartbound, oid),
+       'persistence ' || relpersistence::text, 'row security ' || relrowsecurity || ' ' || relforcerowsecurity, 'identity ' || relreplident::text,
        reloptions::text, (SELECT 'method ' || amname FROM pg_am WHERE pg_am.oid = relam), 'rights ' || relacl::text,
-       (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', oid::regclass), false, true, '')))[1]::text || ' rows') AS is FROM t
-UNION ALL SELECT 'column ' || full || '.' || a.attname, concat_ws(' ', row_number() OVER (PARTITION BY t.oid ORDER BY a.attnum), format_type(a.atttypid, a.atttypmod),
-       CASE WHEN a.attnotnull THEN 'NOT NULL' END, 'identity ' || nullif(a.attidentity, ''), 'generated ' || nullif(a.attgenerated, ''),
-       'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), 'collation ' || nullif(a.attcollation, 0)::regcollation, 'rights ' || a.attacl::text)
+       (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', oid::regclass), false, true, '')))[1]::text || ' rows') AS def FROM t
+UNION ALL SELECT 'column ' || qualified || '.' || a.attname, concat_ws(' ', row_number() OVER (PARTITION BY t.oid ORDER BY a.attnum), format_type(a.atttypid, a.atttypmod),
+       CASE WHEN a.attnotnull THEN 'NOT NULL' END, 'identity ' || nullif(a.attidentity::text, ''), 'generated ' || nullif(a.attgenerated::text, ''),
+       'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), 'collation ' || nullif(a.attcollation, 0)::regcollation::text, 'rights ' || a.attacl::text)
   FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-UNION ALL SELECT 'constraint ' || full || '.' || k.conname, pg_get_constraintdef(k.oid) || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
+UNION ALL SELECT 'constraint ' || qualified || '.' || k.conname, pg_get_constraintdef(k.oid) || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
   FROM t JOIN pg_constraint k ON k.conrelid = t.oid
 UNION ALL SELECT 'index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM t JOIN pg_index i ON i.indrelid = t.oid
-UNION ALL SELECT 'trigger ' || full || '.' || g.tgname, pg_get_triggerdef(g.oid) FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
-UNION ALL SELECT 'policy ' || full || '.' || p.polname, concat_ws(' ', p.polcmd, p.polpermissive, (SELECT array_agg(o::regrole::text) FROM unnest(p.polroles) o)::text,
+UNION ALL SELECT 'trigger ' || qualified || '.' || g.tgname, pg_get_triggerdef(g.oid) FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
+UNION ALL SELECT 'policy ' || qualified || '.' || p.polname, concat_ws(' ', p.polcmd, p.polpermissive, (SELECT array_agg(o::regrole::text) FROM unnest(p.polroles) o)::text,
        pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) FROM t JOIN pg_policy p ON p.polrelid = t.oid
-UNION ALL SELECT 'view ' || full, pg_get_viewdef(oid) || coalesce(' rights ' || relacl::text, '') || coalesce(reloptions::text, '') FROM r WHERE relkind IN ('v', 'm')
-UNION ALL SELECT 'sequence ' || full, concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, 'rights ' || relacl::text)
+UNION ALL SELECT 'view ' || qualified, pg_get_viewdef(oid) || coalesce(' rights ' || relacl::text, '') || coalesce(reloptions::text, '') FROM r WHERE relkind IN ('v', 'm')
+UNION ALL SELECT 'sequence ' || qualified, concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, 'rights ' || relacl::text)
   FROM r JOIN pg_sequence s ON s.seqrelid = r.oid WHERE relkind = 'S'
 UNION ALL SELECT 'function ' || f.oid::regprocedure, pg_get_functiondef(f.oid) || coalesce(' rights ' || f.proacl::text, '') FROM pg_proc f JOIN n ON n.oid = f.pronamespace WHERE f.prokind IN ('f', 'p')
 UNION ALL SELECT 'type ' || n.nspname || '.' || y.typname, concat_ws(' ', y.typtype,
@@ -53,9 +53,9 @@ UNION ALL SELECT 'extension ' || x.extname, x.extversion FROM pg_extension x JOI
 
 /** @param schema whose name is taken out of what is compared */
 async function readShape(session: Session, such: string, schema?: string): Promise<Shape> {
-    const rows = await session.query<{ what: string; is: string | null }>(shapeSql(such));
+    const rows = await session.query<{ what: string; def: string | null }>(shapeSql(such));
     const plain = (text: string) => (schema === undefined ? text : text.replaceAll(schema, "tenant"));
-    return new Map(rows.map(({ what, is }) => [plain(what), plain(is ?? "")]));
+    return new Map(rows.map(({ what, def }) => [plain(what), plain(def ?? "")]));
 }
 
 /** What one has and the other has not, or has otherwise. Pure. */

@@ -227,9 +227,15 @@ export const migrations: Facet<FoundMigrations | undefined> = {
         if (!found || waiting.size === 0) return found;
         // the parser is loaded by whom it serves
         const { costsOfFile } = await import("../../tenants/lint/sql.ts");
-        const costs = await Promise.all(
-            [...waiting].map(async (path) => [path, await costsOfFile({ path, sql: read(path) })] as const),
-        );
+        const costsOf = async (path: string) => {
+            try {
+                return await costsOfFile({ path, sql: read(path) });
+            } catch {
+                // who runs it says what is wrong with it
+                return [];
+            }
+        };
+        const costs = await Promise.all([...waiting].map(async (path) => [path, await costsOf(path)] as const));
         return { ...found, costs: Object.fromEntries(costs) };
     },
     plan: planMigrations,
