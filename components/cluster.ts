@@ -1,5 +1,4 @@
 /** START HERE: a Citus cluster. */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { archiveSettings, stanzaOf } from "./archive.ts";
@@ -19,6 +18,7 @@ import { caFile, SUPERUSER } from "./names.ts";
 import type { BackupsOutput, Machine, NetworkOutput, Platform } from "./platform.ts";
 import { Security } from "./security.ts";
 import { nodeSettings, type Settings } from "./settings.ts";
+import { specOf } from "./tenants/project.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
 
 export interface WorkerOutput {
@@ -304,10 +304,7 @@ function runPostDeploy(
     return new PostDeploy(
         `${name}-post-deploy`,
         {
-            files: args.postDeploy.map((path) => ({
-                path,
-                sha256: createHash("sha256").update(readFileSync(path, "utf8")).digest("hex"),
-            })),
+            files: args.postDeploy.map((path) => specOf(path, readFileSync(path, "utf8"))),
             database: args.database,
             restoreId: cluster.coordinator.ready.restored as pulumi.Output<string>,
             shell: cluster.coordinator.shell,

@@ -1,15 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Shell } from "../shell.ts";
+import type { FileSpec } from "../tenants/spec.ts";
 import { thinProvider } from "./provider.ts";
 
-export interface SqlFile {
-    /** Path inside the project. */
-    path: string;
-    sha256: string;
-}
-
 export interface PostDeployInputs {
-    files: SqlFile[];
+    files: FileSpec[];
     database: string;
     /** Another one for each restore: what the files made may be gone. @default the cluster was not restored */
     restoreId?: string;

@@ -22,7 +22,8 @@ export const projectFiles: ProjectFiles = {
 const MARK = "\uFEFF";
 
 /** A file's text however it was checked out: lines end in a line feed, and no byte order mark begins it. */
-export const textOf = (content: string) => content.replace(MARK, "").replaceAll("\r\n", "\n");
+export const textOf = (content: string) =>
+    (content.startsWith(MARK) ? content.slice(MARK.length) : content).replaceAll("\r\n", "\n");
 
 const hashOf = (text: string) => createHash("sha256").update(text).digest("hex");
 

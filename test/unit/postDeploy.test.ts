@@ -1,11 +1,24 @@
 import { deepEqual, equal, match } from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
-import { quotePsql, whatWasKept } from "../../components/hooks/impl/postDeploy.ts";
+import { notRun, quotePsql, whatWasKept } from "../../components/hooks/impl/postDeploy.ts";
 import { fileMistakes, whyAlone } from "../../components/postDeploy/file.ts";
 import { firstError, nextWay } from "../../components/postDeploy/way.ts";
+import { specOf } from "../../components/tenants/project.ts";
 import { statements } from "../../components/tenants/statements.ts";
 
 describe("a file of citus:postDeploy", () => {
+    it("is the same however it was checked out, also where an earlier version wrote down that it ran", () => {
+        const unix = "SELECT 1;\nSELECT 2;\n";
+        const windows = unix.replaceAll("\n", "\r\n");
+        const hash = (content: string) => createHash("sha256").update(content).digest("hex");
+        for (const was of [unix, windows])
+            for (const is of [unix, windows])
+                deepEqual(notRun([specOf("a.sql", is)], new Set([`${hash(was)} a.sql`])), []);
+        equal(notRun([specOf("a.sql", "SELECT 3;")], new Set([`${hash(unix)} a.sql`])).length, 1);
+        equal(notRun([specOf("b.sql", unix)], new Set([`${hash(unix)} a.sql`])).length, 1);
+    });
+
     it("is refused before it runs when psql's own commands would take it out of the run", () => {
         deepEqual(
             fileMistakes(

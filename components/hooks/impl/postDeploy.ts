@@ -1,13 +1,14 @@
 /** The user's own SQL, run by psql on the coordinator as the superuser. */
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { literal } from "../../citus/quote.ts";
 import { endStrangers, RUN_LOCKS } from "../../citus/runLock.ts";
 import { whyAlone } from "../../postDeploy/file.ts";
 import { firstError, nextWay, type Way } from "../../postDeploy/way.ts";
 import { runScript } from "../../shell.ts";
-import type { PostDeployInputs, SqlFile } from "../postDeploy.ts";
+import { specOf, textOf } from "../../tenants/project.ts";
+import type { FileSpec } from "../../tenants/spec.ts";
+import type { PostDeployInputs } from "../postDeploy.ts";
 import { comparable, unknown } from "./coordinator.ts";
 import { note, progress } from "./engine.ts";
 
@@ -28,19 +29,26 @@ function psql(inputs: PostDeployInputs, way: Way, scripts: Readonly<Record<strin
     });
 }
 
-function contentOf(file: SqlFile): string {
+function contentOf(file: FileSpec): string {
     const content = readFileSync(file.path, "utf8");
-    const found = createHash("sha256").update(content).digest("hex");
-    if (found !== file.sha256) throw new Error(`${file.path} changed while pulumi up was running; run it again`);
-    return content;
+    if (specOf(file.path, content).sha256 !== file.sha256)
+        throw new Error(`${file.path} changed while pulumi up was running; run it again`);
+    return textOf(content);
 }
+
+/** What the ledger may have a file's content as. */
+const hashesOf = ({ sha256, also = [] }: FileSpec) => [sha256, ...also];
+
+/** Files that were not run with this content, however it was checked out. @param ran hash and path. Pure. */
+export const notRun = (files: readonly FileSpec[], ran: ReadonlySet<string>) =>
+    files.filter((file) => !hashesOf(file).some((hash) => ran.has(`${hash} ${file.path}`)));
 
 async function runAll(inputs: PostDeployInputs): Promise<void> {
     const made = await psql(inputs, "transaction", { "ledger.sql": LEDGER });
     if (made.code !== 0)
         throw new Error(`coordinator: the list of files that were run can't be made\n${quotePsql(made.stderr, "")}`);
     const known = new Set(made.stdout.split("\n"));
-    const fresh = inputs.files.filter(({ path, sha256 }) => !known.has(`${sha256} ${path}`));
+    const fresh = notRun(inputs.files, known);
     for (const [i, file] of fresh.entries()) {
         progress(inputs.self)(`running ${file.path} (${i + 1} of ${fresh.length})`);
         const ran = await runOne(inputs, file);
@@ -56,12 +64,12 @@ const READ_ONLY = "citus_as_code: the transaction is read-only";
 const raise = (text: string) => `DO $$ BEGIN RAISE EXCEPTION '${text}'; END $$;`;
 
 /** Waits for a psql that a killed run left behind, then asks whether there is anything to do. */
-const guard = (file: SqlFile, way: Way) => `
+const guard = (file: FileSpec, way: Way) => `
 ${endStrangers(String(RUN_LOCKS.postDeploy))} \\g /dev/null
 SET lock_timeout = '10min';
 SELECT pg_catalog.pg_advisory_lock(${RUN_LOCKS.postDeploy}) \\g /dev/null
 RESET lock_timeout;
-SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 = ${literal(file.sha256)}) AS done \\gset
+SELECT EXISTS (SELECT 1 FROM citus_as_code.post_deploy WHERE path = ${literal(file.path)} AND sha256 IN (${hashesOf(file).map(literal).join(", ")})) AS done \\gset
 \\if :done
 ${raise(ALREADY)}
 \\endif
@@ -70,7 +78,7 @@ SELECT extract(epoch FROM now()) AS citus_as_code_began \\gset
 `;
 
 /** Writes down that the file ran, whatever session the file leaves: its role, its settings, psql's variables. */
-const record = (file: SqlFile, way: Way) => `
+const record = (file: FileSpec, way: Way) => `
 \\set ON_ERROR_STOP on
 \\set AUTOCOMMIT on
 SET statement_timeout = 0;
@@ -126,7 +134,7 @@ export function whatWasKept(way: Way, alone: string, content: string, stderr: st
 }
 
 /** @returns how it ran, for the note; undefined when it was run before */
-async function runOne(inputs: PostDeployInputs, file: SqlFile): Promise<string | undefined> {
+async function runOne(inputs: PostDeployInputs, file: FileSpec): Promise<string | undefined> {
     const content = contentOf(file);
     let alone = whyAlone(content) ?? "";
     let way: Way = alone === "" ? "transaction" : "alone";
@@ -171,9 +179,9 @@ export async function diff(_id: string, olds: PostDeployInputs, news: PostDeploy
     // known when the nodes are: a preview does not say what a restore will take away
     const ignore = unknown(news.restoreId ?? "") ? ["restoreId"] : [];
     if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: false };
-    const before = new Set(olds.files.map((file) => `${file.path} ${file.sha256}`));
-    const fresh = news.files.filter((file) => !before.has(`${file.path} ${file.sha256}`));
-    const shown = (file: SqlFile) => {
+    const before = new Set(olds.files.flatMap((file) => hashesOf(file).map((hash) => `${hash} ${file.path}`)));
+    const fresh = notRun(news.files, before);
+    const shown = (file: FileSpec) => {
         const alone = whyAlone(readFileSync(file.path, "utf8"));
         return alone === undefined ? file.path : `${file.path} (without a transaction around it: ${alone})`;
     };
