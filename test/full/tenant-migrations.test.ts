@@ -376,7 +376,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             deepEqual((await up(group(second, rollout), second)).steps, []);
             match(
                 (await preview(group(second, rollout))).notes.join("\n"),
-                /w\/2\.sql: 11 tenants \(the part and the rest\) wait for your approval.*approve roll/,
+                /w\/2\.sql: next are 11 tenants \(the part and the rest\), when you approve it.*approve roll/,
             );
             const session = await stack.session();
             deepEqual(await approve(session, group(second, rollout), "tester"), [
@@ -402,7 +402,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             deepEqual(steps, []);
             match(
                 notes.join("\n"),
-                /w\/3\.sql: 11 tenants \(the rest\) wait for the pause to end: run pulumi up again in (59|60) minutes/,
+                /w\/3\.sql: next are 11 tenants \(the rest\), when the pause is over: run pulumi up again in (59|60) minutes/,
             );
             await stack.sql(
                 "UPDATE citus_as_code.tenant_migration SET run_at = run_at - interval '1 hour' WHERE path = 'w/3.sql'",

@@ -85,11 +85,11 @@ function costNotes(group: GroupSpec, found: FoundMigrations | undefined, files: 
 
 /** What keeps a file from tenants, and how it goes on. */
 export function describeStop({ name }: GroupSpec, { path, wave, waiting, tenants }: Stop): string {
-    const who = `${path}: ${whole(tenants, "tenant")} (${FOR_WAVE[wave]}${wave === "part" ? " and the rest" : ""})`;
-    if (waiting.for === "wave") return `${who} wait until ${FOR_WAVE[waiting.wave]} have it`;
+    const who = `${path}: next ${tenants === 1 ? "is" : "are"} ${whole(tenants, "tenant")} (${FOR_WAVE[wave]}${wave === "part" ? " and the rest" : ""})`;
+    if (waiting.for === "wave") return `${who}, when ${FOR_WAVE[waiting.wave]} ran it`;
     if (waiting.for === "pause")
-        return `${who} wait for the pause to end: run pulumi up again in ${whole(Math.max(1, Math.ceil(waiting.seconds / 60)), "minute")}`;
-    return `${who} wait for your approval. Look at the tenants that have it, then: npm run tenants -- approve ${name}, and pulumi up`;
+        return `${who}, when the pause is over: run pulumi up again in ${whole(Math.max(1, Math.ceil(waiting.seconds / 60)), "minute")}`;
+    return `${who}, when you approve it. Look at the tenants that have it, then: npm run tenants -- approve ${name}, and pulumi up`;
 }
 
 /** Files that wait between waves. */
