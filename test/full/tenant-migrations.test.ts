@@ -299,6 +299,14 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
                 deepEqual(await ran(name, t(2)), []);
             });
 
+            it("is kept to its tenant like every file of the template", async () => {
+                const stray = `CREATE SCHEMA elsewhere; ${right}`;
+                await rejects(
+                    up(group(stray, [t(1), t(2)]), all(stray)),
+                    model === "schema" ? /squashed\/3\.sql:1 L1/ : /only the baseline makes it|does not make/,
+                );
+            });
+
             it("makes new tenants once it is proved, with what came after it", async () => {
                 const { said } = await up(group(right, [t(1), t(2)]), all(right));
                 match(said.join("\n"), /squashed\/3\.sql makes what 3 files up to b\/3\.sql make: proved/);

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { Finding } from "../../tenants/lint/finding.ts";
 import { listed } from "../../tenants/listed.ts";
-import { type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
+import { type FileSpec, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { executed, said, transaction } from "./batch.ts";
 import { CLOSE_CATALOGS, OPEN_CATALOGS } from "./catalogs.ts";
@@ -117,7 +117,7 @@ async function readFiles(
     const { model } = group;
     const declared = { model, tables: group.tables, known: found.known, outside: found.outside };
     const key = createHash("md5")
-        .update(JSON.stringify([group.template, declared]))
+        .update(JSON.stringify([group.template, group.baseline, declared]))
         .digest("hex");
     let findings = read.get(key);
     if (!findings) {
@@ -126,17 +126,25 @@ async function readFiles(
             import("../../tenants/lint/bounds.ts"),
             import("../../tenants/lint/passing.ts"),
         ]);
-        const files = group.template.map(({ path }) => ({ path, sql: content(path) }));
+        const contents = (of: readonly FileSpec[]) => of.map(({ path }) => ({ path, sql: content(path) }));
+        const files = contents(group.template);
         findings = Promise.all([
             readBounds(files, declared),
             group.rowSecurity ? readPassing(files, declared) : [],
+            // it begins with nothing
+            readBounds(contents(group.baseline?.files ?? []), { ...declared, known: [] }),
         ]).then((all) => all.flat().filter(({ severity }) => severity === "error"));
         read.set(key, findings);
     }
     return {
         ...found,
         files: (await findings)
-            .filter(({ where }) => pending === undefined || pending.includes(where))
+            .filter(
+                ({ where }) =>
+                    pending === undefined ||
+                    pending.includes(where) ||
+                    group.baseline?.files.some(({ path }) => path === where),
+            )
             .map(
                 ({ rule, where, line, says, fix }) =>
                     `${where}:${line ?? 1} ${rule}: ${says}.\n${fix.replace(/^-- /, "")}`,
