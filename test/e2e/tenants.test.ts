@@ -309,6 +309,35 @@ test("no tenant reads or writes another's, in any model, from any node, by itsel
             );
             await client.end();
         }
+    // what is shared by all tenants, or asks every node, is nobody's of them
+    for (const [name, nodes] of [
+        ["billing", NODES],
+        ["desk", ["coordinator"]],
+        ["desk/1", ["coordinator"]],
+        ["clinics/c001", NODES],
+    ] as const)
+        for (const node of nodes)
+            for (const through of [false, true]) {
+                const client = await login(name, node, through);
+                // its application may use its own group's anchor, and sees no row without a tenant
+                for (const sql of [
+                    "SELECT * FROM citus_shards",
+                    "SELECT * FROM citus_schemas",
+                    "SELECT * FROM run_command_on_all_nodes('SELECT 1')",
+                    "SELECT * FROM citus_as_code.tenant",
+                    "TRUNCATE plans",
+                    "INSERT INTO public.plans VALUES (99, 'x')",
+                    "UPDATE desks SET id = 3",
+                    "DELETE FROM c150.visits",
+                ])
+                    if (name !== "desk" || !sql.includes("desks"))
+                        await assert.rejects(
+                            client.query(sql),
+                            /permission denied|does not exist/,
+                            `${name} on ${node}${through ? " through its pool" : ""}: ${sql}`,
+                        );
+                await client.end();
+            }
     const [home] = await stack.sql<{ node: string }>("SELECT node FROM citus_as_code.tenant WHERE tenant = 'v001'");
     const [other] = await stack.sql<{ tenant: string; node: string }>(
         "SELECT tenant, node FROM citus_as_code.tenant WHERE grp = 'vaults' AND tenant <> 'v001' AND node = $1 ORDER BY 1 LIMIT 1",

@@ -8,6 +8,7 @@ import type { Session } from "../session.ts";
 import { inBatches, said, transaction } from "./batch.ts";
 import { OWN_TABLES } from "./checksum.ts";
 import { ownTenantRole } from "./groupRoles.ts";
+import { type Opening, openingsSql, placesOf } from "./openings.ts";
 import { type Access, accessOf, privileges } from "./privileges.ts";
 
 interface FoundTenant {
@@ -52,10 +53,30 @@ function planStates(group: GroupSpec, found: FoundStates): Planned {
 const OWN_SCHEMAS = `SELECT n.nspname::text AS name FROM pg_namespace n
      WHERE ${OWN_TABLES} ORDER BY 1`;
 
+/** What was taken in a tenant's database while it did not write, and comes back; nothing where nothing was. */
+const GIVE_BACK = `DO ${literal(`DECLARE given text; BEGIN
+    IF to_regclass('citus_as_code.shut') IS NOT NULL THEN
+        FOR given IN DELETE FROM citus_as_code.shut RETURNING sql LOOP EXECUTE given; END LOOP;
+    END IF; END`)};`;
+
+/** Takes rights that others have, and notes those that come back. */
+function takeAway(openings: readonly Opening[]): string {
+    const back = openings.flatMap((opening) => opening.back ?? []);
+    return [
+        ...(back.length === 0 ? [] : ["CREATE TABLE IF NOT EXISTS citus_as_code.shut (sql text PRIMARY KEY);"]),
+        ...back.map((sql) => `INSERT INTO citus_as_code.shut VALUES (${literal(sql)}) ON CONFLICT DO NOTHING;`),
+        ...openings.map(({ sql }) => `${sql};`),
+    ].join("\n");
+}
+
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
 export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {
     const own = await session.query<{ name: string }>(OWN_SCHEMAS);
-    return own.map(({ name }) => privileges(name, role, access)).join("\n");
+    const rights = own.map(({ name }) => privileges(name, role, access)).join("\n");
+    if (access === "active") return `${rights}\n${GIVE_BACK}`;
+    const places = placesOf(own.map(({ name }) => ({ tenant: "", nsp: name, role })));
+    const openings = await session.query<Opening>(openingsSql(places));
+    return [rights, takeAway(openings)].join("\n");
 }
 
 /** Gives a tenant's role exactly these rights in its database. Safe to repeat. @param session a connection to it */
