@@ -5,8 +5,10 @@
 #   export-tenant.sh dump ID DATABASE OPTION...     what pg_dump says is the file
 #   export-tenant.sh part ID OFFSET LENGTH          some bytes of it, in base64
 #   export-tenant.sh put ID OFFSET                  takes a tar with part, which comes behind the first OFFSET bytes
-#   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file, and
-#                                                   made.sql, run as soon as the file has made its database, where it does
+#   export-tenant.sh heads ID                       its COPY lines
+#   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file, made.sql,
+#                                                   run as soon as the file has made its database, where it does, and heads,
+#                                                   lines that take the place of its COPY lines, where there are any
 #   export-tenant.sh drop ID
 #
 # rows and dump print bytes= and sha256=.
@@ -22,8 +24,9 @@ exports=$home/exports
 file=$exports/$2
 case $2 in *[!0-9a-f]* | '') die 64 "$2 is not an id" ;; esac
 install -d -m 0700 "$exports"
-# what runs that were killed left
-find "$exports" -type f -mmin +1440 -delete
+# what runs that were killed left; what is fetched or brought is not old, however long that takes
+if [ -f "$file" ]; then touch "$file"; fi
+find "$exports" -type f -mmin +1440 ! -name "$2" -delete
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -47,6 +50,14 @@ closed() {
     fi
 }
 
+# Data between a COPY line and its end may look like one.
+# shellcheck disable=SC2016
+heads='!inside && /^COPY / { print; inside = 1; next } inside && $0 == "\\." { inside = 0 }'
+# shellcheck disable=SC2016
+instead='!inside && /^COPY / { if ((getline head < heads) < 1) exit 1; print head; inside = 1; next } inside && $0 == "\\." { inside = 0 } { print }'
+
+elsewhere() { if [ -s "$dir/heads" ]; then LC_ALL=C awk -v heads="$dir/heads" "$instead"; else cat; fi; }
+
 tell() { printf 'bytes=%s\nsha256=%s\n' "$(stat -c %s "$file")" "$(sha256sum < "$file" | cut -d ' ' -f 1)"; }
 
 case $1 in
@@ -65,11 +76,12 @@ case $1 in
         truncate -s "$3" "$file"
         cat "$dir/part" >> "$file"
         ;;
+    heads) gzip -dc "$file" | LC_ALL=C awk "$heads" ;;
     restore)
-        take before.sql made.sql after.sql
+        take before.sql made.sql after.sql heads
         [ "$(sha256sum < "$file" | cut -d ' ' -f 1)" = "$3" ] || die 6 "the file did not arrive whole; nothing was restored"
-        { cat "$dir/before.sql" && gzip -dc "$file" | closed && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
+        { cat "$dir/before.sql" && gzip -dc "$file" | elsewhere | closed && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
         ;;
     drop) rm -f "$file" ;;
-    *) die 64 "rows, dump, part, put, restore or drop" ;;
+    *) die 64 "rows, dump, part, put, heads, restore or drop" ;;
 esac

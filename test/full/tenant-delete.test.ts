@@ -1,10 +1,16 @@
 /** Tenants that are deleted and brought back, on a real cluster: what is proved, what is refused, and who waits. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
+import { gunzipSync } from "node:zlib";
+import { connect, type Session } from "../../components/citus/session.ts";
+import { removal } from "../../components/citus/tenants/removal.ts";
+import { restoreTenant } from "../../components/citus/tenants/restore.ts";
+import { pause } from "../../components/pause.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
-import { requireEngine, TestStack } from "../lib.ts";
-import { EMPTY, fileSpec, plan, settle } from "../tenants.ts";
+import { requireEngine, TestStack, until } from "../lib.ts";
+import { settleApart } from "../settleTenants.ts";
+import { EMPTY, fileSpec, plan, settle, withContext } from "../tenants.ts";
 
 requireEngine();
 
@@ -148,5 +154,264 @@ describe("tenants that are deleted", () => {
             match(line, /nothing of it is left on any node/);
             if (group === wells) match(line, /kept outside its schema: rows of tiers/);
         }
+    });
+
+    describe("whose rows are many", () => {
+        const ROWS = 60_000;
+        const big = (more: Partial<GroupSpec> = {}): GroupSpec => ({
+            ...EMPTY,
+            name: "big",
+            model: "row",
+            anchor: "big.firms",
+            tables: {
+                "big.firms": { kind: "distributed", column: "id" },
+                "big.orders": { kind: "distributed", column: "firm_id" },
+                "big.loose": { kind: "distributed", column: "firm_id" },
+            },
+            tenants: { "1": {}, "2": {}, "3": {} },
+            ...more,
+        });
+        const without = (...names: string[]) =>
+            big({
+                tenants: Object.fromEntries(
+                    ["1", "2", "3"].filter((one) => !names.includes(one)).map((one) => [one, {}]),
+                ),
+                delete: names,
+            });
+        const inLedger = async (tenant: string) =>
+            (
+                await stack.sql<{ detail: Record<string, never> }>(
+                    "SELECT detail FROM citus_as_code.tenant WHERE grp = 'big' AND tenant = $1",
+                    [tenant],
+                )
+            )[0]?.detail as { deleted?: Record<string, { count: string }>; exported?: string } | undefined;
+        const deletedOf = async (tenant: string) => Number((await inLedger(tenant))?.deleted?.orders?.count ?? 0);
+
+        before(async () => {
+            await stack.sql(`CREATE SCHEMA big; CREATE TABLE big.firms (id bigint PRIMARY KEY, name text);
+                CREATE TABLE big.orders (firm_id bigint REFERENCES big.firms (id) ON DELETE CASCADE, day date, id bigint, note text, PRIMARY KEY (firm_id, day, id));
+                CREATE TABLE big.loose (firm_id bigint NOT NULL, note text)`);
+            await stack.sql("ALTER TABLE big.loose REPLICA IDENTITY FULL");
+            await stack.sql("SELECT create_distributed_table('big.firms', 'id', colocate_with => 'none')");
+            for (const table of ["orders", "loose"])
+                await stack.sql(
+                    `SELECT create_distributed_table('big.${table}', 'firm_id', colocate_with => 'big.firms')`,
+                );
+            await stack.sql("INSERT INTO big.firms SELECT i, 'f' FROM generate_series(1, 3) i");
+            await stack.sql(
+                `INSERT INTO big.orders SELECT 1 + i % 3, '2026-01-01'::date + i % 50, i, md5(i::text) FROM generate_series(1, ${3 * ROWS}) i`,
+            );
+            await stack.sql("INSERT INTO big.loose SELECT 1 + i % 3, NULL FROM generate_series(1, 30) i");
+            await settle(stack, big());
+        });
+
+        it("says in preview how many there are and that nobody waits", async () => {
+            const { steps } = await plan(stack, without("1"));
+            const { text = "" } = steps.find(({ kind }) => kind === "removal.delete") ?? {};
+            match(
+                text,
+                /60,011 rows \(big.orders 60,000, big.loose 10, big.firms 1\), [0-9.]+ MB, about \d+ s .*; nobody else waits$/,
+            );
+        });
+
+        it("goes in parts while others write, is killed in the middle, and goes on", async () => {
+            const writer = await connect(await stack.access(), "coordinator");
+            await writer.query("SET lock_timeout = '1s'");
+            let running = true;
+            const written = (async () => {
+                let n = 0;
+                for (; running; n++) {
+                    await writer.query(`INSERT INTO big.orders VALUES (2, '2027-01-01', ${n}, 'meanwhile')`);
+                    await pause(20);
+                }
+                return n;
+            })();
+            const killed = await settleApart(stack, without("1"));
+            const ended = new Promise((resolve) => killed.once("exit", resolve));
+            await until("a part is deleted", 300, async () => (await deletedOf("1")) > 0);
+            killed.kill("SIGKILL");
+            await ended;
+            const done = await deletedOf("1");
+            const left = await count("FROM big.orders WHERE firm_id = 1");
+            equal(done + left, ROWS);
+            ok(left > 0, "it was over before it was killed");
+            const { exported } = (await inLedger("1")) ?? {};
+            const { said } = await settle(stack, without("1"));
+            running = false;
+            // nobody's write failed for a lock
+            ok((await written) > 5);
+            equal(await count("FROM big.orders WHERE firm_id = 1"), 0);
+            equal(await count("FROM big.loose WHERE firm_id = 1"), 0);
+            equal(await count("FROM big.orders WHERE firm_id = 2 AND note <> 'meanwhile'"), ROWS);
+            const line = said.find((text) => text.startsWith("1: deleted")) ?? "";
+            ok(line.endsWith(`its export is ${exported}`), line);
+            equal(JSON.parse(readFileSync(`${exported}.json`, "utf8")).prints.orders.count, String(ROWS));
+            await writer.close();
+        });
+
+        it("deletes no row that no export has, also when a superuser writes meanwhile", async () => {
+            const group = without("1", "3");
+            let wrote = 0;
+            const { said } = await withContext(stack, group, {}, async (context) => {
+                const progress = (text: string) => {
+                    if (wrote === 0 && /rows deleted/.test(text)) wrote = 1;
+                };
+                const query: Session["query"] = async (sql, parameters) => {
+                    if (wrote === 1) {
+                        wrote = 2;
+                        await stack.sql(`UPDATE big.orders SET note = 'changed' WHERE firm_id = 3 AND id = (SELECT max(id) FROM big.orders WHERE firm_id = 3);
+                            INSERT INTO big.orders VALUES (3, '2020-01-01', 1, 'early'), (3, '2030-01-01', 1, 'late')`);
+                    }
+                    return context.session.query(sql, parameters);
+                };
+                await removal.run.delete?.({ ...context, session: { ...context.session, query }, progress }, [
+                    { kind: "removal.delete", tenant: "3", text: "3" },
+                ]);
+            });
+            equal(wrote, 2);
+            const [, first = "", second = ""] = /its exports are (\S+) and (\S+)$/m.exec(said.join("\n")) ?? [];
+            const lines = [first, second].flatMap((file) => gunzipSync(readFileSync(file)).toString().split("\n"));
+            for (const note of ["changed", "early", "late"])
+                equal(lines.filter((line) => line.startsWith("3\t") && line.endsWith(`\t${note}`)).length, 1, note);
+            const orders = new Set(
+                lines.filter((line) => /^3\t20/.test(line)).map((line) => line.split("\t").slice(0, 3).join()),
+            );
+            equal(orders.size, ROWS + 2);
+            equal(await count("FROM big.orders WHERE firm_id = 3"), 0);
+        });
+
+        it("asks for allow where others' writes have to wait, and says how long", async () => {
+            await stack.sql(`CREATE SCHEMA crew; CREATE TABLE crew.crews (id bigint PRIMARY KEY);
+                CREATE TABLE crew.mates (crew bigint REFERENCES crew.crews, id bigint PRIMARY KEY, boss bigint REFERENCES crew.mates ON DELETE CASCADE);
+                INSERT INTO crew.crews VALUES (1), (2); INSERT INTO crew.mates SELECT 1, i FROM generate_series(1, 60) i`);
+            const group: GroupSpec = {
+                ...EMPTY,
+                name: "crews",
+                model: "rls",
+                anchor: "crew.crews",
+                tables: {
+                    "crew.crews": { kind: "distributed", column: "id" },
+                    "crew.mates": { kind: "distributed", column: "crew" },
+                },
+                tenants: { "2": {} },
+                delete: ["1"],
+            };
+            const textOf = async (spec: GroupSpec) =>
+                (await plan(stack, spec)).steps.find(({ kind }) => kind === "removal.delete")?.text ?? "";
+            match(
+                await textOf(group),
+                /writes to crew.crews, crew.mates wait as long, because a foreign key of crew.mates/,
+            );
+            await stack.sql(
+                "INSERT INTO citus_as_code.measured (what, bytes, seconds) VALUES ('rows of a delete', 1, 1) ON CONFLICT (what) DO UPDATE SET bytes = 1, seconds = 1",
+            );
+            equal(await textOf(group), "");
+            match(
+                (await plan(stack, group)).refusals.join(),
+                /61 rows, .*, about 61 s; other tenants' writes to .* wait as long.*It is not deleted\.\nTo allow that, put "crew.crews", "crew.mates" into allow/s,
+            );
+            match(await textOf({ ...group, allow: ["crew.crews", "crew.mates"] }), /about 61 s/);
+            await settle(stack, { ...group, allow: ["crew.crews", "crew.mates"] });
+            equal(await count("FROM crew.mates"), 0);
+            await stack.sql("DELETE FROM citus_as_code.measured WHERE what = 'rows of a delete'");
+        });
+    });
+
+    describe("that are brought back after the group's tables changed", () => {
+        const MADE =
+            "CREATE TABLE users (KEYid bigint GENERATED ALWAYS AS IDENTITY, name text NOT NULL, at timestamptz, price numeric(10,2), tags text[], obsolete jsonb, twice numeric GENERATED ALWAYS AS (price * 2) STORED, PRIMARY KEY (KEYNid));\nCREATE TABLE notes (KEYid bigint, author bigint, text text, PRIMARY KEY (KEYNid), FOREIGN KEY (KEYNauthor) REFERENCES users (KEYNid));\nCREATE TABLE old (KEYid bigint, PRIMARY KEY (KEYNid));";
+        const CHANGED =
+            "ALTER TABLE users ADD COLUMN phone text DEFAULT 'none';\nALTER TABLE users DROP COLUMN obsolete;\nCREATE TABLE extra (KEYid bigint, PRIMARY KEY (KEYNid));\nDROP TABLE old;";
+        const FILL = [
+            "INSERT INTO users (KEYNname, at, price, tags, obsolete) SELECT KEYVE'n\\t' || i || ' COPY \"x\" (', '2026-01-01 10:00+02'::timestamptz + i * interval '1 day', i / 3.0, ARRAY['a b', NULL, '\"'], jsonb_build_object('i', i) FROM generate_series(1, 50) i",
+            'INSERT INTO notes (KEYNid, author, text) SELECT KEYNid, id, E\'COPY "public"."users" ("id") FROM stdin;\\n\\\\.\\n\' FROM users WHERE KEYW',
+            "INSERT INTO old SELECT KEYVi FROM generate_series(1, 3) i",
+        ];
+        const SHARED =
+            "SELECT u.id::text, u.name, u.at::text, u.price::text, u.tags::text, u.twice::text, n.text FROM users u JOIN notes n ON (KEYJn.author = u.id) WHERE KEYW ORDER BY u.id";
+
+        for (const model of ["rls", "row", "schema", "database"] as const)
+            it(`${model}: every row is as it was in the columns that are left, and what is not is named`, async () => {
+                const keyed = model === "rls" || model === "row";
+                const tenant = keyed ? "7" : "acme";
+                const name = `back_${model}`;
+                const key = `${name}_id`;
+                // each model's tables in a schema of their own, or the tenant's
+                const sqlOf = (text: string) =>
+                    `${keyed ? `SET search_path = ${name};\n` : ""}${text
+                        .replaceAll("KEYid bigint", keyed ? `${key} bigint NOT NULL, id bigint` : "id bigint")
+                        .replaceAll("KEYN", keyed ? `${key}, ` : "")
+                        .replaceAll("KEYV", keyed ? `${tenant}, ` : "")
+                        .replaceAll("KEYJ", keyed ? `n.${key} = u.${key} AND ` : "")
+                        .replaceAll(
+                            "WHERE KEYW",
+                            keyed ? `WHERE ${text.startsWith("SELECT") ? "u." : ""}${key} = ${tenant}` : "WHERE true",
+                        )}`;
+                const files: Record<string, string> = {
+                    "sql/1.sql": `${keyed ? `CREATE SCHEMA ${name};\n${sqlOf(`CREATE TABLE firms (id bigint PRIMARY KEY, name text);\n${MADE}`)}` : sqlOf(MADE)}`,
+                    "sql/2.sql": sqlOf(CHANGED),
+                };
+                const made = Object.entries(files).map(([path, sql]) => fileSpec(path, sql));
+                const tables = (...names: string[]) =>
+                    Object.fromEntries([
+                        [`${name}.firms`, { kind: "distributed", column: "id" }],
+                        ...names.map((table) => [`${name}.${table}`, { kind: "distributed", column: key }]),
+                    ]);
+                const group = (more: Partial<GroupSpec>): GroupSpec => ({
+                    ...EMPTY,
+                    name,
+                    model,
+                    ...(keyed ? { anchor: `${name}.firms`, tables: tables("users", "notes", "old") } : {}),
+                    template: made.slice(0, 1),
+                    tenants: { [tenant]: { role: !keyed, ...(model === "database" ? { node: "worker-2" } : {}) } },
+                    ...more,
+                });
+                const run = async (sql: string) => {
+                    const { result } = await withContext(stack, group({}), {}, async (context) => {
+                        const session =
+                            model === "database"
+                                ? await context.open("worker-2", tenant)
+                                : await context.open("coordinator");
+                        if (!keyed && model === "schema") await session.query(`SET search_path = ${tenant}`);
+                        const [last] = sqlOf(sql).split(";\n").reverse();
+                        if (keyed) await session.query(`SET search_path = ${name}`);
+                        return session.query(last ?? "");
+                    });
+                    return result;
+                };
+                await settle(stack, group({}), files);
+                for (const sql of FILL) await run(sql);
+                const then = await run(SHARED);
+                equal(then.length, 50);
+                const { said } = await settle(stack, group({ tenants: {}, delete: [tenant] }), files);
+                const [, file = ""] = /its export is (\S+)$/m.exec(said.join("\n")) ?? [];
+                const after = group({
+                    template: made,
+                    ...(keyed ? { tables: tables("users", "notes", "extra") } : {}),
+                });
+                await settle(stack, after, files);
+                if (model === "rls") {
+                    // as exports of before were written
+                    const { columns: _, ...manifest } = JSON.parse(readFileSync(`${file}.json`, "utf8"));
+                    writeFileSync(`${file}.json`, JSON.stringify(manifest));
+                }
+                const restored = await withContext(stack, after, files, (context) =>
+                    restoreTenant(context, tenant, file, { replace: !keyed }),
+                );
+                const told = restored.said.join("\n");
+                if (keyed)
+                    match(
+                        told,
+                        new RegExp(
+                            `not brought back.*: column ${name}.users.obsolete, table ${name}.old \\(3 rows\\); it stays in`,
+                        ),
+                    );
+                await settle(stack, after, files);
+                deepEqual(await run(SHARED), then);
+                deepEqual(await run("SELECT count(*)::int AS n FROM users WHERE phone = 'none'"), [{ n: 50 }]);
+                // the next number is a new one
+                await run("INSERT INTO users (KEYNname) VALUES (KEYV'next')");
+                deepEqual((await plan(stack, after, undefined, files)).steps, []);
+            });
     });
 });

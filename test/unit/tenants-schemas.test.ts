@@ -8,7 +8,8 @@ import { describeCost } from "../../components/citus/tenants/blocking.ts";
 import { type DatabasesFound, identity, type LedgerRow } from "../../components/citus/tenants/databases.ts";
 import { ensureGroupRoles } from "../../components/citus/tenants/groupRoles.ts";
 import { migrations } from "../../components/citus/tenants/migrations.ts";
-import { type FoundRemoval, referencingFirst, removal } from "../../components/citus/tenants/removal.ts";
+import { type FoundRemoval, removal } from "../../components/citus/tenants/removal.ts";
+import { referencingFirst } from "../../components/citus/tenants/removeRows.ts";
 import { type FoundRoles, roles } from "../../components/citus/tenants/roles.ts";
 import { type FoundSchemas, schemas } from "../../components/citus/tenants/schemas.ts";
 import { state } from "../../components/citus/tenants/state.ts";
@@ -744,7 +745,7 @@ describe("plan of removals", () => {
         );
         deepEqual(plan({ tenants: { acme: { ...tenant, tombstone: true } } }), { steps: [], refusals: [], notes: [] });
         equal(plan({}).notes?.length, 1);
-        equal(plan({ rows: { users: ["acme"] } }, { model: "row" }).steps.length, 1);
+        equal(plan({ rows: { users: { acme: 2 } } }, { model: "row" }).steps.length, 1);
     });
 
     it("refuses what is on its way to another group, and who has the name of one that was deleted", () => {
@@ -752,7 +753,7 @@ describe("plan of removals", () => {
         deepEqual([taken.steps, taken.refusals?.length], [[], 1]);
         match(taken.refusals?.[0] ?? "", /on its way to vaults\/acme/);
         const again = plan(
-            { tenants: { acme: { ...tenant, tombstone: true } }, rows: { users: ["acme"] } },
+            { tenants: { acme: { ...tenant, tombstone: true } }, rows: { users: { acme: 2 } } },
             { model: "row" },
         );
         deepEqual([again.steps, again.refusals?.length], [[], 1]);

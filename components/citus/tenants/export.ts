@@ -9,7 +9,7 @@ import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
 import { identifier } from "../quote.ts";
-import { different, nameOf, type Prints, printTenant, rowsOf, storedColumns } from "./checksum.ts";
+import { different, everything, nameOf, type Prints, printTenant, rowsOf, storedColumns } from "./checksum.ts";
 import { type Place, placeOf } from "./place.ts";
 import { type LastNumbers, readSequences } from "./sequences.ts";
 
@@ -34,6 +34,8 @@ export interface Manifest {
     readonly node: string;
     /** Counts and checksums of its tables, over all stored columns. */
     readonly prints: Prints;
+    /** Stored columns of its tables, in the same order; files of before 2026-12 lack it. */
+    readonly columns?: Readonly<Record<string, readonly { readonly name: string; readonly type: string }[]>>;
     readonly sequences: LastNumbers;
     /** Files of the template that had been run for it. */
     readonly migrations: readonly Ran[];
@@ -154,6 +156,17 @@ async function readRan({ session }: Context, { group, tenant, session: own }: Pl
     );
 }
 
+/** Stored columns with their types, by the names that checksums go by. */
+const columnsOf = (slices: readonly Slice[]): NonNullable<Manifest["columns"]> =>
+    Object.fromEntries(
+        everything(slices).map(({ name, slice, columns }) => [
+            name,
+            slice.table.columns
+                .filter((column) => columns.includes(column.name))
+                .map((column) => ({ name: column.name, type: column.type })),
+        ]),
+    );
+
 /** Makes a group's folder, and those that it is in where they are not there. */
 export async function makeFolder(exports: string, group: string): Promise<string> {
     const folder = join(exports, group);
@@ -235,6 +248,7 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 ...made,
                 node: place.node,
                 prints: after,
+                columns: columnsOf(place.slices),
                 sequences,
                 migrations,
                 detail: epoch === undefined ? {} : { epoch },

@@ -2,20 +2,24 @@
 
 import { countOf } from "../../tenants/changePlan.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import { listed } from "../../tenants/listed.ts";
 import { own } from "../../tenants/own.ts";
-import { databaseOf, type Slice } from "../../tenants/shape.ts";
+import { databaseOf } from "../../tenants/shape.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
+import { describeBytes } from "../job.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { changedSince } from "./change.ts";
-import { different, everything, inTransaction, nameOf, type Prints, printSlices, whereOf } from "./checksum.ts";
+import { different, type Prints } from "./checksum.ts";
 import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { ownComment, ownTenantRole } from "./groupRoles.ts";
 import { keptOutside, type Outside, outsideRefusal, outsideSql } from "./outside.ts";
-import { placeOf } from "./place.ts";
 import { endSessions, privileges } from "./privileges.ts";
+import { changesOthers, REFERENCES, type Reference } from "./removeReferences.ts";
+import { DELETE_RATE, deleteRows, locksOthers } from "./removeRows.ts";
+import { lasting } from "./tablesPlan.ts";
 import { listUndeclared, type Undeclared, undeclaredNote, undeclaredRefusal, undeclaredSql } from "./undeclared.ts";
 
 interface FoundTenant {
@@ -33,8 +37,14 @@ interface FoundTenant {
 
 export interface FoundRemoval {
     readonly tenants: Readonly<Record<string, FoundTenant>>;
-    /** Models row and rls: keys of deleted tenants that have rows, by table. */
-    readonly rows: Readonly<Record<string, readonly string[]>>;
+    /** Models row and rls: how many rows keys of deleted tenants have, by table. */
+    readonly rows: Readonly<Record<string, Readonly<Record<string, number>>>>;
+    /** Bytes of a row, by table. */
+    readonly widths?: Readonly<Record<string, number>>;
+    /** Foreign keys to the group's tables with a tenant column, by their place among these. */
+    readonly references?: readonly Reference[];
+    /** Rows a second of the last delete; null before the first. */
+    readonly rate?: number | null;
     /** Models row and rls: tables that may hold tenants' rows and that the group does not declare. */
     readonly undeclared?: readonly Undeclared[];
     /** Models schema and database: what lies outside a tenant's schema or database. */
@@ -56,8 +66,8 @@ function stranger(group: GroupSpec, tenant: string, found: FoundTenant | undefin
     return nodes.length === 0 ? undefined : `a database of its name on ${nodes.join(", ")}`;
 }
 
-function planRemoval(group: GroupSpec, found: FoundRemoval, databases?: DatabasesFound): Planned {
-    const { tenants, rows, undeclared = [], outside = {} } = found;
+function planRemoval(group: GroupSpec, all: FoundRemoval, databases?: DatabasesFound): Planned {
+    const { tenants, rows, undeclared = [], outside = {} } = all;
     const steps: Step[] = [];
     const refusals: string[] = [];
     const notes: string[] = [];
@@ -65,7 +75,7 @@ function planRemoval(group: GroupSpec, found: FoundRemoval, databases?: Database
         const found = own(tenants, tenant);
         const state = found?.state ?? null;
         const beside = own(outside, tenant);
-        const tables = Object.keys(rows).filter((table) => rows[table]?.includes(tenant));
+        const tables = Object.keys(rows).filter((table) => own(rows[table] ?? {}, tenant) !== undefined);
         const others = state === null ? stranger(group, tenant, found, databases) : undefined;
         const refused =
             state === null
@@ -101,13 +111,58 @@ function planRemoval(group: GroupSpec, found: FoundRemoval, databases?: Database
                     : found?.movedTo != null
                       ? `export its old copy (its data is in ${found.movedTo}), delete it, and prove that nothing is left`
                       : "export it, delete it, and prove that nothing is left";
-            steps.push({ kind: "removal.delete", tenant, text: `${tenant}: ${what}`, detail: { kept } });
+            const weight = hasRows(group) ? weigh(group, tenant, all) : undefined;
+            if (weight?.refusal !== undefined) refusals.push(weight.refusal);
+            else
+                steps.push({
+                    kind: "removal.delete",
+                    tenant,
+                    text: `${tenant}: ${what}${weight === undefined ? "" : `; ${weight.text}`}`,
+                    detail: { kept },
+                });
         }
     }
     // where a tenant is refused for them they are named already
     if (undeclared.length > 0 && !refusals.some((refusal) => refusal.includes(listUndeclared(undeclared))))
         notes.push(undeclaredNote(group, undeclared));
     return { steps, refusals, notes };
+}
+
+/** Rows a second, where no delete was measured yet: a part of what a small machine does. */
+const RATE = 50_000;
+
+/** Seconds for which others' writes may wait without being allowed to. */
+const SECONDS = 5;
+
+/** How much of a tenant there is to delete, how long that takes about, and who waits. */
+function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references = [], rate }: FoundRemoval) {
+    const counts = Object.entries(rows).flatMap(([table, keys]) => {
+        const count = own(keys, tenant);
+        return count === undefined ? [] : [{ table, count, bytes: count * (widths[table] ?? 0) }];
+    });
+    const total = counts.reduce((sum, { count }) => sum + count, 0);
+    const bytes = counts.reduce((sum, one) => sum + one.bytes, 0);
+    const seconds = total / (rate ?? RATE);
+    const most = counts
+        .sort((a, b) => b.count - a.count)
+        .map(({ table, count }) => `${table} ${count.toLocaleString("en")}`);
+    const lasts = `${countOf(total, "row")} (${listed(most)}), ${describeBytes(bytes)}, ${lasting(total, rate ?? RATE)}${rate == null ? " (no delete was measured yet on this cluster)" : ""}`;
+    const tables = tenantTables(group);
+    const changing = references.filter((one) =>
+        changesOthers(one, one.from === null ? undefined : tables[one.from]?.column, tables[one.to]?.column),
+    );
+    if (!locksOthers(group, changing.length > 0)) return { text: `${lasts}; nobody else waits` };
+    const why =
+        changing.length > 0
+            ? `a foreign key of ${[...new Set(changing.map(({ other }) => other))].join(", ")} may change rows of others with it`
+            : "rowSecurity is false, so nothing else keeps the application from writing to it";
+    const text = `${lasts}; other tenants' writes to ${tables.map(({ table }) => table).join(", ")} wait as long, because ${why}`;
+    const missing = tables.filter(({ table }) => !group.allow.includes(table)).map(({ table }) => table);
+    if (seconds <= SECONDS || missing.length === 0) return { text };
+    return {
+        text,
+        refusal: `${tenant}: is to be deleted: ${text}. It is not deleted.\nTo allow that, put ${missing.map((table) => `"${table}"`).join(", ")} into allow, and run pulumi up at a quiet time.`,
+    };
 }
 
 /** Why a tenant's schema is not deleted: one that was made by hand under its name is not distributed, so whose it is can't be told. */
@@ -147,6 +202,8 @@ interface Detail {
     readonly earlier?: readonly string[];
     /** Written down in the transaction that deleted its data; in model database right before DROP DATABASE. */
     readonly dropped?: boolean;
+    /** What of the present export is deleted, by table. */
+    readonly deleted?: Prints;
     /** Colocation group of its schema. */
     readonly colocation?: number;
 }
@@ -211,7 +268,7 @@ async function begin(context: Context, tenant: string): Promise<Leaving> {
         `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ($1, $2, $3, 'deleting')
              ON CONFLICT (grp, tenant) DO UPDATE SET state = 'deleting', since = now(),
                 detail = CASE t.state WHEN 'deleting' THEN t.detail
-                              ELSE t.detail - '{exported,sha256,prints,earlier,dropped}'::text[] || jsonb_build_object('was', t.state) END`,
+                              ELSE t.detail - '{exported,sha256,prints,earlier,dropped,deleted}'::text[] || jsonb_build_object('was', t.state) END`,
         [group.name, tenant, group.model],
     );
     const [colocation] = await session.query<{ id: number }>(
@@ -339,6 +396,7 @@ async function exportAnew(leaving: Leaving, toFile: Export): Promise<Manifest> {
         exported,
         sha256: manifest.sha256,
         prints: manifest.prints,
+        deleted: {},
         // what was deleted is in no later export
         ...(dropped && last && hasRows(context.group) ? { earlier: [...earlier, last] } : {}),
     });
@@ -359,149 +417,22 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
     }
 }
 
-/** Tables so that each comes before those that it references; those that reference each other in a circle are together. */
-export function referencingFirst(
-    tables: readonly string[],
-    references: readonly { readonly from: string; readonly to: string }[],
-): string[][] {
-    const result: string[][] = [];
-    let left = [...tables];
-    const before = (table: string): ReadonlySet<string> => {
-        const found = new Set<string>();
-        const add = (to: string) => {
-            for (const reference of references)
-                if (reference.to === to && left.includes(reference.from) && !found.has(reference.from)) {
-                    found.add(reference.from);
-                    add(reference.from);
-                }
-        };
-        add(table);
-        return found;
-    };
-    while (left.length > 0) {
-        const referencing = new Map(left.map((table) => [table, before(table)]));
-        // nothing references them but they themselves
-        const next = left.filter((table) =>
-            [...(referencing.get(table) ?? [])].every((from) => from === table || referencing.get(from)?.has(table)),
-        );
-        const taken = new Set<string>();
-        for (const table of next) {
-            if (taken.has(table)) continue;
-            const together = next.filter((one) => one === table || referencing.get(table)?.has(one));
-            for (const one of together) taken.add(one);
-            result.push(together);
-        }
-        left = left.filter((table) => !taken.has(table));
-    }
-    return result;
-}
-
-interface Reference {
-    /** Undefined for a table that is not one of the tenant's. */
-    readonly from: Slice | undefined;
-    readonly other: string;
-    readonly to: Slice;
-    /** Whether it changes referencing rows. */
-    readonly cascades: boolean;
-    readonly columns: readonly string[];
-    readonly referenced: readonly string[];
-}
-
-async function referencesTo({ context }: Leaving, slices: readonly Slice[]): Promise<Reference[]> {
-    const columns = (of: string, keys: string) =>
-        `ARRAY(SELECT a.attname::text FROM unnest(${keys}) WITH ORDINALITY AS x (n, i) JOIN pg_attribute a ON a.attrelid = ${of} AND a.attnum = x.n ORDER BY x.i)`;
-    const rows = await context.session.query<
-        Omit<Reference, "from" | "to"> & { readonly from: number | null; readonly to: number }
-    >(
-        `WITH t AS (SELECT i::int AS i, to_regclass(quoted)::oid AS oid FROM unnest($1::text[]) WITH ORDINALITY AS x (quoted, i))
-         SELECT f.i AS from, k.conrelid::regclass::text AS other, t.i AS to, k.confdeltype IN ('c', 'n', 'd') AS cascades,
-                ${columns("k.conrelid", "k.conkey")} AS columns, ${columns("k.confrelid", "k.confkey")} AS referenced
-           FROM pg_constraint k JOIN t ON t.oid = k.confrelid LEFT JOIN t f ON f.oid = k.conrelid
-          WHERE k.contype = 'f' AND k.conparentid = 0`,
-        [slices.map(({ table }) => nameOf(table))],
-    );
-    return rows.flatMap(({ from, to, ...row }) => {
-        const slice = slices[to - 1];
-        return slice ? [{ ...row, from: from === null ? undefined : slices[from - 1], to: slice }] : [];
-    });
-}
-
-/** @throws Error when deleting a tenant's rows would change rows that are not its own */
-async function refuseOthers({ context, tenant }: Leaving, references: readonly Reference[]): Promise<void> {
-    const outside = references.filter(({ from, cascades }) => from === undefined && cascades);
-    if (outside.length > 0)
-        throw new Error(
-            `${tenant}: by foreign keys, deleting it would also change rows of ${[...new Set(outside.map(({ other }) => other))].join(", ")}. The group's tables do not include them, so no export has these rows.\n` +
-                "Nothing was deleted. Add them to tables, then run pulumi up again.",
-        );
-    for (const { from, to, cascades, columns, referenced, other } of references) {
-        const [key, key2] = [from?.key, to.key];
-        const within = columns.some((column, i) => column === key?.column && referenced[i] === key2?.column);
-        if (!from || !key || !key2 || !cascades || within) continue;
-        const same = columns.map((column, i) => `t.${identifier(referenced[i] ?? "")} = f.${identifier(column)}`);
-        const [row] = await context.session.query<{ n: string }>(
-            `SELECT count(*)::text AS n FROM ${nameOf(from.table)} f WHERE f.${identifier(key.column)} IS DISTINCT FROM ${literal(tenant)}
-                AND EXISTS (SELECT FROM ${nameOf(to.table)} t WHERE t.${identifier(key2.column)} = ${literal(tenant)} AND ${same.join(" AND ")})`,
-        );
-        if (row?.n !== "0")
-            throw new Error(
-                `${tenant}: by a foreign key to ${nameOf(to.table)}, deleting it would also change ${countOf(Number(row?.n ?? 0), "row")} of ${other} that other tenants own.\n` +
-                    "Nothing was deleted. Correct what those rows reference, then run pulumi up again.",
-            );
-    }
-}
-
 /** SQL that writes down that its data is gone. */
 const DROPPED = (leaving: Leaving) =>
     `UPDATE citus_as_code.tenant SET detail = detail || '{"dropped": true}' WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
 
-/** One statement for tables that reference each other in a circle: PostgreSQL looks at their keys after all of it. */
-function deleteSql(slices: readonly Slice[]): string {
-    const deletes = slices.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)}`);
-    const [last, ...others] = deletes.reverse();
-    return `${others.length === 0 ? "" : `WITH ${others.map((sql, i) => `d${i} AS (${sql})`).join(", ")} `}${last}`;
-}
-
-/** Deletes exactly what was exported. @returns tables whose rows have changed since; nothing was deleted then */
-async function deleteRows(leaving: Leaving, exported: Prints): Promise<string[]> {
-    const { context, tenant } = leaving;
-    const { session, group } = context;
-    const { slices } = await placeOf(context, group, tenant);
-    const references = await referencesTo(leaving, slices);
-    const byName = new Map(slices.map((slice) => [nameOf(slice.table), slice]));
-    const order = referencingFirst(
-        [...byName.keys()],
-        references.flatMap(({ from, to }) => (from ? [{ from: nameOf(from.table), to: nameOf(to.table) }] : [])),
-    ).map((names) => names.flatMap((name) => byName.get(name) ?? []));
-    return inTransaction(session, async () => {
-        await session.query(`SET LOCAL lock_timeout = ${group.lockTimeout}`);
-        // what a cascade deletes is in no DELETE's answer, so nobody may write from before it is looked at
-        if (byName.size > 0)
-            await session.query(`LOCK TABLE ${[...byName.keys()].join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
-        const changed = different(exported, await printSlices(session, everything(slices)));
-        if (changed.length > 0) return changed;
-        await refuseOthers(leaving, references);
-        for (const together of order) await session.query(deleteSql(together));
-        for (const slice of slices) {
-            const [row] = await session.query<{ count: string }>(
-                `SELECT count(*)::text AS count FROM ${nameOf(slice.table)}${whereOf(slice)}`,
-            );
-            if (row?.count !== "0")
-                throw new Error(
-                    `${row?.count} of its rows in ${nameOf(slice.table)} were still there after they were deleted: a trigger or a rule keeps them or makes them again.\n` +
-                        "Nothing was deleted. Disable that trigger or rule, then run pulumi up again.",
-                );
-        }
-        await session.query(DROPPED(leaving));
-        return [];
-    });
-}
+/** SQL that writes down what of its export is deleted, with the rows themselves. */
+const DELETED = (leaving: Leaving) => (deleted: Prints) =>
+    `UPDATE citus_as_code.tenant SET detail = detail || ${literal(JSON.stringify({ dropped: true, deleted }))} WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
 
 /** @returns what is not as it was exported; nothing was deleted then */
 async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
     const { context, tenant, node } = leaving;
     const { group } = context;
-    if (hasRows(group)) return deleteRows(leaving, prints);
+    if (hasRows(group)) {
+        const { deleted = {} } = await detailOf(leaving);
+        return deleteRows({ context, tenant, exported: prints, deleted, record: DELETED(leaving) });
+    }
     if (group.model === "database" && (await findDatabase(leaving)) === "invalid") {
         // its data can't be looked at any more, and was as it was exported when DROP DATABASE began
         const server = await serverOf(leaving);
@@ -539,6 +470,8 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
         manifest ??= await exportAnew(leaving, toFile);
         const changed = await drop(leaving, manifest);
         if (changed.length === 0) return;
+        // somebody else deleted what was left of it
+        if (hasRows(group) && !(await isThere(leaving))) return;
         manifest = undefined;
         if (tries >= TRIES)
             throw new Error(
@@ -686,14 +619,21 @@ const removeWith =
         }
     };
 
-/** In a query of its own, so that Citus plans it alone, and in hex, which XML leaves as it is; keys of another type have no rows. */
-const keysWithRows = (table: string, column: string, keys: string) =>
+/**
+ * SQL for a jsonb of how many rows keys have, and how wide a row is: in queries of their own, so that Citus plans each alone,
+ * and in hex, which XML leaves as it is; keys of another type have no rows.
+ */
+const countKeys = (table: string, column: string, keys: string) =>
     `coalesce((SELECT convert_from(decode((xpath('//x/text()', query_to_xml(format(
-        'SELECT encode(convert_to(coalesce(jsonb_agg(DISTINCT %1$I::text), ''[]'')::text, ''UTF8''), ''hex'') AS x FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])',
+        'SELECT encode(convert_to(coalesce(jsonb_object_agg(c.k, c.n)::text, ''{}''), ''UTF8''), ''hex'') AS x FROM (SELECT %1$I::text AS k, count(*) AS n FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[]) GROUP BY 1) c',
         a.attname, ${literal(qualified(table))}, (SELECT coalesce(array_agg(k.key), '{}') FROM unnest(ARRAY[${keys}]::text[]) AS k (key) WHERE pg_input_is_valid(k.key, y.type)), y.type),
         true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb
        FROM pg_attribute a, LATERAL (SELECT CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END AS type) y
-      WHERE a.attrelid = ${literal(qualified(table))}::regclass AND a.attname = ${literal(column)} AND NOT a.attisdropped), '[]')`;
+      WHERE a.attrelid = ${literal(qualified(table))}::regclass AND a.attname = ${literal(column)} AND NOT a.attisdropped), '{}')`;
+
+/** SQL for the bytes that a row of a table takes, from some of them. */
+const widthOf = (table: string) =>
+    `coalesce((xpath('//x/text()', query_to_xml(${literal(`SELECT avg(pg_column_size(s.*))::int AS x FROM (SELECT * FROM ${qualified(table)} LIMIT 100) s`)}, true, false, '')))[1]::text::int, 0)`;
 
 /** Deletion with an export and a proof. @param toFile how the export is made */
 export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
@@ -706,10 +646,18 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
             hasRows(group) && group.delete.length > 0
                 ? tenantTables(group)
                       .filter(({ table }) => tables.includes(table))
-                      .map(({ table, column }) => `${literal(table)}, ${keysWithRows(table, column, keys)}`)
+                      .map(({ table, column }) => ({
+                          table: literal(table),
+                          counts: countKeys(table, column, keys),
+                          width: widthOf(table),
+                      }))
                 : [];
+        const names = tenantTables(group).map(({ table }) => literal(qualified(table)));
         return `SELECT jsonb_build_object(
-            'rows', jsonb_build_object(${rows.join(",\n                ")}),
+            'rows', jsonb_build_object(${rows.map(({ table, counts }) => `${table}, ${counts}`).join(",\n                ")}),
+            'widths', jsonb_build_object(${rows.map(({ table, width }) => `${table}, ${width}`).join(", ")}),
+            'references', ${rows.length === 0 ? "'[]'::jsonb" : `(${REFERENCES(`ARRAY[${names.join(", ")}]`)})`},
+            'rate', ${ledger ? `(SELECT bytes / seconds FROM citus_as_code.measured WHERE what = ${literal(DELETE_RATE)})` : "NULL"},
             'undeclared', ${hasRows(group) ? undeclaredSql(group, ledger) : "'[]'::jsonb"},
             'outside', ${outsideSql(group)},
             'tenants', (SELECT coalesce(jsonb_object_agg(d.tenant, jsonb_build_object(

@@ -8,7 +8,17 @@ import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import { transaction } from "./batch.ts";
 import { hasPolicies, refreshPolicies, renewed } from "./change.ts";
-import { different, emptyCheck, everything, nameOf, type Prints, printTenant, whereOf } from "./checksum.ts";
+import {
+    different,
+    emptyCheck,
+    everything,
+    inTransaction,
+    nameOf,
+    type Prints,
+    printSlices,
+    printTenant,
+    whereOf,
+} from "./checksum.ts";
 import { takeLock, unlock } from "./converge.ts";
 import { another, identity, isEmpty, type LedgerRow } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
@@ -24,7 +34,8 @@ import {
     readManifest,
     refuseRouted,
 } from "./export.ts";
-import { placeOf } from "./place.ts";
+import { type Place, placeOf } from "./place.ts";
+import { detour, type Fit, fit, notWhole, parseHead } from "./restoreRows.ts";
 import { OWN_LEDGER, ownRow } from "./runMigrations.ts";
 import { advanceSequences } from "./sequences.ts";
 import { ranRow } from "./template.ts";
@@ -215,12 +226,15 @@ interface Surroundings {
     /** Run as soon as a file that makes its database has made it. */
     readonly made: string;
     readonly after: string;
+    /** Lines that take the place of the file's COPY lines, if any. */
+    readonly heads: string;
 }
 
 /**
  * @param rows SQL for the ledger, in the file's own transaction where both are in one database
  * @param comment what a database of its own is known by
  * @param frozen whether policies keep clients from writing to the tenant; else only locks do
+ * @param fitted rows of a file that has them, as they fit into the tables
  */
 async function surroundings(
     context: Context,
@@ -228,6 +242,8 @@ async function surroundings(
     rows: string,
     comment: string,
     frozen: boolean,
+    manifest: Manifest,
+    fitted: Fit | undefined,
 ): Promise<Surroundings> {
     const { group } = context;
     if (group.model === "database")
@@ -236,6 +252,7 @@ async function surroundings(
             before: "",
             made: `COMMENT ON DATABASE ${identifier(databaseOf(tenant))} IS ${literal(comment)};\nREVOKE ALL ON DATABASE ${identifier(databaseOf(tenant))} FROM PUBLIC;\n`,
             after: "",
+            heads: "",
         };
     const database = await ownDatabase(context);
     if (group.model === "schema")
@@ -245,6 +262,7 @@ async function surroundings(
             before: "BEGIN;\n",
             made: "",
             after: `SELECT citus_schema_distribute(${literal(identifier(schemaOf(tenant)))});\n${rows}COMMIT;\n`,
+            heads: "",
         };
     const { slices } = await placeOf(context, group, tenant);
     if (slices.length === 0)
@@ -253,6 +271,7 @@ async function surroundings(
         );
     await refuseCascades(context, tenant, slices);
     const anchors = slices.filter(({ anchor }) => anchor);
+    const round = fitted === undefined || fitted.asItIs ? undefined : detour(manifest, fitted);
     const locked = slices.map(({ table }) => nameOf(table)).join(", ");
     return {
         database,
@@ -262,9 +281,11 @@ SET LOCAL lock_timeout = ${group.lockTimeout};
 LOCK TABLE ${locked} IN ${frozen ? "ROW EXCLUSIVE" : "SHARE ROW EXCLUSIVE"} MODE;
 SET LOCAL lock_timeout = 0;
 ${emptyCheck(slices.filter(({ anchor }) => !anchor))}
-${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}`,
+${anchors.map((slice) => `DELETE FROM ${nameOf(slice.table)}${whereOf(slice)};\n`).join("")}
+${round?.before ?? ""}`,
         made: "",
-        after: `${rows}COMMIT;\n`,
+        after: `${round?.after ?? ""}${rows}COMMIT;\n`,
+        heads: round === undefined ? "" : `${round.heads.join("\n")}\n`,
     };
 }
 
@@ -322,6 +343,30 @@ async function afterFailure(
     );
 }
 
+/** What of a file of rows fits into the tables as they are; undefined where the file makes its tables itself. */
+async function fitOf(context: Context, tenant: string, node: string, manifest: Manifest): Promise<Fit | undefined> {
+    if (!byKey(context.group.model)) return undefined;
+    const lines = await onNode(context, node, ["heads", idOf(context, tenant)]);
+    const { slices } = await placeOf(context, context.group, tenant, node);
+    return fit(manifest, lines.split("\n").filter(Boolean).map(parseHead), slices);
+}
+
+/** Names of what is not as it was exported, and how it is now. */
+async function compare(place: Place, manifest: Manifest, fitted: Fit | undefined): Promise<[string[], Prints]> {
+    // rows that went by a detour were compared on it
+    if (fitted?.asItIs === false) return [[], {}];
+    if (fitted === undefined) {
+        const prints = await printTenant(place.session, place.slices);
+        return [different(manifest.prints, prints), prints];
+    }
+    // over the columns of then: there may be more by now
+    const then = fitted.tables.flatMap(({ key, slice, head }) =>
+        slice === undefined ? [] : [{ name: key, slice, columns: head.columns }],
+    );
+    const prints = await inTransaction(place.session, () => printSlices(place.session, then));
+    return [different(manifest.prints, prints), prints];
+}
+
 /** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */
 async function load(context: Context, tenant: string, file: string, manifest: Manifest, target: Target): Promise<void> {
     const { group } = context;
@@ -332,14 +377,22 @@ async function load(context: Context, tenant: string, file: string, manifest: Ma
         const known = own ? await begin(context, tenant, node, manifest) : undefined;
         const comment = identity(group.name, tenant, known?.detail.epoch ?? 0);
         const rows = ledgerRows(context, tenant, node, manifest);
-        const { database, before, made, after } = await surroundings(context, tenant, rows, comment, target.frozen);
+        const fitted = await fitOf(context, tenant, node, manifest);
+        const { database, before, made, after, heads } = await surroundings(
+            context,
+            tenant,
+            rows,
+            comment,
+            target.frozen,
+            manifest,
+            fitted,
+        );
         await onNode(context, node, ["restore", idOf(context, tenant), manifest.sha256, database], {
-            files: { "before.sql": before, "made.sql": made, "after.sql": after },
+            files: { "before.sql": before, "made.sql": made, "after.sql": after, heads },
         });
         loaded = true;
         const place = await placeOf(context, group, tenant, node);
-        const prints = await printTenant(place.session, place.slices);
-        const wrong = different(manifest.prints, prints);
+        const [wrong, prints] = await compare(place, manifest, fitted);
         if (wrong.length > 0)
             throw new Error(
                 `the restored rows are not those that were exported: ${wrong
@@ -351,6 +404,8 @@ async function load(context: Context, tenant: string, file: string, manifest: Ma
             );
         await advanceSequences(context, place, place.slices, manifest.sequences);
         if (own) await recordDatabase(context, tenant, node, manifest, rows);
+        const less = fitted && notWhole(fitted, file);
+        if (less !== undefined) context.note(`${group.name}/${tenant}: ${less}`);
     } catch (error) {
         const state = await afterFailure(context, tenant, file, manifest, target, loaded);
         throw new Error(
