@@ -140,12 +140,13 @@ program
     .command("restore")
     .description("brings an exported tenant's data back")
     .argument("<tenant>", "its name, or group/name")
-    .argument("<file>", "what export wrote")
+    .argument("<file>", "what export wrote: a file, or an address of a bucket or the repository")
     .option("--replace", "in place of what is there, which is exported first (models schema and database)")
     .action(async (name: string, file: string, { replace }: RestoreOptions) => {
         const { restoreTenant } = await import("../components/citus/tenants/restore.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
-        const path = resolve(process.env.INIT_CWD ?? process.cwd(), file);
+        const { remoteFile } = await import("../components/tenants/exportTarget.ts");
+        const path = remoteFile(file) ? file : resolve(process.env.INIT_CWD ?? process.cwd(), file);
         await withTenant(found, (context, tenant) =>
             restoreTenant(context, tenant, path, { replace: replace === true }),
         );

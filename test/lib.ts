@@ -110,6 +110,8 @@ export abstract class OwnStack {
         mkdirSync(join(dir, ".state", "pulumi"), { recursive: true });
         this.env = {
             ...process.env,
+            // exports of tests need not outlive the runner that they are run on
+            CI: "",
             PATH: PATH(),
             PULUMI_BACKEND_URL: `file://${join(dir, ".state", "pulumi")}`,
             PULUMI_SKIP_UPDATE_CHECK: "true",

@@ -154,6 +154,13 @@ interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
     readonly outOfOrder?: boolean;
     /** How long a migration waits for a lock, such as "5s". @default "5s" */
     readonly lockTimeout?: string;
+    /**
+     * Where exports go: `s3://bucket/prefix` and `repository` (that of the backups) get them straight from the node, and
+     * outlive this machine; a folder such as `./exports` is on it. A deletion is refused on a CI runner without it.
+     * @default the stack's folder, `.state/<stack>/exports`
+     * @example "s3://acme-exports/billing?region=eu-central-1"
+     */
+    readonly exports?: string;
 }
 
 /** A group whose tenants are rows of the same tables. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { flag, listOf, oneOf, shown, strictObject, text, unrecognized, whole } from "../config/fields.ts";
 import { workerIndex } from "../topology.ts";
 import { MODELS, type TenantName } from "./args.ts";
+import { EXAMPLE, parseTarget } from "./exportTarget.ts";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
@@ -176,6 +177,16 @@ export const groupShape = strictObject(
             'an object such as {"canary": 1, "part": 0.1}',
         ).default({ canary: 1, part: 0.1 }),
         lockTimeout: duration("5s").default(5000),
+        exports: z
+            .any()
+            .transform((value, context) => {
+                const target =
+                    typeof value === "string" ? parseTarget(value) : `must be ${EXAMPLE}, got ${shown(value)}`;
+                if (typeof target !== "string") return value as string;
+                context.issues.push({ code: "custom", input: value, message: target });
+                return z.NEVER;
+            })
+            .optional(),
     },
     'an object such as {"model": "schema", "template": "sql/clinic/*.sql", "tenants": {"acme": {}}}',
 );

@@ -54,6 +54,8 @@ export interface GroupSpec {
     readonly tenants: Readonly<Record<string, TenantSpec>>;
     readonly delete: readonly string[];
     readonly allow: readonly string[];
+    /** Where exports go: "s3://bucket/prefix", "repository" or a folder. @default the stack's folder on this machine */
+    readonly exports?: string;
     readonly rowSecurity: boolean;
     /** Columns of the anchor that a tenant's own role may update. */
     readonly ownColumns?: readonly string[];

@@ -51,6 +51,7 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     rollout: { models: OWN_PLACE, why: "a file runs once for all its tenants" },
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
     ownColumns: { models: ROWS, why: "only they have an anchor table" },
+    exports: { models: ["rls", "row", "schema", "database"], why: "nothing of servers of others is exported" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
 };
 
@@ -442,6 +443,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             ...(shape.outOfOrder ? { outOfOrder: true } : {}),
             rollout: definedOnly(shape.rollout),
             lockTimeout: shape.lockTimeout,
+            ...(shape.exports === undefined ? {} : { exports: shape.exports }),
         });
     }
     for (const { name, tenants } of groups)

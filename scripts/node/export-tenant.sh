@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# A tenant's data as a packed SQL file that is fetched from this node, or brought to it, in parts.
+# A tenant's data as a packed SQL file. It is made here, and then fetched from this node, or brought to it, in parts; or it
+# goes straight to a place that outlives this node, and comes from there.
 #
 #   export-tenant.sh rows ID DATABASE               takes a tar with read.sql, whose output is the file
 #   export-tenant.sh dump ID DATABASE OPTION...     what pg_dump says is the file
 #   export-tenant.sh part ID OFFSET LENGTH          some bytes of it, in base64
 #   export-tenant.sh put ID OFFSET                  takes a tar with part, which comes behind the first OFFSET bytes
+#   export-tenant.sh get ID                         brings it from its place
 #   export-tenant.sh heads ID                       its COPY lines
 #   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file, made.sql,
 #                                                   run as soon as the file has made its database, where it does, and heads,
 #                                                   lines that take the place of its COPY lines, where there are any
 #   export-tenant.sh drop ID
+#   export-tenant.sh sum                            reads all of what is at a place
+#   export-tenant.sh send                           takes a tar with content, which goes to a place
+#   export-tenant.sh read                           prints what is at a place
+#   export-tenant.sh forget                         removes what is at a place
 #
-# rows and dump print bytes= and sha256=.
+# A place is the file target of the tar: a path in the repository of pgbackrest.conf, or where that is empty in the one of
+# this node's backups. rows and dump take a tar with needs as well, the bytes that must be free here, and an empty target
+# leaves the file on this node. rows, dump and sum print bytes= and sha256=.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -21,12 +29,16 @@ export PGCONNECT_TIMEOUT=20
 export PGOPTIONS="-c datestyle=ISO,MDY -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex \
 -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c row_security=off"
 exports=$home/exports
-file=$exports/$2
-case $2 in *[!0-9a-f]* | '') die 64 "$2 is not an id" ;; esac
+id=${2:-}
+case $1 in
+    sum | send | read | forget) ;;
+    *) case $id in *[!0-9a-f]* | '') die 64 "$id is not an id" ;; esac ;;
+esac
+file=$exports/$id
 install -d -m 0700 "$exports"
 # what runs that were killed left; what is fetched or brought is not old, however long that takes
 if [ -f "$file" ]; then touch "$file"; fi
-find "$exports" -type f -mmin +1440 ! -name "$2" -delete
+find "$exports" -type f -mmin +1440 ! -name "${id:-none}" -delete
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -58,23 +70,64 @@ instead='!inside && /^COPY / { if ((getline head < heads) < 1) exit 1; print hea
 
 elsewhere() { if [ -s "$dir/heads" ]; then LC_ALL=C awk -v heads="$dir/heads" "$instead"; else cat; fi; }
 
-tell() { printf 'bytes=%s\nsha256=%s\n' "$(stat -c %s "$file")" "$(sha256sum < "$file" | cut -d ' ' -f 1)"; }
+target=""
+find_place() {
+    target=$(cat "$dir/target")
+    if [ -s "$dir/pgbackrest.conf" ]; then current=$dir; fi
+    [ -z "$target" ] || [ -s "$current/pgbackrest.conf" ] || die 7 "backups are off (citus:backup), so this cluster has no repository that an export could go to"
+}
+
+failed() { die 10 "$1: $(one_line < "$dir/said")"; }
+
+tell() { printf 'bytes=%s\nsha256=%s\n' "$1" "$2"; }
+
+# Standard input, packed, to where the file is to be.
+keep() {
+    if [ -n "$target" ]; then
+        mkfifo "$dir/sums" "$dir/sizes"
+        sha256sum < "$dir/sums" > "$dir/sha256" &
+        wc -c < "$dir/sizes" > "$dir/bytes" &
+        gzip | tee "$dir/sums" "$dir/sizes" | pgb repo-put "$target" 2> "$dir/said" || failed "$target could not be written"
+        wait
+        tell "$(cat "$dir/bytes")" "$(cut -d ' ' -f 1 "$dir/sha256")"
+    else
+        gzip > "$file"
+        tell "$(stat -c %s "$file")" "$(sha256sum < "$file" | cut -d ' ' -f 1)"
+    fi
+}
+
+# The file may be as large as the data is, although it is packed.
+room() {
+    local free needs
+    [ -z "$target" ] || return 0
+    needs=$(cat "$dir/needs")
+    free=$(df -B1 --output=avail "$exports" | tail -n 1 | tr -d ' ')
+    [ "$free" -ge "${needs:-0}" ] || die 9 "the export may take $needs bytes, and $exports on this node has $free bytes free. Nothing was exported. Make room, or set exports of the group to a bucket"
+}
 
 case $1 in
     rows)
-        take read.sql
-        psql "$3" -f "$dir/read.sql" | gzip > "$file"
-        tell
+        take read.sql target needs
+        find_place
+        room
+        psql "$3" -f "$dir/read.sql" | keep
         ;;
     dump)
-        PGDATABASE=$3 "$pgbin/pg_dump" -h "$socket" -U postgres --no-owner --no-privileges --lock-wait-timeout=60s "${@:4}" | gzip > "$file"
-        tell
+        take target needs
+        find_place
+        room
+        PGDATABASE=$3 "$pgbin/pg_dump" -h "$socket" -U postgres --no-owner --no-privileges --lock-wait-timeout=60s "${@:4}" | keep
         ;;
     part) tail -c "+$(($3 + 1))" "$file" | head -c "$4" | base64 -w 0 || [ $? -eq 141 ] ;;
     put)
         take part
         truncate -s "$3" "$file"
         cat "$dir/part" >> "$file"
+        ;;
+    get)
+        take target
+        find_place
+        pgb repo-get "$target" > "$file" 2> "$dir/said" || failed "$target could not be read"
         ;;
     heads) gzip -dc "$file" | LC_ALL=C awk "$heads" ;;
     restore)
@@ -83,5 +136,29 @@ case $1 in
         { cat "$dir/before.sql" && gzip -dc "$file" | elsewhere | closed && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
         ;;
     drop) rm -f "$file" ;;
-    *) die 64 "rows, dump, part, put, heads, restore or drop" ;;
+    sum)
+        take target
+        find_place
+        mkfifo "$dir/sums"
+        sha256sum < "$dir/sums" > "$dir/sha256" &
+        pgb repo-get "$target" 2> "$dir/said" | tee "$dir/sums" | wc -c > "$dir/bytes" || failed "$target could not be read"
+        wait
+        tell "$(cat "$dir/bytes")" "$(cut -d ' ' -f 1 "$dir/sha256")"
+        ;;
+    send)
+        take target content
+        find_place
+        pgb repo-put "$target" < "$dir/content" 2> "$dir/said" || failed "$target could not be written"
+        ;;
+    read)
+        take target
+        find_place
+        pgb repo-get "$target" 2> "$dir/said" || failed "$target could not be read"
+        ;;
+    forget)
+        take target
+        find_place
+        pgb repo-rm "$target" 2> "$dir/said" || failed "$target could not be removed"
+        ;;
+    *) die 64 "rows, dump, part, put, get, heads, restore, drop, sum, send, read or forget" ;;
 esac

@@ -4,10 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { connect, type Session } from "../../components/citus/session.ts";
-import { removal } from "../../components/citus/tenants/removal.ts";
+import { exportTenant } from "../../components/citus/tenants/export.ts";
+import { removal, removalWith } from "../../components/citus/tenants/removal.ts";
 import { restoreTenant } from "../../components/citus/tenants/restore.ts";
 import { pause } from "../../components/pause.ts";
+import { FACETS } from "../../components/tenants/models.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { type BucketServer, hostOf, startBucket } from "../bucket.ts";
 import { requireEngine, TestStack, until } from "../lib.ts";
 import { settleApart } from "../settleTenants.ts";
 import { EMPTY, fileSpec, plan, settle, withContext } from "../tenants.ts";
@@ -413,5 +416,115 @@ describe("tenants that are deleted", () => {
                 await run("INSERT INTO users (KEYNname) VALUES (KEYV'next')");
                 deepEqual((await plan(stack, after, undefined, files)).steps, []);
             });
+    });
+
+    describe("whose exports outlive this machine", () => {
+        let server: BucketServer;
+        before(async () => {
+            const made = await stack.onNode(
+                "coordinator",
+                ..."openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=bucket -days 2 -keyout - -out -".split(
+                    " ",
+                ),
+            );
+            const pem = (what: string) =>
+                new RegExp(`-----BEGIN ${what}.*?END ${what}-----`, "s").exec(made.stdout)?.[0] ?? "";
+            server = await startBucket("exports", { key: pem("PRIVATE KEY"), cert: pem("CERTIFICATE") });
+            process.env.AWS_ACCESS_KEY_ID = "key";
+            process.env.AWS_SECRET_ACCESS_KEY = "secret";
+            await stack.sql(`CREATE TABLE clubs (id bigint PRIMARY KEY, name text);
+                CREATE TABLE members (club bigint REFERENCES clubs (id), id bigint, note text, PRIMARY KEY (club, id));
+                INSERT INTO clubs VALUES (1, 'one'), (2, 'two'), (3, 'three');
+                INSERT INTO members SELECT c, i, md5(i::text) FROM generate_series(1, 3) c, generate_series(1, 2000) i`);
+        });
+        after(async () => {
+            await server?.close();
+            delete process.env.AWS_ACCESS_KEY_ID;
+            delete process.env.AWS_SECRET_ACCESS_KEY;
+        });
+
+        const clubs = (exports: string | undefined, ...gone: string[]): GroupSpec => ({
+            ...EMPTY,
+            name: "clubs",
+            model: "rls",
+            anchor: "clubs",
+            tables: { clubs: { kind: "distributed", column: "id" }, members: { kind: "distributed", column: "club" } },
+            tenants: Object.fromEntries(
+                ["1", "2", "3"].filter((one) => !gone.includes(one)).map((one) => [one, { values: { name: one } }]),
+            ),
+            delete: gone,
+            ...(exports === undefined ? {} : { exports }),
+        });
+        const addressIn = (said: readonly string[]) => /its export is (\S+)$/m.exec(said.join("\n"))?.[1] ?? "";
+
+        for (const [where, tenant] of [
+            ["s3://", "1"],
+            ["repository", "2"],
+        ] as const)
+            it(`${where}: go straight from the node, are read before the delete, and come back`, async () => {
+                const gateway = hostOf(stack.container("coordinator"));
+                const exports =
+                    where === "repository"
+                        ? where
+                        : `s3://exports/some/prefix?endpoint=${gateway}:${server.port}&verify=false&region=eu-central-1`;
+                const then = await stack.sql("SELECT * FROM members WHERE club = $1 ORDER BY id", [tenant]);
+                await settle(stack, clubs(exports));
+                const { said } = await settle(stack, clubs(exports, tenant));
+                const address = addressIn(said);
+                match(
+                    address,
+                    where === "repository"
+                        ? /^repository:tenant-exports\/clubs\/2-/
+                        : /^s3:\/\/exports\/some\/prefix\/clubs\/1-.*[?]region=/,
+                );
+                equal(await count(`FROM members WHERE club = ${tenant}`), 0);
+                const left = await stack.onNode("coordinator", "ls", "/var/lib/citus/exports");
+                equal(left.stdout.trim(), "");
+                if (where !== "repository") {
+                    const names = [...server.objects.keys()].map((name) => name.replace(/^.*[.]sql/, ".sql"));
+                    deepEqual(names.sort(), [".sql.gz", ".sql.gz.json"]);
+                    const [, whole = Buffer.alloc(0)] =
+                        [...server.objects].find(([name]) => name.endsWith(".gz")) ?? [];
+                    equal(
+                        gunzipSync(whole)
+                            .toString()
+                            .split("\n")
+                            .filter((line) => line.startsWith(`${tenant}\t`)).length,
+                        2001,
+                    );
+                }
+                await settle(stack, clubs(exports));
+                const bring = () =>
+                    withContext(stack, clubs(exports), {}, (context) => restoreTenant(context, tenant, address));
+                if (where !== "repository") {
+                    const [name = "", whole = Buffer.alloc(0)] =
+                        [...server.objects].find(([one]) => one.endsWith(".gz")) ?? [];
+                    server.objects.set(name, whole.subarray(0, 500));
+                    await rejects(bring(), /was changed after it was exported: its sha256 differs/);
+                    server.objects.set(name, whole);
+                }
+                await bring();
+                deepEqual(await stack.sql("SELECT * FROM members WHERE club = $1 ORDER BY id", [tenant]), then);
+            });
+
+        it("are refused in preview on a CI runner that says no place, and where a place takes nothing nothing is deleted", async () => {
+            const facets = FACETS.rls.map((facet) =>
+                facet.name === "removal" ? removalWith(exportTenant, () => true) : facet,
+            );
+            const { refusals, steps } = await plan(stack, clubs(undefined, "3"), facets);
+            match(refusals.join(), /3: is to be deleted, and its export would be a file of this CI runner/);
+            deepEqual(
+                steps.filter(({ kind }) => kind === "removal.delete"),
+                [],
+            );
+            const there = clubs("s3://exports?endpoint=127.0.0.1:9&verify=false", "3");
+            equal((await plan(stack, there, facets)).refusals.length, 0);
+            delete process.env.AWS_ACCESS_KEY_ID;
+            await rejects(
+                settle(stack, there),
+                /3: could not be deleted.*AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and they are not set/s,
+            );
+            equal(await count("FROM members WHERE club = 3"), 2000);
+        });
     });
 });

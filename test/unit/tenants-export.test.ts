@@ -6,8 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { identity } from "../../components/citus/tenants/databases.ts";
+import type { Manifest } from "../../components/citus/tenants/export.ts";
 import { exportTenant, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
+import { bucketConf } from "../../components/citus/tenants/exportPlaces.ts";
 import { restoreTenant } from "../../components/citus/tenants/restore.ts";
+import { fit, parseHead } from "../../components/citus/tenants/restoreRows.ts";
+import { addressOf, parseTarget, remoteFile } from "../../components/tenants/exportTarget.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import { clearStack } from "../../scripts/lib/project.ts";
 import { EMPTY } from "../tenants.ts";
@@ -358,4 +362,105 @@ test("a restore takes no schema that is somebody else's", async () => {
             false,
         );
     }
+});
+
+describe("where exports go", () => {
+    test("is read with every part, and its address leads back to it", () => {
+        const target = parseTarget(
+            "s3://acme-exports/some/prefix/?region=eu-central-1&endpoint=minio.local:9000&verify=false",
+        );
+        assert.deepEqual(target, {
+            kind: "bucket",
+            bucket: "acme-exports",
+            prefix: "some/prefix",
+            region: "eu-central-1",
+            endpoint: "minio.local:9000",
+            verify: false,
+        });
+        assert.ok(typeof target !== "string" && target.kind === "bucket");
+        const address = addressOf({ target, path: "clinics/acme.sql.gz" });
+        const found = remoteFile(address);
+        assert.deepEqual(found, { target: { ...target, prefix: "" }, path: "some/prefix/clinics/acme.sql.gz" });
+        assert.equal(found && addressOf(found), address);
+        const kept = { target: { kind: "repository" } as const, path: "tenant-exports/clinics/acme.sql.gz" };
+        assert.deepEqual(remoteFile(addressOf(kept)), kept);
+        for (const path of ["/a/b.sql.gz", "b.sql.gz", "./s3/b"]) assert.equal(remoteFile(path), undefined);
+        assert.deepEqual(parseTarget("./exports"), { kind: "folder", path: "./exports" });
+    });
+
+    test("is refused where it is no place, with what is allowed", () => {
+        for (const wrong of [
+            "s3://",
+            "s3://UPPER/x",
+            "https://bucket/x",
+            "exports",
+            "s3://bucket/x?acl=public",
+            "s3://bucket/x?verify=no",
+        ])
+            assert.match(
+                String(parseTarget(wrong)),
+                /^must be "s3:\/\/bucket\/prefix", "repository" or a folder/,
+                wrong,
+            );
+    });
+
+    test("a container is given the caller's credentials, and a machine on AWS uses its own role", () => {
+        const target = parseTarget("s3://acme/x");
+        assert.ok(typeof target !== "string" && target.kind === "bucket");
+        const docker = { kind: "docker", engine: "", container: "c" } as const;
+        const environment = { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "hidden", AWS_REGION: "eu-west-1" };
+        const conf = bucketConf(target, docker, environment);
+        assert.match(conf, /^repo1-s3-key=id$/m);
+        assert.match(conf, /^repo1-s3-endpoint=s3[.]eu-west-1[.]amazonaws[.]com$/m);
+        assert.match(conf, /^repo1-path=\/x$/m);
+        assert.throws(
+            () => bucketConf(target, docker, {}),
+            /AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and they are not set/,
+        );
+        const machine = { kind: "ssm", region: "eu-south-1", profile: "", clusterId: "c", node: "worker-1" } as const;
+        const own = bucketConf(target, machine, environment);
+        assert.match(own, /^repo1-s3-key-type=auto$/m);
+        assert.match(own, /^repo1-s3-region=eu-south-1$/m);
+        assert.equal(own.includes("hidden"), false);
+    });
+});
+
+test("an export fits into tables that have changed: what has no place is named", () => {
+    const column = (name: string, type = "text", generated = false) => ({ name, type, generated });
+    const table = (name: string, ...columns: ReturnType<typeof column>[]) => ({
+        name,
+        key: { column: "t", value: "1" },
+        table: { schema: "public", name, columns, references: [] },
+    });
+    const print = { count: "2", sum: "0" };
+    const manifest = {
+        prints: { users: print, old: print, gone: { count: "0", sum: "0" } },
+        columns: {
+            users: [
+                { name: "t", type: "bigint" },
+                { name: "a", type: "integer" },
+                { name: "b", type: "text" },
+            ],
+        },
+    } as unknown as Manifest;
+    const heads = [
+        'COPY "public"."users" ("t", "a", "b") FROM stdin;',
+        'COPY "public"."old" ("t") FROM stdin;',
+        'COPY "public"."gone" ("t") FROM stdin;',
+    ].map(parseHead);
+    const users = heads.slice(0, 1);
+    const found = fit(manifest, heads, [table("users", column("t", "bigint"), column("a", "bigint"), column("c"))]);
+    assert.equal(found.asItIs, false);
+    assert.deepEqual(found.leftOut, ["column public.users.b", "table public.old (2 rows)"]);
+    assert.deepEqual(found.converted, ["public.users.a from integer to bigint"]);
+    const more = table("users", column("t", "bigint"), column("a", "integer"), column("b"), column("c"));
+    assert.deepEqual([fit(manifest, users, [more]).asItIs, fit(manifest, users, [more]).leftOut], [true, []]);
+    const computed = table("users", column("t", "bigint"), column("a", "integer"), column("b", "text", true));
+    assert.deepEqual(fit(manifest, users, [computed]).leftOut, ["column public.users.b, which is computed now"]);
+    assert.deepEqual(parseHead('COPY "a ""b"" ("."c" ("d, e", "f") FROM stdin;'), {
+        schema: 'a "b" (',
+        name: "c",
+        columns: ["d, e", "f"],
+    });
+    assert.throws(() => parseHead("DROP TABLE users;"), /no COPY of a table/);
 });

@@ -678,3 +678,22 @@ it("what a tenant's role owns elsewhere is refused, and what others' tables keep
     );
     match(silent.refusals?.join() ?? "", /worker-2 did not say what role clinics_acme owns/);
 });
+
+it("on a CI runner a delete needs a place for its export that outlives it", () => {
+    const tenants = {
+        acme: { state: "active", movedTo: null, tombstone: false, taken: null, schema: true, distributed: true },
+    };
+    const planOn = (runner: boolean, exports?: string) =>
+        removalWith(
+            async () => "",
+            () => runner,
+        ).plan({ ...groupOf("schema"), ...(exports === undefined ? {} : { exports }) }, { tenants, rows: {} }, {});
+    deepEqual([planOn(false).steps.length, planOn(false).refusals], [1, []]);
+    const { steps, refusals } = planOn(true);
+    deepEqual(steps, []);
+    match(
+        refusals?.join() ?? "",
+        /acme: .* a file of this CI runner .*It is not deleted\.\nSet exports of group clinics to "s3:/s,
+    );
+    match(planOn(true, "s3://acme/x").steps[0]?.text ?? "", /^acme: export it to s3:\/\/acme\/x, delete it/);
+});

@@ -1,15 +1,24 @@
-/** A tenant's data as a file on this machine. */
+/** A tenant's data as a file: on this machine, or where the group keeps its exports. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { chmod, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { chmod, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { runScript, type ScriptInput } from "../../shell.ts";
 import type { Model } from "../../tenants/args.ts";
+import {
+    addressOf,
+    type ExportTarget,
+    parseTarget,
+    pathPart,
+    type RemoteFile,
+    remoteFile,
+} from "../../tenants/exportTarget.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
 import { identifier } from "../quote.ts";
-import { different, everything, nameOf, type Prints, printTenant, rowsOf, storedColumns } from "./checksum.ts";
+import { different, everything, nameOf, type Prints, printTenant, rowsOf, storedColumns, whereOf } from "./checksum.ts";
+import { parseTold, placeInput, readRemoteManifest, sendManifest, sumRemote } from "./exportPlaces.ts";
 import { type Place, placeOf } from "./place.ts";
 import { type LastNumbers, readSequences } from "./sequences.ts";
 
@@ -96,29 +105,59 @@ function readRows(slices: readonly Slice[]): string {
     return `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n${copies.join("\n")}\nCOMMIT;\n`;
 }
 
-/** Makes the file on the node. */
-async function make(context: Context, place: Place): Promise<{ bytes: number; sha256: string }> {
+/** How a node reaches the places of exports. */
+export const placeOn = (context: Context, node: string) => ({
+    shell: context.shell(node),
+    run: (words: readonly string[], input: ScriptInput) => onNode(context, node, words, input),
+});
+
+/** Bytes that a tenant's data has, at the most about: what a file of it may take. */
+async function sizeOf({ group, tenant, session, slices }: Place, prints: Prints): Promise<number> {
+    const one = async (sql: string, parameters: readonly unknown[] = []) =>
+        Number((await session.query<{ bytes: string | null }>(sql, parameters))[0]?.bytes ?? 0);
+    if (group.model === "database") return one("SELECT pg_database_size(current_database())::text AS bytes");
+    if (group.model === "schema")
+        return one(
+            `SELECT sum(citus_total_relation_size(c.oid, fail_on_error := false))::text AS bytes FROM pg_class c
+               JOIN pg_dist_partition p ON p.logicalrelid = c.oid WHERE c.relnamespace = to_regnamespace($1)`,
+            [identifier(schemaOf(tenant))],
+        );
+    let bytes = 0;
+    for (const { name, slice } of everything(slices))
+        bytes +=
+            Number(prints[name]?.count ?? 0) *
+            (await one(
+                `SELECT avg(pg_column_size(s.*))::text AS bytes FROM (SELECT * FROM ${nameOf(slice.table)}${whereOf(slice)} LIMIT 100) s`,
+            ));
+    return Math.ceil(bytes);
+}
+
+/** Makes the file on the node, or where it is to be. */
+async function make(
+    context: Context,
+    place: Place,
+    remote: RemoteFile | undefined,
+    prints: Prints,
+): Promise<{ bytes: number; sha256: string }> {
     const { tenant, group, node } = place;
     const id = idOf(context, tenant);
-    const made = byKey(group.model)
-        ? await onNode(context, node, ["rows", id, await ownDatabase(context)], {
-              files: { "read.sql": readRows(place.slices) },
-          })
+    const rows: Record<string, string> = byKey(group.model) ? { "read.sql": readRows(place.slices) } : {};
+    const needs = remote === undefined ? String(await sizeOf(place, prints)) : "0";
+    const input = placeInput(context.shell(node), remote, { ...rows, needs });
+    const words = byKey(group.model)
+        ? ["rows", id, await ownDatabase(context)]
         : group.model === "schema"
-          ? await onNode(context, node, [
-                "dump",
-                id,
-                await ownDatabase(context),
-                `--schema=${identifier(schemaOf(tenant))}`,
-            ])
-          : await onNode(context, node, ["dump", id, databaseOf(tenant), "--create"]);
-    const bytes = Number(/^bytes=(\d+)$/m.exec(made)?.[1]);
-    const sha256 = /^sha256=([0-9a-f]{64})$/m.exec(made)?.[1];
-    if (!sha256 || Number.isNaN(bytes)) throw new Error(`${node}: the export of ${tenant} was cut off`);
-    return { bytes, sha256 };
+          ? ["dump", id, await ownDatabase(context), `--schema=${identifier(schemaOf(tenant))}`]
+          : ["dump", id, databaseOf(tenant), "--create"];
+    return parseTold(await onNode(context, node, words, input), `${node}: the export of ${tenant}`);
 }
 
 async function fetchFile(context: Context, node: string, id: string, bytes: number, file: string): Promise<void> {
+    const { bavail, bsize } = await statfs(dirname(file));
+    if (bavail * bsize < bytes)
+        throw new Error(
+            `the export has ${describeBytes(bytes)}, and ${dirname(file)} on this machine has ${describeBytes(bavail * bsize)} free. Nothing was exported. Make room, or set exports of the group to a bucket.`,
+        );
     const handle = await open(file, "w", 0o600);
     try {
         for (let offset = 0; offset < bytes; ) {
@@ -185,15 +224,49 @@ async function keep(folder: string): Promise<void> {
     }
 }
 
+/** Where a group's exports go; a folder of this machine where it does not say. */
+export function targetOf({ group, exports }: Pick<Context, "group" | "exports">): ExportTarget {
+    if (group.exports === undefined) return { kind: "folder", path: exports };
+    const target = parseTarget(group.exports);
+    if (typeof target === "string") throw new Error(`exports of group ${group.name} ${target}`);
+    return target;
+}
+
+/** A file that was made on the node comes to this machine. */
+async function bringHome(
+    context: Context,
+    node: string,
+    id: string,
+    file: string,
+    made: { bytes: number; sha256: string },
+    manifest: string,
+): Promise<void> {
+    const fresh = `${file}.part`;
+    try {
+        await fetchFile(context, node, id, made.bytes, fresh);
+        if ((await sha256Of(fresh)) !== made.sha256)
+            throw new Error(`${node}: the export ${basename(file)} did not arrive whole`);
+        // the file without its manifest would be half an export
+        await writeFile(`${file}.json`, manifest, { mode: 0o600, flush: true });
+        await chmod(fresh, 0o600);
+        await rename(fresh, file);
+        await keep(dirname(file));
+    } finally {
+        await rm(fresh, { force: true });
+    }
+}
+
 /**
- * Writes all of a tenant into a file on this machine, with a manifest beside it, both readable by this user only. Writes
- * are not held up: an export during which the tenant changed is made again.
- * @returns the file's path
+ * Writes all of a tenant into a file, with a manifest beside it. On this machine both are readable by this user only; a
+ * bucket or the repository of backups gets them from the node itself. Writes are not held up: an export during which the
+ * tenant changed is made again.
+ * @returns the file's path or address
  * @throws Error when the tenant is not there, or changes all the time
  */
 export async function exportTenant(context: Context, tenant: string): Promise<string> {
-    const { group, session, exports } = context;
+    const { group, session } = context;
     refuseRouted(context, tenant, "exported");
+    const target = targetOf(context);
     const place = await placeOf(context, group, tenant);
     const id = idOf(context, tenant);
     if (group.model === "schema") {
@@ -209,30 +282,39 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
     if (byKey(group.model) && Object.values(before).every(({ count }) => count === "0"))
         throw new Error(`${group.name} has no tenant ${tenant}: no table has rows of it. Nothing was exported.`);
     let ran = await readRan(context, place);
-    for (let tries = 1; ; tries++) {
-        const sequences = await readSequences(place.session, place.slices);
-        const made = await make(context, place);
-        const after = await printTenant(place.session, place.slices);
-        const migrations = await readRan(context, place);
-        const migrated = JSON.stringify(migrations) !== JSON.stringify(ran);
-        const changed = [...different(before, after), ...(migrated ? ["the files that it ran"] : [])];
-        before = after;
-        ran = migrations;
-        if (changed.length > 0) {
-            if (tries < TRIES) continue;
-            await onNode(context, place.node, ["drop", id]);
-            throw new Error(
-                `${tenant}: ${changed.join(", ")} changed while it was exported, ${TRIES} times. Nothing was exported. Set its state to frozen, then export it.`,
-            );
-        }
-        const at = new Date().toISOString().replace(/[-:.]/g, "");
-        const folder = await makeFolder(exports, group.name);
-        const file = join(folder, `${tenant.replaceAll("/", "_")}-${at}.sql.gz`);
-        const fresh = `${file}.part`;
-        try {
-            await fetchFile(context, place.node, id, made.bytes, fresh);
-            if ((await sha256Of(fresh)) !== made.sha256)
-                throw new Error(`${place.node}: the export of ${tenant} did not arrive whole`);
+    const at = new Date().toISOString().replace(/[-:.]/g, "");
+    const remote: RemoteFile | undefined =
+        target.kind === "folder"
+            ? undefined
+            : {
+                  target,
+                  path: `${target.kind === "repository" ? "tenant-exports/" : ""}${group.name}/${pathPart(tenant)}-${id.slice(0, 4)}-${at}.sql.gz`,
+              };
+    const file =
+        target.kind === "folder"
+            ? join(await makeFolder(target.path, group.name), `${tenant.replaceAll("/", "_")}-${at}.sql.gz`)
+            : addressOf(remote as RemoteFile);
+    const forget = () =>
+        remote === undefined
+            ? onNode(context, place.node, ["drop", id])
+            : onNode(context, place.node, ["forget"], placeInput(context.shell(place.node), remote));
+    let done = false;
+    try {
+        for (let tries = 1; ; tries++) {
+            const sequences = await readSequences(place.session, place.slices);
+            const made = await make(context, place, remote, before);
+            const after = await printTenant(place.session, place.slices);
+            const migrations = await readRan(context, place);
+            const migrated = JSON.stringify(migrations) !== JSON.stringify(ran);
+            const changed = [...different(before, after), ...(migrated ? ["the files that it ran"] : [])];
+            before = after;
+            ran = migrations;
+            if (changed.length > 0) {
+                if (tries < TRIES) continue;
+                throw new Error(
+                    `${tenant}: ${changed.join(", ")} changed while it was exported, ${TRIES} times. Nothing was exported. Set its state to frozen, then export it.`,
+                );
+            }
             const [known] = await session.query<{ detail: Record<string, unknown> }>(
                 "SELECT detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
                 [group.name, tenant],
@@ -244,7 +326,7 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 tenant,
                 model: group.model,
                 at: new Date().toISOString(),
-                file: basename(file),
+                file: basename(remote?.path ?? file),
                 ...made,
                 node: place.node,
                 prints: after,
@@ -253,24 +335,19 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 migrations,
                 detail: epoch === undefined ? {} : { epoch },
             };
-            // the file without its manifest would be half an export
             const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
-            await writeFile(`${file}.json`, text, { mode: 0o600, flush: true });
-            await chmod(fresh, 0o600);
-            await rename(fresh, file);
-            await keep(folder);
-        } finally {
-            await rm(fresh, { force: true });
-            await onNode(context, place.node, ["drop", id]).catch(() => undefined);
+            if (remote === undefined) await bringHome(context, place.node, id, file, made, text);
+            else await sendManifest(placeOn(context, place.node), remote, text);
+            done = true;
+            return file;
         }
-        return file;
+    } finally {
+        // where it stays it is the export itself
+        if (remote === undefined || !done) await forget().catch(() => undefined);
     }
 }
 
-export async function readManifest(file: string): Promise<Manifest> {
-    const text = await readFile(`${file}.json`, "utf8").catch((error: Error) => {
-        throw new Error(`${file}.json, the manifest of the export, can't be read: ${error.message}.`);
-    });
+function parseManifest(text: string, file: string): Manifest {
     const wrong = new Error(`${file}.json is not the manifest of an export.`);
     let manifest: Manifest | null;
     try {
@@ -282,22 +359,47 @@ export async function readManifest(file: string): Promise<Manifest> {
     return manifest;
 }
 
+/** A coordinator reads what is in a place, whichever node sent it. */
+const READER = "coordinator";
+
+/** @param context needed for a file that is not on this machine */
+export async function readManifest(context: Context, file: string): Promise<Manifest> {
+    const remote = remoteFile(file);
+    const text = await (remote === undefined
+        ? readFile(`${file}.json`, "utf8")
+        : readRemoteManifest(placeOn(context, READER), remote)
+    ).catch((error: Error) => {
+        throw new Error(`${file}.json, the manifest of the export, can't be read: ${error.message}.`);
+    });
+    return parseManifest(text, file);
+}
+
+/** Size and checksum of a file as it is now. */
+async function sumOf(context: Context, file: string): Promise<{ bytes: number; sha256: string }> {
+    const remote = remoteFile(file);
+    const unread = (error: Error) => {
+        throw new Error(`${file} can't be read: ${error.message}.`);
+    };
+    if (remote !== undefined) return sumRemote(placeOn(context, READER), remote, file).catch(unread);
+    const { size } = await stat(file).catch(unread);
+    return { bytes: size, sha256: await sha256Of(file) };
+}
+
 /**
  * Reads the manifest of a tenant's export, and all of the file itself.
  * @throws Error when the file is not the tenant's, or not as it was made
  */
-export async function readExport({ group }: Context, tenant: string, file: string): Promise<Manifest> {
-    const manifest = await readManifest(file);
+export async function readExport(context: Context, tenant: string, file: string): Promise<Manifest> {
+    const { group } = context;
+    const manifest = await readManifest(context, file);
     if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
         throw new Error(
             `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}.`,
         );
-    const { size } = await stat(file).catch((error: Error) => {
-        throw new Error(`${file} can't be read: ${error.message}.`);
-    });
-    if (size !== manifest.bytes || (await sha256Of(file)) !== manifest.sha256)
+    const { bytes, sha256 } = await sumOf(context, file);
+    if (bytes !== manifest.bytes || sha256 !== manifest.sha256)
         throw new Error(
-            `${file} was changed after it was exported: its sha256 differs (it has ${size} bytes and had ${manifest.bytes}).`,
+            `${file} was changed after it was exported: its sha256 differs (it has ${bytes} bytes and had ${manifest.bytes}).`,
         );
     return manifest;
 }

@@ -1,6 +1,7 @@
 /** Tenants whose state is `deleted`: fenced, exported, deleted, and shown to be gone on every node. */
 
 import { countOf } from "../../tenants/changePlan.ts";
+import { EXAMPLE } from "../../tenants/exportTarget.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { listed } from "../../tenants/listed.ts";
 import { own } from "../../tenants/own.ts";
@@ -66,7 +67,16 @@ function stranger(group: GroupSpec, tenant: string, found: FoundTenant | undefin
     return nodes.length === 0 ? undefined : `a database of its name on ${nodes.join(", ")}`;
 }
 
-function planRemoval(group: GroupSpec, all: FoundRemoval, databases?: DatabasesFound): Planned {
+/**
+ * Pure.
+ * @param onRunner whether files of this machine go when this run has ended
+ */
+function planRemoval(
+    group: GroupSpec,
+    all: FoundRemoval,
+    databases: DatabasesFound | undefined,
+    onRunner: boolean,
+): Planned {
     const { tenants, rows, undeclared = [], outside = {} } = all;
     const steps: Step[] = [];
     const refusals: string[] = [];
@@ -105,14 +115,19 @@ function planRemoval(group: GroupSpec, all: FoundRemoval, databases?: DatabasesF
             const kept = keptOutside(beside);
             if (kept !== undefined)
                 notes.push(`${tenant}: outside its ${group.model}, and kept when it is deleted: ${kept}`);
+            const to = group.exports === undefined ? "" : ` to ${group.exports}`;
             const what =
                 state === "deleting"
                     ? "go on deleting it, and prove that nothing is left"
                     : found?.movedTo != null
-                      ? `export its old copy (its data is in ${found.movedTo}), delete it, and prove that nothing is left`
-                      : "export it, delete it, and prove that nothing is left";
+                      ? `export its old copy (its data is in ${found.movedTo})${to}, delete it, and prove that nothing is left`
+                      : `export it${to}, delete it, and prove that nothing is left`;
             const weight = hasRows(group) ? weigh(group, tenant, all) : undefined;
-            if (weight?.refusal !== undefined) refusals.push(weight.refusal);
+            if (onRunner && group.exports === undefined)
+                refusals.push(
+                    `${tenant}: is to be deleted, and its export would be a file of this CI runner (CI is set), which goes when the run has ended. It is not deleted.\nSet exports of group ${group.name} to ${EXAMPLE} that outlives the runner.`,
+                );
+            else if (weight?.refusal !== undefined) refusals.push(weight.refusal);
             else
                 steps.push({
                     kind: "removal.delete",
@@ -635,8 +650,11 @@ const countKeys = (table: string, column: string, keys: string) =>
 const widthOf = (table: string) =>
     `coalesce((xpath('//x/text()', query_to_xml(${literal(`SELECT avg(pg_column_size(s.*))::int AS x FROM (SELECT * FROM ${qualified(table)} LIMIT 100) s`)}, true, false, '')))[1]::text::int, 0)`;
 
-/** Deletion with an export and a proof. @param toFile how the export is made */
-export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
+/** CI systems set it for what they run, and throw the machine away afterwards. */
+const isRunner = () => ["1", "true"].includes(process.env.CI ?? "");
+
+/** Deletion with an export and a proof. @param toFile how the export is made. @param onRunner whether files of this machine go with this run */
+export const removalWith = (toFile: Export, onRunner: () => boolean = isRunner): Facet<FoundRemoval> => ({
     name: "removal",
     none: { tenants: {}, rows: {} },
     sql: (group, { ledger, tables }) => {
@@ -669,7 +687,7 @@ export const removalWith = (toFile: Export): Facet<FoundRemoval> => ({
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)
               ${ledger ? "LEFT JOIN citus_as_code.tenant l ON l.grp = $1 AND l.tenant = d.tenant" : ""}))`;
     },
-    plan: (group, found, all) => planRemoval(group, found, all.databases as DatabasesFound | undefined),
+    plan: (group, found, all) => planRemoval(group, found, all.databases as DatabasesFound | undefined, onRunner()),
     run: { delete: removeWith(toFile) },
 });
 

@@ -2,6 +2,7 @@
 import { open, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { countOf } from "../../tenants/changePlan.ts";
+import { remoteFile } from "../../tenants/exportTarget.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, type Slice, schemaOf } from "../../tenants/shape.ts";
 import { describeBytes } from "../job.ts";
@@ -34,6 +35,7 @@ import {
     readManifest,
     refuseRouted,
 } from "./export.ts";
+import { placeInput } from "./exportPlaces.ts";
 import { type Place, placeOf } from "./place.ts";
 import { detour, type Fit, fit, notWhole, parseHead } from "./restoreRows.ts";
 import { OWN_LEDGER, ownRow } from "./runMigrations.ts";
@@ -185,6 +187,12 @@ async function undo(
 }
 
 async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
+    const remote = remoteFile(file);
+    if (remote !== undefined) {
+        context.progress(`${basename(file)} is fetched by ${node}`);
+        await onNode(context, node, ["get", id], placeInput(context.shell(node), remote));
+        return;
+    }
     const { size } = await stat(file);
     const handle = await open(file, "r");
     try {
@@ -519,7 +527,7 @@ export async function restoreTenant(
             );
         // without rows as well: what its template did not make is nowhere else
         const exported = there === "own" && !byKey(group.model) ? await toFile(context, tenant) : undefined;
-        const old = exported === undefined ? undefined : (await readManifest(exported)).prints;
+        const old = exported === undefined ? undefined : (await readManifest(context, exported)).prints;
         if (exported !== undefined)
             context.note(`${group.name}/${tenant}: the data that it had is exported to ${exported}`);
         try {
