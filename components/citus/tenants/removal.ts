@@ -10,6 +10,7 @@ import type { GroupSpec } from "../../tenants/spec.ts";
 import { describeBytes } from "../job.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
+import { lasting } from "./besidePlan.ts";
 import { changedSince } from "./change.ts";
 import { different, type Prints } from "./checksum.ts";
 import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databases.ts";
@@ -20,7 +21,6 @@ import { keptOutside, type Outside, outsideRefusal, outsideSql } from "./outside
 import { endSessions, privileges } from "./privileges.ts";
 import { changesOthers, REFERENCES, type Reference } from "./removeReferences.ts";
 import { DELETE_RATE, deleteRows, locksOthers } from "./removeRows.ts";
-import { lasting } from "./tablesPlan.ts";
 import { listUndeclared, type Undeclared, undeclaredNote, undeclaredRefusal, undeclaredSql } from "./undeclared.ts";
 
 interface FoundTenant {
