@@ -2,9 +2,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { readReferences } from "../../components/citus/references.ts";
 import { connect } from "../../components/citus/session.ts";
+import { readKeys } from "../../components/citus/tenants/keyFacts.ts";
 import { tables } from "../../components/citus/tenants/tables.ts";
 import { remove } from "../../components/hooks/impl/tenantGroup.ts";
+import { judgeKey } from "../../components/tenants/keyJudge.ts";
+import { lintDatabase } from "../../components/tenants/lint/lint.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { settleApart } from "../settleTenants.ts";
@@ -262,6 +266,9 @@ test("to a reference table, to local tables and back, with identity columns", as
     };
     await settle(stack, shop());
     await next();
+    const worker = await stack.session("worker-1");
+    const [given] = await worker.query<{ id: string }>("INSERT INTO users (company_id) VALUES (6) RETURNING id");
+    assert.ok(Number(given?.id) > 1000000);
     const rls = shop({
         model: "rls",
         tables: {
@@ -279,6 +286,9 @@ test("to a reference table, to local tables and back, with identity columns", as
     assert.deepEqual(await keys(), KEYS);
     await stack.sql("INSERT INTO companies (name) VALUES ('local')");
     await settle(stack, shop());
+    const [again] = await worker.query<{ id: string }>("INSERT INTO users (company_id) VALUES (6) RETURNING id");
+    assert.notEqual(again?.id, given?.id, "a worker gives no number twice");
+    await stack.sql("DELETE FROM users WHERE company_id = 6 AND id > 1000000");
     assert.deepEqual(await state(), ["companies h4", "plans n1", "users h4"]);
     assert.deepEqual(await keys(), KEYS);
 
@@ -385,4 +395,58 @@ test("a step that fails puts its foreign keys back, and so does a group that lea
     await settle(stack, shop());
     assert.deepEqual(await state(), ["companies h4", "plans n1", "users h4"]);
     assert.deepEqual(await keys(), KEYS);
+});
+
+test("a key with few values is found: from the shards' own statistics, from a local table, and in preview", async () => {
+    await stack.sql(
+        "CREATE TABLE sales (status text NOT NULL, id bigint, PRIMARY KEY (status, id)); CREATE TABLE deals (status text NOT NULL, id bigint, PRIMARY KEY (status, id))",
+    );
+    for (const table of ["sales", "deals"])
+        await stack.sql(
+            `INSERT INTO ${table} SELECT CASE WHEN i % 10 < 7 THEN 'paid' ELSE (ARRAY['new', 'sent', 'lost'])[1 + i % 3] END, i FROM generate_series(1, 5000) i`,
+        );
+    await stack.sql("SELECT create_distributed_table('sales', 'status', shard_count => 32, colocate_with => 'none')");
+    await stack.sql("ANALYZE sales");
+    await stack.sql("ANALYZE deals");
+    await stack.sql("SELECT pg_stat_statements_reset()");
+    for (let i = 0; i < 30; i++) await stack.sql("SELECT count(*) FROM sales WHERE id = $1", [i]);
+    for (let i = 0; i < 3; i++) await stack.sql("SELECT count(*) FROM sales WHERE status = $1", ["new"]);
+    const [sales, deals] = await readKeys(await stack.session(), [
+        { table: "sales", column: "status" },
+        { table: "deals", column: "status", shards: 32 },
+    ]);
+    assert.ok(sales && deals);
+    for (const facts of [sales, deals]) {
+        assert.equal(facts.values.distinct, 4, facts.table);
+        assert.match(
+            judgeKey(facts)[0]?.says ?? "",
+            /status has 4 values for 32 shards: 28 stay empty; \d+ % of rows in 1 \(paid\)/,
+        );
+    }
+    assert.deepEqual([sales.statements?.calls, sales.statements?.namedCalls], [33, 3]);
+    assert.match(judgeKey(sales).at(-1)?.says ?? "", /9 % of the statements that ask sales name status/);
+    const group = shop({
+        anchor: "deals",
+        tables: { deals: { kind: "distributed", column: "status", shardCount: 32 } },
+    });
+    assert.match(
+        (await plan(stack, group, [tables])).notes.join(),
+        /deals.status has 4 values for 32 shards: 28 stay empty/,
+    );
+    assert.deepEqual(
+        (await lintDatabase(await stack.session())).filter(({ rule }) => rule === "L23").map(({ where }) => where),
+        ["public.sales"],
+    );
+});
+
+test("a reference table that is changed often is named", async () => {
+    assert.deepEqual(await readReferences(await stack.session()), []);
+    for (let i = 0; i < 30; i++) await stack.sql("UPDATE plans SET name = name || '.' WHERE id = 1");
+    await stack.sql("INSERT INTO plans SELECT i, 'x' FROM generate_series(1000, 2000) i");
+    const changed = async () => (await readReferences(await stack.session())).map(({ table }) => table);
+    for (let i = 0; i < 40 && (await changed()).length === 0; i++) {
+        await stack.sql("UPDATE plans SET name = name || '.'");
+        await pause(500);
+    }
+    assert.deepEqual(await changed(), ["plans"]);
 });

@@ -1,6 +1,7 @@
 /** Whether a distribution key is judged rightly, from values, shards and statements. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { explainReference } from "../../components/citus/references.ts";
 import { sumValues } from "../../components/citus/tenants/keyFacts.ts";
 import { judgeKey, type KeyFacts, poorKey } from "../../components/tenants/keyJudge.ts";
 import { countNamed, readStatement } from "../../components/tenants/keyStatements.ts";
@@ -154,4 +155,13 @@ test("which keys are asked about: a group's, one table's, or all, and what is di
     assert.match(text, /companies by id \(bigint\): 100,000 rows, 32 shards/);
     assert.match(text, /ERROR {3}wrong\n {2}to change {3}declare another distributeBy/);
     assert.match(renderKeys([]), /nothing is distributed/);
+});
+
+test("a reference table that is large or often changed is named, with its numbers", () => {
+    const plans = { table: "plans", bytes: 2_300_000_000, copies: 11, perMinute: 40 };
+    const said = explainReference(plans);
+    assert.equal(said.length, 2);
+    assert.match(said[0] ?? "", /^reference table plans has 2.30 GB × 11 nodes/);
+    assert.match(said[1] ?? "", /^40 rows a minute of reference table plans are changed/);
+    assert.deepEqual(explainReference({ ...plans, bytes: 1_000_000, perMinute: 0.5 }), []);
 });

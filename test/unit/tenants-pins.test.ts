@@ -83,6 +83,17 @@ describe("planPins", () => {
         const f = found({ tenants: { acme: place(), globex: place() } });
         assert.deepEqual(kinds(group, f), ["move acme", "pin acme", "pin globex"]);
         assert.equal(planPins(group, f).steps[0]?.text, "acme: move from worker-1 to worker-2 while it is served");
+        const weighed = {
+            ...f,
+            rates: { move: 10_000_000 },
+            tenants: Object.fromEntries(
+                Object.entries(f.tenants).map(([name, place]) => [name, { ...place, bytes: 1_200_000_000 }]),
+            ),
+        };
+        assert.equal(
+            planPins(group, weighed).steps[0]?.text,
+            "acme: move from worker-1 to worker-2 while it is served; 1.20 GB, about 2 min",
+        );
     });
 
     test("an empty schema is only pinned, and one that is still to come is placed", () => {

@@ -3,9 +3,11 @@
  * into its metadata, which it also does by itself when the table's foreign key leads to a reference table: without this the
  * next rows would get the first numbers a second time.
  */
-import { qualified } from "../quote.ts";
+import type { Context } from "../../tenants/facet.ts";
+import { identifier, qualified } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { inTransaction } from "./checksum.ts";
+import { advance, SPAN } from "./sequences.ts";
 
 interface Numbered {
     readonly table: string;
@@ -52,4 +54,37 @@ export async function intoMetadata(session: Session, table: string): Promise<voi
             await session.query("SELECT citus_add_local_table_to_metadata($1::regclass, true)", [qualified(table)]);
         }),
     );
+}
+
+/**
+ * Numbers of a table that was local for a while: workers gave some of them before, and begin anew. To be called once it is
+ * distributed.
+ */
+export async function pastWorkers(context: Context, table: string): Promise<void> {
+    const { session, nodes, open } = context;
+    const columns = await session.query<{ column: string; sequence: string }>(
+        `SELECT a.attname AS column, q.seqrelid::regclass::text AS sequence
+           FROM pg_attribute a JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+            AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') JOIN pg_sequence q ON q.seqrelid = d.objid
+          WHERE a.attrelid = $1::regclass AND a.atttypid = 'int8'::regtype AND NOT a.attisdropped AND q.seqincrement > 0`,
+        [qualified(table)],
+    );
+    for (const { column, sequence } of columns) {
+        const most = async (from: bigint, to: bigint) => {
+            const [row] = await session.query<{ most: string | null }>(
+                `SELECT max(${identifier(column)})::text AS most FROM ${qualified(table)}
+                  WHERE ${identifier(column)} >= ${from} AND ${identifier(column)} < ${to}`,
+            );
+            return row?.most ?? null;
+        };
+        if ((await most(SPAN, 2n ** 63n - 1n)) === null) continue;
+        for (const { name } of nodes) {
+            if (name === "coordinator") continue;
+            const worker = await open(name);
+            const [at] = await worker.query<{ id: string }>("SELECT groupid::text AS id FROM pg_dist_local_group");
+            const from = BigInt(at?.id ?? 0) * SPAN;
+            const taken = await most(from, from + SPAN);
+            if (taken !== null) await advance(worker, sequence, BigInt(taken));
+        }
+    }
 }

@@ -7,7 +7,7 @@ import { nameOf, whereOf } from "./checksum.ts";
 import { ownTables, type Place } from "./place.ts";
 
 /** On a worker Citus numbers from its group's id times this on. */
-const SPAN = 2n ** 48n;
+export const SPAN = 2n ** 48n;
 
 /** The last number that each sequence gave, by table and column. */
 export type LastNumbers = Readonly<Record<string, string>>;
@@ -109,7 +109,7 @@ export async function advanceSequences(
 }
 
 /** A column may have numbers that its sequence never gives; one that begins anew at its end is left where it is. */
-async function advance(session: Session, sequence: string, to: bigint): Promise<void> {
+export async function advance(session: Session, sequence: string, to: bigint): Promise<void> {
     if (to < 1n) return;
     await session.query(
         `SELECT setval(s.seqrelid, least($2::bigint, s.seqmax)) FROM pg_sequence s

@@ -8,7 +8,7 @@ import { runSplit } from "../split.ts";
 import { makeBeside, NEW, OLD, sweep } from "./beside.ts";
 import { besideFacts } from "./besideFacts.ts";
 import { CLOCK, VOLATILE } from "./guards.ts";
-import { intoMetadata, keepNumbers } from "./identities.ts";
+import { intoMetadata, keepNumbers, pastWorkers } from "./identities.ts";
 import { valuesOf } from "./keyFacts.ts";
 import { describeKeys, keysBack, putBack, setAside } from "./keysBack.ts";
 import { recordRate } from "./ledger.ts";
@@ -345,6 +345,7 @@ export const tables: Facet<FoundTables> = {
                     await session.query(call("create_distributed_table", table, named));
                 else await distributeServed(context, table, named);
                 const seconds = (Date.now() - began) / 1000;
+                await pastWorkers(context, table);
                 const after = await rows(session, table);
                 await recordRate(session, "distribute", bytes, seconds);
                 if (after < before)
