@@ -41,6 +41,7 @@ function declaredOf(
     const theirs = others.flatMap((other) => Object.keys(other.tables)).filter((table) => tables[table] === undefined);
     const apart = [...ignored, ...theirs];
     return {
+        name,
         tables,
         model,
         ...(anchor === undefined ? {} : { anchor }),

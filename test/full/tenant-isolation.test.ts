@@ -9,6 +9,7 @@ import { guardOf } from "../../components/citus/tenants/bounds.ts";
 import { runFile } from "../../components/citus/tenants/runFile.ts";
 import { databasePlace, schemaPlace } from "../../components/citus/tenants/runMigrations.ts";
 import { packed, ranRow, settingsFor, type TemplateFile } from "../../components/citus/tenants/template.ts";
+import { lintDatabase } from "../../components/tenants/lint/lint.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { statements } from "../../components/tenants/statements.ts";
 import { requireEngine, TestStack } from "../lib.ts";
@@ -361,6 +362,9 @@ describe("tenants kept apart", () => {
                     found.some((text) => refusal.test(text)),
                     `${make[0]}\n${found.join("\n")}`,
                 );
+                const checked = (await lintDatabase(session, rows(g, model))).filter(({ rule }) => rule === "L19");
+                // check is about objects, and a membership is none
+                equal(checked.length, make[0]?.startsWith("CREATE") ? 1 : 0, make[0]);
                 for (const statement of mend) {
                     ok(
                         found.some((text) => text.replaceAll('"', "").includes(statement)),

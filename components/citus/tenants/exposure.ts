@@ -16,7 +16,7 @@ export interface Exposed {
 }
 
 /** SQL: roles of a group, by their comments and names; a stranger who is a member of its tenants' role is none. */
-export const OWN_ROLES = (group: GroupSpec) => `SELECT a.oid, a.rolname::text AS name FROM pg_roles a
+const OWN_ROLES = (group: Pick<GroupSpec, "name">) => `SELECT a.oid, a.rolname::text AS name FROM pg_roles a
     WHERE a.rolname IN (${[appRole(group.name), tenantsRole(group.name)].map(literal).join(", ")})
        OR starts_with(a.rolname, ${literal(`${group.name}_`)}) AND starts_with(shobj_description(a.oid, 'pg_authid'), ${literal(ownComment(group.name))})`;
 
@@ -31,8 +31,10 @@ const grantedOn = (relation: string, rights: string) => `(SELECT coalesce(jsonb_
     SELECT jsonb_array_elements(${granted(`${relation}.relacl`, rights)}) AS w
     UNION SELECT jsonb_array_elements(${granted("a.attacl", rights)}) FROM pg_attribute a WHERE a.attrelid = ${relation}.oid AND a.attacl IS NOT NULL) g)`;
 
+export type ExposedGroup = Pick<GroupSpec, "name" | "tables" | "anchor" | "ignored">;
+
 /** A table that is left alone on purpose. */
-const ignored = ({ ignored = [] }: GroupSpec) =>
+const ignored = ({ ignored = [] }: Pick<GroupSpec, "ignored">) =>
     ignored.length === 0
         ? ""
         : ` AND c.oid <> ALL (ARRAY[${ignored.map((table) => `coalesce(to_regclass(${literal(qualified(table))})::oid, 0)`).join(", ")}])`;
@@ -44,7 +46,7 @@ const SYSTEM = "'^(pg_.*|information_schema|citus.*|columnar.*)$'";
  * those of an owner whom no policy limits. What a function reads is known by the names in its text, and of dynamic SQL nothing is.
  * @param tables those of the group's that exist
  */
-export function exposedSql(group: GroupSpec, tables: readonly string[]): string {
+export function exposedSql(group: ExposedGroup, tables: readonly string[]): string {
     const there = tables.filter((name) => group.tables[name] !== undefined);
     if (there.length === 0) return "'[]'::jsonb";
     const values = there.map((name) => {
@@ -87,11 +89,16 @@ export function exposedSql(group: GroupSpec, tables: readonly string[]): string 
               FROM definers p JOIN pg_trigger g ON g.tgfoid = p.oid AND NOT g.tgisinternal JOIN pg_class c ON c.oid = g.tgrelid
              WHERE (p.about IS NOT NULL OR p.prosrc ~* '\\mexecute\\M') AND jsonb_array_length(${grantedOn("c", WRITES)}) > 0 GROUP BY p.oid, p.about, p.prosrc
             UNION ALL
-            SELECT 'undeclared', c.oid::regclass::text, a.attname, ${grantedOn("c", `'SELECT',${WRITES}`)}
-              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-             WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND n.nspname !~ ${SYSTEM} AND NOT c.relrowsecurity AND NOT EXISTS (SELECT FROM t WHERE t.oid = c.oid)${ignored(group)}
-               AND (a.attname, a.atttypid) IN (SELECT k.attname, k.atttypid FROM t JOIN pg_attribute k ON k.attrelid = t.oid AND k.attname = t.col AND NOT k.attisdropped)
-               AND NOT relation_is_a_known_shard(c.oid)
+            SELECT 'undeclared', c.oid::regclass::text, c.attname, ${grantedOn("c", `'SELECT',${WRITES}`)}
+              FROM (SELECT c.oid, c.relacl, a.attname
+                      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+                     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND n.nspname !~ ${SYSTEM} AND NOT c.relrowsecurity
+                       AND (c.relacl IS NOT NULL OR EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attacl IS NOT NULL))
+                       AND NOT EXISTS (SELECT FROM t WHERE t.oid = c.oid)${ignored(group)}
+                       AND (a.attname, a.atttypid) IN (SELECT k.attname, k.atttypid FROM t JOIN pg_attribute k ON k.attrelid = t.oid AND k.attname = t.col AND NOT k.attisdropped)
+                    -- which asks for names, so only of the few that are left
+                    OFFSET 0) c
+             WHERE NOT relation_is_a_known_shard(c.oid)
             UNION ALL
             SELECT 'right', c.oid::regclass::text, x.privilege_type, jsonb_agg(DISTINCT coalesce(m.name, 'PUBLIC'))
               FROM t JOIN pg_class c ON c.oid = t.oid, aclexplode(c.relacl) x LEFT JOIN mine m ON m.oid = x.grantee

@@ -1,7 +1,9 @@
 /** What will hurt a group's tables: in SQL files before they are run, and in a living database. */
 
+import { qualified } from "../../citus/quote.ts";
 import { explainReference, readReferences } from "../../citus/references.ts";
 import type { Session } from "../../citus/session.ts";
+import { type Exposed, explainExposed, exposedSql } from "../../citus/tenants/exposure.ts";
 import { readDangers } from "../../citus/tenants/guards.ts";
 import { listed } from "../listed.ts";
 import { readBounds } from "./bounds.ts";
@@ -88,6 +90,37 @@ async function betweenNodes(session: Session, found: readonly Finding[]): Promis
     });
 }
 
+/** What passes the policies of groups by (L19), whose names say which roles are theirs. */
+async function passing(session: Session, groups: readonly Declared[]): Promise<Finding[]> {
+    const found: Finding[] = [];
+    for (const { name, model, tables = {}, anchor, ignored = [] } of groups) {
+        if (name === undefined || (model !== "rls" && model !== "row")) continue;
+        const names = Object.keys(tables);
+        const there = await session.query<{ name: string }>(
+            "SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL",
+            [names, names.map(qualified)],
+        );
+        const group = { name, tables, ignored, ...(anchor === undefined ? {} : { anchor }) };
+        const sql = exposedSql(
+            group,
+            there.map((table) => table.name),
+        );
+        const [row] = await session.query<{ exposed: Exposed[] }>(`SELECT ${sql} AS exposed`);
+        for (const one of row?.exposed ?? []) {
+            const [says = "", fix = ""] = explainExposed(one, model).split("\n", 2);
+            const place = { where: one.object };
+            found.push(
+                finding("L19", "error", place, {
+                    says: says.replace(/\.$/, ""),
+                    later: "no error: every tenant's rows are shown",
+                    fix,
+                }),
+            );
+        }
+    }
+    return found;
+}
+
 /**
  * Checks a living database, and changes nothing.
  * @param session to the coordinator
@@ -112,5 +145,5 @@ export async function lintDatabase(
             }),
         ),
     );
-    return [...found, ...references, ...(await betweenNodes(session, found))];
+    return [...found, ...references, ...(await passing(session, groups)), ...(await betweenNodes(session, found))];
 }

@@ -47,6 +47,8 @@ export interface SqlFile {
 }
 
 export interface Declared {
+    /** Name of the group. */
+    readonly name?: string;
     /** Tables as a group declares them. */
     readonly tables?: Readonly<Record<string, TableSpec>>;
     readonly model?: Model;
