@@ -2,7 +2,7 @@
  * Measures this project against floors of the same run on the same machine; prints a table and writes JSON.
  * A target that is missed is said plainly and is no failure.
  *
- *   npm run bench -- [--only a,b,c,d,e,f,g] [--quick]
+ *   npm run bench -- [--only a,b,c,d,e,f,g,h] [--quick]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, loadavg, platform, totalmem } from "node:os";
@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { table } from "table";
 import { floor } from "./bench/floor.ts";
+import { manyTenants } from "./bench/manyTenants.ts";
 import { previewOnAws, previewOnDocker } from "./bench/preview.ts";
 import { docker, run, undoAll } from "./bench/process.ts";
 import { restoreAndArchive } from "./bench/restore.ts";
@@ -159,7 +160,7 @@ async function restores(quick: boolean): Promise<Section> {
     };
 }
 
-const PARTS = "a,b,c,d,e,f,g";
+const PARTS = "a,b,c,d,e,f,g,h";
 
 function parseParts(text: string): ReadonlySet<string> {
     const parts = text.split(",").map((part) => part.trim());
@@ -197,6 +198,7 @@ async function bench(options: { only: ReadonlySet<string>; quick: boolean }): Pr
     await take("previewOnAws", parts.has("f"), () => previewOnAws(options.quick));
 
     await take("tenants", parts.has("g"), () => tenants(options.quick));
+    await take("manyTenants", parts.has("h"), () => manyTenants(options.quick));
 
     const missed = rows.filter((row) => row.met === false).length;
     mkdirSync(join(ROOT, "bench-results"), { recursive: true });
@@ -232,7 +234,7 @@ await main(
     script("bench", "Measures this project against floors of the same run; writes bench-results/<time>.json.")
         .option(
             "--only <parts>",
-            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed), g tenants",
+            "a create, b scale-out, c no-op up, d preview, e restore and archiving, f preview on aws (no account is needed), g tenants, h many tenants",
             parseParts,
             parseParts(PARTS),
         )

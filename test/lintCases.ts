@@ -870,6 +870,18 @@ CREATE TABLE projects (id bigint); -- here
         online: false,
     },
     {
+        rule: "L25",
+        title: "a unique constraint over all tenants of model rls",
+        sql: `CREATE TABLE companies (id bigint PRIMARY KEY);
+CREATE TABLE users (company_id bigint NOT NULL, id bigint NOT NULL, email text, PRIMARY KEY (company_id, id),
+    UNIQUE (email)); -- here
+`,
+        tables: { companies: distributed("id"), users: distributed("company_id") },
+        model: "rls",
+        goOn: run("INSERT INTO users VALUES (1, 1, 'a@example.com'), (2, 1, 'a@example.com')"),
+        online: true,
+    },
+    {
         rule: "L24",
         title: "a table with the tenant column that nobody declared",
         sql: `CREATE TABLE companies (id bigint PRIMARY KEY);

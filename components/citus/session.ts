@@ -63,6 +63,11 @@ const OWN_SETTINGS = [
     "search_path=public",
     "row_security=off",
     "client_min_messages=notice",
+    // values are texts here, and the same text means the same value whatever the database's own settings are
+    "datestyle=ISO",
+    "timezone=UTC",
+    "bytea_output=hex",
+    "extra_float_digits=1",
 ]
     .map((setting) => `-c ${setting}`)
     .join(" ");

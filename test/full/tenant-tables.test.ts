@@ -254,7 +254,7 @@ test("a tenant neither reads nor writes another's rows, from any node, and a fro
     const { 3: __, ...kept } = TENANTS;
     const gone = shop({ tenants: kept, delete: ["3"] });
     const steps = (await plan(stack, gone)).steps.map(({ kind }) => kind);
-    assert.ok(steps.indexOf("policies.set") >= 0 && steps.indexOf("policies.set") < steps.indexOf("removal.delete"));
+    assert.ok(steps.indexOf("policies.bar") >= 0 && steps.indexOf("policies.bar") < steps.indexOf("removal.delete"));
     await settle(stack, gone);
     assert.equal(await count("companies WHERE id = 3"), 0);
     assert.deepEqual(await kinds(gone), []);

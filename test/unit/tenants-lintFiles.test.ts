@@ -241,6 +241,7 @@ CREATE POLICY p ON t AS RESTRICTIVE USING (tenant <> 1);
 CREATE POLICY q ON t USING (tenant = current_setting('app.tenant')::bigint);`;
         const declared: Declared = { model: "rls", tables: { t: { kind: "distributed", column: "tenant" } } };
         assert.deepEqual(shown(await lintSql(files(sql), declared)), [
+            "L25 warning 0.sql:1",
             "L12 warning 0.sql:3",
             "L12 warning 0.sql:4",
             "L12 error 0.sql:5",

@@ -3,15 +3,18 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import {
+    type FoundBarred,
+    commentOf as listComment,
+    NOTHING_BARRED,
+    wantedDomains,
+    writersEnd,
+} from "../../components/citus/tenants/barred.ts";
 import { NO_FACTS } from "../../components/citus/tenants/besideFacts.ts";
 import { lasting } from "../../components/citus/tenants/besidePlan.ts";
 import { describeSteps } from "../../components/citus/tenants/converge.ts";
-import {
-    type FoundPolicies,
-    type PolicyTable,
-    planPolicies,
-    wantedPolicies,
-} from "../../components/citus/tenants/policies.ts";
+import { planPolicies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
+import { type FoundPolicies, NO_POLICIES, type PolicyTable } from "../../components/citus/tenants/policyLook.ts";
 import { type FoundRows, planRows, rows } from "../../components/citus/tenants/rows.ts";
 import type { ForeignKey } from "../../components/citus/tenants/tableKeys.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../components/citus/tenants/tablesFound.ts";
@@ -330,6 +333,8 @@ const ROWS: FoundRows = {
     states: { 1: "active", 2: "frozen", 9: "active" },
     present: ["1", "2"],
     invalid: [],
+    spelled: {},
+    same: [],
     type: "bigint",
     columns: [
         { name: "id", required: true },
@@ -354,10 +359,33 @@ test("rows of tenants: made, frozen, put back, and every mistake at once", () =>
     );
     assert.match(planned.notes?.join() ?? "", /^9: not in the program/);
     const wrong = planRows(
-        { ...GROUP, tenants: { 4: {}, 6: { values: { nam: "x" } }, "07": {}, x: {} } },
-        { ...ROWS, invalid: ["x"] },
+        {
+            ...GROUP,
+            tenants: {
+                4: {},
+                6: { values: { nam: "x" } },
+                "07": {},
+                x: {},
+                acme: { from: { group: "g", tenant: "a" } },
+            },
+        },
+        { ...ROWS, invalid: ["x", "acme"], spelled: { "07": "7" }, same: [["7", "07"]] },
     );
-    assert.equal(wrong.refusals?.length, 4);
+    assert.equal(wrong.refusals?.length, 6);
+    assert.match(
+        wrong.refusals?.join("\n") ?? "",
+        /^07: companies.id is of type bigint, and the database writes this key as 7: write it like that/m,
+    );
+    assert.match(wrong.refusals?.join("\n") ?? "", /^7 and 07 are the same key to the database/m);
+    assert.match(
+        wrong.refusals?.join("\n") ?? "",
+        /^acme: its data comes from g\/a, .* of type bigint: write tenants: {"<its key>": {"from": "g\/a"}}$/m,
+    );
+    const lists = planRows({ ...GROUP, tenants: { "{1}": {} } }, { ...ROWS, type: "integer[]", invalid: ["{1}"] });
+    assert.match(
+        lists.refusals?.join("\n") ?? "",
+        /^companies.id is of type integer\[\]: a list can't be a tenant's key. Use .*text$/,
+    );
 });
 
 test("preview folds what says the same of different tenants, and never one statement into another", () => {
@@ -419,12 +447,13 @@ function companies(there: readonly string[], meanwhile: () => readonly string[] 
     const ledger: string[] = [];
     const session = {
         query: async (sql: string) => {
+            if (sql.startsWith("SELECT EXISTS")) return [{ unique: true, always: [] }];
             if (sql.startsWith("SELECT"))
                 return [...names.keys()].filter((id) => sql.includes(`'${id}'`)).map((tenant) => ({ tenant }));
             if (!sql.startsWith("BEGIN")) return [];
             for (const id of meanwhile()) names.set(id, "theirs");
             for (const [, columns = "", values = ""] of sql.matchAll(
-                /INSERT INTO \S*companies\S* \(([^)]*)\) VALUES (.*) ON CONFLICT DO NOTHING;/g,
+                /INSERT INTO \S*companies\S* \(([^)]*)\) VALUES (.*) ON CONFLICT \("id"\) DO NOTHING;/g,
             )) {
                 if (!columns.includes('"name"'))
                     throw new DatabaseError("coordinator", "INSERT", { message: "null value in column name" });
@@ -473,26 +502,33 @@ test("a row that somebody puts in while its tenant is made stays theirs", async 
     assert.deepEqual([[...bare.names], bare.ledger], [[["700", "theirs"]], ["700"]]);
 });
 
-const POLICIES: FoundPolicies = {
-    tables: [],
-    differing: {},
-    left: {},
-    fenced: [],
-    hidden: [],
-    buried: [],
-    invalid: [],
+const POLICIES = NO_POLICIES;
+
+/** Lists as a run leaves them, for the same group. */
+const settled = (group: GroupSpec, barred: Partial<FoundBarred> = {}): FoundBarred => {
+    const found = { ...NOTHING_BARRED, ...barred };
+    const domains = wantedDomains(group, ["bigint"], found).map(({ name, check }) => [
+        name,
+        { print: "print", whole: true, comment: listComment(check, "print") },
+    ]);
+    return { ...found, domains: Object.fromEntries(domains) };
 };
 
-test("policies keep a frozen tenant from writing and hide one that has gone, without a sub-query", () => {
-    const policies = wantedPolicies(GROUP, "company_id", "bigint", ["2"], ["7"]);
+test("policies ask who writes and who is seen by a name, so that no tenant and no sub-query is in them", () => {
+    const policies = wantedPolicies(GROUP, "company_id", "bigint");
     assert.equal(policies.length, 8);
     const read = policies.find(({ name }) => name === "citus_as_code_shop_app_select")?.sql ?? "";
-    assert.match(
+    assert.equal(
         read,
-        /FOR SELECT TO "shop_app" USING \("company_id" = nullif\(current_setting\('app.tenant', true\), ''\)::bigint AND "company_id" <> ALL \('\{"7"\}'::bigint\[\]\)\)$/,
+        "FOR SELECT TO \"shop_app\" USING (\"company_id\" = CASE WHEN pg_input_is_valid(current_setting('app.tenant', true), 'citus_as_code.shop_reads_bigint') THEN nullif(current_setting('app.tenant', true), '')::bigint END)",
     );
     for (const { sql } of policies) assert.doesNotMatch(sql.replace("FOR SELECT", ""), /SELECT|RESTRICTIVE/);
-    assert.match(policies.find(({ name }) => name.endsWith("tenants_insert"))?.sql ?? "", /WITH CHECK .*'\{"2","7"\}'/);
+    for (const verb of ["insert", "update", "delete"])
+        for (const who of ["app", "tenants"])
+            assert.match(
+                policies.find(({ name }) => name.endsWith(`${who}_${verb}`))?.sql ?? "",
+                /'citus_as_code\.shop_writes_bigint'/,
+            );
     const off = planPolicies({ ...GROUP, rowSecurity: false, tenants: { 2: { frozen: true } } }, POLICIES);
     assert.match(
         off.refusals?.join() ?? "",
@@ -508,7 +544,7 @@ const USERS: PolicyTable = {
     enabled: true,
     forced: false,
     type: "bigint",
-    policies: wantedPolicies(GROUP, "company_id", "bigint", ["2"], []).map(({ name, sql }) => ({
+    policies: wantedPolicies(GROUP, "company_id", "bigint").map(({ name, sql }) => ({
         name,
         permissive: true,
         subquery: false,
@@ -528,16 +564,86 @@ const USERS: PolicyTable = {
     owner: null,
 };
 
-test("a tenant that is to be deleted is kept from writing, by policies that are made before it is exported", () => {
-    const steps = (group: Partial<GroupSpec>, found: Partial<FoundPolicies> = {}) =>
-        planPolicies(
-            { ...GROUP, tables: { users: { kind: "distributed", column: "company_id" } }, ...group },
-            { ...POLICIES, tables: [USERS], ...found },
-        ).steps.map(({ kind }) => kind);
-    assert.deepEqual(steps({}), ["policies.set"]);
-    assert.deepEqual(steps({ delete: ["2"] }), []);
-    assert.deepEqual(steps({ delete: ["2", "no number"] }, { invalid: ["no number"] }), []);
-    assert.deepEqual(steps({}, { fenced: ["2"] }), []);
+test("who writes is one list for all tables: frozen, fenced, deleting and hidden tenants are in it, unfit keys are not", () => {
+    const lists = (group: Partial<GroupSpec>, found: Partial<FoundBarred> = {}) =>
+        wantedDomains({ ...GROUP, ...group }, ["bigint", "bigint"], { ...NOTHING_BARRED, ...found }).map(
+            ({ name, check }) => `${name} ${check}`,
+        );
+    assert.deepEqual(
+        lists(
+            { tenants: { 1: { frozen: true }, 2: {}, 3: { frozen: true } }, delete: ["4", "no number"] },
+            { fenced: ["5", "1"], hidden: ["7"], buried: ["8"], unfit: { bigint: ["no number", "3"] } },
+        ),
+        [
+            `shop_reads_bigint CHECK (VALUE <> ALL ('{"7","8"}'::bigint[]))`,
+            `shop_writes_bigint CHECK (VALUE <> ALL ('{"1","4","5","7","8"}'::bigint[]))`,
+        ],
+    );
+    // a key with quotes of all kinds, and a type whose name is no part of one
+    const [odd] = wantedDomains({ ...GROUP, delete: [] }, ["ext.key type"], {
+        ...NOTHING_BARRED,
+        hidden: ["a\"b\\c'd,{e}"],
+    });
+    assert.match(odd?.name ?? "", /^shop_reads_[0-9a-f]{12}$/);
+    assert.equal(odd?.check, String.raw`CHECK (VALUE <> ALL (E'{"a\\"b\\\\c''d,{e}"}'::ext.key type[]))`);
+});
+
+test("freezing, deleting and hiding is one step for all tables, and the list's own drift is mended", () => {
+    const group: GroupSpec = {
+        ...GROUP,
+        tables: Object.fromEntries(
+            Array.from({ length: 300 }, (_, i) => [`t${i}`, { kind: "distributed" as const, column: "company_id" }]),
+        ),
+    };
+    const tables = Object.keys(group.tables).map((name) => ({ ...USERS, name }));
+    const steps = (more: Partial<GroupSpec>, barred: FoundBarred) =>
+        planPolicies({ ...group, ...more }, { ...POLICIES, tables, barred }).steps.map(({ kind }) => kind);
+    const found = settled(group);
+    assert.deepEqual(steps({}, found), []);
+    assert.deepEqual(steps({ tenants: { 2: { frozen: true } } }, found), ["policies.bar"]);
+    assert.deepEqual(steps({ delete: ["2"] }, found), ["policies.bar"]);
+    assert.deepEqual(steps({}, { ...found, fenced: ["2"] }), ["policies.bar"]);
+    assert.deepEqual(steps({}, settled(group, { fenced: ["2"] })), []);
+    assert.deepEqual(steps({ delete: ["no number"] }, { ...found, unfit: { bigint: ["no number"] } }), []);
+    assert.deepEqual(steps({}, { ...found, stale: ["worker-1"] }), ["policies.bar"]);
+    assert.deepEqual(steps({}, { ...found, usable: false }), ["policies.bar"]);
+    const one = found.domains.shop_writes_bigint;
+    assert.ok(one);
+    for (const changed of [{ whole: false }, { print: "other" }, { comment: null }])
+        assert.deepEqual(
+            steps({}, { ...found, domains: { ...found.domains, shop_writes_bigint: { ...one, ...changed } } }),
+            ["policies.bar"],
+        );
+});
+
+test("whoever wrote before the list was changed is waited for, and named when that takes too long", async () => {
+    const answers: string[] = [];
+    const said: string[] = [];
+    const old = { id: "3/7", pid: 42, role: "shop_app", since: "2026-11-30T12:00:00+00:00" };
+    const context = (success = true) => ({
+        group: GROUP,
+        alive: () => undefined,
+        progress: (text: string) => said.push(text),
+        session: {
+            query: async () => [{ node: "worker-1", success, result: answers.shift() ?? "[]" }],
+        } as unknown as Session,
+    });
+    // one that came later has another id, and is not waited for
+    const later = { ...old, id: "3/8" };
+    answers.push(JSON.stringify([old]), JSON.stringify([old, later]), JSON.stringify([later]));
+    await writersEnd(context(), ["users"]);
+    assert.deepEqual([answers, said.length], [[], 2]);
+    assert.match(said[0] ?? "", /waits for 1 transaction that began before \(42 on worker-1\)/);
+    answers.push(JSON.stringify([old]));
+    await assert.rejects(
+        writersEnd(context(), ["users"], 0),
+        /process 42 of shop_app on worker-1, since 2026-11-30T12:00:00.*SELECT pg_terminate_backend\(42\);\nThen run pulumi up again/s,
+    );
+    answers.push("connection refused");
+    await assert.rejects(
+        writersEnd(context(false), ["users"]),
+        /worker-1: asking it who writes failed\n {2}connection refused/,
+    );
 });
 
 test("without rowSecurity nothing generated is left, and tenants' own roles have no rights on its tables", () => {
@@ -571,7 +677,7 @@ test("without rowSecurity nothing generated is left, and tenants' own roles have
             /users: rowSecurity can't be false while PUBLIC, shop_2 have rights.*REVOKE ALL ON users FROM PUBLIC, "shop_2"/s,
         );
     }
-    const hidden = planned({}, { hidden: ["7"] });
+    const hidden = planned({}, { barred: { ...NOTHING_BARRED, hidden: ["7"] } });
     assert.deepEqual(hidden.steps, []);
     assert.match(
         hidden.refusals?.join() ?? "",

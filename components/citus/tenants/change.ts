@@ -29,7 +29,7 @@ import {
     shapesSql,
     whereOf,
 } from "./checksum.ts";
-import { explainRefusals, look, planAll, takeLock } from "./converge.ts";
+import { batches, explainRefusals, look, planAll, takeLock } from "./converge.ts";
 import { recordRate } from "./ledger.ts";
 import { nodeOfTenant, type Place, placeOf } from "./place.ts";
 import { policies } from "./policies.ts";
@@ -66,8 +66,9 @@ SELECT jsonb_build_object(
                   FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.phase <> 'done'),
     'shapes', ${shapesSql("c.oid IN (SELECT rel FROM slices)")},
     'counted', (SELECT coalesce(jsonb_agg(jsonb_build_object('schema', n.nspname, 'name', c.relname, 'key', s.key,
-                    'rows', ((xpath('//n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', s.rel)
-                        || CASE WHEN s.col IS NULL THEN '' ELSE format(' WHERE %I = %L', s.col, s.key) END, true, false, '')))[1]::text)::bigint)), '[]')
+                    'rows', CASE WHEN pg_input_is_valid(s.key, (SELECT format_type(a.atttypid, -1) FROM pg_attribute a WHERE a.attrelid = s.rel AND a.attname = s.col)) IS FALSE THEN 0
+                        ELSE ((xpath('//n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', s.rel)
+                            || CASE WHEN s.col IS NULL THEN '' ELSE format(' WHERE %I = %L', s.col, s.key) END, true, false, '')))[1]::text)::bigint END)), '[]')
                   FROM slices s JOIN pg_class c ON c.oid = s.rel JOIN pg_namespace n ON n.oid = c.relnamespace),
     'rate', (SELECT bytes / seconds FROM citus_as_code.measured WHERE what = 'rows of a change of model')))`;
 
@@ -259,7 +260,8 @@ export async function refreshPolicies(context: Context, old: GroupSpec): Promise
     const found = await look(context.session, old, [policies], context.verifier(appRole(old.name)).mark, context.nodes);
     const { steps, refusals } = planAll(old, [policies], found);
     if (refusals.length > 0) throw new Error(explainRefusals(old, refusals));
-    for (const step of steps) await policies.run[step.kind.slice(policies.name.length + 1)]?.(theirs, [step]);
+    for (const batch of batches(steps))
+        await policies.run[(batch[0]?.kind ?? "").slice(policies.name.length + 1)]?.(theirs, batch);
     return true;
 }
 

@@ -96,7 +96,7 @@ const after = (done: readonly Step[]) =>
         : `${done.length === 1 ? "1 step was" : `${done.length} steps were`} done before that, and what was done stays. Remove the cause, then run pulumi up again: it goes on from there.`;
 
 /** Steps of one kind that follow each other. */
-function batches(steps: readonly Step[]): Step[][] {
+export function batches(steps: readonly Step[]): Step[][] {
     const result: Step[][] = [];
     for (const step of steps) {
         const last = result.at(-1);

@@ -1,7 +1,7 @@
 /** What loses rows of Citus' tables without an error, found before anything moves. */
 
 import { literal, qualified } from "../quote.ts";
-import type { Session } from "../session.ts";
+import { DatabaseError, type Session } from "../session.ts";
 
 export interface Danger {
     /** With its schema. */
@@ -86,17 +86,19 @@ WITH t AS MATERIALIZED (
            r.rolsuper OR r.rolbypassrls AS bypass
       FROM pg_dist_partition d JOIN pg_class c ON c.oid = d.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles r ON r.oid = c.relowner WHERE NOT (d.partmethod = 'n' AND d.repmodel = 's' AND d.colocationid = 0)),
-placed AS MATERIALIZED (
-    SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value AS digest
-      FROM run_command_on_all_nodes((SELECT replace(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
+answered AS MATERIALIZED (
+    SELECT n.nodename AS host, a.success, a.result FROM run_command_on_all_nodes((SELECT replace(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
           SELECT r.name, jsonb_object_agg(r.oid::regclass::text, ${DIGEST("r.oid")}) AS relations FROM (${guardedRelations("@tables@::text[]")}) r GROUP BY 1) x`)},
-          '@tables@', quote_literal(coalesce(array_agg(t.name), '{}')::text)) FROM t WHERE t.guarded)) a
-      JOIN pg_dist_node n USING (nodeid), jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each_text(e.value) r),
+          '@tables@', quote_literal(coalesce(array_agg(t.name), '{}')::text)) FROM t WHERE t.guarded)) a JOIN pg_dist_node n USING (nodeid)),
+placed AS MATERIALIZED (
+    SELECT a.host, e.key AS name, r.key AS relation, r.value AS digest
+      FROM answered a, jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each_text(e.value) r),
+asked AS MATERIALIZED (
+    SELECT n.nodename AS host, a.success, a.result FROM run_command_on_all_nodes($q$SELECT coalesce(jsonb_agg(jsonb_build_array(format('%I.%I', n.nspname, c.relname), s.subname)), '[]')
+               FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace$q$) a JOIN pg_dist_node n USING (nodeid)),
 subscribed AS MATERIALIZED (
-    SELECT n.nodename AS host, s ->> 0 AS name, s ->> 1 AS subscription
-      FROM run_command_on_all_nodes($q$SELECT coalesce(jsonb_agg(jsonb_build_array(format('%I.%I', n.nspname, c.relname), s.subname)), '[]')
-               FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace$q$) a
-      JOIN pg_dist_node n USING (nodeid), jsonb_array_elements(CASE WHEN a.success THEN a.result::jsonb ELSE '[]' END) s)
+    SELECT a.host, s ->> 0 AS name, s ->> 1 AS subscription
+      FROM asked a, jsonb_array_elements(CASE WHEN a.success THEN a.result::jsonb ELSE '[]' END) s)
 SELECT name AS "table", 'force-row-security' AS rule, owner::text AS what, NULL::text AS place FROM t WHERE relforcerowsecurity AND NOT bypass
 UNION ALL SELECT t.name, CASE WHEN p.polpermissive THEN 'policy-sub-query' ELSE 'restrictive-policy' END, p.polname, NULL
   FROM t JOIN pg_policy p ON p.polrelid = t.oid WHERE NOT p.polpermissive OR ${HAS_SUBQUERY}
@@ -158,15 +160,23 @@ const EXPLAINED: Readonly<
     }),
 };
 
-/** All dangers of a cluster's tables: one question to the coordinator, which asks every node. */
+/**
+ * All dangers of a cluster's tables: one question to the coordinator, which asks every node.
+ * @throws DatabaseError naming a node that gave no answer
+ */
 export async function readDangers(session: Session): Promise<Danger[]> {
     const rows = await session.query<{
         table: string;
-        rule: Danger["rule"];
+        rule: Danger["rule"] | "unknown";
         what: string | null;
         place: string | null;
     }>(DANGERS);
-    return rows.map(({ table, rule, what, place }) => ({
+    const known = rows.flatMap(({ rule, ...row }) => {
+        if (rule === "unknown")
+            throw new DatabaseError(row.place ?? "a node", "asking it about policies", { message: row.what });
+        return [{ rule, ...row }];
+    });
+    return known.map(({ table, rule, what, place }) => ({
         table,
         rule,
         ...EXPLAINED[rule](table, what ?? "", place ?? ""),

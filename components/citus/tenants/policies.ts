@@ -5,78 +5,22 @@ import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { listed } from "../../tenants/listed.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
+import { DatabaseError, type Session } from "../session.ts";
+import { keyWith, planBarred, setBarred } from "./barred.ts";
 import { executed, said, transaction } from "./batch.ts";
 import { ensureGroupRoles } from "./groupRoles.ts";
-import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement } from "./guards.ts";
 
-interface FoundPolicy {
-    readonly name: string;
-    readonly permissive: boolean;
-    readonly subquery: boolean;
-    /** `public` stands for everybody. */
-    readonly roles: readonly string[];
-    /** Changes with anything of the policy. */
-    readonly print: string;
-    readonly comment: string | null;
-}
-
-interface Grants {
-    readonly app: readonly string[];
-    readonly tenants: readonly string[];
-}
-
-export interface PolicyTable {
-    readonly name: string;
-    /** Whether Citus keeps it on other nodes, too. */
-    readonly citus: boolean;
-    readonly enabled: boolean;
-    readonly forced: boolean;
-    /** Type of the tenant column; null when there is none. */
-    readonly type: string | null;
-    readonly policies: readonly FoundPolicy[];
-    /** What all of its policies together are on the coordinator. */
-    readonly digest: string;
-    /** Whether an index or key leads with the tenant column. */
-    readonly index: boolean;
-    readonly granted: Grants;
-    /** Sequences of its columns that one of the roles may not use. */
-    readonly sequences: readonly string[];
-    /** Rights on it that the role of all tenants was granted itself, not by PUBLIC or another role. */
-    readonly tenantGrants: readonly string[];
-    /** Those that the role of all tenants was granted. */
-    readonly tenantSequences: readonly string[];
-    /** Who of a tenant's own role was granted rights, other than the role of all; `PUBLIC` where there are such roles. */
-    readonly direct: readonly string[];
-    /** Whether both roles may use its schema. */
-    readonly schema: boolean;
-    /** Roles with rights of their own that no policy is for. */
-    readonly others: readonly string[];
-    /** Its owner, when that is neither superuser nor BYPASSRLS. */
-    readonly owner: string | null;
-}
-
-export interface FoundPolicies {
-    readonly tables: readonly PolicyTable[];
-    /** What each placement has, by table and place; those that are as on the coordinator are left out. */
-    readonly differing: Readonly<Record<string, readonly string[]>>;
-    /** Places with generated policies, or with row-level security, that the coordinator has not, by table. */
-    readonly left: Readonly<Record<string, readonly string[]>>;
-    /** Tenants that don't write because of the ledger, and those that don't read either. */
-    readonly fenced: readonly string[];
-    readonly hidden: readonly string[];
-    /** Old copies that are deleted and still in the program: what hid them stays as long, so that deleting changes no policy. */
-    readonly buried: readonly string[];
-    /** Names of deleted tenants that are no value of a tenant column. */
-    readonly invalid: readonly string[];
-}
-
-const NOTHING: FoundPolicies = { tables: [], differing: {}, left: {}, fenced: [], hidden: [], buried: [], invalid: [] };
-
-const PREFIX = "citus_as_code_";
-
-const VERBS = ["select", "insert", "update", "delete"] as const;
-
-const RIGHTS = VERBS.map((verb) => verb.toUpperCase());
+import { POLICY_PRINT, perPlacement } from "./guards.ts";
+import {
+    type FoundPolicies,
+    type FoundPolicy,
+    NO_POLICIES,
+    type PolicyTable,
+    policiesSql,
+    prefixOf,
+    RIGHTS,
+    VERBS,
+} from "./policyLook.ts";
 
 const md5 = (text: string) => createHash("md5").update(text).digest("hex");
 
@@ -86,33 +30,17 @@ interface WantedPolicy {
     readonly sql: string;
 }
 
-/** A list of keys as an array, without a sub-query, which Citus could not take to the shards. */
-function arrayOf(keys: readonly string[], type: string): string {
-    const elements = keys.map((key) => `"${key.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);
-    return `${literal(`{${elements.join(",")}}`)}::${type}[]`;
-}
-
-/** Policies of one table; each role has its own for each kind of statement. */
-export function wantedPolicies(
-    group: GroupSpec,
-    column: string,
-    type: string,
-    frozen: readonly string[],
-    hidden: readonly string[],
-): WantedPolicy[] {
-    // `character` without a length means char(1), so the key is cast to bpchar
-    const cast = type === "character" ? "bpchar" : type;
-    const key = identifier(column);
+/** Policies of one table; each role has its own for each kind of statement. No tenant is named in them. */
+export function wantedPolicies(group: GroupSpec, column: string, type: string): WantedPolicy[] {
     const keys = {
-        app: `nullif(current_setting('app.tenant', true), '')::${cast}`,
-        tenants: `substring(current_user::text from ${literal(`^${group.name}_(.*)$`)})::${cast}`,
+        app: "current_setting('app.tenant', true)",
+        tenants: `substring(current_user::text from ${literal(`^${group.name}_(.*)$`)})`,
     };
     const roles = { app: appRole(group.name), tenants: tenantsRole(group.name) };
-    const but = (names: readonly string[]) =>
-        names.length === 0 ? "" : ` AND ${key} <> ALL (${arrayOf([...new Set(names)].sort(), cast)})`;
     return (["app", "tenants"] as const).flatMap((who) =>
         VERBS.map((verb) => {
-            const rows = `${key} = ${keys[who]}${but(verb === "select" ? hidden : [...frozen, ...hidden])}`;
+            const right = verb === "select" ? "reads" : "writes";
+            const rows = `${identifier(column)} = ${keyWith(group, right, keys[who], type)}`;
             const clauses = [
                 ...(verb === "insert" ? [] : [`USING (${rows})`]),
                 ...(verb === "insert" || verb === "update" ? [`WITH CHECK (${rows})`] : []),
@@ -125,19 +53,19 @@ export function wantedPolicies(
     );
 }
 
-const prefixOf = (group: GroupSpec) => `${PREFIX}${group.name}_`;
-
 const ours = (group: GroupSpec, { name }: FoundPolicy) => name.startsWith(prefixOf(group));
 
 const commentOf = (wanted: WantedPolicy, print: string) => `citus_as_code ${md5(wanted.sql)} ${print}`;
 
 const columnOf = (group: GroupSpec, table: string) => group.tables[table]?.column;
 
-/** Tenants of the program and of the ledger that don't write; who is to be deleted does not from before its export on. */
-function fencedOf(group: GroupSpec, found: FoundPolicies): string[] {
-    const frozen = Object.keys(group.tenants).filter((tenant) => group.tenants[tenant]?.frozen);
-    return [...frozen, ...found.fenced, ...group.delete.filter((tenant) => !found.invalid.includes(tenant))];
-}
+/** Types of the group's tenant columns, as far as its tables are there. */
+const typesOf = (group: GroupSpec, { tables }: FoundPolicies) =>
+    tables.flatMap(({ name, type }) => (type === null || columnOf(group, name) === undefined ? [] : [type]));
+
+/** Whether it is a plain table that all tenants read and that no policy is for. */
+const isShared = (group: GroupSpec, table: string) =>
+    group.tables[table]?.kind === "local" && columnOf(group, table) === undefined;
 
 function strangers(group: GroupSpec, table: PolicyTable): string[] {
     const { name } = table;
@@ -174,7 +102,6 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
     const steps: Step[] = [];
     const refusals: string[] = [];
     const notes: string[] = [];
-    const frozen = fencedOf(group, found);
     const there = new Map(found.tables.map((table) => [table.name, table]));
     if (!group.rowSecurity)
         for (const tenant of Object.keys(group.tenants))
@@ -184,22 +111,23 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 );
     const step = (kind: string, table: string, text: string) =>
         steps.push({ kind: `policies.${kind}`, table, text: `${table}: ${text}` });
+    if (group.rowSecurity) steps.push(...planBarred(group, typesOf(group, found), found.barred));
+    const waits = `under an exclusive lock of this table alone (waits ${group.lockTimeout / 1000} s for it)`;
     for (const name of Object.keys(group.tables)) {
         const column = columnOf(group, name);
         const table = there.get(name);
-        const kind = group.tables[name]?.kind;
-        if (kind === "local" && column === undefined) continue;
         if (!table) {
             if (column !== undefined && group.rowSecurity) step("set", name, "policies for each tenant's rows");
             continue;
         }
-        refusals.push(...strangers(group, table));
+        const shared = isShared(group, name);
+        if (!shared) refusals.push(...strangers(group, table));
         if (column !== undefined && table.type !== null) {
             const mine = table.policies.filter((policy) => ours(group, policy));
             if (group.rowSecurity) {
                 if (!table.index)
                     step("index", name, `an index on ${column}: without one each query of a tenant reads all rows`);
-                const wanted = wantedPolicies(group, column, table.type, frozen, [...found.hidden, ...found.buried]);
+                const wanted = wantedPolicies(group, column, table.type);
                 const same = (policy: WantedPolicy) => {
                     const is = mine.find((p) => p.name === policy.name);
                     return is !== undefined && is.comment === commentOf(policy, is.print);
@@ -209,7 +137,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     mine.filter((p) => !wanted.some((w) => w.name === p.name)).length;
                 const differing = found.differing[name] ?? [];
                 if (mine.length === 0) step("set", name, "policies that show each tenant its rows");
-                else if (changed > 0) step("set", name, `${changed} of its policies corrected`);
+                else if (changed > 0) step("set", name, `${changed} of its policies are made anew, ${waits}`);
                 else if (!table.enabled) step("set", name, "row-level security is switched on again");
                 else if (differing.length > 0)
                     step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
@@ -221,9 +149,9 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 refusals.push(
                     `${name}: rowSecurity can't be false while ${table.direct.join(", ")} ${table.direct.length === 1 ? "has" : "have"} rights on it: a tenant's own role would see every tenant's rows.\nREVOKE ALL ON ${name} FROM ${table.direct.map((role) => (role === "PUBLIC" ? role : identifier(role))).join(", ")}, or leave rowSecurity on.`,
                 );
-            } else if (found.hidden.length > 0 && mine.length > 0) {
+            } else if (found.barred.hidden.length > 0 && mine.length > 0) {
                 refusals.push(
-                    `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
+                    `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.barred.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
                 );
             } else {
                 const left = found.left[name] ?? [];
@@ -239,7 +167,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
             }
         }
-        if (table.owner !== null)
+        if (table.owner !== null && !shared)
             notes.push(
                 `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
             );
@@ -277,16 +205,36 @@ function grants(group: GroupSpec, table: string, sequences: readonly string[]): 
     ];
 }
 
-async function foundTable(context: Context, name: string): Promise<{ found: FoundPolicies; table: PolicyTable }> {
-    const { group, session } = context;
-    const sql = policies.sql(group, { ledger: true, tables: Object.keys(group.tables) });
-    const [row] = await session.query<{ found: FoundPolicies }>(
-        `SELECT (${sql}) AS found FROM (SELECT $1::text, $2::jsonb, $3::text) AS given`,
-        [group.name, JSON.stringify(group), ""],
+/** What there is now, by one look for all tables. */
+async function foundNow({ group, session }: Context): Promise<FoundPolicies> {
+    const sql = policiesSql(group, { ledger: true, tables: await existing(session, group) });
+    const [row] = await session.query<{
+        found: FoundPolicies & { nodes: readonly { name: string; failed: string }[] };
+    }>(`SELECT (${sql}) AS found FROM (SELECT $1::text, $2::jsonb, $3::text) AS given`, [
+        group.name,
+        JSON.stringify(group),
+        "",
+    ]);
+    if (!row) throw new Error("the database gave no answer about policies");
+    const { nodes, ...found } = row.found;
+    const [silent] = nodes;
+    if (silent) throw new DatabaseError(silent.name, "asking it about policies", { message: silent.failed });
+    return found;
+}
+
+async function existing(session: Session, group: GroupSpec): Promise<string[]> {
+    const names = Object.keys(group.tables);
+    const rows = await session.query<{ name: string }>(
+        "SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL",
+        [names, names.map(qualified)],
     );
-    const table = row?.found.tables.find((t) => t.name === name);
-    if (!row || !table) throw new Error(`${name} was dropped while its policies were made. Run pulumi up again.`);
-    return { found: row.found, table };
+    return rows.map(({ name }) => name);
+}
+
+function tableIn({ tables }: FoundPolicies, name: string): PolicyTable {
+    const table = tables.find((t) => t.name === name);
+    if (!table) throw new Error(`${name} was dropped while its policies were made. Run pulumi up again.`);
+    return table;
 }
 
 async function inTransaction(context: Context, table: string, statements: readonly string[], last = ""): Promise<void> {
@@ -302,98 +250,54 @@ async function inTransaction(context: Context, table: string, statements: readon
     }
 }
 
-/** Drops on every placement, also what only a placement has: IF EXISTS goes to all of them. */
-async function dropElsewhere(context: Context, table: PolicyTable): Promise<string[]> {
-    if (!table.citus) return [];
-    const rows = await context.session.query<{ names: string[] | null }>(
-        `SELECT CASE WHEN success THEN ARRAY(SELECT jsonb_array_elements_text(result::jsonb)) END AS names FROM run_command_on_all_nodes(${literal(
-            `SELECT coalesce(jsonb_agg(DISTINCT p.polname), '[]') FROM pg_policy p JOIN (${perPlacement([table.name])}) r ON r.oid = p.polrelid`,
-        )})`,
+/**
+ * Policies that only a placement has, by table: they are dropped on every one, as IF EXISTS goes to all of them.
+ * @param tables those of which a placement differs
+ */
+async function elsewhere({ session }: Context, tables: readonly PolicyTable[]): Promise<ReadonlyMap<string, string[]>> {
+    const names = tables.filter(({ citus }) => citus).map(({ name }) => name);
+    if (names.length === 0) return new Map();
+    const answers = await session.query<{ node: string; success: boolean; result: string }>(
+        `SELECT n.nodename AS node, a.success, a.result FROM run_command_on_all_nodes(${literal(
+            `SELECT coalesce(jsonb_object_agg(name, policies), '{}') FROM (
+                SELECT r.name, jsonb_agg(DISTINCT p.polname) AS policies FROM pg_policy p JOIN (${perPlacement(names)}) r ON r.oid = p.polrelid GROUP BY 1) x`,
+        )}) a JOIN pg_dist_node n USING (nodeid)`,
     );
-    const known = new Set(table.policies.map(({ name }) => name));
-    const extra = new Set(rows.flatMap(({ names }) => names ?? []).filter((name) => !known.has(name)));
-    return [...extra].map((name) => `DROP POLICY IF EXISTS ${identifier(name)} ON ${qualified(table.name)}`);
+    const found = new Map<string, Set<string>>();
+    for (const { node, success, result } of answers) {
+        if (!success) throw new DatabaseError(node, "asking it about policies", { message: result });
+        for (const [name, policies] of Object.entries(JSON.parse(result) as Record<string, string[]>))
+            found.set(name, new Set([...(found.get(name) ?? []), ...policies]));
+    }
+    return new Map(
+        tables.map(({ name, policies }) => {
+            const known = new Set(policies.map((policy) => policy.name));
+            const extra = [...(found.get(name) ?? [])].filter((policy) => !known.has(policy));
+            return [name, extra.map((policy) => `DROP POLICY IF EXISTS ${identifier(policy)} ON ${qualified(name)}`)];
+        }),
+    );
+}
+
+/** Tables of these steps as they are now, with what drops policies that only a placement has. */
+async function tablesOf(context: Context, steps: readonly Step[]) {
+    await ensureGroupRoles(context.session, context.group);
+    const found = await foundNow(context);
+    const tables = steps.map(({ table = "" }) => tableIn(found, table));
+    const strays = await elsewhere(
+        context,
+        tables.filter(({ name }) => found.differing[name] !== undefined || found.left[name] !== undefined),
+    );
+    return steps.flatMap((step, i) => {
+        const table = tables[i];
+        return table ? [{ step, table, strays: strays.get(table.name) ?? [] }] : [];
+    });
 }
 
 export const policies: Facet<FoundPolicies> = {
     name: "policies",
-    none: NOTHING,
+    none: NO_POLICIES,
 
-    sql(group, probe) {
-        const names = Object.entries(group.tables).filter(
-            ([name, { kind, column }]) => probe.tables.includes(name) && (kind === "reference" || column !== undefined),
-        );
-        const fenced = probe.ledger
-            ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
-                   OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
-                      SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
-               'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (state = 'superseded' OR detail ? 'moved_to')),
-               'buried', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant_tombstone WHERE grp = $1 AND moved_to IS NOT NULL AND $2::jsonb -> 'delete' ? tenant)`
-            : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb, 'buried', '[]'::jsonb";
-        if (names.length === 0)
-            return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'left', '{}'::jsonb, 'invalid', '[]'::jsonb, ${fenced})`;
-        const values = names.map(
-            ([name, { column }]) =>
-                `(${literal(name)}, ${literal(qualified(name))}::regclass, ${column === undefined ? "NULL" : literal(column)})`,
-        );
-        const [app, tenants] = [appRole(group.name), tenantsRole(group.name)].map(literal);
-        const rights = (
-            role: string | undefined,
-        ) => `(SELECT coalesce(jsonb_agg(g), '[]') FROM unnest('{${RIGHTS.join(",")}}'::text[]) g, pg_roles r
-            WHERE r.rolname = ${role} AND has_table_privilege(r.oid, c.oid, g))`;
-        const columns = names.filter(([, { column }]) => column !== undefined).map(([name]) => name);
-        return `WITH t AS MATERIALIZED (SELECT v.* FROM (VALUES ${values.join(", ")}) AS v (name, oid, col)),
-            mine AS MATERIALIZED (SELECT r.oid FROM pg_roles r WHERE r.rolname IN (${app}, ${tenants})),
-            member AS MATERIALIZED (SELECT m.member AS oid FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = ${tenants}),
-            placed AS MATERIALIZED (SELECT n.nodename AS host, e.key AS name, r.key AS relation, r.value ->> 'digest' AS digest,
-                    r.value -> 'ours' AS ours, (r.value ->> 'on')::boolean AS enabled
-                FROM run_command_on_all_nodes(${literal(`SELECT coalesce(jsonb_object_agg(name, relations), '{}') FROM (
-                    SELECT r.name, jsonb_object_agg(r.oid::regclass::text, jsonb_build_object('digest', ${DIGEST("r.oid")},
-                        'on', (SELECT k.relrowsecurity FROM pg_class k WHERE k.oid = r.oid),
-                        'ours', ARRAY(SELECT p.polname FROM pg_policy p WHERE p.polrelid = r.oid AND starts_with(p.polname, ${literal(prefixOf(group))}))
-                    )) AS relations FROM (${perPlacement(columns)}) r GROUP BY 1) x`)}) a
-                JOIN pg_dist_node n USING (nodeid), jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_each(e.value) r)
-            SELECT jsonb_build_object('tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'name', t.name, 'citus', EXISTS (SELECT 1 FROM pg_dist_partition p WHERE p.logicalrelid = c.oid),
-                'enabled', c.relrowsecurity, 'forced', c.relforcerowsecurity,
-                'type', (SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = t.col AND NOT a.attisdropped),
-                'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.polname, 'permissive', p.polpermissive, 'subquery', ${HAS_SUBQUERY},
-                        'roles', ARRAY(SELECT coalesce(r.rolname, 'public') FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o),
-                        'print', ${POLICY_PRINT}, 'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
-                    FROM pg_policy p WHERE p.polrelid = c.oid),
-                'digest', ${DIGEST("c.oid")},
-                'index', EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = t.col AND a.attnum = i.indkey[0]
-                    WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),
-                'granted', jsonb_build_object('app', ${rights(app)}, 'tenants', ${rights(tenants)}),
-                'sequences', (SELECT coalesce(jsonb_agg(DISTINCT d.objid::regclass::text), '[]') FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
-                    WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL
-                      AND (NOT EXISTS (SELECT 1 FROM mine) OR EXISTS (SELECT 1 FROM mine m WHERE NOT has_sequence_privilege(m.oid, q.seqrelid, 'USAGE')
-                           AND (${String(group.rowSecurity)} OR m.oid = (SELECT r.oid FROM pg_roles r WHERE r.rolname = ${app}))))),
-                'tenantGrants', (SELECT coalesce(jsonb_agg(DISTINCT x.privilege_type), '[]') FROM aclexplode(c.relacl) x
-                    JOIN pg_roles r ON r.oid = x.grantee AND r.rolname = ${tenants}),
-                'tenantSequences', (SELECT coalesce(jsonb_agg(DISTINCT d.objid::regclass::text), '[]') FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S',
-                    aclexplode(q.relacl) x JOIN pg_roles r ON r.oid = x.grantee AND r.rolname = ${tenants}
-                    WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND t.col IS NOT NULL),
-                'direct', (SELECT coalesce(jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')), '[]') FROM aclexplode(c.relacl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
-                    WHERE t.col IS NOT NULL AND (x.grantee IN (SELECT m.oid FROM member m) OR x.grantee = 0 AND EXISTS (SELECT FROM member))),
-                'schema', (SELECT count(*) FROM mine m WHERE has_schema_privilege(m.oid, c.relnamespace, 'USAGE')) = 2,
-                'others', (SELECT coalesce(jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')), '[]') FROM aclexplode(c.relacl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
-                    WHERE x.grantee <> c.relowner AND x.grantee NOT IN (SELECT oid FROM mine) AND NOT coalesce(r.rolsuper OR r.rolbypassrls, false)
-                      AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND (x.grantee = ANY (p.polroles) OR 0 = ANY (p.polroles)))),
-                'owner', (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper AND NOT r.rolbypassrls)) ORDER BY t.name), '[]')
-              FROM t JOIN pg_class c ON c.oid = t.oid),
-            'differing', (SELECT coalesce(jsonb_object_agg(name, places), '{}') FROM (
-                SELECT p.name, jsonb_agg(p.host || ' ' || p.relation ORDER BY p.host, p.relation) AS places FROM placed p JOIN t USING (name)
-                 WHERE EXISTS (SELECT 1 FROM pg_dist_partition d WHERE d.logicalrelid = t.oid) AND p.digest <> ${DIGEST("t.oid")} GROUP BY 1) x),
-            'left', (SELECT coalesce(jsonb_object_agg(name, places), '{}') FROM (
-                SELECT p.name, jsonb_agg(p.host || ' ' || p.relation ORDER BY p.host, p.relation) AS places FROM placed p JOIN t USING (name) JOIN pg_class c ON c.oid = t.oid
-                 WHERE p.enabled AND NOT c.relrowsecurity OR EXISTS (SELECT FROM jsonb_array_elements_text(p.ours) o (name)
-                       WHERE NOT EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = t.oid AND y.polname = o.name)) GROUP BY 1) x),
-            'invalid', (SELECT coalesce(jsonb_agg(DISTINCT d.name), '[]') FROM jsonb_array_elements_text($2::jsonb -> 'delete') d (name), t
-                JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = t.col AND NOT a.attisdropped
-                WHERE NOT pg_input_is_valid(d.name, CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END)),
-            ${fenced})`;
-    },
+    sql: policiesSql,
 
     plan: planPolicies,
 
@@ -415,20 +319,24 @@ export const policies: Facet<FoundPolicies> = {
             }
         },
 
-        set: async (context, steps) => {
+        bar: async (context) => {
             await ensureGroupRoles(context.session, context.group);
-            for (const { table: name = "", text } of steps) {
+            const { tables } = context.group;
+            await setBarred(
+                context,
+                Object.keys(tables).filter((name) => tables[name]?.column !== undefined),
+            );
+        },
+
+        set: async (context, steps) => {
+            const { group } = context;
+            for (const { step, table, strays } of await tablesOf(context, steps)) {
                 context.alive();
-                context.progress(text);
-                const { found, table } = await foundTable(context, name);
-                const { group } = context;
-                const column = columnOf(group, name);
+                context.progress(step.text);
+                const column = columnOf(group, table.name);
                 if (column === undefined || table.type === null) continue;
-                const wanted = wantedPolicies(group, column, table.type, fencedOf(group, found), [
-                    ...found.hidden,
-                    ...found.buried,
-                ]);
-                const on = qualified(name);
+                const wanted = wantedPolicies(group, column, table.type);
+                const on = qualified(table.name);
                 const old = table.policies.filter((policy) => ours(group, policy)).map((policy) => policy.name);
                 const names = [...new Set([...wanted.map((policy) => policy.name), ...old])];
                 const sums = wanted.map(
@@ -436,9 +344,9 @@ export const policies: Facet<FoundPolicies> = {
                 );
                 await inTransaction(
                     context,
-                    name,
+                    table.name,
                     [
-                        ...(await dropElsewhere(context, table)),
+                        ...strays,
                         ...names.map((policy) => `DROP POLICY IF EXISTS ${identifier(policy)} ON ${on}`),
                         ...wanted.map((policy) => `CREATE POLICY ${identifier(policy.name)} ON ${on} ${policy.sql}`),
                         `ALTER TABLE ${on} ENABLE ROW LEVEL SECURITY`,
@@ -452,18 +360,16 @@ export const policies: Facet<FoundPolicies> = {
         },
 
         drop: async (context, steps) => {
-            await ensureGroupRoles(context.session, context.group);
             const tenants = identifier(tenantsRole(context.group.name));
-            for (const { table: name = "" } of steps) {
+            for (const { table, strays } of await tablesOf(context, steps)) {
                 context.alive();
-                const { table } = await foundTable(context, name);
-                const on = qualified(name);
+                const on = qualified(table.name);
                 const mine = table.policies.filter((policy) => ours(context.group, policy));
-                await inTransaction(context, name, [
+                await inTransaction(context, table.name, [
                     // a tenant's own role sees its rows by them alone
                     `REVOKE ALL ON ${on} FROM ${tenants}`,
                     ...table.tenantSequences.map((sequence) => `REVOKE ALL ON SEQUENCE ${sequence} FROM ${tenants}`),
-                    ...(await dropElsewhere(context, table)),
+                    ...strays,
                     ...mine.map((policy) => `DROP POLICY IF EXISTS ${identifier(policy.name)} ON ${on}`),
                     // with others left it is not ours to switch off
                     ...(mine.length === table.policies.length && (mine.length > 0 || !table.enabled)
@@ -474,11 +380,9 @@ export const policies: Facet<FoundPolicies> = {
         },
 
         grant: async (context, steps) => {
-            await ensureGroupRoles(context.session, context.group);
-            for (const { table: name = "" } of steps) {
+            for (const { table } of await tablesOf(context, steps)) {
                 context.alive();
-                const { table } = await foundTable(context, name);
-                await inTransaction(context, name, grants(context.group, name, table.sequences));
+                await inTransaction(context, table.name, grants(context.group, table.name, table.sequences));
             }
         },
     },

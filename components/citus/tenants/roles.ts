@@ -291,7 +291,11 @@ export const roles: Facet<FoundRoles> = {
     sql: (group) => {
         const lines = linesOf(group.name);
         const command = `SELECT coalesce(jsonb_object_agg(name, md5(line)), '{}') FROM (${lines}) l`;
-        return `SELECT jsonb_build_object('mark', $3::text,
+        return `WITH here AS MATERIALIZED (SELECT l.name, md5(l.line) AS print FROM (${lines}) l),
+            answered AS MATERIALIZED (SELECT n.nodename AS host, a.success, a.result FROM run_command_on_all_nodes(${literal(command)}) a JOIN pg_dist_node n USING (nodeid)),
+            there AS MATERIALIZED (SELECT a.host, o.key AS name, o.value AS print
+                FROM answered a, jsonb_each_text(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) o)
+            SELECT jsonb_build_object('mark', $3::text,
             'roles', coalesce((SELECT jsonb_object_agg(a.rolname, jsonb_build_object(
                 'login', a.rolcanlogin, 'connections', a.rolconnlimit,
                 'elevated', a.rolsuper OR a.rolbypassrls OR a.rolcreaterole OR a.rolcreatedb OR a.rolreplication,
@@ -303,10 +307,10 @@ export const roles: Facet<FoundRoles> = {
                                         FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0), '{}')))
               FROM pg_authid a WHERE starts_with(a.rolname, $1 || '_')), '{}'),
             'differing', coalesce((SELECT jsonb_object_agg(host, names) FROM (
-                SELECT n.nodename AS host, jsonb_agg(l.name ORDER BY l.name) AS names
-                  FROM run_command_on_all_nodes(${literal(command)}) r JOIN pg_dist_node n USING (nodeid), (${lines}) l
-                 WHERE r.success AND (CASE WHEN r.success THEN r.result::jsonb END) ->> l.name IS DISTINCT FROM md5(l.line)
-                 GROUP BY 1) x), '{}'))`;
+                SELECT a.host, jsonb_agg(h.name ORDER BY h.name) AS names
+                  FROM answered a CROSS JOIN here h LEFT JOIN there o ON o.host = a.host AND o.name = h.name
+                 WHERE a.success AND o.print IS DISTINCT FROM h.print GROUP BY 1) x), '{}'),
+            'nodes', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.host, 'failed', a.result)), '[]') FROM answered a WHERE NOT a.success))`;
     },
     plan: planRoles,
     run: { group: setGroup, tenant: setTenants, shut },

@@ -2,6 +2,7 @@
 
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { listed } from "../../tenants/listed.ts";
+import { own } from "../../tenants/own.ts";
 import type { GroupSpec, TenantSpec } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
@@ -19,6 +20,10 @@ export interface FoundRows {
     readonly present?: readonly string[];
     /** Tenants of the program that are no value of the anchor's key. */
     readonly invalid: readonly string[];
+    /** How the database writes a key, where the program writes it otherwise: as its row has it, or as a new one would. */
+    readonly spelled: Readonly<Record<string, string>>;
+    /** Keys of the program that are one to the database. */
+    readonly same: readonly (readonly string[])[];
     readonly type?: string | null;
     readonly columns: readonly AnchorColumn[];
     /** Tenants whose data is still to come from another group. */
@@ -27,7 +32,7 @@ export interface FoundRows {
     readonly leaving: readonly string[];
 }
 
-const NOTHING: FoundRows = { states: {}, invalid: [], columns: [], coming: [], leaving: [] };
+const NOTHING: FoundRows = { states: {}, invalid: [], spelled: {}, same: [], columns: [], coming: [], leaving: [] };
 
 const BATCH = 500;
 
@@ -35,17 +40,6 @@ const BATCH = 500;
 const NAMED = 10;
 
 const named = (names: readonly string[]) => listed(names, NAMED);
-
-/** A key as the database would write it, where there are two ways to write one. */
-function canonical(key: string, type: string | null | undefined): string {
-    if (/^(bigint|integer|smallint)$/.test(type ?? "") && /^\s*[+-]?[0-9]+\s*$/.test(key))
-        return String(BigInt(key.trim().replace(/^\+/, "")));
-    if (type === "uuid") {
-        const hex = key.replace(/[{}-]/g, "").toLowerCase();
-        return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    }
-    return key;
-}
 
 const keyColumn = (group: GroupSpec) => group.tables[group.anchor ?? ""]?.column ?? "";
 
@@ -70,9 +64,10 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
         if (wrong.has(tenant)) continue;
         const wanted = spec.frozen ? "frozen" : "active";
         const state = found.states[tenant];
-        if (canonical(tenant, found.type) !== tenant) {
+        const spelled = own(found.spelled, tenant);
+        if (spelled !== undefined) {
             refusals.push(
-                `${tenant}: the database writes this key as ${canonical(tenant, found.type)}: write it like that in the program`,
+                `${tenant}: ${anchor}.${keyColumn(group)} is of type ${found.type}, and the database writes this key as ${spelled}: write it like that in the program`,
             );
             continue;
         }
@@ -129,6 +124,23 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
             });
         }
     }
+    if (found.type?.endsWith("[]")) wrong.clear();
+    if (found.type?.endsWith("[]"))
+        refusals.push(
+            `${anchor}.${keyColumn(group)} is of type ${found.type}: a list can't be a tenant's key. Use a column of type bigint, uuid or text`,
+        );
+    for (const names of found.same)
+        refusals.push(
+            `${names.join(" and ")} are the same key to the database (type ${found.type}): take all but one out of tenants`,
+        );
+    for (const tenant of wrong) {
+        const from = group.tenants[tenant]?.from;
+        if (from === undefined) continue;
+        wrong.delete(tenant);
+        refusals.push(
+            `${tenant}: its data comes from ${from.group}/${from.tenant}, and its key here must be a value of ${anchor}.${keyColumn(group)}, which is of type ${found.type ?? "another kind"}: write tenants: {"<its key>": {"from": "${from.group}/${from.tenant}"}}`,
+        );
+    }
     if (wrong.size > 0)
         refusals.push(
             `${named([...wrong])}: not of type ${found.type ?? "value"}, as ${anchor}.${keyColumn(group)} is: correct the keys of tenants`,
@@ -158,8 +170,28 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
 
 const sqlValue = (value: string | number | boolean | null) => (value === null ? "NULL" : literal(String(value)));
 
-/** The rows of tenants with the same columns, in one statement each. */
-function insertRows(group: GroupSpec, tenants: readonly string[]): string[] {
+interface Anchor {
+    /** Whether its key alone is unique. */
+    readonly unique: boolean;
+    /** Columns that PostgreSQL numbers itself, and that a value is not taken for without saying so. */
+    readonly always: readonly string[];
+}
+
+async function anchorOf({ group, session }: Context): Promise<Anchor> {
+    const [anchor] = await session.query<Anchor>(
+        `SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = $2 AND i.indkey::text = a.attnum::text
+                         WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL) AS unique,
+                ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attidentity = 'a') AS always`,
+        [qualified(group.anchor ?? ""), keyColumn(group)],
+    );
+    return anchor ?? { unique: false, always: [] };
+}
+
+/**
+ * The rows of tenants with the same columns, in one statement each. A row that somebody put in meanwhile stays theirs. A value
+ * that another column has already is an error, and not a tenant without a row.
+ */
+function insertRows(group: GroupSpec, tenants: readonly string[], { unique, always }: Anchor): string[] {
     const bySet = new Map<string, { columns: string[]; rows: string[] }>();
     for (const tenant of tenants) {
         const values: NonNullable<TenantSpec["values"]> = {
@@ -174,7 +206,7 @@ function insertRows(group: GroupSpec, tenants: readonly string[]): string[] {
     }
     return [...bySet.values()].map(
         ({ columns, rows }) =>
-            `INSERT INTO ${qualified(group.anchor ?? "")} (${columns.map(identifier).join(", ")}) VALUES ${rows.join(", ")} ON CONFLICT DO NOTHING;`,
+            `INSERT INTO ${qualified(group.anchor ?? "")} (${columns.map(identifier).join(", ")})${columns.some((column) => always.includes(column)) ? " OVERRIDING SYSTEM VALUE" : ""} VALUES ${rows.join(", ")}${unique ? ` ON CONFLICT (${identifier(keyColumn(group))}) DO NOTHING` : ""};`,
     );
 }
 
@@ -202,10 +234,14 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
     const stateOf = (tenant: string): [string, string] => [tenant, group.tenants[tenant]?.frozen ? "frozen" : "active"];
     const names = steps.map(({ tenant }) => tenant ?? "");
+    const anchor = await anchorOf(context);
     const together = async (tenants: readonly string[]) => {
         const present = await presentRows(context, tenants);
         const missing = tenants.filter((tenant) => !present.has(tenant));
-        await transaction(session, [...insertRows(group, missing), stateRows(group, tenants.map(stateOf))].join("\n"));
+        await transaction(
+            session,
+            [...insertRows(group, missing, anchor), stateRows(group, tenants.map(stateOf))].join("\n"),
+        );
     };
     await inBatches(
         names,
@@ -214,7 +250,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
         async (tenant, done) => {
             await together([tenant]).catch((error: unknown) => {
                 throw new Error(
-                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
+                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed, and it is no tenant yet. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
                 );
             });
         },
@@ -244,18 +280,42 @@ export const rows: Facet<FoundRows> = {
             : `'states', '{}'::jsonb, 'leaving', '[]'::jsonb,
                'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from')`;
         if (anchor === undefined || !probe.tables.includes(anchor))
-            return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
+            return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'spelled', '{}'::jsonb, 'same', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
         const relation = literal(qualified(anchor));
         const column = literal(keyColumn(group));
-        // in a query of its own, so that Citus plans it alone, and in hex, which XML leaves as it is
-        return `WITH key AS MATERIALIZED (SELECT format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+        // in queries of their own, so that Citus plans them alone, and in hex, which XML leaves as it is
+        const asked = (query: string, ...values: readonly string[]) =>
+            `convert_from(decode((xpath('//x/text()', query_to_xml(format(${literal(query)}, ${values.join(", ")}), true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb`;
+        const answer = (json: string) => `encode(convert_to(${json}::text, 'UTF8'), 'hex') AS x`;
+        return `WITH key AS MATERIALIZED (SELECT format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a
                 WHERE a.attrelid = ${relation}::regclass AND a.attname = ${column} AND NOT a.attisdropped),
-            wanted AS MATERIALIZED (SELECT k.tenant, pg_input_is_valid(k.tenant, key.type) AS ok
+            wanted AS MATERIALIZED (SELECT k.tenant, key.type NOT LIKE '%[]' AND pg_input_is_valid(k.tenant, key.type) AS ok
                 FROM jsonb_object_keys($2::jsonb -> 'tenants') AS k (tenant), key),
-            there AS MATERIALIZED (SELECT convert_from(decode((xpath('//x/text()', query_to_xml(format(
-                'SELECT encode(convert_to(coalesce(jsonb_agg(%1$I::text), ''[]'')::text, ''UTF8''), ''hex'') AS x FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])',
-                ${column}, ${relation}, (SELECT coalesce(array_agg(tenant), '{}') FROM wanted WHERE ok), key.type), true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb AS present FROM key)
-            SELECT jsonb_build_object('type', (SELECT type FROM key), 'present', coalesce((SELECT present FROM there), '[]'),
+            valid AS MATERIALIZED (SELECT coalesce(array_agg(tenant), '{}') AS keys FROM wanted WHERE ok),
+            there AS MATERIALIZED (SELECT ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(%1$I::text), '[]')")} FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])`,
+                column,
+                relation,
+                "valid.keys",
+                "key.type",
+            )} AS stored FROM key, valid),
+            spelled AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(jsonb_build_array(k.key, k.key::%1$s::text, s.text)), '[]')")} FROM unnest(%2$L::text[]) k (key)
+                    LEFT JOIN (SELECT DISTINCT text FROM jsonb_array_elements_text(%3$L) AS j (text)) s ON s.text::%1$s = k.key::%1$s`,
+                "key.type",
+                "valid.keys",
+                "there.stored",
+            )} END AS list FROM key, valid, there),
+            texts AS MATERIALIZED (SELECT t ->> 0 AS tenant, t ->> 1 AS written, t ->> 2 AS stored FROM spelled, jsonb_array_elements(spelled.list) t),
+            same AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(g.keys), '[]')")} FROM (SELECT jsonb_agg(key ORDER BY key) AS keys FROM unnest(%2$L::text[]) k (key) GROUP BY key::%1$s HAVING count(*) > 1) g`,
+                "key.type",
+                "valid.keys",
+            )} END AS list FROM key, valid)
+            SELECT jsonb_build_object('type', (SELECT type FROM key),
+                'present', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM texts WHERE stored IS NOT NULL),
+                'spelled', (SELECT coalesce(jsonb_object_agg(tenant, coalesce(stored, written)), '{}') FROM texts WHERE coalesce(stored, written) <> tenant),
+                'same', coalesce((SELECT list FROM same), '[]'),
                 'invalid', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM wanted WHERE NOT ok),
                 'columns', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname,
                         'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '')), '[]')

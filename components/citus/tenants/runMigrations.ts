@@ -8,6 +8,7 @@ import { identifier, literal, qualified } from "../quote.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { FRESH, said } from "./batch.ts";
 import { bounded, DATABASE_GUARD, guardOf } from "./bounds.ts";
+import { ensureGroupRoles } from "./groupRoles.ts";
 import { commitWords, type FilePlace, runFile } from "./runFile.ts";
 import { databasePrivileges } from "./state.ts";
 import { ranRow, ranRows, readTemplate, refuseLocal, settingsFor, type TemplateFile, wasRun } from "./template.ts";
@@ -71,6 +72,8 @@ async function patiently(context: Context, what: string, file: TemplateFile, pla
 /** Models row and rls: each file once. */
 export async function runFiles(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
+    // a file may grant rights to them
+    await ensureGroupRoles(session, group);
     const paths = steps.flatMap((step) => filesOf(step));
     const template = new Map(readTemplate(context, paths).map((file) => [file.path, file]));
     const large = await shardCounts(session, group);

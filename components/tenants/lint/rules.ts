@@ -10,7 +10,7 @@ import {
     undeclared,
 } from "./rules/columns.ts";
 import { foreignKeyActions, foreignKeysApart } from "./rules/foreignKeys.ts";
-import { keysWithoutColumn, noIdentity } from "./rules/keys.ts";
+import { keysOverTenants, keysWithoutColumn, noIdentity } from "./rules/keys.ts";
 import { poorKeys, rewrites } from "./rules/later.ts";
 import { copiesApart, rowSecurity } from "./rules/silent.ts";
 import { notReplicated, refusedChanges, rewriteRules, triggers, unlogged } from "./rules/tables.ts";
@@ -36,4 +36,5 @@ export const RULES: readonly Rule[] = [
     undeclared,
     rewrites,
     poorKeys,
+    keysOverTenants,
 ];

@@ -1,4 +1,4 @@
-/** L1, L4: keys of distributed tables. */
+/** L1, L4, L25: keys of distributed tables, and of those with policies. */
 import { type Finding, finding, type Rule } from "../finding.ts";
 import { hasShards, type Key, name, nameOf, names, type Table } from "../model.ts";
 
@@ -54,6 +54,27 @@ export const keysWithoutColumn: Rule = ({ tables }) => {
                         key.late && key.kind === "index"
                             ? "creating unique indexes on non-partition columns is currently unsupported"
                             : `cannot create constraint on "${table.name}"`,
+                    fix: mended(table, key, column),
+                }),
+            );
+        }
+    }
+    return found;
+};
+
+/** L25: a key over all tenants, whose error tells one what another has. */
+export const keysOverTenants: Rule = ({ tables, model }) => {
+    if (model !== "rls") return [];
+    const found: Finding[] = [];
+    for (const table of tables.values()) {
+        const { column, declared } = table;
+        if (!declared || column === undefined || table.partition !== undefined) continue;
+        for (const key of table.keys) {
+            if (holds(key, column)) continue;
+            found.push(
+                finding("L25", "warning", key.place, {
+                    says: `${WORDS[key.kind]} ${key.name} of ${nameOf(table)} does not contain ${column}: it is one for all tenants, so its error tells a tenant that another one has a value. It also stops a change to model row`,
+                    later: `${key.kind === "exclude" ? "conflicting key value violates exclusion" : "duplicate key value violates unique"} constraint "${key.name}"`,
                     fix: mended(table, key, column),
                 }),
             );
