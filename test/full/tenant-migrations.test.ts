@@ -54,8 +54,7 @@ describe("migrations of tenants", () => {
     const facetsOf = (model: "schema" | "database") =>
         FACETS[model].filter(({ name }) => name !== "pool" && name !== "map") as Facet[];
     const up = (group: GroupSpec, files: Files) => settle(stack, group, files, facetsOf(group.model as "schema"));
-    const preview = (group: GroupSpec, files: Files = {}) =>
-        plan(stack, group, facetsOf(group.model as "schema"), files);
+    const preview = (group: GroupSpec, files: Files) => plan(stack, group, facetsOf(group.model as "schema"), files);
     /** Files that a tenant ran, in the order in which it did. */
     const ran = async (group: string, tenant: string) =>
         (
@@ -94,7 +93,7 @@ describe("migrations of tenants", () => {
             it("a file that sorts before one that was run is refused, with a name that is not", async () => {
                 await up(groupOf(model, name, base, [t(1), t(2)]), base);
                 await up(groupOf(model, name, later, [t(1), t(2)]), later);
-                const { refusals } = await preview(groupOf(model, name, inOrder, [t(1), t(2)]));
+                const { refusals } = await preview(groupOf(model, name, inOrder, [t(1), t(2)]), inOrder);
                 equal(refusals.length, 1);
                 match(refusals[0] ?? "", /m\/002\.sql sorts before m\/003\.sql.*git mv m\/002\.sql m\/004\.sql/s);
                 await rejects(
@@ -110,14 +109,14 @@ describe("migrations of tenants", () => {
                 const expected = ["m/001.sql", "m/003.sql", "m/002.sql"];
                 deepEqual(await ran(name, t(1)), expected);
                 const more = groupOf(model, name, inOrder, [t(1), t(2), t(3)]);
-                const { steps } = await preview(more);
+                const { steps } = await preview(more, inOrder);
                 const made = steps.find(({ kind }) => kind.endsWith(".create"));
                 deepEqual((made?.detail as { files: string[] } | undefined)?.files, expected);
                 await up(more, inOrder);
                 const columns = `SELECT attname::text AS name FROM pg_attribute WHERE attrelid = '$schema.patients'::regclass AND attnum > 3 ORDER BY attnum`;
                 deepEqual(await inside(more, t(3), columns), [{ name: "born" }, { name: "seen" }]);
                 deepEqual(await inside(more, t(1), columns), [{ name: "born" }, { name: "seen" }]);
-                deepEqual((await preview(more)).steps, []);
+                deepEqual((await preview(more, inOrder)).steps, []);
             });
 
             it("a new tenant is made from what a canary has proved, and gets the rest in its wave", async () => {
@@ -208,7 +207,7 @@ describe("migrations of tenants", () => {
                     await inside(groupOf(model, alone, good, []), t(22), "SELECT count(*)::int AS n FROM $schema.b"),
                     [{ n: 1 }],
                 );
-                deepEqual((await preview(groupOf(model, alone, good, [t(22)]))).steps, []);
+                deepEqual((await preview(groupOf(model, alone, good, [t(22)]), good)).steps, []);
             });
 
             it("makes an index concurrently for each tenant, and one that was left half made anew", async () => {
@@ -248,7 +247,7 @@ describe("migrations of tenants", () => {
                         );
                     }
                 }
-                deepEqual((await preview(groupOf(model, group, indexed, [t(31), t(32)]))).steps, []);
+                deepEqual((await preview(groupOf(model, group, indexed, [t(31), t(32)]), indexed)).steps, []);
             });
         });
     }
@@ -314,7 +313,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
                 deepEqual(await inside(group(right, []), t(2), "SELECT id, name, last FROM $schema.patients"), [
                     { id: "1", name: "first", last: null },
                 ]);
-                deepEqual((await preview(group(right, [t(1), t(2)]))).steps, []);
+                deepEqual((await preview(group(right, [t(1), t(2)]), all(right))).steps, []);
                 const again = await up(group(right, [t(1), t(2), t(3)]), all(right));
                 ok(!again.said.join().includes("proved"));
                 deepEqual((await ran(name, t(3))).toSorted(), Object.keys(files));
@@ -383,7 +382,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             // the same run again does nothing, and says what it waits for
             deepEqual((await up(group(second, rollout), second)).steps, []);
             match(
-                (await preview(group(second, rollout))).notes.join("\n"),
+                (await preview(group(second, rollout), second)).notes.join("\n"),
                 /w\/2\.sql: next are 11 tenants \(the part and the rest\), when you approve it.*approve roll/,
             );
             const session = await stack.session();
@@ -406,7 +405,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             const rollout = { canary: 2, part: 0, pause: 3_600_000 };
             await up(group(third, rollout, ["wt13"]), third);
             deepEqual((await have("w/3.sql")).toSorted(), ["wt1", "wt2"]);
-            const { steps, notes } = await preview(group(third, rollout, ["wt13"]));
+            const { steps, notes } = await preview(group(third, rollout, ["wt13"]), third);
             deepEqual(steps, []);
             match(
                 notes.join("\n"),
@@ -415,7 +414,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             await stack.sql(
                 "UPDATE citus_as_code.tenant_migration SET run_at = run_at - interval '1 hour' WHERE path = 'w/3.sql'",
             );
-            equal((await preview(group(third, rollout, ["wt13"]))).steps.length, 11);
+            equal((await preview(group(third, rollout, ["wt13"]), third)).steps.length, 11);
         });
 
         it("runs tenants of a wave beside each other, and nothing after the first that fails", async () => {
@@ -445,17 +444,31 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
             const crlf = { "c/1.sql": "CREATE TABLE t (i int);\r\nCREATE TABLE u (i int);\r\n" };
             const lf = { "c/1.sql": "CREATE TABLE t (i int);\nCREATE TABLE u (i int);\n" };
             await up(groupOf("schema", "rollc", crlf, ["wt21"]), crlf);
-            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]))).refusals, []);
+            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]), lf)).refusals, []);
             // as an earlier version wrote it down, on Windows
             await stack.sql("UPDATE citus_as_code.tenant_migration SET sha256 = $1 WHERE grp = 'rollc'", [
                 createHash("sha256").update(crlf["c/1.sql"]).digest("hex"),
             ]);
-            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]))).refusals, []);
-            deepEqual((await preview(groupOf("schema", "rollc", crlf, ["wt21"]))).refusals, []);
-            equal((await preview(groupOf("schema", "rollc", { "c/1.sql": "SELECT 1" }, ["wt21"]))).refusals.length, 1);
+            deepEqual((await preview(groupOf("schema", "rollc", lf, ["wt21"]), lf)).refusals, []);
+            deepEqual((await preview(groupOf("schema", "rollc", crlf, ["wt21"]), crlf)).refusals, []);
+            equal(
+                (
+                    await preview(groupOf("schema", "rollc", { "c/1.sql": "SELECT 1" }, ["wt21"]), {
+                        "c/1.sql": "SELECT 1",
+                    })
+                ).refusals.length,
+                1,
+            );
             const marked = { "d/1.sql": `\uFEFF${PATIENTS}` };
             await up(groupOf("database", "rolld", marked, ["wt22"]), marked);
-            deepEqual((await preview(groupOf("database", "rolld", { "d/1.sql": PATIENTS }, ["wt22"]))).refusals, []);
+            deepEqual(
+                (
+                    await preview(groupOf("database", "rolld", { "d/1.sql": PATIENTS }, ["wt22"]), {
+                        "d/1.sql": PATIENTS,
+                    })
+                ).refusals,
+                [],
+            );
         });
 
         it("says who holds a tenant's file up, in a schema and in a database", async () => {
