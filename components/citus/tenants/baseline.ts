@@ -49,6 +49,7 @@ UNION ALL SELECT 'type ' || n.nspname || '.' || y.typname, concat_ws(' ', y.typt
        (SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.oid = y.typrelid AND c.relkind = 'c'))
   FROM pg_type y JOIN n ON n.oid = y.typnamespace WHERE y.typtype IN ('e', 'd') OR (y.typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
 UNION ALL SELECT 'comment on ' || (pg_identify_object(d.classoid, d.objoid, d.objsubid)).identity, d.description FROM pg_description d JOIN r ON r.oid = d.objoid AND d.classoid = 'pg_class'::regclass
+UNION ALL SELECT 'schema ' || x.nspname, coalesce('rights ' || x.nspacl::text, '') FROM pg_namespace x JOIN n USING (oid)
 UNION ALL SELECT 'extension ' || x.extname, x.extversion FROM pg_extension x JOIN n ON n.oid = x.extnamespace`;
 
 /** @param schema whose name is taken out of what is compared */
