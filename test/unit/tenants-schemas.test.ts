@@ -11,6 +11,7 @@ import { migrations } from "../../components/citus/tenants/migrations.ts";
 import { type FoundRemoval, removal } from "../../components/citus/tenants/removal.ts";
 import { referencingFirst } from "../../components/citus/tenants/removeRows.ts";
 import { type FoundRoles, roles } from "../../components/citus/tenants/roles.ts";
+import { batchSize, inTurns } from "../../components/citus/tenants/runMigrations.ts";
 import { type FoundSchemas, schemas } from "../../components/citus/tenants/schemas.ts";
 import { state } from "../../components/citus/tenants/state.ts";
 import type { Context } from "../../components/tenants/facet.ts";
@@ -313,6 +314,35 @@ describe("what files make others wait for", () => {
         match(notes({})[0] ?? "", /^2\.sql:3 CREATE INDEX of visits/);
         // the first up of all
         deepEqual(notes({}, {} as typeof found.first), []);
+    });
+});
+
+describe("tenants in one text and beside each other", () => {
+    const file = (bytes: number) => ({
+        path: "1.sql",
+        sha256: "",
+        sql: "",
+        statements: [],
+        alone: false,
+        packed: "x".repeat(bytes),
+    });
+
+    it("are as many as the text may be long", () => {
+        equal(batchSize([]), 20);
+        equal(batchSize([file(100), file(100)]), 20);
+        equal(batchSize([file(500_000), file(500_000)]), 4);
+        equal(batchSize([file(10_000_000)]), 1);
+    });
+
+    it("take the nodes in turns, each tenant once", () => {
+        deepEqual(
+            inTurns(["a1", "a2", "a3", "b1", "c1", "c2"], (name) => name[0] ?? ""),
+            ["a1", "b1", "c1", "a2", "c2", "a3"],
+        );
+        deepEqual(
+            inTurns([], () => ""),
+            [],
+        );
     });
 });
 
