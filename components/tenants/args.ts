@@ -46,8 +46,23 @@ interface AnyTenant {
     readonly state?: "active" | "frozen" | "deleted";
 }
 
+/** An export that a person made: exactly one of `file` and `url`. */
+export interface ExportArgs {
+    /** A file of this machine. */
+    readonly file?: string;
+    /** `s3://bucket/path/acme.sql.gz`, or `repository:…` as `npm run tenants -- export` prints it. */
+    readonly url?: string;
+    /** Of the whole file, 64 hexadecimal digits. */
+    readonly sha256: string;
+}
+
 /** A tenant that this cluster has a role for. */
 interface LocalTenant extends AnyTenant {
+    /**
+     * Of a `deleted` tenant: an export that you made. It is compared with the rows that are there, and taken in the place of
+     * one that `pulumi up` makes; refused where it is not the same. @default none
+     */
+    readonly export?: ExportArgs;
     readonly limits?: LimitsArgs;
     /** A login role of its own. @default true in schema and database; in row and rls with `limits` */
     readonly role?: boolean;

@@ -94,6 +94,21 @@ const tenant = strictObject(
         ).optional(),
         state: oneOf(["active", "frozen", "deleted"]).optional(),
         role: flag.optional(),
+        export: strictObject(
+            {
+                file: text(/^[^\0\n]{1,4096}$/, "a file's path").optional(),
+                url: text(
+                    /^(s3:\/\/[^/\0\n]+\/|repository:)[^\0\n]+$/,
+                    "an address such as s3://bucket/acme.sql.gz",
+                ).optional(),
+                sha256: text(/^[0-9a-f]{64}$/, "the file's sha256, 64 hexadecimal digits"),
+            },
+            'an object such as {"file": "acme.sql.gz", "sha256": "…"}',
+        )
+            .refine(({ file, url }) => (file === undefined) !== (url === undefined), {
+                error: (issue) => `must have exactly one of file and url, got ${shown(issue.input)}`,
+            })
+            .optional(),
         values: z
             .record(z.string(), scalar, {
                 error: (issue) => `must be a map of columns, got ${shown(issue.input)} - for example {"name": "Acme"}`,

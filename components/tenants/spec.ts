@@ -53,6 +53,8 @@ export interface GroupSpec {
     readonly template: readonly FileSpec[];
     readonly tenants: Readonly<Record<string, TenantSpec>>;
     readonly delete: readonly string[];
+    /** Exports of deleted tenants that a person made: a path or an address, and the file's checksum. @default none */
+    readonly given?: Readonly<Record<string, { readonly file: string; readonly sha256: string }>>;
     readonly allow: readonly string[];
     /** Where exports go: "s3://bucket/prefix", "repository" or a folder. @default the stack's folder on this machine */
     readonly exports?: string;

@@ -35,6 +35,10 @@ const TENANT_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; 
     database: { models: ["routed"], why: "the others are in this cluster" },
     limits: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
     role: { models: ["rls", "row", "schema", "database"], why: "this cluster has no role of theirs" },
+    export: {
+        models: ["rls", "row", "schema", "database"],
+        why: "nothing of servers of others is exported or deleted",
+    },
     from: { models: ["row", "schema", "database"], why: "data is only taken into row, schema and database" },
 };
 
@@ -208,7 +212,7 @@ const definedOnly = <T extends object>(given: T) =>
     };
 
 function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec {
-    const { state, role, from, node, isolate, database, ...rest } = tenant;
+    const { state, role, from, node, isolate, database, export: _export, ...rest } = tenant;
     const own = role ?? (OWN_PLACE.includes(model) || (ROWS.includes(model) && tenant.limits !== undefined));
     const [group = "", ...other] = (from ?? "").split("/");
     const given: TenantSpec = {
@@ -225,6 +229,16 @@ function tenantSpec(model: Model, name: string, tenant: TenantShape): TenantSpec
 
 /** Tenants that are not to be deleted. */
 const kept = (tenants: GroupShape["tenants"]) => Object.entries(tenants).filter(([, { state }]) => state !== "deleted");
+
+/** Exports of deleted tenants that a person made. */
+function givenOf(tenants: GroupShape["tenants"]): Pick<GroupSpec, "given"> {
+    const given = Object.entries(tenants).flatMap(([tenant, { state, export: made }]) =>
+        state === "deleted" && made
+            ? [[tenant, { file: made.url ?? made.file ?? "", sha256: made.sha256 }] as const]
+            : [],
+    );
+    return given.length === 0 ? {} : { given: Object.fromEntries(given) };
+}
 
 /** Why a tenant can't be on a node that the program does not have. */
 function noNode(model: Model, node: string, { nodes = [], coordinatorShards }: Known): string {
@@ -295,6 +309,11 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
         for (const [key, { models, why }] of Object.entries(TENANT_KEYS))
             if ((settings as Record<string, unknown>)[key] !== undefined && !models.includes(model))
                 wrong(`${at}.${key}`, `means nothing in model ${model}: ${why} - take it away`);
+        if (settings.export !== undefined && settings.state !== "deleted")
+            wrong(
+                `${at}.export`,
+                `is for a tenant whose state is deleted, got ${shown(settings.state ?? "active")} - take it away`,
+            );
         if (OWN_PLACE.includes(model)) {
             if (
                 !PLAIN_NAME.test(tenant) ||
@@ -436,6 +455,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 kept(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
             ),
             delete: Object.keys(shape.tenants).filter((tenant) => shape.tenants[tenant]?.state === "deleted"),
+            ...givenOf(shape.tenants),
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
             ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),

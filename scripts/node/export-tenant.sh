@@ -11,6 +11,7 @@
 #   export-tenant.sh restore ID SHA256 DATABASE     takes a tar with before.sql and after.sql, run around the file, made.sql,
 #                                                   run as soon as the file has made its database, where it does, and heads,
 #                                                   lines that take the place of its COPY lines, where there are any
+#   export-tenant.sh load ID DATABASE               runs it in a database that is there for it alone, and prints what was said
 #   export-tenant.sh drop ID
 #   export-tenant.sh sum                            reads all of what is at a place
 #   export-tenant.sh send                           takes a tar with content, which goes to a place
@@ -135,6 +136,19 @@ case $1 in
         [ "$(sha256sum < "$file" | cut -d ' ' -f 1)" = "$3" ] || die 6 "the file did not arrive whole; nothing was restored"
         { cat "$dir/before.sql" && gzip -dc "$file" | elsewhere | closed && cat "$dir/after.sql"; } | psql "$4" -f - > /dev/null
         ;;
+    load)
+        # a file that makes its own database is loaded into this one; commands of psql could lead anywhere
+        # shellcheck disable=SC2016
+        gzip -dc "$file" | LC_ALL=C awk '
+            inside { print; if ($0 == "\\.") inside = 0; next }
+            /^(CREATE|ALTER|DROP|COMMENT ON) DATABASE / || /^(GRANT|REVOKE) .* ON DATABASE / || /^\\(connect|restrict|unrestrict) / { next }
+            /^\\/ { print "the export has a command of psql: " substr($0, 1, 100) > "/dev/stderr"; exit 3 }
+            /^COPY .* FROM stdin;$/ { inside = 1 }
+            { print }' | PGOPTIONS="$PGOPTIONS -c client_min_messages=warning" PGDATABASE=$3 "$pgbin/psql" -h "$socket" -U postgres -XAtq -f - 2>&1 > /dev/null | {
+            head -c 4000
+            cat > /dev/null
+        }
+        ;;
     drop) rm -f "$file" ;;
     sum)
         take target
@@ -160,5 +174,5 @@ case $1 in
         find_place
         pgb repo-rm "$target" 2> "$dir/said" || failed "$target could not be removed"
         ;;
-    *) die 64 "rows, dump, part, put, get, heads, restore, drop, sum, send, read or forget" ;;
+    *) die 64 "rows, dump, part, put, get, heads, restore, load, drop, sum, send, read or forget" ;;
 esac

@@ -1,6 +1,8 @@
 /** Tenants that are deleted and brought back, on a real cluster: what is proved, what is refused, and who waits. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { connect, type Session } from "../../components/citus/session.ts";
@@ -526,5 +528,123 @@ describe("tenants that are deleted", () => {
             );
             equal(await count("FROM members WHERE club = 3"), 2000);
         });
+    });
+
+    describe("with an export that a person made", () => {
+        const dump = async (node: string, ...words: string[]) => {
+            const made = await stack.onNode(
+                node,
+                "bash",
+                "-c",
+                `pg_dump -h /var/lib/citus/run -U postgres --no-owner --no-privileges ${words.join(" ")} | gzip | base64 -w 0`,
+            );
+            const file = join(stack.dir, `${words.join("-").replace(/[^a-z]/g, "")}-${Date.now()}.sql.gz`);
+            const content = Buffer.from(made.stdout, "base64");
+            writeFileSync(file, content);
+            return { file, sha256: createHash("sha256").update(content).digest("hex") };
+        };
+        const sql =
+            "CREATE TABLE visits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT '2026-01-01', note text);";
+        const template = [fileSpec("sql/own.sql", sql)];
+        const files = { "sql/own.sql": sql };
+        const fill = "INSERT INTO visits (note) SELECT E'a\\t' || i FROM generate_series(1, 300) i";
+
+        for (const model of ["schema", "database", "rls"] as const)
+            it(`${model}: is taken when it has every row that is there, and is refused otherwise`, async () => {
+                const keyed = model === "rls";
+                const tenant = keyed ? "5" : `own_${model}`;
+                const node = model === "database" ? "worker-1" : "coordinator";
+                const group = (more: Partial<GroupSpec>): GroupSpec => ({
+                    ...EMPTY,
+                    name: `own${model}`,
+                    model,
+                    ...(keyed
+                        ? {
+                              anchor: "pubs",
+                              tables: {
+                                  pubs: { kind: "distributed", column: "id" },
+                                  guests: { kind: "distributed", column: "pub" },
+                              },
+                          }
+                        : { template }),
+                    tenants: { [tenant]: { role: !keyed, ...(model === "database" ? { node } : {}) } },
+                    ...more,
+                });
+                if (keyed)
+                    await stack.sql(`CREATE TABLE pubs (id bigint PRIMARY KEY); CREATE TABLE guests (pub bigint, id bigint, note text, PRIMARY KEY (pub, id));
+                        INSERT INTO pubs VALUES (5), (6); INSERT INTO guests SELECT 5 + i % 2, i, E'a\\n' || i FROM generate_series(1, 600) i`);
+                await settle(stack, group({}), files);
+                const run = async (statement: string) => {
+                    await withContext(stack, group({}), {}, async (context) => {
+                        const session =
+                            model === "database" ? await context.open(node, tenant) : await context.open(node);
+                        if (model === "schema") await session.query(`SET search_path = ${tenant}`);
+                        await session.query(statement);
+                    });
+                };
+                if (!keyed) await run(fill);
+                const made = async () => {
+                    if (model === "schema") return dump(node, `--schema=${tenant}`, "app");
+                    if (model === "database") return dump(node, "--create", tenant);
+                    const { result: file } = await withContext(stack, group({}), {}, (context) =>
+                        exportTenant(context, tenant),
+                    );
+                    // as if nobody had its manifest any more
+                    rmSync(`${file}.json`);
+                    return { file, sha256: createHash("sha256").update(readFileSync(file)).digest("hex") };
+                };
+                const given = await made();
+                const deleting = (one: { file: string; sha256: string }) =>
+                    group({ tenants: {}, delete: [tenant], given: { [tenant]: one } });
+                await rejects(
+                    settle(stack, deleting({ ...given, sha256: "0".repeat(64) }), files),
+                    /has the sha256 [0-9a-f]{64}, and export of .* says 0000.*Nothing was deleted/s,
+                );
+                await run(
+                    keyed
+                        ? "UPDATE guests SET note = 'new' WHERE id = 2"
+                        : "UPDATE visits SET note = 'new' WHERE id = 2",
+                );
+                if (keyed) await run("UPDATE guests SET note = 'new' WHERE id = 3");
+                await rejects(
+                    settle(stack, deleting(given), files),
+                    /is not what there is: (visits|guests) has 300 rows, and 300 in the export, with other contents\. Nothing was deleted/,
+                );
+                const right = await made();
+                const { said } = await settle(stack, deleting(right), files);
+                ok(
+                    said.some((line) => line.startsWith(`${tenant}: deleted`) && line.endsWith(right.file)),
+                    said.join("\n"),
+                );
+                equal(
+                    (
+                        await stack.onNode(
+                            node,
+                            "psql",
+                            "-h",
+                            "/var/lib/citus/run",
+                            "-U",
+                            "postgres",
+                            "-Atc",
+                            "SELECT count(*) FROM pg_database WHERE datname LIKE 'citus_as_code%'",
+                        )
+                    ).stdout.trim(),
+                    "0",
+                );
+                // it has a manifest now, and comes back
+                await settle(stack, group({}), files);
+                await withContext(stack, group({}), files, (context) =>
+                    restoreTenant(context, tenant, right.file, { replace: !keyed }),
+                );
+                await settle(stack, group({}), files);
+                const { result: n } = await withContext(stack, group({}), {}, async (context) => {
+                    const session = model === "database" ? await context.open(node, tenant) : await context.open(node);
+                    const table = keyed ? "guests" : model === "schema" ? `${tenant}.visits` : "visits";
+                    return session.query(
+                        `SELECT count(*)::int AS n, count(*) FILTER (WHERE note = 'new')::int AS new FROM ${table}${keyed ? " WHERE pub = 5" : ""}`,
+                    );
+                });
+                deepEqual(n, [{ n: 300, new: 1 }]);
+            });
     });
 });

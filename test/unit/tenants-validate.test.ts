@@ -392,3 +392,30 @@ describe("mistakes, each with its path", () => {
             );
     });
 });
+
+describe("exports that a person made", () => {
+    const sha256 = "a".repeat(64);
+    const read = (life: Record<string, unknown>) =>
+        validateGroups({ clinics: { model: "schema", tenants: { acme: life } } }, { database: "app" });
+
+    test("are of deleted tenants, as a file or an address", () => {
+        const { groups, mistakes } = read({ state: "deleted", export: { file: "acme.sql.gz", sha256 } });
+        assert.deepEqual(mistakes, []);
+        assert.deepEqual(groups[0]?.given, { acme: { file: "acme.sql.gz", sha256 } });
+        const url = "s3://bucket/acme.sql.gz";
+        assert.equal(read({ state: "deleted", export: { url, sha256 } }).groups[0]?.given?.acme?.file, url);
+    });
+
+    test("are refused elsewhere, with what is wrong", () => {
+        const wrong = (life: Record<string, unknown>) =>
+            read(life)
+                .mistakes.map(({ path, message }) => `${path}: ${message}`)
+                .join();
+        assert.match(
+            wrong({ export: { file: "a", sha256 } }),
+            /tenants.acme.export: is for a tenant whose state is deleted/,
+        );
+        assert.match(wrong({ state: "deleted", export: { sha256 } }), /exactly one of file and url/);
+        assert.match(wrong({ state: "deleted", export: { file: "a", sha256: "b" } }), /sha256/);
+    });
+});

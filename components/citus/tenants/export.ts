@@ -182,7 +182,7 @@ async function sha256Of(file: string): Promise<string> {
 }
 
 /** In model database the tenant's own database is the first to know. */
-async function readRan({ session }: Context, { group, tenant, session: own }: Place): Promise<Ran[]> {
+export async function readRan({ session }: Context, { group, tenant, session: own }: Place): Promise<Ran[]> {
     if (group.model === "database") {
         const [row] = await own.query<{ ok: boolean }>(
             "SELECT to_regclass('citus_as_code.migration') IS NOT NULL AS ok",
@@ -196,7 +196,7 @@ async function readRan({ session }: Context, { group, tenant, session: own }: Pl
 }
 
 /** Stored columns with their types, by the names that checksums go by. */
-const columnsOf = (slices: readonly Slice[]): NonNullable<Manifest["columns"]> =>
+export const columnsOf = (slices: readonly Slice[]): NonNullable<Manifest["columns"]> =>
     Object.fromEntries(
         everything(slices).map(({ name, slice, columns }) => [
             name,
@@ -359,6 +359,34 @@ function parseManifest(text: string, file: string): Manifest {
     return manifest;
 }
 
+/** Brings an export to a node, where it is to be read. */
+export async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
+    const remote = remoteFile(file);
+    if (remote !== undefined) {
+        context.progress(`${basename(file)} is fetched by ${node}`);
+        await onNode(context, node, ["get", id], placeInput(context.shell(node), remote));
+        return;
+    }
+    const { size } = await stat(file);
+    const handle = await open(file, "r");
+    try {
+        const buffer = Buffer.alloc(PART);
+        for (let offset = 0; offset < size; ) {
+            context.alive();
+            if (size > PART)
+                context.progress(`${basename(file)}: ${describeBytes(offset)} of ${describeBytes(size)} brought`);
+            const { bytesRead } = await handle.read(buffer, 0, PART, offset);
+            if (bytesRead === 0) throw new Error(`${file} became shorter while it was read`);
+            await onNode(context, node, ["put", id, String(offset)], {
+                files: { part: Buffer.from(buffer.subarray(0, bytesRead)) },
+            });
+            offset += bytesRead;
+        }
+    } finally {
+        await handle.close();
+    }
+}
+
 /** A coordinator reads what is in a place, whichever node sent it. */
 const READER = "coordinator";
 
@@ -375,7 +403,7 @@ export async function readManifest(context: Context, file: string): Promise<Mani
 }
 
 /** Size and checksum of a file as it is now. */
-async function sumOf(context: Context, file: string): Promise<{ bytes: number; sha256: string }> {
+export async function sumOf(context: Context, file: string): Promise<{ bytes: number; sha256: string }> {
     const remote = remoteFile(file);
     const unread = (error: Error) => {
         throw new Error(`${file} can't be read: ${error.message}.`);

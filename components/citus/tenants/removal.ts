@@ -16,6 +16,7 @@ import { different, type Prints } from "./checksum.ts";
 import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
+import { takeExport } from "./givenExport.ts";
 import { ownComment, ownTenantRole } from "./groupRoles.ts";
 import { keptOutside, type Outside, outsideRefusal, outsideSql } from "./outside.ts";
 import { endSessions, privileges } from "./privileges.ts";
@@ -115,15 +116,18 @@ function planRemoval(
             const kept = keptOutside(beside);
             if (kept !== undefined)
                 notes.push(`${tenant}: outside its ${group.model}, and kept when it is deleted: ${kept}`);
+            const given = own(group.given ?? {}, tenant);
             const to = group.exports === undefined ? "" : ` to ${group.exports}`;
             const what =
                 state === "deleting"
                     ? "go on deleting it, and prove that nothing is left"
                     : found?.movedTo != null
                       ? `export its old copy (its data is in ${found.movedTo})${to}, delete it, and prove that nothing is left`
-                      : `export it${to}, delete it, and prove that nothing is left`;
+                      : given
+                        ? `compare it with its export ${given.file}, delete it, and prove that nothing is left`
+                        : `export it${to}, delete it, and prove that nothing is left`;
             const weight = hasRows(group) ? weigh(group, tenant, all) : undefined;
-            if (onRunner && group.exports === undefined)
+            if (onRunner && group.exports === undefined && !given)
                 refusals.push(
                     `${tenant}: is to be deleted, and its export would be a file of this CI runner (CI is set), which goes when the run has ended. It is not deleted.\nSet exports of group ${group.name} to ${EXAMPLE} that outlives the runner.`,
                 );
@@ -418,6 +422,14 @@ async function exportAnew(leaving: Leaving, toFile: Export): Promise<Manifest> {
     return manifest;
 }
 
+/** Takes the export that the program names, when it is proved. */
+async function takeGiven(leaving: Leaving, given: { file: string; sha256: string }): Promise<Manifest> {
+    const { context, tenant } = leaving;
+    const manifest = await takeExport(context, tenant, given);
+    await record(leaving, { exported: given.file, sha256: manifest.sha256, prints: manifest.prints, deleted: {} });
+    return manifest;
+}
+
 /** The export that the ledger has, or why it can't be relied on. */
 async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: Detail): Promise<Manifest | string> {
     if (!exported) return "there is no export of it";
@@ -481,13 +493,18 @@ async function deleteData(leaving: Leaving, toFile: Export): Promise<void> {
                 `If there is no such export, bring its data back from a backup of the cluster. If its data is not needed, delete the rest of it yourself, then run pulumi up again.`,
         );
     let manifest = typeof known === "string" ? undefined : known;
+    const given = partly ? undefined : own(group.given ?? {}, tenant);
     for (let tries = 1; ; tries++) {
-        manifest ??= await exportAnew(leaving, toFile);
+        manifest ??= given ? await takeGiven(leaving, given) : await exportAnew(leaving, toFile);
         const changed = await drop(leaving, manifest);
         if (changed.length === 0) return;
         // somebody else deleted what was left of it
         if (hasRows(group) && !(await isThere(leaving))) return;
         manifest = undefined;
+        if (given && (await detailOf(leaving)).dropped !== true)
+            throw new Error(
+                `its rows are not those of ${given.file} (${changed.join(", ")}). Nothing was deleted. Make a new export, or take export of ${tenant} away: then it is exported by pulumi up.`,
+            );
         if (tries >= TRIES)
             throw new Error(
                 `its rows changed while it was exported, ${TRIES} times (${changed.join(", ")}). Keep the application from writing to it, then run pulumi up again.`,

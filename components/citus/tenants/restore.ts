@@ -1,11 +1,7 @@
 /** A tenant's data brought back from a file on this machine. */
-import { open, stat } from "node:fs/promises";
-import { basename } from "node:path";
 import { countOf } from "../../tenants/changePlan.ts";
-import { remoteFile } from "../../tenants/exportTarget.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, type Slice, schemaOf } from "../../tenants/shape.ts";
-import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import { transaction } from "./batch.ts";
 import { hasPolicies, refreshPolicies, renewed } from "./change.ts";
@@ -24,18 +20,17 @@ import { takeLock, unlock } from "./converge.ts";
 import { another, identity, isEmpty, type LedgerRow } from "./databases.ts";
 import { dropWhole } from "./drop.ts";
 import {
+    bring,
     byKey,
     exportTenant,
     idOf,
     type Manifest,
     onNode,
     ownDatabase,
-    PART,
     readExport,
     readManifest,
     refuseRouted,
 } from "./export.ts";
-import { placeInput } from "./exportPlaces.ts";
 import { type Place, placeOf } from "./place.ts";
 import { detour, type Fit, fit, notWhole, parseHead } from "./restoreRows.ts";
 import { OWN_LEDGER, ownRow } from "./runMigrations.ts";
@@ -184,33 +179,6 @@ async function undo(
             .map((table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`)
             .join("\n"),
     );
-}
-
-async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
-    const remote = remoteFile(file);
-    if (remote !== undefined) {
-        context.progress(`${basename(file)} is fetched by ${node}`);
-        await onNode(context, node, ["get", id], placeInput(context.shell(node), remote));
-        return;
-    }
-    const { size } = await stat(file);
-    const handle = await open(file, "r");
-    try {
-        const buffer = Buffer.alloc(PART);
-        for (let offset = 0; offset < size; ) {
-            context.alive();
-            if (size > PART)
-                context.progress(`${basename(file)}: ${describeBytes(offset)} of ${describeBytes(size)} brought`);
-            const { bytesRead } = await handle.read(buffer, 0, PART, offset);
-            if (bytesRead === 0) throw new Error(`${file} became shorter while it was read`);
-            await onNode(context, node, ["put", id, String(offset)], {
-                files: { part: Buffer.from(buffer.subarray(0, bytesRead)) },
-            });
-            offset += bytesRead;
-        }
-    } finally {
-        await handle.close();
-    }
 }
 
 /** SQL for the ledger's rows of the tenant: those that it had when it was exported, and no other. */
