@@ -1,6 +1,7 @@
 /** npm run tenants */
 import { describeBytes } from "../../components/citus/job.ts";
 import { type Listed, type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
+import { describeSmall } from "../../components/citus/tenants/smallShards.ts";
 import { fittedTable } from "../lib/report.ts";
 import { screenWidth } from "../lib/screen.ts";
 import { withStack } from "./stack.ts";
@@ -119,7 +120,8 @@ export function renderTenants(listed: Listed, group?: string, width?: number): s
         stateOf(tenant),
     ]);
     const table = fittedTable({ head: HEAD, rows, right: [4, 5], spare: SPARE }, width);
-    return [table, "", ...legend(listed)].join("\n").trimEnd();
+    const small = (listed.small ?? []).map((one) => describeSmall(one, listed.rate));
+    return [table, "", ...legend(listed), ...(small.length > 0 ? ["", ...small] : [])].join("\n").trimEnd();
 }
 
 export async function list({ json, group }: { json?: boolean; group?: string }): Promise<void> {

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { hashOf } from "../../client/hash.ts";
 import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
+import { smallShards } from "../../components/citus/tenants/smallShards.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../components/tenants/choose.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
@@ -245,6 +247,11 @@ describe("what is printed", () => {
         assert.match(tracked, /7 in 2 min, 0\.50 s CPU/);
         assert.doesNotMatch(tracked, /stat_tenants_track/);
         assert.match(renderTenants({ tracked: false, tenants: [] }), /^No tenants/);
+        const small = [{ group: "billing", of: 96, small: 64, deleted: 31, bytes: 5_000_000_000 }];
+        assert.match(
+            renderTenants({ tracked: false, tenants: [tenant], small, rate: 50_000_000 }),
+            /^billing: 64 of 96 shards are below 1 MB \(31 of deleted tenants\)\. Citus merges no shards\. .* 5[.]00 GB are copied, about 100 s\.$/m,
+        );
         assert.match(renderTenants({ tracked: false, tenants: [] }, "clinics"), /^Group clinics has no tenants\.$/);
     });
 
@@ -404,4 +411,20 @@ describe("what is printed", () => {
             /^ERROR L1 {2}a\.sql:3 {2}no key\n {2}later {4}can't\n {2}instead {2}one\n {11}two\n\n1 file: 1 error, 0 warnings$/,
         );
     });
+});
+
+test("shards that a deleted tenant left are counted, and a group that is only small is not", () => {
+    const key = "hashint8";
+    const own = String(hashOf(key, "42"));
+    const found = { of: 66, small: 2, bytes: 900_000_000, alone: { [own]: 2, 17: 2 }, buried: ["42", "43"] };
+    assert.deepEqual(smallShards("billing", found, key), {
+        group: "billing",
+        of: 66,
+        small: 2,
+        deleted: 2,
+        bytes: 900_000_000,
+    });
+    assert.equal(smallShards("billing", { ...found, buried: ["43"] }, key), undefined);
+    assert.equal(smallShards("new", { of: 64, small: 64, bytes: 500_000, alone: {}, buried: [] }, key), undefined);
+    assert.equal(smallShards("skewed", { of: 64, small: 60, bytes: 9e9, alone: {}, buried: [] }, key)?.small, 60);
 });

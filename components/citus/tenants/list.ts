@@ -6,6 +6,7 @@ import type { Model } from "../../tenants/args.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 import { SHARD_BYTES, SHARD_ROWS } from "./estimates.ts";
+import { type FoundShards, type SmallShards, shardsSql, smallShards } from "./smallShards.ts";
 
 export interface Activity {
     /** Statements in this period and the one before. */
@@ -46,6 +47,10 @@ export interface Listed {
     /** Whether Citus counts tenants' statements. */
     readonly tracked: boolean;
     readonly tenants: readonly ListedTenant[];
+    /** Groups with shards that tenants left small. */
+    readonly small?: readonly SmallShards[];
+    /** Bytes a second of the last copy of tables; undefined before the first. */
+    readonly rate?: number;
 }
 
 interface Weight {
@@ -54,6 +59,8 @@ interface Weight {
 }
 
 interface Answer {
+    readonly shards?: Readonly<Record<string, FoundShards>>;
+    readonly rate?: number | null;
     readonly map: unknown;
     readonly tracked: boolean;
     readonly groups: readonly Pick<GroupSpec, "name" | "model" | "anchor" | "template">[];
@@ -100,7 +107,7 @@ const LIST = `
 WITH estimate AS (
     ${SHARD_ROWS}),
 weight AS (
-    SELECT p.colocationid, p.logicalrelid, s.shardminvalue::int AS low, z.size AS bytes, e.rows
+    SELECT p.colocationid, p.logicalrelid, s.shardminvalue::int AS low, s.shardmaxvalue::int AS high, z.size AS bytes, e.rows
       FROM pg_dist_partition p JOIN pg_dist_shard s USING (logicalrelid)
       LEFT JOIN (${SHARD_BYTES}) z ON z.shard_id = s.shardid
       LEFT JOIN estimate e ON e.shardid = s.shardid),
@@ -125,6 +132,8 @@ SELECT jsonb_build_object(
                                  FROM citus_as_code.tenant_group g
                                  JOIN pg_dist_partition a ON a.partmethod = 'h' AND a.logicalrelid = ${ANCHOR}
                                  JOIN weight w USING (colocationid) WHERE g.spec ->> 'model' = 'row' GROUP BY 1, 2) w GROUP BY 1) r),
+    'shards', ${shardsSql("weight", ANCHOR)},
+    'rate', (SELECT bytes / seconds FROM citus_as_code.measured WHERE what IN ('beside', 'alter', 'distribute') ORDER BY at DESC LIMIT 1),
     'databases', (SELECT coalesce(jsonb_object_agg(split_part(n.nodename, '.', 1), r.result::jsonb) FILTER (WHERE r.success), '{}')
                     FROM run_command_on_all_nodes($q$${DATABASES}$q$) r JOIN pg_dist_node n USING (nodeid)
                    WHERE EXISTS (SELECT FROM citus_as_code.tenant t WHERE t.model = 'database')),
@@ -250,5 +259,15 @@ export async function listTenants(
                 (a.group < b.group ? -1 : a.group > b.group ? 1 : 0) ||
                 a.tenant.localeCompare(b.tenant, "en", { numeric: true }),
         );
-    return { tracked: answer.tracked, tenants };
+    const small = Object.entries(answer.shards ?? {}).flatMap(([name, found]) => {
+        const entry = map.json.groups[name];
+        if (group !== undefined && name !== group) return [];
+        return smallShards(name, found, entry?.model === "row" ? entry.hash : undefined) ?? [];
+    });
+    return {
+        tracked: answer.tracked,
+        tenants,
+        ...(small.length === 0 ? {} : { small }),
+        ...(answer.rate == null ? {} : { rate: answer.rate }),
+    };
 }
