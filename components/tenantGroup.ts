@@ -19,7 +19,7 @@ import { type Login, Tenant } from "./tenants/login.ts";
 import { own } from "./tenants/own.ts";
 import { passwordOf, seedOf } from "./tenants/passwords.ts";
 import { projectFiles } from "./tenants/project.ts";
-import { appRole, type GroupSpec, tenantRole } from "./tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, tenantRole } from "./tenants/spec.ts";
 import { validateGroups } from "./tenants/validate.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
@@ -105,7 +105,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
     protected readonly cluster: CitusCluster;
     private readonly seed: pulumi.Output<string>;
     /** The specification, where all of it is known now. */
-    private readonly known: GroupSpec | undefined;
+    protected readonly known: GroupSpec | undefined;
     private readonly places: TenantGroupHook["places"];
 
     /** @throws pulumi.RunError naming every mistake in the settings */
@@ -189,8 +189,24 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
     }
 }
 
+/** Tenants that an application can make while it runs. */
+abstract class OnboardingTenants extends TenantGroup {
+    /**
+     * With `onboarding: true` the role that makes tenants by `citus_as_code.create_tenant`, and can do nothing else,
+     * `<group>_onboarding`.
+     * @throws pulumi.RunError without `onboarding: true`
+     */
+    get onboarding(): Login {
+        if (this.known && this.known.onboarding !== true)
+            throw new pulumi.RunError(
+                `TenantGroup ${this.name}: no role makes tenants of it while the product runs; onboarding: true makes one`,
+            );
+        return this.login(onboardingRole(this.name));
+    }
+}
+
 /** Tenants that are rows, which an application reads as one role. */
-abstract class RowsTenants extends TenantGroup {
+abstract class RowsTenants extends OnboardingTenants {
     /** The role that an application uses for all its tenants, `<group>_app`; it names the tenant in each transaction. */
     get app(): Login {
         return this.login(appRole(this.name));
@@ -223,7 +239,7 @@ export class RowTenants extends RowsTenants {
  * Each tenant in a distributed schema.
  * @example new SchemaTenants("clinics", { cluster, template: "sql/clinic/*.sql", tenants: { acme: {}, globex: { node: "worker-2" } } })
  */
-export class SchemaTenants extends TenantGroup {
+export class SchemaTenants extends OnboardingTenants {
     /** @param name lower-case letters, digits and underscores; part of the names of its roles */
     constructor(name: string, { cluster, ...settings }: SchemaTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
         super(name, cluster, { ...settings, model: "schema" }, opts);

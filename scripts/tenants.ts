@@ -8,6 +8,7 @@ import { nearest } from "../components/config/keys.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
+import { adopt } from "./tenants/adopt.ts";
 import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
 import { explain } from "./tenants/explain.ts";
@@ -156,6 +157,15 @@ program
                 ? "Its role has no rights on it yet, so no application can use it: run pulumi up now, which gives them back and runs"
                 : "Next: pulumi up, for";
         console.log(`${group}/${found.tenant}: restored from ${file}. ${rights} what came into its template since.`);
+    });
+
+program
+    .command("adopt")
+    .description("writes tenants that create_tenant made into the JSON file of a group's tenants, or prints them")
+    .argument("<group>")
+    .argument("[file]", "a JSON file of tenants; made when there is none")
+    .action(async (group: string, file?: string) => {
+        await adopt(group, file && resolve(process.env.INIT_CWD ?? process.cwd(), file));
     });
 
 program

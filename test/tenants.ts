@@ -4,7 +4,10 @@ import { join } from "node:path";
 import pg from "pg";
 import { connect, keepOpen } from "../components/citus/session.ts";
 import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
+
+import { withOnboarded } from "../components/citus/tenants/onboarded.ts";
 import { readFindings } from "../components/nodeFindings.ts";
+
 import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
 import { FACETS } from "../components/tenants/models.ts";
 import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
@@ -108,7 +111,8 @@ export async function plan(
     const session = await stack.session();
     const free = async (name: string) =>
         (await readFindings({ kind: "docker", engine: "", container: stack.container(name) }))?.free;
-    return planAll(group, facets, await look(session, group, facets, markOf(SEED), await nodesOf(stack), read, free));
+    const kept = await withOnboarded(session, group);
+    return planAll(kept, facets, await look(session, kept, facets, markOf(SEED), await nodesOf(stack), read, free));
 }
 
 export interface Client {
@@ -116,14 +120,23 @@ export interface Client {
     close(): Promise<void>;
 }
 
-/** A client of the application: as a role of a group, with the password that it has and no settings of its own. */
-export async function as(stack: TestStack, role: string, node = "coordinator", database?: string): Promise<Client> {
+/**
+ * A client of the application: as a role of a group, and with no settings of its own.
+ * @param password @default the one that the role is given
+ */
+export async function as(
+    stack: TestStack,
+    role: string,
+    node = "coordinator",
+    database?: string,
+    password = passwordOf(SEED, role),
+): Promise<Client> {
     const access = await stack.access(node);
     const client = new pg.Client({
         host: access.host,
         port: access.port,
         user: role,
-        password: passwordOf(SEED, role),
+        password,
         database: database ?? access.database,
         ssl: { ca: access.ca, servername: access.serverName },
     });

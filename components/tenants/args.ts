@@ -178,8 +178,17 @@ interface LocalGroup<Tenant> extends AnyGroup<Tenant> {
     readonly exports?: string;
 }
 
+/** A group whose tenants the application can make itself. */
+interface Onboards {
+    /**
+     * The application makes tenants while it runs, by `SELECT citus_as_code.create_tenant('<group>', 'acme')` on the
+     * coordinator. The group gets a role `<group>_onboarding` that can call this and nothing else. @default false
+     */
+    readonly onboarding?: boolean;
+}
+
 /** A group whose tenants are rows of the same tables. */
-interface RowsGroup<Tenant> extends LocalGroup<Tenant> {
+interface RowsGroup<Tenant> extends LocalGroup<Tenant>, Onboards {
     /** The table with one row for each tenant; its `distributeBy` is the tenant's key. */
     readonly anchor: string;
     /** A table that is left out is left as it is. @default {} */
@@ -229,7 +238,7 @@ interface ApartGroup<Tenant> extends LocalGroup<Tenant> {
 }
 
 /** Each tenant in a distributed schema. */
-export interface SchemaGroup extends ApartGroup<SchemaTenant> {
+export interface SchemaGroup extends ApartGroup<SchemaTenant>, Onboards {
     readonly model: "schema";
 }
 

@@ -43,6 +43,8 @@ export interface Probe {
     readonly ledger: boolean;
     /** Whether it has a place for approvals, which came later. */
     readonly approvals?: boolean;
+    /** Whether the ledger has what create_tenant needs. @default false */
+    readonly onboarding?: boolean;
     /** Those of the group's tables that exist. */
     readonly tables: readonly string[];
 }

@@ -181,6 +181,7 @@ export const groupShape = strictObject(
             },
             'an object such as {"files": "sql/clinic-baseline/*.sql", "upTo": "sql/clinic/100.sql"}',
         ).optional(),
+        onboarding: flag.optional(),
         rollout: strictObject(
             {
                 canary: canary.default(1),

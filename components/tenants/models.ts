@@ -4,6 +4,7 @@ import { databases } from "../citus/tenants/databases.ts";
 import { isolation } from "../citus/tenants/isolation.ts";
 import { map } from "../citus/tenants/map.ts";
 import { migrations } from "../citus/tenants/migrations.ts";
+import { onboarding } from "../citus/tenants/onboarding.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
 import { policies } from "../citus/tenants/policies.ts";
 import { pool } from "../citus/tenants/pool.ts";
@@ -21,9 +22,9 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, policies, roles, rows, isolation, change, removal, pool, map],
-    row: [migrations, tables, policies, roles, rows, isolation, pinsFacet, change, removal, pool, map],
-    schema: [roles, schemas, migrations, state, isolation, pinsFacet, change, removal, pool, map],
+    rls: [migrations, tables, policies, roles, rows, isolation, change, removal, pool, map, onboarding],
+    row: [migrations, tables, policies, roles, rows, isolation, pinsFacet, change, removal, pool, map, onboarding],
+    schema: [roles, schemas, migrations, state, isolation, pinsFacet, change, removal, pool, map, onboarding],
     database: [roles, databases, migrations, state, isolation, change, removal, pool, map],
     routed: [routed, map],
 };

@@ -40,6 +40,8 @@ export interface TenantSpec {
     readonly host?: string;
     readonly port?: number;
     readonly database?: string;
+    /** Not in the program: create_tenant made it, and the ledger is all that knows it. */
+    readonly onboarded?: boolean;
 }
 
 export interface GroupSpec {
@@ -68,6 +70,8 @@ export interface GroupSpec {
     readonly baseline?: { readonly files: readonly FileSpec[]; readonly upTo: string };
     /** Whether a file may sort before one that was run. */
     readonly outOfOrder?: boolean;
+    /** Whether the application may make tenants by create_tenant. */
+    readonly onboarding?: boolean;
     /** Milliseconds. */
     readonly lockTimeout: number;
 }
@@ -77,6 +81,9 @@ export const appRole = (group: string) => `${group}_app`;
 
 /** The role that every tenant's own role of a group is a member of; nobody logs in as it. */
 export const tenantsRole = (group: string) => `${group}_tenants`;
+
+/** The role that makes tenants while the product runs, and can do nothing else. */
+export const onboardingRole = (group: string) => `${group}_onboarding`;
 
 /** A tenant's own role. */
 export const tenantRole = (group: string, tenant: string) => `${group}_${tenant}`;

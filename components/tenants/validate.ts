@@ -4,21 +4,19 @@ import { type Mistake, pathOf } from "../config/mistakes.ts";
 import { COORDINATOR } from "../topology.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
+import { GROUP_NAME, KEY_LENGTH, PLAIN_NAME, plainNameRule, RESERVED_NAME } from "./names.ts";
 import { fileSpec, type ProjectFiles, textOf } from "./project.ts";
 import {
     appRole,
     type FileSpec,
     type GroupSpec,
+    onboardingRole,
     type TableSpec,
     type TenantSpec,
     tenantRole,
     tenantsRole,
 } from "./spec.ts";
 
-const GROUP_NAME = /^[a-z][a-z0-9_]{0,30}$/;
-/** Schemas and databases: names that need no quotes. */
-const PLAIN_NAME = /^[a-z_][a-z0-9_]{0,47}$/;
-const RESERVED = /^(pg_.*|citus.*|columnar.*|information_schema|public|postgres|template[01])$/;
 const ROWS: readonly Model[] = ["rls", "row"];
 const OWN_PLACE: readonly Model[] = ["schema", "database"];
 
@@ -57,6 +55,10 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     ownColumns: { models: ROWS, why: "only they have an anchor table" },
     exports: { models: ["rls", "row", "schema", "database"], why: "nothing of servers of others is exported" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
+    onboarding: {
+        models: ["rls", "row", "schema"],
+        why: "a database or a server can't be made inside a transaction of the application",
+    },
 };
 
 interface Known {
@@ -317,16 +319,13 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
         if (OWN_PLACE.includes(model)) {
             if (
                 !PLAIN_NAME.test(tenant) ||
-                RESERVED.test(tenant) ||
+                RESERVED_NAME.test(tenant) ||
                 // a pool's own console has this name
                 (model === "database" && (tenant === known.database || tenant === "pgbouncer"))
             )
-                wrong(
-                    at,
-                    `must be a ${model}'s name: lower-case letters, digits and underscores, not beginning with a digit, 48 at most, and none of PostgreSQL's, Citus' or this cluster's own, got ${shown(tenant)}`,
-                );
-        } else if (tenant === "" || tenant.length > 63 || /[\0\n]/.test(tenant)) {
-            wrong(at, `must be a key of 1 to 63 characters, got ${shown(tenant)}`);
+                wrong(at, `${plainNameRule(model)}, got ${shown(tenant)}`);
+        } else if (tenant === "" || tenant.length > KEY_LENGTH || /[\0\n]/.test(tenant)) {
+            wrong(at, `must be a key of 1 to ${KEY_LENGTH} characters, got ${shown(tenant)}`);
         }
         if (model === "routed" && settings.host === undefined)
             wrong(`${at}.host`, "must name the tenant's server, got nothing - for example eu-1.example.com");
@@ -342,10 +341,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
                 at,
                 `makes a role ${tenantRole(name, tenant)}, longer than PostgreSQL's 63 bytes - choose a shorter name`,
             );
-        if (
-            [appRole(name), tenantsRole(name)].includes(tenantRole(name, tenant)) &&
-            tenantSpec(model, tenant, settings).role
-        )
+        if (ownRoles(name, shape).includes(tenantRole(name, tenant)) && tenantSpec(model, tenant, settings).role)
             wrong(at, `makes a role ${tenantRole(name, tenant)}, which is the group's own - choose another name`);
         if (model === "routed" && settings.state === "frozen")
             wrong(
@@ -356,11 +352,19 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
     return mistakes;
 }
 
+/** Roles of the group itself. */
+const ownRoles = (name: string, { onboarding }: GroupShape) => [
+    appRole(name),
+    tenantsRole(name),
+    ...(onboarding ? [onboardingRole(name)] : []),
+];
+
 /** Every role that a group makes, with the tenant whose own it is. */
-function rolesOf(name: string, { model, tenants }: GroupShape): readonly (readonly [role: string, tenant?: string])[] {
+function rolesOf(name: string, shape: GroupShape): readonly (readonly [role: string, tenant?: string])[] {
+    const { model, tenants } = shape;
     if (model === "routed") return [];
     const own = kept(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
-    const group = [appRole(name), tenantsRole(name)];
+    const group = ownRoles(name, shape);
     return [
         ...group.map((role) => [role] as const),
         ...own
@@ -461,6 +465,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
             ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
             ...(shape.outOfOrder ? { outOfOrder: true } : {}),
+            ...(shape.onboarding ? { onboarding: true } : {}),
             rollout: definedOnly(shape.rollout),
             lockTimeout: shape.lockTimeout,
             ...(shape.exports === undefined ? {} : { exports: shape.exports }),

@@ -1,6 +1,14 @@
 /** npm run tenants -- choose */
 import { createInterface, type Interface } from "node:readline/promises";
-import { type Choice, choose, DEFAULTS, QUESTIONS, type Situation } from "../../components/tenants/choose.ts";
+import {
+    type Choice,
+    choose,
+    DEFAULTS,
+    QUESTIONS,
+    type Situation,
+    type WayOut,
+} from "../../components/tenants/choose.ts";
+import { own } from "../../components/tenants/own.ts";
 
 type Question = (typeof QUESTIONS)[number];
 
@@ -9,7 +17,7 @@ type Question = (typeof QUESTIONS)[number];
  * @throws Error saying what it may be
  */
 export function readAnswer(
-    { kind, flag, least = 0 }: Pick<Question, "kind" | "flag" | "least">,
+    { kind, flag, least = 0, former = {} }: Pick<Question, "kind" | "flag" | "least" | "former">,
     text: string,
 ): string | number | boolean {
     const said = text.trim().toLowerCase();
@@ -31,6 +39,8 @@ export function readAnswer(
         if (["n", "no", "false"].includes(said)) return false;
         throw wrong("yes or no");
     }
+    const now = own(former, said);
+    if (now !== undefined) throw new Error(`--${flag} ${said} is called otherwise now: say ${now}`);
     const found = kind.filter((option) => option.startsWith(said));
     if (said === "" || found.length !== 1) throw wrong(`one of ${kind.join(", ")}`);
     return found[0] as string;
@@ -102,27 +112,36 @@ async function askAll(): Promise<Situation> {
 const block = (title: string, lines: readonly string[]) =>
     lines.length === 0 ? [] : ["", title, ...lines.map((line) => `  ${line}`)];
 
+function renderWayOut({ mixture, giveUp, leadsTo }: WayOut): string[] {
+    const answers = giveUp.map(({ flag, from, to }) => `--${flag} ${from} → ${to}`);
+    return [
+        `a mixture: ${mixture}`,
+        ...(answers.length === 0 ? [] : [`or give this up first: ${answers.join(", ")}. Then ${leadsTo} fits.`]),
+    ];
+}
+
 /** Pure. */
 export function renderChoice(choice: Choice): string {
-    if (choice.model === undefined)
-        return [
-            "No model does all of that at once. What rules each out:",
-            ...choice.others.map(({ model, against }) => `  ${model.padEnd(9)} ${against.join("; ")}`),
-            "",
-            "Give up one of these, or split the tenants into groups that each need less.",
-        ].join("\n");
+    const ties = choice.ties.length === 0 ? "" : ` (as much speaks for ${choice.ties.join(" and ")})`;
     return [
-        `Recommended: ${choice.model}`,
+        ...choice.tooLarge.map((line, i) => `${i === 0 ? "The largest tenant: " : "  "}${line}`),
+        ...(choice.tooLarge.length === 0 ? [] : [""]),
+        choice.wayOut === undefined
+            ? `Recommended: ${choice.model}${ties}`
+            : `No model does all of that well. The least bad: ${choice.model}${ties}`,
+        ...(choice.wayOut === undefined ? [] : block("ways out", renderWayOut(choice.wayOut))),
         ...block("because", choice.reasons),
         ...block("although", choice.but),
         ...block("it costs", choice.costs),
         ...block("with it", choice.also),
+        ...block("guides and measurements", [choice.guides]),
         "",
         "the others",
-        ...choice.others.map(
-            ({ model, score, against }) =>
-                `  ${model.padEnd(9)} ${score === undefined ? "ruled out: " : ""}${against.length > 0 ? against.join("; ") : "possible, with less to say for it"}`,
-        ),
+        ...choice.others.map(({ model, score, against }) => {
+            const tie = choice.ties.includes(model) ? "as much speaks for it: " : "";
+            const why = against.length > 0 ? against.join("; ") : "nothing against it, with less to say for it";
+            return `  ${model.padEnd(9)} ${score === undefined ? "can't do it: " : tie}${why}`;
+        }),
         "",
         'The choice is not for ever: a tenant goes to a group of another model by from: "<group>/<tenant>".',
     ].join("\n");

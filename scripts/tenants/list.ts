@@ -45,11 +45,12 @@ function rowsOf(tenant: ListedTenant): string {
 }
 
 /** An old copy, or one that is being deleted, is not in the program as it should be. */
-const isLeft = ({ inProgram, state }: ListedTenant) => !inProgram && state !== "superseded" && state !== "deleting";
+const isLeft = ({ inProgram, onboarded, state }: ListedTenant) =>
+    !inProgram && !onboarded && state !== "superseded" && state !== "deleting";
 
 function stateOf(tenant: ListedTenant): string {
     const { state, model, gone } = tenant;
-    return `${state}${gone ? `: its ${model} is gone` : ""}${isLeft(tenant) ? ", not in the program" : ""}`;
+    return `${state}${gone ? `: its ${model} is gone` : ""}${tenant.onboarded ? ", made by create_tenant" : isLeft(tenant) ? ", not in the program" : ""}`;
 }
 
 /** What words in the table mean, those that are there. */
@@ -75,6 +76,11 @@ function legend({ tracked, tenants }: Listed): string[] {
             tenants.some(isLeft),
             "not in the program",
             "the program of the last pulumi up did not name it; it stays as it is until its state is deleted",
+        ],
+        [
+            tenants.some(({ onboarded }) => onboarded),
+            "made by create_tenant",
+            "the application made it and the program does not name it; pulumi up keeps it like the others (npm run tenants -- adopt GROUP FILE.json writes it down)",
         ],
         [
             tenants.some(({ gone }) => gone),

@@ -1,9 +1,11 @@
 /** npm run tenants -- password NAME */
 import { ShardMap } from "../../client/shardMap.ts";
+import { ownComment } from "../../components/citus/tenants/groupRoles.ts";
+import { CHOSEN, NONE } from "../../components/citus/tenants/roleSql.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { connectionTo } from "../../components/tenants/connection.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
-import { appRole, tenantRole } from "../../components/tenants/spec.ts";
+import { appRole, onboardingRole, tenantRole } from "../../components/tenants/spec.ts";
 import { readCluster } from "../lib/project.ts";
 import { findTenant, withStack } from "./stack.ts";
 
@@ -29,6 +31,11 @@ export function findLogin(groups: readonly TenantGroupInputs[], name: string): L
             );
         return { role: appRole(grp), password: passwordOf(group.seed, appRole(grp)), group: grp };
     }
+    const maker = groups.find(({ group: { name: grp, onboarding } }) => onboarding && name === onboardingRole(grp));
+    if (maker) {
+        const role = onboardingRole(maker.group.name);
+        return { role, password: passwordOf(maker.seed, role), group: maker.group.name };
+    }
     const { inputs, tenant } = findTenant(groups, name);
     const { group: spec, seed } = inputs;
     if (spec.model === "routed") throw new Error(`${tenant} is on a server of its own, which has its own logins.`);
@@ -47,10 +54,28 @@ export function connectionString(cluster: string, login: Login, map: ShardMap | 
     return connectionTo(cluster, login, place?.exact && place.database !== map?.json.database ? place : undefined);
 }
 
+/** @throws Error when the password is not the one that is made from the cluster's secret */
+export function refuseUnknown({ role, group, tenant }: Login, comment: string): void {
+    if (comment.startsWith(`${ownComment(group)}${CHOSEN} `))
+        throw new Error(
+            `${group}/${tenant}: its password was chosen when it signed up, and only whoever chose it has it.\n` +
+                `To have one made by this project: ALTER ROLE ${role} PASSWORD NULL; (npm run psql), then pulumi up, then repeat this.`,
+        );
+    if (comment === `${ownComment(group)}${NONE}`)
+        throw new Error(
+            `${group}/${tenant}: it signed up without a password, and has none until the next pulumi up. Run pulumi up, then repeat this.`,
+        );
+}
+
 export async function password(name: string): Promise<void> {
     const { outputs } = await readCluster();
     await withStack(async ({ session, groups }) => {
         const login = findLogin(groups, name);
+        const [found] = await session.query<{ comment: string | null }>(
+            "SELECT shobj_description(oid, 'pg_authid') AS comment FROM pg_roles WHERE rolname = $1",
+            [login.role],
+        );
+        refuseUnknown(login, found?.comment ?? "");
         const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
         console.log(connectionString(outputs.connectionString, login, row && ShardMap.from(row.map)));
     });

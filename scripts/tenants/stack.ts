@@ -1,5 +1,6 @@
 /** The selected stack's groups of tenants, as its state has them. */
 import { connect, type Session } from "../../components/citus/session.ts";
+import { onboardedTenants, withTenants } from "../../components/citus/tenants/onboarded.ts";
 import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import type { Context } from "../../components/tenants/facet.ts";
@@ -51,7 +52,18 @@ export async function openStack(): Promise<OpenStack> {
     const resources = stack === undefined ? [] : await readResources(true);
     const access = nodesOf(resources).get(COORDINATOR)?.access;
     if (!access) throw new NoCluster(stack ?? DEFAULT_STACK);
-    return { groups: groupsOf(resources), session: await connect(access, COORDINATOR) };
+    const session = await connect(access, COORDINATOR);
+    try {
+        const groups = [];
+        for (const inputs of groupsOf(resources)) {
+            const onboarded = await onboardedTenants(session, inputs.group);
+            groups.push({ ...inputs, group: withTenants(inputs.group, onboarded) });
+        }
+        return { groups, session };
+    } catch (error) {
+        await session.close().catch(() => undefined);
+        throw error;
+    }
 }
 
 /** Opens the stack, hands it on, and closes it whatever happens. */

@@ -142,7 +142,7 @@ describe("what is typed", () => {
     test("answers", () => {
         assert.equal(readAnswer(question("tenants"), " 5_000 "), 5000);
         assert.equal(readAnswer(question("largest"), "20%"), 0.2);
-        assert.equal(readAnswer(question("isolation"), "con"), "contractual");
+        assert.equal(readAnswer(question("isolation"), "tab"), "tables");
         assert.equal(readAnswer(question("regions"), "Y"), true);
         assert.equal(readAnswer(question("regions"), "no"), false);
         assert.throws(
@@ -150,7 +150,12 @@ describe("what is typed", () => {
             /--tenants must be a whole number such as 500, 1 at least, got "many"/,
         );
         assert.throws(() => readAnswer(question("largest"), "120"), /--largest must be a number of percent/);
-        assert.throws(() => readAnswer(question("isolation"), ""), /one of policy, namespace, contractual/);
+        assert.throws(() => readAnswer(question("isolation"), ""), /one of policy, tables, database/);
+        assert.throws(
+            () => readAnswer(question("isolation"), "contractual"),
+            /--isolation contractual is called otherwise now: say tables when the contract says/,
+        );
+        assert.throws(() => readAnswer(question("isolation"), "namespace"), /say tables$/);
         assert.throws(() => readAnswer(question("keyed"), "maybe"), /yes or no/);
         assert.throws(
             () => readAnswer(question("tenants"), "0"),
@@ -233,6 +238,7 @@ describe("what is printed", () => {
         limits: { connections: 20, statementTimeout: "5000" },
         schema: { run: 1, of: 2, behind: ["sql/clinic/002_more.sql"] },
         inProgram: true,
+        onboarded: false,
         gone: false,
     };
 
@@ -378,12 +384,20 @@ describe("what is printed", () => {
     });
 
     test("a choice, with what speaks against each of the others", () => {
-        const text = renderChoice(choose({ ...DEFAULTS, isolation: "contractual", tenants: 200 }));
+        const text = renderChoice(choose({ ...DEFAULTS, isolation: "database", tenants: 200 }));
         assert.match(text, /^Recommended: database\n/);
-        for (const model of ["rls", "row", "schema"]) assert.match(text, new RegExp(`\\n  ${model} +ruled out: `));
+        for (const model of ["rls", "row", "schema"]) assert.match(text, new RegExp(`\\n  ${model} +can't do it: `));
         assert.match(
-            renderChoice(choose({ ...DEFAULTS, isolation: "contractual", across: true })),
-            /^No model does all of that at once/,
+            renderChoice(choose({ ...DEFAULTS, isolation: "database", tenants: 5000 })),
+            /^No model does all of that well\. The least bad: database\n\nways out\n {2}a mixture: .*\n {2}or give this up first: --workers 2 → 17\. Then database fits\./,
+        );
+        assert.match(
+            renderChoice(choose({ ...DEFAULTS, tenants: 300, oneServer: false, skill: "citus" })),
+            /^Recommended: row \(as much speaks for schema\)\n/,
+        );
+        assert.match(
+            renderChoice(choose({ ...DEFAULTS, tenants: 1, largest: 1, oneServer: false })),
+            /^The largest tenant: no model helps the largest tenant/,
         );
     });
 

@@ -6,6 +6,7 @@ import { qualified } from "../quote.ts";
 import { releaseRunLock, takeRunLock } from "../runLock.ts";
 import { DatabaseError, type Session } from "../session.ts";
 import { makeLedger, recordGroup } from "./ledger.ts";
+import { adopt, withOnboarded } from "./onboarded.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
 
@@ -27,6 +28,7 @@ export async function look(
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
                 to_regclass('citus_as_code.tenant_approval') IS NOT NULL AS approvals,
+                to_regclass('citus_as_code.tenant_onboarding') IS NOT NULL AS onboarding,
                 ARRAY(SELECT t.name FROM unnest($1::text[], $2::text[]) AS t (name, quoted) WHERE to_regclass(t.quoted) IS NOT NULL) AS tables`,
         [Object.keys(group.tables), Object.keys(group.tables).map(qualified)],
     );
@@ -122,44 +124,64 @@ export const unlock = (session: Session) => releaseRunLock(session, "tenants");
  * @throws Error with every refusal before anything is changed, or naming what a step met
  */
 export async function converge(context: Context, facets: readonly Facet[], mark: string): Promise<Step[]> {
-    const { group, session, nodes } = context;
     await takeLock(context);
     try {
-        const free = async (node: string) => (await readFindings(context.shell(node)))?.free;
-        const lookAgain = () => look(session, group, facets, mark, nodes, context.read, free);
-        const first = planAll(group, facets, await lookAgain());
-        if (first.refusals.length > 0) throw new Error(explainRefusals(group, first.refusals));
+        const { group: program, session } = context;
+        const asKept = async (): Promise<Context> => ({ ...context, group: await withOnboarded(session, program) });
+        let kept = await asKept();
+        const first = planAll(kept.group, facets, await lookOf(kept, facets, mark));
+        if (first.refusals.length > 0) throw new Error(explainRefusals(program, first.refusals));
         await makeLedger(session);
-        await recordGroup(session, group);
+        await recordGroup(session, program);
+        await adopt(session, program);
         const done: Step[] = [];
-        let found = await lookAgain();
-        for (const facet of facets) {
-            const { steps, refusals } = facet.plan(group, found[facet.name], found);
-            if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));
-            for (const batch of batches(steps)) {
-                const [step] = batch;
-                const run = step && facet.run[step.kind.slice(facet.name.length + 1)];
-                if (!run) throw new Error(`${facet.name} does not know how to ${step?.kind}`);
-                context.alive();
-                context.progress(batch.length === 1 ? step.text : `${step.text} (1 of ${batch.length})`);
-                await run(context, batch);
-                done.push(...batch);
-            }
-            // what nobody changed is as it was
-            if (steps.length > 0) found = await lookAgain();
+        for (let pass = 1; ; pass++) {
+            await runFacets(kept, facets, mark, done);
+            // tenants that were made while files went to the others were made without these
+            const now = await asKept();
+            const names = Object.keys(kept.group.tenants);
+            if (pass === PASSES || Object.keys(now.group.tenants).every((name) => names.includes(name))) return done;
+            kept = now;
         }
-        const left = planAll(group, facets, found);
-        if (left.steps.length > 0)
-            throw new Error(
-                `tenant group ${group.name}: every step was done, but these are needed again:\n${left.steps
-                    .slice(0, 10)
-                    .map((step) => `  ${step.text}`)
-                    .join("\n")}\nRun pulumi up again: it is safe to repeat.`,
-            );
-        return done;
     } finally {
-        await unlock(session).catch(() => undefined);
+        await unlock(context.session).catch(() => undefined);
     }
+}
+
+/** How often tenants are looked for that were made meanwhile; whoever comes later is seen to by the next run. */
+const PASSES = 3;
+
+const lookOf = ({ session, group, nodes, read, shell }: Context, facets: readonly Facet[], mark: string) =>
+    look(session, group, facets, mark, nodes, read, async (node) => (await readFindings(shell(node)))?.free);
+
+/** Facet after facet, each on what the ones before it left. @param done what was done so far; added to */
+async function runFacets(context: Context, facets: readonly Facet[], mark: string, done: Step[]): Promise<void> {
+    const { group } = context;
+    const lookAgain = () => lookOf(context, facets, mark);
+    let found = await lookAgain();
+    for (const facet of facets) {
+        const { steps, refusals } = facet.plan(group, found[facet.name], found);
+        if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));
+        for (const batch of batches(steps)) {
+            const [step] = batch;
+            const run = step && facet.run[step.kind.slice(facet.name.length + 1)];
+            if (!run) throw new Error(`${facet.name} does not know how to ${step?.kind}`);
+            context.alive();
+            context.progress(batch.length === 1 ? step.text : `${step.text} (1 of ${batch.length})`);
+            await run(context, batch);
+            done.push(...batch);
+        }
+        // what nobody changed is as it was
+        if (steps.length > 0) found = await lookAgain();
+    }
+    const left = planAll(group, facets, found);
+    if (left.steps.length > 0)
+        throw new Error(
+            `tenant group ${group.name}: every step was done, but these are needed again:\n${left.steps
+                .slice(0, 10)
+                .map((step) => `  ${step.text}`)
+                .join("\n")}\nRun pulumi up again: it is safe to repeat.`,
+        );
 }
 
 /** A step's text without the tenant's name, numbers and where something comes from: the same for all tenants. */

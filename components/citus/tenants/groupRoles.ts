@@ -1,5 +1,5 @@
 /** The roles that a group has whatever its tenants, and which roles are a group's own. */
-import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
@@ -11,13 +11,19 @@ export const ownComment = (group: string) => `citus_as_code ${group} `;
 export const groupRoleNames = ({ name, model }: GroupSpec): string[] =>
     model === "row" || model === "rls" ? [tenantsRole(name), appRole(name)] : [tenantsRole(name)];
 
+/** All roles of the group itself. */
+export const allGroupRoleNames = (group: GroupSpec): string[] => [
+    ...groupRoleNames(group),
+    ...(group.onboarding ? [onboardingRole(group.name)] : []),
+];
+
 /**
  * A tenant's own role, where it can have one: undefined when that is one of the group itself, or longer than PostgreSQL
  * keeps, which is then another's. The one place that says so for whatever grants, shuts or drops.
  */
 export function ownTenantRole(group: GroupSpec, tenant: string): string | undefined {
     const role = tenantRole(group.name, tenant);
-    return groupRoleNames(group).includes(role) || Buffer.byteLength(role) > 63 ? undefined : role;
+    return allGroupRoleNames(group).includes(role) || Buffer.byteLength(role) > 63 ? undefined : role;
 }
 
 /**
@@ -35,7 +41,7 @@ export const foreignRole = (group: string, of: string, name: string, comment: st
  * @throws Error when there is a role of that name that this group did not make
  */
 export async function ensureGroupRoles(session: Session, group: GroupSpec): Promise<void> {
-    const wanted = groupRoleNames(group);
+    const wanted = allGroupRoleNames(group);
     const there = await session.query<{ name: string; comment: string | null }>(
         "SELECT rolname::text AS name, shobj_description(oid, 'pg_authid') AS comment FROM pg_roles WHERE rolname = ANY($1)",
         [wanted],

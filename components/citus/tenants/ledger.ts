@@ -5,7 +5,8 @@ import { MAKE_BOUNDS } from "./bounds.ts";
 
 /**
  * Local tables of the coordinator. `tenant.state`: creating, active, frozen, superseded (its data went to another group and
- * the old copy is kept, fenced), deleting. Deleted tenants are in `tenant_tombstone`.
+ * the old copy is kept, fenced), deleting. Deleted tenants are in `tenant_tombstone`. What create_tenant makes tenants
+ * from is in `tenant_onboarding` and `tenant_template`: the files that all tenants of the group ran.
  */
 const LEDGER = `
 SET client_min_messages = warning;
@@ -36,6 +37,12 @@ CREATE TABLE IF NOT EXISTS citus_as_code.node_address (
 CREATE TABLE IF NOT EXISTS citus_as_code.tenant_foreign_key (
     grp text NOT NULL, tbl text NOT NULL, name text NOT NULL, definition text NOT NULL, PRIMARY KEY (grp, tbl, name));
 ALTER TABLE citus_as_code.tenant_foreign_key ADD COLUMN IF NOT EXISTS detail jsonb;
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_onboarding (
+    grp text PRIMARY KEY, model text NOT NULL, lock_timeout int NOT NULL, anchor text, key_column text,
+    published timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS citus_as_code.tenant_template (
+    grp text NOT NULL, position int NOT NULL, path text NOT NULL, sha256 text NOT NULL, statements text[] NOT NULL,
+    PRIMARY KEY (grp, position), UNIQUE (grp, path));
 CREATE TABLE IF NOT EXISTS citus_as_code.measured (
     what text PRIMARY KEY, bytes bigint NOT NULL, seconds double precision NOT NULL, at timestamptz NOT NULL DEFAULT now());
 RESET client_min_messages;

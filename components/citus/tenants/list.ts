@@ -39,6 +39,8 @@ export interface ListedTenant {
     readonly schema: { readonly run: number; readonly of: number; readonly behind: readonly string[] } | null;
     /** Whether the program had it at the last `up` of its group. */
     readonly inProgram: boolean;
+    /** Whether create_tenant made it and no program has named it since. */
+    readonly onboarded: boolean;
     /** Whether its schema or database was dropped by somebody else. */
     readonly gone: boolean;
 }
@@ -222,6 +224,7 @@ function describe(
         limits: limitsOf(answer.roles[tenantRole(grp, tenant)]),
         schema: paths.length === 0 ? null : { run: paths.length - behind.length, of: paths.length, behind },
         inProgram: row.inProgram && groups?.includes(grp) !== false,
+        onboarded: row.detail.onboarded === true,
         gone: isGone(answer, row, found),
     };
 }

@@ -6,9 +6,13 @@ import { identifier, literal } from "../quote.ts";
 export type Access = "active" | "frozen" | "fenced";
 
 /** Statements that make a role's rights in a schema exactly those, whatever they were. Tables to come are in it. */
-export function privileges(schema: string, role: string, access: Access): string {
-    const s = identifier(schema);
-    const r = identifier(role);
+export const privileges = (schema: string, role: string, access: Access): string =>
+    privilegeSql(identifier(schema), identifier(role), access)
+        .map((statement) => `${statement};`)
+        .join("\n");
+
+/** The same, one by one. @param s schema as SQL. @param r role as SQL */
+export function privilegeSql(s: string, r: string, access: Access): string[] {
     const future = `ALTER DEFAULT PRIVILEGES IN SCHEMA ${s}`;
     const writes = access === "active";
     const reads = access !== "fenced";
@@ -27,9 +31,7 @@ export function privileges(schema: string, role: string, access: Access): string
                     : [`REVOKE ${rights} ON ${all} FROM ${r}`, `${future} REVOKE ${rights} ON ${what} FROM ${r}`];
             return [...change(read, reads), ...change(write, writes), ...change(other, false)];
         }),
-    ]
-        .map((statement) => `${statement};`)
-        .join("\n");
+    ];
 }
 
 /**

@@ -1,11 +1,12 @@
 /** Roles of a group: its application's, its tenants', and what limits them. On every node, as Citus hands them on. */
 import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
-import { appRole, type GroupSpec, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
-import { ensureGroupRoles, foreignRole, groupRoleNames, ownComment, ownTenantRole } from "./groupRoles.ts";
+import { allGroupRoleNames, ensureGroupRoles, foreignRole, ownComment, ownTenantRole } from "./groupRoles.ts";
 import { endSessions } from "./privileges.ts";
+import { asTenant, CHOSEN, NONE, roleSql, tenantPath } from "./roleSql.ts";
 
 interface FoundRole {
     readonly login: boolean;
@@ -45,13 +46,18 @@ const BATCH = 50;
 const MILLISECONDS = ["statement_timeout", "idle_in_transaction_session_timeout"];
 
 function groupRoles(group: GroupSpec): Wanted[] {
-    return groupRoleNames(group).map((name) => {
+    return allGroupRoleNames(group).map((name) => {
         const app = name === appRole(group.name);
+        const onboarding = name === onboardingRole(group.name);
         return {
             name,
-            login: app,
+            login: app || onboarding,
             connections: -1,
-            settings: app ? { "citus.propagate_set_commands": "local" } : {},
+            // a transaction that made a tenant and does nothing keeps others' from being made
+            settings: {
+                ...(app ? { "citus.propagate_set_commands": "local" } : {}),
+                ...(onboarding ? { idle_in_transaction_session_timeout: "10000" } : {}),
+            },
             member: false,
         };
     });
@@ -71,7 +77,7 @@ function wantedRoles(group: GroupSpec): Wanted[] {
                 idle_in_transaction_session_timeout: limits.idleInTransactionTimeout?.toString(),
                 // a superuser's setting: the role can't undo it
                 temp_file_limit: limits.tempFiles?.toString(),
-                ...(group.model === "schema" ? { search_path: `${identifier(name)}, public` } : {}),
+                ...(group.model === "schema" ? { search_path: tenantPath(identifier(name)) } : {}),
             },
             member: true,
         })),
@@ -107,6 +113,14 @@ const linesOf = (group: string) => `
 const sameSetting = (name: string, wanted: string | undefined, found: string | undefined) =>
     name === "search_path" ? found?.replaceAll('"', "") === wanted?.replaceAll('"', "") : found === wanted;
 
+/** Whether it has the password that came with its tenant's sign-up. */
+const hasChosen = ({ tenant }: Wanted, { comment, secret }: FoundRole, group: string) =>
+    tenant !== undefined && secret !== null && comment === commentOf(group, CHOSEN, secret);
+
+/** Whether it has the password that this project gives, or one that was chosen. */
+const hasPassword = (wanted: Wanted, found: FoundRole, group: string, mark: string) =>
+    found.comment === commentOf(group, mark, found.secret ?? "") || hasChosen(wanted, found, group);
+
 /** What of a role is not as it should be, for a person. */
 function differences(wanted: Wanted, found: FoundRole, group: string, mark: string): string[] {
     const number = (n: number) => (n < 0 ? "no limit" : String(n));
@@ -131,13 +145,15 @@ function differences(wanted: Wanted, found: FoundRole, group: string, mark: stri
         ...(wanted.member && !found.member ? [`member of ${tenantsRole(group)}`] : []),
         ...(wanted.member && found.becomes ? [`no SET ROLE ${tenantsRole(group)}`] : []),
         ...(found.elevated ? ["rights that bypass policies taken away"] : []),
-        ...(wanted.login && found.comment !== commentOf(group, mark, found.secret ?? "") ? ["password"] : []),
+        ...(wanted.login && !hasPassword(wanted, found, group, mark) ? ["password"] : []),
     ];
 }
 
 interface Detail {
     readonly wanted: Wanted;
     readonly there: boolean;
+    /** Whether its password came with its sign-up, and stays. */
+    readonly chosen?: boolean;
 }
 
 const isOwn = (group: GroupSpec, role: FoundRole) => role.comment?.startsWith(ownComment(group.name)) === true;
@@ -172,7 +188,11 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
                 kind,
                 ...(tenant === undefined ? {} : { tenant }),
                 text: `${of}: ${text}`,
-                detail: { wanted, there: role !== undefined } satisfies Detail,
+                detail: {
+                    wanted,
+                    there: role !== undefined,
+                    ...(role !== undefined && hasChosen(wanted, role, group.name) ? { chosen: true } : {}),
+                } satisfies Detail,
             });
         if (Buffer.byteLength(name) > 63) {
             refusals.push(
@@ -188,33 +208,48 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
                 ...differences(wanted, role, group.name, found.mark),
                 ...(elsewhere.get(name) ?? []).map((host) => `not the same on ${host}`),
             ];
-            if (differing.length > 0) step(`mend role ${name} (${differing.join(", ")})`);
+            if (differing.length === 1 && role.comment === `${ownComment(group.name)}${NONE}`)
+                step(`give role ${name}, which signed up without one, a password`);
+            else if (differing.length > 0) step(`mend role ${name} (${differing.join(", ")})`);
         }
     }
     return { steps: [...steps, ...shutSteps(group, found, elsewhere)], refusals };
 }
 
-/** Everything of a role, whether it was so before or not: what a node lacks comes with it. */
-function statementsFor(context: Context, { wanted, there }: Detail): string {
+/** Verifiers of passwords that came with a sign-up: only the coordinator's catalog has them. */
+async function chosenVerifiers({ session }: Context, steps: readonly Step[]): Promise<ReadonlyMap<string, string>> {
+    const names = steps.map(detailOf).flatMap(({ chosen, wanted }) => (chosen ? [wanted.name] : []));
+    if (names.length === 0) return new Map();
+    const rows = await session.query<{ name: string; verifier: string }>(
+        "SELECT rolname::text AS name, rolpassword AS verifier FROM pg_authid WHERE rolname = ANY($1) AND rolpassword IS NOT NULL",
+        [names],
+    );
+    return new Map(rows.map(({ name, verifier }) => [name, verifier]));
+}
+
+/**
+ * Everything of a role, whether it was so before or not: what a node lacks comes with it.
+ * @param kept the verifier of a password that was chosen and stays
+ */
+function statementsFor(context: Context, { wanted, there }: Detail, kept?: string): string {
     const { group } = context;
     const name = identifier(wanted.name);
-    const { verifier, mark } = context.verifier(wanted.name);
+    const { mark, ...given } = context.verifier(wanted.name);
+    const verifier = kept ?? given.verifier;
     return [
-        `${there ? "ALTER" : "CREATE"} ROLE ${name} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION CONNECTION LIMIT ${wanted.connections}` +
-            (wanted.login ? ` LOGIN PASSWORD ${literal(verifier)}` : " NOLOGIN"),
-        ...Object.entries(wanted.settings).map(([setting, value]) =>
-            value === undefined
-                ? `ALTER ROLE ${name} RESET ${setting}`
-                : `ALTER ROLE ${name} SET ${setting} = ${setting === "search_path" ? value : literal(value)}`,
-        ),
-        ...(wanted.member
-            ? [
-                  // Citus writes the three options of one GRANT wrongly
-                  `GRANT ${identifier(tenantsRole(group.name))} TO ${name} WITH INHERIT TRUE, SET FALSE`,
-                  `REVOKE ADMIN OPTION FOR ${identifier(tenantsRole(group.name))} FROM ${name}`,
-              ]
-            : []),
-        `COMMENT ON ROLE ${name} IS ${literal(commentOf(group.name, mark, secretOf(verifier)))}`,
+        ...roleSql(name, {
+            there,
+            connections: wanted.connections,
+            ...(wanted.login ? { password: literal(verifier) } : {}),
+            settings: Object.fromEntries(
+                Object.entries(wanted.settings).map(([setting, value]) => [
+                    setting,
+                    value === undefined || setting === "search_path" ? value : literal(value),
+                ]),
+            ),
+        }),
+        ...(wanted.member ? asTenant(identifier(tenantsRole(group.name)), name) : []),
+        `COMMENT ON ROLE ${name} IS ${literal(commentOf(group.name, kept === undefined ? mark : CHOSEN, secretOf(verifier)))}`,
     ]
         .map((statement) => `${statement};`)
         .join("\n");
@@ -224,8 +259,11 @@ const detailOf = (step: Step) => step.detail as Detail;
 
 async function setTenants(context: Context, steps: readonly Step[]): Promise<void> {
     await ensureGroupRoles(context.session, context.group);
-    const set = (batch: readonly Step[]) =>
-        transaction(context.session, batch.map((step) => statementsFor(context, detailOf(step))).join("\n"));
+    const set = async (batch: readonly Step[]) => {
+        const kept = await chosenVerifiers(context, batch);
+        const sql = batch.map((step) => statementsFor(context, detailOf(step), kept.get(detailOf(step).wanted.name)));
+        await transaction(context.session, sql.join("\n"));
+    };
     await inBatches(
         steps,
         BATCH,

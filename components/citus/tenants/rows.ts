@@ -6,6 +6,7 @@ import { own } from "../../tenants/own.ts";
 import type { GroupSpec, TenantSpec } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { inBatches, said, transaction } from "./batch.ts";
+import type { FoundOnboarding } from "./onboarding.ts";
 
 interface AnchorColumn {
     readonly name: string;
@@ -44,7 +45,7 @@ const named = (names: readonly string[]) => listed(names, NAMED);
 const keyColumn = (group: GroupSpec) => group.tables[group.anchor ?? ""]?.column ?? "";
 
 /** Pure. */
-export function planRows(group: GroupSpec, found: FoundRows): Planned {
+export function planRows(group: GroupSpec, found: FoundRows, all: Readonly<Record<string, unknown>> = {}): Planned {
     const steps: Step[] = [];
     const refusals: string[] = [];
     const notes: string[] = [];
@@ -153,11 +154,13 @@ export function planRows(group: GroupSpec, found: FoundRows): Planned {
         refusals.push(
             `${anchor} has no column ${column}, which values of ${named(tenants)} ${tenants.length === 1 ? "names" : "name"}: correct it, or add the column in a file of template`,
         );
+    const onboarded = (all.onboarding as FoundOnboarding | undefined)?.onboarded ?? [];
     const others = Object.entries(found.states)
         .filter(
             ([name, state]) =>
                 ["active", "frozen"].includes(state) &&
                 !Object.hasOwn(group.tenants, name) &&
+                !onboarded.includes(name) &&
                 !group.delete.includes(name),
         )
         .map(([name]) => name);

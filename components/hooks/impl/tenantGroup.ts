@@ -5,6 +5,7 @@ import { connect, DatabaseError, keepOpen, type Session, withSession } from "../
 import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import { describeKeys, keysBack } from "../../citus/tenants/keysBack.ts";
+import { withOnboarded } from "../../citus/tenants/onboarded.ts";
 import { readFindings } from "../../nodeFindings.ts";
 import type { Place } from "../../tenants/connection.ts";
 import type { Context } from "../../tenants/facet.ts";
@@ -149,18 +150,22 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
     try {
         const read = (path: string) => textOf(readFileSync(path, "utf8"));
         const free = async (name: string) => (await readFindings(nodeOf(news, name).shell))?.free;
-        const found = await look(session, news.group, facets, mark, news.nodes, read, free).catch((error: unknown) => {
+        const asked = async () => {
+            const group = await withOnboarded(session, news.group);
+            return { group, found: await look(session, group, facets, mark, news.nodes, read, free) };
+        };
+        const answer = await asked().catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
-        if (found instanceof DatabaseError) {
+        if (answer instanceof DatabaseError) {
             const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
             // what Citus makes of a silent node's answer says less than its name
-            const why = away === "" ? `\n${found.message}` : `, because ${away} did not answer`;
+            const why = away === "" ? `\n${answer.message}` : `, because ${away} did not answer`;
             warn(news.self, `what will happen to which tenant is not known${why}`);
             return undefined;
         }
-        const planned = planAll(news.group, facets, found);
+        const planned = planAll(answer.group, facets, answer.found);
         if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
         foreseen.add(news.group.name);
         const lines = [...describeSteps(planned.steps), ...planned.notes];
