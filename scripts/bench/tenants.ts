@@ -3,6 +3,7 @@ import { ShardMap } from "../../client/shardMap.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { publishedAccess } from "../../test/lib.ts";
 import { median, type Row, round, type Section, say } from "./section.ts";
+import { SIGN_UP_GROUP, SIGN_UP_TEMPLATE, signUps } from "./signUp.ts";
 import { BenchStack } from "./stack.ts";
 
 const ROW_TABLES = `
@@ -68,6 +69,7 @@ const milliseconds = (value: number) => `${value.toFixed(2)} ms`;
 export async function tenants(quick: boolean): Promise<Section> {
     const stack = await BenchStack.make({ workers: 2, backup: false });
     stack.write("billing.sql", ROW_TABLES);
+    stack.write("signup.sql", SIGN_UP_TEMPLATE);
     await stack.config({
         tenantGroups: JSON.stringify({
             billing: {
@@ -76,6 +78,7 @@ export async function tenants(quick: boolean): Promise<Section> {
                 tables: { companies: { distributeBy: "id" }, users: { distributeBy: "company_id" } },
                 template: "billing.sql",
             },
+            practices: SIGN_UP_GROUP,
         }),
     });
     await stack.up();
@@ -86,6 +89,8 @@ export async function tenants(quick: boolean): Promise<Section> {
     };
     const session = await open();
     const rows: Row[] = [];
+    const signedUp = await signUps(session, "practices", quick ? 10 : 50);
+    rows.push(signedUp.row);
     const sizes = quick ? [10, 200] : [10, 1000, 5000];
     const found: Record<string, { first: number; planning: number; later: number }> = {};
     let made = 0;
@@ -136,6 +141,7 @@ export async function tenants(quick: boolean): Promise<Section> {
         data: {
             schemas: found,
             growth,
+            signUps: signedUp.ms,
             plain: round(ways.plain.map((ms) => ms * 1000)),
             ways: { plain, coordinator, direct },
         },

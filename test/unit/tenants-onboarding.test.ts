@@ -138,6 +138,8 @@ describe("a tenant that the program does not name", () => {
             columns: [],
             coming: [],
             leaving: [],
+            spelled: {},
+            same: [],
         };
         const { notes } = planRows(group, found, { onboarding: { ...DONE, onboarded: ["1"] } });
         assert.match(notes?.join("\n") ?? "", /^2: not in the program any more/);

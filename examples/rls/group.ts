@@ -1,0 +1,18 @@
+import { type CitusCluster, RlsTenants } from "../../components/index.ts";
+
+export const helpdesk = (cluster: CitusCluster) =>
+    new RlsTenants("helpdesk", {
+        cluster,
+        template: "examples/rls/sql/*.sql",
+        anchor: "desks",
+        tables: {
+            desks: { distributeBy: "id" },
+            tickets: { distributeBy: "desk_id" },
+            topics: { local: true },
+        },
+        tenants: {
+            "1": { values: { name: "Acme" } },
+            "2": { values: { name: "Globex", plan: "team" }, limits: { connections: 20, statementTimeout: "5s" } },
+        },
+        onboarding: true,
+    });
