@@ -27,6 +27,8 @@ export interface FoundIsolation {
     readonly catalogs: readonly string[];
     /** Files that some tenant has not run, or will not have; undefined: all. */
     readonly pending?: readonly string[];
+    /** Files that somebody ran. */
+    readonly ran?: readonly string[];
     /** Relations that the schema of every tenant has. */
     readonly known: readonly string[];
     readonly outside: { readonly schemas: readonly string[]; readonly tables: readonly string[] };
@@ -47,7 +49,6 @@ const NONE: FoundIsolation = {
 };
 
 const ROWS = ["row", "rls"];
-const perTenant = ({ model }: GroupSpec) => model === "schema" || model === "database";
 
 const frozenOf = (group: GroupSpec) => Object.keys(group.tenants).filter((tenant) => group.tenants[tenant]?.frozen);
 
@@ -101,7 +102,7 @@ function sql(group: GroupSpec, { ledger, tables }: Probe): string | undefined {
         'openings', ${schema ? `(SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.tenant, o.sql), '[]') FROM (${openingsSql(closedSql(group))}) o)` : "'[]'::jsonb"},
         'shut', ${schema ? "(SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND t.state IN ('active', 'frozen') AND t.detail ? 'shut')" : "'[]'::jsonb"},
         'known', ${schema ? KNOWN : "'[]'::jsonb"},
-        'outside', ${rows && ledger ? OUTSIDE : `'{"schemas": [], "tables": []}'::jsonb`}${ledger ? `,\n        'pending', ${PENDING}` : ""})`;
+        'outside', ${rows && ledger ? OUTSIDE : `'{"schemas": [], "tables": []}'::jsonb`}${ledger ? `,\n        'pending', ${PENDING},\n        'ran', (SELECT coalesce(jsonb_agg(DISTINCT m.path), '[]') FROM citus_as_code.tenant_migration m WHERE m.grp = $1)` : ""})`;
 }
 
 /** Files don't change while a process runs, and each look asks again. */
@@ -147,14 +148,14 @@ async function readFiles(
             )
             .map(
                 ({ rule, where, line, says, fix }) =>
-                    `${where}:${line ?? 1} ${rule}: ${says}.\n${fix.replace(/^-- /, "")}`,
+                    `${where}:${line ?? 1} ${rule}: ${says}.\n${fix.replace(/^-- /, "")}${found.ran?.includes(where) ? `\n${ranWords(group, where)}` : ""}`,
             ),
     };
 }
 
 /** What to do with a file that other tenants ran, which is refused when it changes. */
-const RAN = (group: GroupSpec) =>
-    `If tenants ran a file already: correct it, and tell the ledger its new content (npm run psql): UPDATE citus_as_code.tenant_migration SET sha256 = '<sha256sum of the file>' WHERE grp = ${literal(group.name)} AND path = '<the file>';`;
+const ranWords = (group: GroupSpec, path: string) =>
+    `Other tenants ran this file. Correct it, and tell the ledger its new content (npm run psql): UPDATE citus_as_code.tenant_migration SET sha256 = '<sha256sum ${path}>' WHERE grp = ${literal(group.name)} AND path = ${literal(path)};`;
 
 const sameNames = (a: readonly string[], b: readonly string[]) => [...a].sort().join("\0") === [...b].sort().join("\0");
 
@@ -162,7 +163,6 @@ const sameNames = (a: readonly string[], b: readonly string[]) => [...a].sort().
 export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned {
     const refusals = [
         ...(found.files ?? []),
-        ...(perTenant(group) && (found.files ?? []).length > 0 ? [RAN(group)] : []),
         ...refuseMemberships(group, found.nodes),
         ...(group.rowSecurity ? found.exposed.map((one) => explainExposed(one, group.model)) : []),
         ...found.entered.map(
