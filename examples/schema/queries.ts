@@ -4,8 +4,9 @@ export const QUERIES: readonly Query[] = [
     {
         what: "a patient: no query names its tenant, the search_path does",
         tenant: "acme",
-        sql: "INSERT INTO patients (name) VALUES ('Ada') RETURNING id, name",
-        rows: [{ id: "1", name: "Ada" }],
+        // an id is above 2^48 where a worker gave it
+        sql: "INSERT INTO patients (name) VALUES ('Ada') RETURNING name",
+        rows: [{ name: "Ada" }],
     },
     {
         what: "a visit",

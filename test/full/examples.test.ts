@@ -94,14 +94,17 @@ describe("the examples", () => {
     }
 
     const send = async (group: string, { tenant, sql, values }: Query, role: (tenant: string) => string) => {
-        const open = new Map<string, pg.Pool>();
         const at = map.lookup(tenant, group);
         const pool =
             group === "regions"
                 ? (pools.find(({ options }) => options.password === "far away") as pg.Pool)
                 : await poolOf(role(tenant), at);
-        open.set(at.host, pool);
-        return map.withTenant(pool, tenant, group, async (db) => (await db.query(sql, values && [...values])).rows);
+        return map.withTenant(
+            () => pool,
+            tenant,
+            group,
+            async (db) => (await db.query(sql, values && [...values])).rows,
+        );
     };
 
     const EXAMPLES: readonly (readonly [group: string, queries: readonly Query[], role: (tenant: string) => string])[] =
