@@ -19,7 +19,7 @@ import { type Login, Tenant } from "./tenants/login.ts";
 import { own } from "./tenants/own.ts";
 import { passwordOf, seedOf } from "./tenants/passwords.ts";
 import { projectFiles } from "./tenants/project.ts";
-import { appRole, type GroupSpec, onboardingRole, tenantRole } from "./tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "./tenants/spec.ts";
 import { validateGroups } from "./tenants/validate.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
@@ -168,6 +168,13 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
         return this.login(tenantRole(this.name, name), name);
     }
 
+    /** @throws pulumi.RunError where the program has no reader */
+    protected get readerLogin(): Login {
+        if (this.known && this.known.reader !== true)
+            throw new pulumi.RunError(`TenantGroup ${this.name}: it has no reader; reader: true gives it one`);
+        return this.login(readerRole(this.name));
+    }
+
     /** @param tenant whose place it connects to @default any */
     protected login(role: string, tenant?: string): Login {
         const password = pulumi.secret(this.seed.apply((seed) => passwordOf(seed, role)));
@@ -211,6 +218,11 @@ abstract class RowsTenants extends OnboardingTenants {
     get app(): Login {
         return this.login(appRole(this.name));
     }
+
+    /** `<group>_reader`, which reads all tenants and writes nothing. @throws pulumi.RunError without `reader: true` */
+    get reader(): Login {
+        return this.readerLogin;
+    }
 }
 
 /**
@@ -243,6 +255,11 @@ export class SchemaTenants extends OnboardingTenants {
     /** @param name lower-case letters, digits and underscores; part of the names of its roles */
     constructor(name: string, { cluster, ...settings }: SchemaTenantsArgs, opts?: pulumi.ComponentResourceOptions) {
         super(name, cluster, { ...settings, model: "schema" }, opts);
+    }
+
+    /** `<group>_reader`, which reads all tenants and writes nothing. @throws pulumi.RunError without `reader: true` */
+    get reader(): Login {
+        return this.readerLogin;
     }
 }
 

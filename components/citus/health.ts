@@ -146,7 +146,8 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                 ),
             ...explainKept(all),
             ...(apart === undefined ? [] : [apart]),
-            ...(failed === undefined ? [] : [explainFailedJob(failed, plan?.n)]),
+            // where nothing is left to move, nothing is missing
+            ...(failed === undefined || plan?.n === 0 ? [] : [explainFailedJob(failed, plan?.n)]),
             ...(inDoubt?.problems ?? []),
             ...archiveProblems(archive),
             ...said.flatMap(({ mended, problems }) => [...mended, ...problems]),

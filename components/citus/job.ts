@@ -101,12 +101,7 @@ export async function failedJob(session: Session): Promise<FailedJob | undefined
 /** Says it for a person, with how to go on. Pure. */
 export function explainFailedJob({ jobId, done, total, message }: FailedJob, movesLeft: number | undefined): string {
     const said = message === "" ? "" : `: ${firstLine(message)}`;
-    const left =
-        movesLeft === undefined
-            ? ""
-            : movesLeft === 0
-              ? " Nothing is left to move."
-              : ` ${movesLeft} shards are still to move.`;
+    const left = movesLeft === undefined ? "" : ` ${movesLeft} shards are still to move.`;
     return (
         `The last rebalance (job ${jobId}) was given up after ${done} of ${total} tasks${said}. What was moved stays moved.${left} ` +
         "Remove the cause, then npm run pulumi -- up begins a new one, which moves what is left"

@@ -187,8 +187,24 @@ interface Onboards {
     readonly onboarding?: boolean;
 }
 
+/** What a group has whose tenants one query can read. */
+interface ReadableGroup {
+    /**
+     * A login `<group>_reader` that reads every tenant's rows and writes nothing: for reports. It is
+     * `group.reader` in a program. Taken away, it can't log in any more. @default false
+     */
+    readonly reader?: boolean;
+}
+
 /** A group whose tenants are rows of the same tables. */
-interface RowsGroup<Tenant> extends LocalGroup<Tenant>, Onboards {
+interface RowsGroup<Tenant> extends LocalGroup<Tenant>, Onboards, ReadableGroup {
+    /**
+     * The column that people sign in by, as "table.column". The application then asks
+     * `citus_as_code.sign_in_<group>(value)` for the keys of the tenants that have such a row, before it knows the tenant.
+     * @default there is no such function
+     * @example "users.email"
+     */
+    readonly signIn?: string;
     /** The table with one row for each tenant; its `distributeBy` is the tenant's key. */
     readonly anchor: string;
     /** A table that is left out is left as it is. @default {} */
@@ -238,7 +254,7 @@ interface ApartGroup<Tenant> extends LocalGroup<Tenant> {
 }
 
 /** Each tenant in a distributed schema. */
-export interface SchemaGroup extends ApartGroup<SchemaTenant>, Onboards {
+export interface SchemaGroup extends ApartGroup<SchemaTenant>, Onboards, ReadableGroup {
     readonly model: "schema";
 }
 

@@ -171,6 +171,8 @@ export const groupShape = strictObject(
         rowSecurity: flag.default(true),
         ownColumns: names("columns of the anchor", ["name"]).optional(),
         pool: flag.optional(),
+        reader: flag.default(false),
+        signIn: text(/^[^\0"]{1,126}\.[^\0".]{1,63}$/, 'a column as "table.column"').optional(),
         outOfOrder: flag.optional(),
         baseline: strictObject(
             {

@@ -8,11 +8,13 @@ import { onboarding } from "../citus/tenants/onboarding.ts";
 import { pinsFacet } from "../citus/tenants/pins.ts";
 import { policies } from "../citus/tenants/policies.ts";
 import { pool } from "../citus/tenants/pool.ts";
+import { reader } from "../citus/tenants/reader.ts";
 import { removal } from "../citus/tenants/removal.ts";
 import { roles } from "../citus/tenants/roles.ts";
 import { routed } from "../citus/tenants/routed.ts";
 import { rows } from "../citus/tenants/rows.ts";
 import { schemas } from "../citus/tenants/schemas.ts";
+import { signIn } from "../citus/tenants/signIn.ts";
 import { state } from "../citus/tenants/state.ts";
 import { tables } from "../citus/tenants/tables.ts";
 import type { Model } from "./args.ts";
@@ -22,9 +24,24 @@ import type { Facet } from "./facet.ts";
 type AnyFacet = Facet<any>;
 
 export const FACETS: Readonly<Record<Model, readonly AnyFacet[]>> = {
-    rls: [migrations, tables, policies, roles, rows, isolation, change, removal, pool, map, onboarding],
-    row: [migrations, tables, policies, roles, rows, isolation, pinsFacet, change, removal, pool, map, onboarding],
-    schema: [roles, schemas, migrations, state, isolation, pinsFacet, change, removal, pool, map, onboarding],
+    rls: [migrations, tables, policies, roles, rows, isolation, change, removal, signIn, reader, pool, map, onboarding],
+    row: [
+        migrations,
+        tables,
+        policies,
+        roles,
+        rows,
+        isolation,
+        pinsFacet,
+        change,
+        removal,
+        signIn,
+        reader,
+        pool,
+        map,
+        onboarding,
+    ],
+    schema: [roles, schemas, migrations, state, isolation, pinsFacet, change, removal, reader, pool, map, onboarding],
     database: [roles, databases, migrations, state, isolation, change, removal, pool, map],
     routed: [routed, map],
 };

@@ -44,6 +44,12 @@ export interface TenantSpec {
     readonly onboarded?: boolean;
 }
 
+export interface SignInSpec {
+    /** One of the group's tables, as it is named there. */
+    readonly table: string;
+    readonly column: string;
+}
+
 export interface GroupSpec {
     readonly name: string;
     readonly model: Model;
@@ -63,6 +69,10 @@ export interface GroupSpec {
     readonly rowSecurity: boolean;
     /** Columns of the anchor that a tenant's own role may update. */
     readonly ownColumns?: readonly string[];
+    /** Whether it has a login that reads all tenants. @default false */
+    readonly reader?: boolean;
+    /** The column that people sign in by. */
+    readonly signIn?: SignInSpec;
     /** Whether its nodes have a connection pool; the model says so when it is left out. */
     readonly pool?: boolean;
     readonly rollout: RolloutSpec;
@@ -87,3 +97,12 @@ export const onboardingRole = (group: string) => `${group}_onboarding`;
 
 /** A tenant's own role. */
 export const tenantRole = (group: string, tenant: string) => `${group}_${tenant}`;
+
+/** The login that reads all tenants of a group. */
+export const readerRole = (group: string) => `${group}_reader`;
+
+/** Owner of the function that finds a tenant by what a person signs in with; it has no password. */
+export const signInRole = (group: string) => `${group}_sign_in`;
+
+/** In schema citus_as_code. */
+export const signInFunction = (group: string) => `sign_in_${group}`;

@@ -2,6 +2,7 @@
 import { record, shown } from "../config/fields.ts";
 import { type Mistake, pathOf } from "../config/mistakes.ts";
 import { COORDINATOR } from "../topology.ts";
+import { accessMistakes, accessRoles, signInOf } from "./access.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
 import { GROUP_NAME, KEY_LENGTH, PLAIN_NAME, plainNameRule, RESERVED_NAME } from "./names.ts";
@@ -54,6 +55,8 @@ const GROUP_KEYS: Readonly<Record<string, { readonly models: readonly Model[]; r
     pool: { models: ["rls", "row", "schema", "database"], why: "their servers are not this cluster's" },
     ownColumns: { models: ROWS, why: "only they have an anchor table" },
     exports: { models: ["rls", "row", "schema", "database"], why: "nothing of servers of others is exported" },
+    reader: { models: ["rls", "row", "schema"], why: "no query reads several databases" },
+    signIn: { models: ROWS, why: "only rows of all tenants are in one table" },
     rowSecurity: { models: ["row"], why: "policies are always on in rls, and the others have none" },
     onboarding: {
         models: ["rls", "row", "schema"],
@@ -262,6 +265,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
     for (const [key, { models, why }] of Object.entries(GROUP_KEYS))
         if (raw[key] !== undefined && !isEmpty(raw[key]) && !models.includes(model))
             wrong(key, `means nothing in model ${model}: ${why} - take it away`);
+    accessMistakes(name, shape, wrong);
     if (ROWS.includes(model)) {
         const anchor = shape.anchor === undefined ? undefined : shape.tables[shape.anchor];
         if (shape.anchor === undefined)
@@ -366,7 +370,7 @@ function rolesOf(name: string, shape: GroupShape): readonly (readonly [role: str
     const own = kept(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
     const group = ownRoles(name, shape);
     return [
-        ...group.map((role) => [role] as const),
+        ...[...group, ...accessRoles(name, shape)].map((role) => [role] as const),
         ...own
             .map(([tenant]) => [tenantRole(name, tenant), tenant] as const)
             // said of the tenant already
@@ -463,6 +467,8 @@ export function validateGroups(given: unknown, known: Known): Validated {
             allow: shape.allow,
             rowSecurity: shape.model === "rls" || shape.rowSecurity,
             ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),
+            ...(shape.reader ? { reader: true } : {}),
+            ...(shape.signIn === undefined ? {} : { signIn: signInOf(shape.signIn) }),
             ...(shape.pool === undefined ? {} : { pool: shape.pool }),
             ...(shape.outOfOrder ? { outOfOrder: true } : {}),
             ...(shape.onboarding ? { onboarding: true } : {}),

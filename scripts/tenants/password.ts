@@ -5,7 +5,7 @@ import { CHOSEN, NONE } from "../../components/citus/tenants/roleSql.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { connectionTo } from "../../components/tenants/connection.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
-import { appRole, onboardingRole, tenantRole } from "../../components/tenants/spec.ts";
+import { appRole, onboardingRole, readerRole, tenantRole } from "../../components/tenants/spec.ts";
 import { readCluster } from "../lib/project.ts";
 import { findTenant, withStack } from "./stack.ts";
 
@@ -22,6 +22,8 @@ export interface Login {
  * @throws Error when nobody does
  */
 export function findLogin(groups: readonly TenantGroupInputs[], name: string): Login {
+    const read = groups.find((inputs) => inputs.group.reader === true && name === readerRole(inputs.group.name));
+    if (read) return { role: name, password: passwordOf(read.seed, name), group: read.group.name };
     const group = groups.find((inputs) => name === inputs.group.name || name === appRole(inputs.group.name));
     if (group) {
         const { name: grp, model } = group.group;

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
 import type { Finding } from "../../tenants/lint/finding.ts";
 import { listed } from "../../tenants/listed.ts";
-import { type FileSpec, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
+import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { executed, said, transaction } from "./batch.ts";
 import { CLOSE_CATALOGS, OPEN_CATALOGS } from "./catalogs.ts";
@@ -64,7 +64,7 @@ function closedSql(group: GroupSpec): string {
 const ENTERED = (group: string) => `(SELECT coalesce(jsonb_agg(to_jsonb(e)), '[]') FROM (
     SELECT t.tenant, jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')) AS who FROM citus_as_code.tenant t JOIN pg_namespace n ON n.nspname = t.tenant, aclexplode(n.nspacl) x
       LEFT JOIN pg_roles r ON r.oid = x.grantee
-     WHERE t.grp = $1 AND (x.grantee = 0 OR starts_with(r.rolname, ${literal(`${group}_`)}) AND r.rolname <> ${literal(`${group}_`)} || t.tenant
+     WHERE t.grp = $1 AND (x.grantee = 0 OR starts_with(r.rolname, ${literal(`${group}_`)}) AND r.rolname NOT IN (${literal(`${group}_`)} || t.tenant, ${literal(readerRole(group))})
            AND starts_with(shobj_description(r.oid, 'pg_authid'), ${literal(`citus_as_code ${group} `)}))
      GROUP BY 1) e)`;
 

@@ -85,9 +85,9 @@ function wantedRoles(group: GroupSpec): Wanted[] {
 }
 
 /** Kept at the role itself: that it is ours, and which password it has. Tells nothing about the password. */
-const commentOf = (group: string, mark: string, secret: string) => `${ownComment(group)}${mark} ${secret}`;
+export const commentOf = (group: string, mark: string, secret: string) => `${ownComment(group)}${mark} ${secret}`;
 
-const secretOf = (verifier: string) => createHash("md5").update(verifier).digest("hex").slice(0, 8);
+export const secretOf = (verifier: string) => createHash("md5").update(verifier).digest("hex").slice(0, 8);
 
 const SETTINGS = [
     "statement_timeout",
