@@ -5,64 +5,18 @@ import type { GroupSpec, TableSpec } from "../../tenants/spec.ts";
 import { describeBytes } from "../job.ts";
 import { literal, qualified } from "../quote.ts";
 import { explainReference } from "../references.ts";
-import { type BesideFacts, inTheWay, NO_FACTS } from "./besideFacts.ts";
+import { inTheWay, NO_FACTS } from "./besideFacts.ts";
 import { describeDisk, describeWait, lasting, neededDisk, rateOf } from "./besidePlan.ts";
 import { unfit } from "./tableFit.ts";
 import { impossible, type KeyAside, type KeyEnd } from "./tableKeys.ts";
 import type { FoundTable, FoundTables, TableStep } from "./tablesFound.ts";
+import { type BesideSet, identityOf, kindText, type Part, partOf, type Wish } from "./tablesWish.ts";
 
 /** What the table is to be; the tables of model rls are the coordinator's own. */
 export const targetKind = (group: GroupSpec, spec: TableSpec): "local" | "distributed" | "reference" =>
     group.model === "rls" ? "local" : spec.kind;
 
 const list = (names: readonly string[]) => names.join(", ");
-
-interface Wish {
-    readonly name: string;
-    readonly spec: TableSpec;
-    readonly target: "local" | "distributed" | "reference";
-    readonly found: FoundTable;
-    /** Is brought back to the coordinator first. */
-    undistribute: boolean;
-    /** Becomes what it is to be. */
-    make: boolean;
-    /** Changes its column or its group. */
-    alter?: { readonly column?: string; readonly colocate: boolean };
-    /** Joins the group by a change of metadata. */
-    colocate?: boolean;
-    /** Is made anew beside the old one, which is how it becomes what it is to be. */
-    beside?: boolean;
-}
-
-/** A table that is made anew, and what that weighs. */
-interface Part {
-    readonly name: string;
-    readonly target: "local" | "distributed" | "reference";
-    readonly column?: string;
-    readonly bytes: number;
-    readonly facts: BesideFacts;
-}
-
-/** Tables that are made anew together. */
-interface BesideSet {
-    readonly tables: readonly Part[];
-    /** Whether they are a whole group, which gets shards of its own. */
-    readonly whole: boolean;
-    readonly root?: Wish;
-}
-
-const partOf = ({ name, target, spec, found }: Wish): Part => ({
-    name,
-    target,
-    bytes: found.bytes,
-    facts: found.facts ?? NO_FACTS,
-    ...(target === "distributed" && spec.column !== undefined ? { column: spec.column } : {}),
-});
-
-const kindText = (table: FoundTable) => (table.kind === "reference" ? "a reference table" : "distributed");
-
-const identityOf = (name: string, { identities }: BesideFacts) =>
-    `${name} has the identity column ${list(identities)}, and Citus itself rewrites no such table ("cannot complete operation on a table with identity column").`;
 
 const MOVES_NOTHING = "Nothing was changed.";
 
