@@ -47,7 +47,7 @@ test("the bootstrap: checksums, scram, TLS before Citus, logical WAL, no ALTER S
         const session = await stack.session(node);
         const [row] = await session.query<Record<string, string>>(
             `SELECT current_setting('data_checksums') AS checksums, current_setting('password_encryption') AS encryption, current_setting('ssl') AS ssl,
-                    current_setting('wal_level') AS wal, current_setting('timezone') AS zone, current_setting('shared_preload_libraries') AS libraries,
+                    current_setting('wal_level') AS wal, (SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied) AS zone, current_setting('shared_preload_libraries') AS libraries,
                     (SELECT datlocprovider::text || ' ' || datlocale FROM pg_database WHERE datname = current_database()) AS locale,
                     (SELECT count(*)::text FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf') AS altered,
                     (SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension WHERE extname IN ('citus', 'pg_stat_statements')) AS extensions,
