@@ -18,9 +18,9 @@ import { listed } from "./tenants/listed.ts";
 import { type Login, Tenant } from "./tenants/login.ts";
 import { own } from "./tenants/own.ts";
 import { passwordOf, seedOf } from "./tenants/passwords.ts";
-import { projectFiles } from "./tenants/project.ts";
+import { projectFiles, readOnce } from "./tenants/project.ts";
 import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "./tenants/spec.ts";
-import { validateGroups } from "./tenants/validate.ts";
+import { groupValidator, type Validated } from "./tenants/validate.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
 type Args<Settings extends TenantGroupSettings> = {
@@ -36,13 +36,26 @@ export type RoutedTenantsArgs = Args<RoutedGroup>;
 /** Groups of each cluster of this program: no two may make the same schema or database. */
 const groupsOf = new WeakMap<CitusCluster, Record<string, unknown>>();
 
-function groupsSoFar(cluster: CitusCluster): ReturnType<typeof validateGroups> {
-    return validateGroups(groupsOf.get(cluster) ?? {}, {
-        database: cluster.database,
-        nodes: cluster.nodeNames,
-        coordinatorShards: cluster.coordinatorShards,
-        files: projectFiles,
-    });
+/** Files are read, and groups checked by themselves, once for each cluster: with every group all are checked together. */
+const validators = new WeakMap<CitusCluster, ReturnType<typeof groupValidator>>();
+
+/** What the last groups of a cluster came to; groups that wait for each other ask for the same. */
+const validated = new WeakMap<object, Validated>();
+
+function groupsSoFar(cluster: CitusCluster): Validated {
+    const groups = groupsOf.get(cluster) ?? {};
+    const validate =
+        validators.get(cluster) ??
+        groupValidator({
+            database: cluster.database,
+            nodes: cluster.nodeNames,
+            coordinatorShards: cluster.coordinatorShards,
+            files: readOnce(projectFiles),
+        });
+    validators.set(cluster, validate);
+    const known = validated.get(groups) ?? validate(groups);
+    validated.set(groups, known);
+    return known;
 }
 
 /** Mistakes as the program has them: there is no such key in the configuration. */

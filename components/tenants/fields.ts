@@ -4,6 +4,7 @@ import { flag, listOf, oneOf, shown, strictObject, text, unrecognized, whole } f
 import { workerIndex } from "../topology.ts";
 import { MODELS, type TenantName } from "./args.ts";
 import { EXAMPLE, parseTarget } from "./exportTarget.ts";
+import { InexactNumber, isExact } from "./json.ts";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
@@ -72,9 +73,22 @@ const table = z
         },
     );
 
-const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()], {
-    error: (issue) => `must be a text, a number, true, false or null, got ${shown(issue.input)}`,
-});
+const scalar = z
+    .union([z.string(), z.number(), z.boolean(), z.null(), z.instanceof(InexactNumber)], {
+        error: (issue) => `must be a text, a number, true, false or null, got ${shown(issue.input)}`,
+    })
+    .transform((value, context) => {
+        // digits after the point are written back as they were read; whole numbers beyond 2^53 are not
+        const exact = typeof value !== "number" || !Number.isInteger(value) || isExact(value);
+        if (!(value instanceof InexactNumber) && exact) return value;
+        const written = value instanceof InexactNumber ? value.written : String(value);
+        context.issues.push({
+            code: "custom",
+            input: value,
+            message: `is a number that JavaScript does not keep as it is written, got ${written} - write it as a text: "${written}"`,
+        });
+        return z.NEVER;
+    });
 
 const isTenantName = (value: unknown): value is TenantName =>
     typeof value === "object" && value !== null && "group" in value && "name" in value;
@@ -117,7 +131,7 @@ const tenant = strictObject(
         from: z
             .preprocess(
                 (value) => (isTenantName(value) ? `${value.group}/${value.name}` : value),
-                text(/^[a-z][a-z0-9_]{0,30}\/[^\0\n]{1,63}$/, 'a tenant of another group as "group/tenant"'),
+                text(/^[a-z][a-z0-9_]{0,30}\/[^\0\n]{1,500}$/, 'a tenant of another group as "group/tenant"'),
             )
             .optional(),
         host: text(/^[A-Za-z0-9.:_-]{1,253}$/, "a server's name or address").optional(),

@@ -10,8 +10,8 @@ export const PLAIN_NAME = /^[a-z_][a-z0-9_]{0,47}$/;
 
 export const RESERVED_NAME = /^(pg_.*|citus.*|columnar.*|information_schema|public|postgres|template[01])$/;
 
-/** Characters of a key in rls, row and routed. */
-export const KEY_LENGTH = 63;
+/** Characters of a key in rls, row and routed: e-mail addresses and domains are keys, too. */
+export const KEY_LENGTH = 500;
 
 /** What a schema's or database's name may be, for a person. @param what schema or database */
 export const plainNameRule = (what: string) =>

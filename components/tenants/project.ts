@@ -9,6 +9,8 @@ export interface ProjectFiles {
     find(pattern: string): readonly string[];
     /** @throws Error when it is not there */
     read(path: string): string;
+    /** What the file's text is known by. @default it is read for it */
+    spec?(path: string): FileSpec;
 }
 
 export const projectFiles: ProjectFiles = {
@@ -37,4 +39,18 @@ export function specOf(path: string, content: string): FileSpec {
     return also.length === 0 ? { path, sha256 } : { path, sha256, also };
 }
 
-export const fileSpec = (path: string, files: ProjectFiles): FileSpec => specOf(path, files.read(path));
+export const fileSpec = (path: string, files: ProjectFiles): FileSpec =>
+    files.spec?.(path) ?? specOf(path, files.read(path));
+
+/** The same files, each found, read and hashed once: many groups have the same. */
+export function readOnce(files: ProjectFiles): ProjectFiles {
+    const once = <T>(ask: (path: string) => T) => {
+        const known = new Map<string, T>();
+        return (path: string) => {
+            if (!known.has(path)) known.set(path, ask(path));
+            return known.get(path) as T;
+        };
+    };
+    const read = once(files.read);
+    return { find: once(files.find), read, spec: once((path) => specOf(path, read(path))) };
+}

@@ -5,6 +5,7 @@ import { COORDINATOR } from "../topology.ts";
 import { accessMistakes, accessRoles, signInOf } from "./access.ts";
 import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
+import { InexactNumber, isExact, parseExact } from "./json.ts";
 import { GROUP_NAME, KEY_LENGTH, PLAIN_NAME, plainNameRule, RESERVED_NAME } from "./names.ts";
 import { fileSpec, type ProjectFiles, textOf } from "./project.ts";
 import {
@@ -76,17 +77,28 @@ interface Known {
 
 const isEmpty = (value: unknown) => ["[]", "{}"].includes(JSON.stringify(value) ?? "[]");
 
+/** No groups, which is asked without writing out all of them. */
+const isNone = (value: unknown) =>
+    typeof value === "object" && value !== null ? Object.keys(value).length === 0 : isEmpty(value);
+
+const isKey = (key: unknown) => typeof key === "string" || typeof key === "number" || key instanceof InexactNumber;
+
 /** A list of tenants as a map of them. */
 function byName(list: readonly unknown[], path: string) {
     const mistakes: Mistake[] = [];
     const tenants = new Map<string, unknown>();
     list.forEach((entry, i) => {
-        const { name, ...settings }: Record<string, unknown> =
-            typeof entry === "string" || typeof entry === "number" ? { name: entry } : record(entry);
-        if (typeof name !== "string" && typeof name !== "number") {
+        const { name, ...settings }: Record<string, unknown> = isKey(entry) ? { name: entry } : record(entry);
+        if (!isKey(name)) {
             mistakes.push({
                 path: `${path}.tenants[${i}]`,
                 message: `must be a tenant's name or an object with its name, got ${shown(entry)} - for example {"name": "acme", "state": "frozen"}`,
+            });
+        } else if (name instanceof InexactNumber || (typeof name === "number" && !isExact(name))) {
+            const written = name instanceof InexactNumber ? name.written : String(name);
+            mistakes.push({
+                path: `${path}.tenants[${i}]`,
+                message: `is a number that JavaScript does not keep as it is written, got ${written} - write the key as a text: ${JSON.stringify(written)}`,
             });
         } else if (tenants.has(String(name))) {
             mistakes.push({ path: `${path}.tenants`, message: `names ${name} twice - remove one` });
@@ -112,7 +124,7 @@ function readFiles(raw: Record<string, unknown>, known: Known, path: string) {
             });
         } else if (files) {
             try {
-                tenants = JSON.parse(textOf(files.read(file)));
+                tenants = parseExact(textOf(files.read(file)));
             } catch (error) {
                 mistakes.push({
                     path: `${path}.tenants`,
@@ -329,7 +341,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
             )
                 wrong(at, `${plainNameRule(model)}, got ${shown(tenant)}`);
         } else if (tenant === "" || tenant.length > KEY_LENGTH || /[\0\n]/.test(tenant)) {
-            wrong(at, `must be a key of 1 to ${KEY_LENGTH} characters, got ${shown(tenant)}`);
+            wrong(at, `must be a key of 1 to ${KEY_LENGTH} characters without line breaks, got ${shown(tenant)}`);
         }
         if (model === "routed" && settings.host === undefined)
             wrong(`${at}.host`, "must name the tenant's server, got nothing - for example eu-1.example.com");
@@ -343,7 +355,7 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
         if (Buffer.byteLength(tenantRole(name, tenant)) > 63 && tenantSpec(model, tenant, settings).role)
             wrong(
                 at,
-                `makes a role ${tenantRole(name, tenant)}, longer than PostgreSQL's 63 bytes - choose a shorter name`,
+                `makes a role ${tenantRole(name, tenant)}, longer than PostgreSQL's 63 bytes - choose a shorter name${ROWS.includes(model) ? ", or take role and limits away: the application needs none to name it" : ""}`,
             );
         if (ownRoles(name, shape).includes(tenantRole(name, tenant)) && tenantSpec(model, tenant, settings).role)
             wrong(at, `makes a role ${tenantRole(name, tenant)}, which is the group's own - choose another name`);
@@ -383,46 +395,74 @@ export interface Validated {
     readonly mistakes: readonly Mistake[];
 }
 
-/**
- * Checks all groups at once.
- * @param given groups by name, as they were written
- */
-export function validateGroups(given: unknown, known: Known): Validated {
-    if (given === undefined || isEmpty(given)) return { groups: [], mistakes: [] };
-    if (Object.keys(record(given)).length === 0)
-        return {
-            groups: [],
-            mistakes: [
-                {
-                    path: "tenantGroups",
-                    message: `must be a map of groups, got ${shown(given)} - for example {"clinics": {"model": "schema", "template": "sql/clinic/*.sql", "tenants": {"acme": {}}}}`,
-                },
-            ],
-        };
+/** A group by itself, and what it takes that no other may have. */
+interface Checked {
+    readonly group?: GroupSpec;
+    readonly mistakes: readonly Mistake[];
+    /** Schemas and databases. */
+    readonly places: readonly string[];
+    readonly roles: ReturnType<typeof rolesOf>;
+}
+
+function checkGroup(name: string, value: unknown, known: Known): Checked {
+    const path = `tenantGroups.${name}`;
+    const mistakes: Mistake[] = [];
+    if (!GROUP_NAME.test(name))
+        mistakes.push({
+            path,
+            message: `must be named by lower-case letters, digits and underscores, beginning with a letter, 31 at most, got ${shown(name)}`,
+        });
+    const read = readFiles(record(value), known, path);
+    mistakes.push(...read.mistakes);
+    const parsed = groupShape.safeParse(Object.keys(record(value)).length === 0 ? value : read.raw);
+    if (!parsed.success) {
+        for (const issue of parsed.error.issues)
+            mistakes.push({ path: pathOf(["tenantGroups", name, ...issue.path]), message: issue.message });
+        return { mistakes, places: [], roles: [] };
+    }
+    const shape = parsed.data;
+    mistakes.push(...groupMistakes(name, record(value), shape, known));
+    const group: GroupSpec = {
+        name,
+        model: shape.model,
+        ...(shape.anchor === undefined ? {} : { anchor: shape.anchor }),
+        ...tablesOf(shape.tables),
+        template: read.template,
+        ...(read.baseline === undefined ? {} : { baseline: read.baseline }),
+        tenants: Object.fromEntries(
+            kept(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
+        ),
+        delete: Object.keys(shape.tenants).filter((tenant) => shape.tenants[tenant]?.state === "deleted"),
+        ...givenOf(shape.tenants),
+        allow: shape.allow,
+        rowSecurity: shape.model === "rls" || shape.rowSecurity,
+        ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),
+        ...(shape.reader ? { reader: true } : {}),
+        ...(shape.signIn === undefined ? {} : { signIn: signInOf(shape.signIn) }),
+        ...(shape.pool === undefined ? {} : { pool: shape.pool }),
+        ...(shape.outOfOrder ? { outOfOrder: true } : {}),
+        ...(shape.onboarding ? { onboarding: true } : {}),
+        rollout: definedOnly(shape.rollout),
+        lockTimeout: shape.lockTimeout,
+        ...(shape.exports === undefined ? {} : { exports: shape.exports }),
+    };
+    const places = OWN_PLACE.includes(shape.model) ? kept(shape.tenants).map(([tenant]) => tenant) : [];
+    return { group, mistakes, places, roles: rolesOf(name, shape) };
+}
+
+/** Checks what groups are together. */
+function checkTogether(checked: ReadonlyMap<string, Checked>): Validated {
     const mistakes: Mistake[] = [];
     const groups: GroupSpec[] = [];
     const places = new Map<string, string>();
     const tables = new Map<string, { readonly group: string; readonly kind: string }>();
     const roles = new Map<string, string>();
-    for (const [name, value] of Object.entries(record(given))) {
+    for (const [name, one] of checked) {
         const path = `tenantGroups.${name}`;
-        if (!GROUP_NAME.test(name))
-            mistakes.push({
-                path,
-                message: `must be named by lower-case letters, digits and underscores, beginning with a letter, 31 at most, got ${shown(name)}`,
-            });
-        const read = readFiles(record(value), known, path);
-        mistakes.push(...read.mistakes);
-        const parsed = groupShape.safeParse(Object.keys(record(value)).length === 0 ? value : read.raw);
-        if (!parsed.success) {
-            for (const issue of parsed.error.issues)
-                mistakes.push({ path: pathOf(["tenantGroups", name, ...issue.path]), message: issue.message });
-            continue;
-        }
-        const shape = parsed.data;
-        mistakes.push(...groupMistakes(name, record(value), shape, known));
-        for (const [tenant] of OWN_PLACE.includes(shape.model) ? kept(shape.tenants) : []) {
-            const place = `${shape.model} ${tenant}`;
+        mistakes.push(...one.mistakes);
+        if (one.group === undefined) continue;
+        for (const tenant of one.places) {
+            const place = `${one.group.model} ${tenant}`;
             const other = places.get(place);
             if (other !== undefined)
                 mistakes.push({
@@ -431,9 +471,10 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 });
             places.set(place, name);
         }
-        for (const [table, settings] of ROWS.includes(shape.model) ? Object.entries(shape.tables) : []) {
+        for (const [table, { kind, column }] of ROWS.includes(one.group.model)
+            ? Object.entries(one.group.tables)
+            : []) {
             const key = table.includes(".") ? table : `public.${table}`;
-            const { kind, column } = tableSpec(settings);
             const other = tables.get(key);
             // what every tenant of both reads can be shared
             if (other !== undefined && (column !== undefined || other.kind !== kind))
@@ -443,7 +484,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 });
             tables.set(key, { group: name, kind: column === undefined ? kind : "rows" });
         }
-        for (const [role, tenant] of rolesOf(name, shape)) {
+        for (const [role, tenant] of one.roles) {
             const other = roles.get(role);
             if (other !== undefined)
                 mistakes.push({
@@ -452,30 +493,7 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 });
             roles.set(role, tenant === undefined ? `group ${name}` : `tenant ${tenant} of group ${name}`);
         }
-        groups.push({
-            name,
-            model: shape.model,
-            ...(shape.anchor === undefined ? {} : { anchor: shape.anchor }),
-            ...tablesOf(shape.tables),
-            template: read.template,
-            ...(read.baseline === undefined ? {} : { baseline: read.baseline }),
-            tenants: Object.fromEntries(
-                kept(shape.tenants).map(([tenant, t]) => [tenant, tenantSpec(shape.model, tenant, t)]),
-            ),
-            delete: Object.keys(shape.tenants).filter((tenant) => shape.tenants[tenant]?.state === "deleted"),
-            ...givenOf(shape.tenants),
-            allow: shape.allow,
-            rowSecurity: shape.model === "rls" || shape.rowSecurity,
-            ...(shape.ownColumns === undefined ? {} : { ownColumns: shape.ownColumns }),
-            ...(shape.reader ? { reader: true } : {}),
-            ...(shape.signIn === undefined ? {} : { signIn: signInOf(shape.signIn) }),
-            ...(shape.pool === undefined ? {} : { pool: shape.pool }),
-            ...(shape.outOfOrder ? { outOfOrder: true } : {}),
-            ...(shape.onboarding ? { onboarding: true } : {}),
-            rollout: definedOnly(shape.rollout),
-            lockTimeout: shape.lockTimeout,
-            ...(shape.exports === undefined ? {} : { exports: shape.exports }),
-        });
+        groups.push(one.group);
     }
     for (const { name, tenants } of groups)
         for (const [tenant, { from }] of Object.entries(tenants))
@@ -486,3 +504,35 @@ export function validateGroups(given: unknown, known: Known): Validated {
                 });
     return { groups, mistakes };
 }
+
+/**
+ * Checks all groups at once, as often as groups are added: each is read and checked by itself once, as long as its settings
+ * are the same object.
+ */
+export function groupValidator(known: Known): (given: unknown) => Validated {
+    const before = new Map<string, { readonly value: unknown; readonly checked: Checked }>();
+    return (given) => {
+        if (given === undefined || isNone(given)) return { groups: [], mistakes: [] };
+        const named = Object.entries(record(given));
+        if (named.length === 0)
+            return {
+                groups: [],
+                mistakes: [
+                    {
+                        path: "tenantGroups",
+                        message: `must be a map of groups, got ${shown(given)} - for example {"clinics": {"model": "schema", "template": "sql/clinic/*.sql", "tenants": {"acme": {}}}}`,
+                    },
+                ],
+            };
+        for (const [name, value] of named)
+            if (before.get(name)?.value !== value || !before.has(name))
+                before.set(name, { value, checked: checkGroup(name, value, known) });
+        return checkTogether(new Map(named.flatMap(([name]) => [[name, before.get(name)?.checked as Checked]])));
+    };
+}
+
+/**
+ * Checks all groups at once.
+ * @param given groups by name, as they were written
+ */
+export const validateGroups = (given: unknown, known: Known): Validated => groupValidator(known)(given);

@@ -240,7 +240,7 @@ const TYPES: readonly KeyType[] = [
         other: "2026-01-02 03:04:05+00",
     },
     { type: "boolean", key: "true", otherwise: "t", other: "false" },
-    { type: "inet", key: "10.0.0.1", otherwise: "10.0.0.1/32", other: "10.0.0.0/24" },
+    { type: "inet", key: "10.0.0.1/32", otherwise: "10.0.0.1", other: "10.0.0.0/24" },
     { type: "bytea", key: "\\x4142", otherwise: "AB", other: "\\x4143" },
     { type: "jsonb", key: '{"a": 1}', otherwise: '{"a":1}', other: '{"a": 2}' },
     { type: "plan", key: "gold", other: "free", before: "CREATE TYPE plan AS ENUM ('free', 'gold')" },

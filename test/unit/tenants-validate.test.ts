@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import type { TenantGroupSettings } from "../../components/tenants/args.ts";
-import { specOf as fileSpecOf, type ProjectFiles, textOf } from "../../components/tenants/project.ts";
-import { validateGroups } from "../../components/tenants/validate.ts";
+import { specOf as fileSpecOf, type ProjectFiles, readOnce, textOf } from "../../components/tenants/project.ts";
+import { groupValidator, validateGroups } from "../../components/tenants/validate.ts";
 
 const FILES: Readonly<Record<string, string>> = {
     "sql/clinic/2.sql": "ALTER TABLE patients ADD COLUMN born date;",
@@ -12,6 +12,10 @@ const FILES: Readonly<Record<string, string>> = {
     "tenants.json": '{"acme": {"node": "worker-1"}}',
     "names.json": '["acme", "globex"]',
     "broken.json": "{",
+    "snowflakes.json": '["9007199254740993", 42]',
+    "rounded.json": "[9007199254740993, 42, 1.5, 1e21]",
+    "twice.json": '{"acme": {"state": "frozen"}, "globex": {"values": {"name": "{\\"acme\\": 1}"}}, "acme": {}}',
+    "values.json": '{"1": {"values": {"ref": 9007199254740993, "ratio": 0.1, "n": 42, "price": 1.50}}}',
 };
 const files: ProjectFiles = {
     find: (pattern) =>
@@ -124,6 +128,20 @@ describe("groups that are right", () => {
         assert.deepEqual([spec.lockTimeout, spec.rollout], [5000, { canary: 1, part: 0.1 }]);
     });
 
+    test("whole numbers are keys, and digits that JavaScript keeps are values, as they are written", () => {
+        assert.deepEqual(Object.keys(specOf({ ...ROW, tenants: "snowflakes.json" }).tenants).sort(), [
+            "42",
+            "9007199254740993",
+        ]);
+        assert.deepEqual(Object.keys(specOf({ ...ROW, tenants: [7, Number.MAX_SAFE_INTEGER] }).tenants), [
+            "7",
+            "9007199254740991",
+        ]);
+        assert.deepEqual(specOf({ ...ROW, tenants: { 1: { values: { ratio: 0.1, n: -3, ok: true } } } }).tenants[1], {
+            values: { ratio: 0.1, n: -3, ok: true },
+        });
+    });
+
     test("tenants from a JSON file, as a map or a list", () => {
         assert.deepEqual(specOf({ model: "schema", tenants: "tenants.json" }).tenants, {
             acme: { node: "worker-1", role: true },
@@ -205,6 +223,28 @@ describe("mistakes, each with its path", () => {
         ["a pattern that means nothing", { model: "schema", template: "sql/none/*.sql" }, ["template"]],
         ["a file that is no JSON", { model: "schema", tenants: "broken.json" }, ["tenants"]],
         ["a file that is not there", { model: "schema", tenants: "none.json" }, ["tenants"]],
+        [
+            "numbers in a file that would name other tenants",
+            { ...ROW, tenants: "rounded.json" },
+            ["tenants[0]", "tenants[2]", "tenants[3]"],
+        ],
+        [
+            "numbers in the program",
+            { ...ROW, tenants: [2 ** 53, 1.5, 1e21, -0, Number.NaN, 3] },
+            [0, 1, 2, 3, 4].map((i) => `tenants[${i}]`),
+        ],
+        ["a tenant twice in a file", { model: "schema", tenants: "twice.json" }, ["tenants"]],
+        [
+            "a file's values that lose digits",
+            { ...ROW, tenants: "values.json" },
+            ["tenants.1.values.ref", "tenants.1.values.price"],
+        ],
+        [
+            "values that lose digits",
+            { ...ROW, tenants: { 1: { values: { ref: 2 ** 53, big: 1e21 } } } },
+            ["tenants.1.values.ref", "tenants.1.values.big"],
+        ],
+        ["a name that JavaScript keeps for itself", { ...ROW, tenants: ["__proto__"] }, ["tenants"]],
         ["a tenant twice", { model: "schema", tenants: ["a", "a"] }, ["tenants"]],
         [
             "a role's name that is too long",
@@ -346,7 +386,30 @@ describe("mistakes, each with its path", () => {
             check({ "Not a name": { model: "schema" } }).mistakes[0]?.message ?? "",
             /31 at most, got "Not a name"$/,
         );
-        assert.match(sayings({ ...ROW, tenants: { "": {} } })[0] ?? "", /must be a key of 1 to 63 characters, got ""$/);
+        assert.match(
+            sayings({ ...ROW, tenants: { "": {} } })[0] ?? "",
+            /must be a key of 1 to 500 characters without line breaks, got ""$/,
+        );
+        const address = `${"a".repeat(80)}@example.com`;
+        assert.deepEqual(sayings({ ...ROW, tenants: { [address]: {} } }), []);
+        assert.match(
+            sayings({ ...ROW, tenants: { [address]: { role: true } } })[0] ?? "",
+            /longer than PostgreSQL's 63 bytes - choose a shorter name, or take role and limits away/,
+        );
+    });
+
+    test("a number that would be rounded is told as it is written, with what to write", () => {
+        assert.deepEqual(sayings({ ...ROW, tenants: "rounded.json" }).slice(0, 1), [
+            'tenants[0] is a number that JavaScript does not keep as it is written, got 9007199254740993 - write the key as a text: "9007199254740993"',
+        ]);
+        assert.match(
+            sayings({ ...ROW, tenants: "values.json" })[0] ?? "",
+            /got 9007199254740993 - write it as a text: "9007199254740993"$/,
+        );
+        assert.match(
+            sayings({ model: "schema", tenants: "twice.json" })[0] ?? "",
+            /: has "acme" twice, and only the last of them would count$/,
+        );
     });
 
     test("a key with a slip says which was meant", () => {
@@ -418,4 +481,50 @@ describe("exports that a person made", () => {
         assert.match(wrong({ state: "deleted", export: { sha256 } }), /exactly one of file and url/);
         assert.match(wrong({ state: "deleted", export: { file: "a", sha256: "b" } }), /sha256/);
     });
+});
+
+test("groups that come one after the other are each checked once, and their files read once", () => {
+    const asked: string[] = [];
+    const validate = groupValidator({
+        database: "main",
+        nodes,
+        files: readOnce({
+            find: (pattern) => {
+                asked.push(pattern);
+                return files.find(pattern);
+            },
+            read: (path) => {
+                asked.push(path);
+                return files.read(path);
+            },
+        }),
+    });
+    let looked = 0;
+    const group = (i: number) => ({
+        model: "schema",
+        template: "sql/clinic/*.sql",
+        get tenants() {
+            looked++;
+            return [`tenant_${i}`];
+        },
+    });
+    let groups: Record<string, unknown> = {};
+    for (let i = 0; i < 50; i++) {
+        groups = { ...groups, [`g${i}`]: group(i) };
+        const { groups: specs, mistakes } = validate(groups);
+        assert.deepEqual(mistakes, []);
+        assert.equal(specs.length, i + 1);
+    }
+    assert.deepEqual(asked.sort(), ["sql/clinic/*.sql", "sql/clinic/10.sql", "sql/clinic/2.sql"]);
+    const once = looked / 50;
+    assert.ok(once < 10, `each group's tenants were looked at ${once} times`);
+    // what groups are together is asked of all, each time
+    const clash = validate({ ...groups, last: group(0) });
+    assert.deepEqual(
+        clash.mistakes.map(({ path }) => path),
+        ["tenantGroups.last.tenants.tenant_0"],
+    );
+    // a group that was changed is another
+    const mended = validate({ ...groups, last: group(50) });
+    assert.deepEqual([mended.mistakes, mended.groups.length], [[], 51]);
 });
