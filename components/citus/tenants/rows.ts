@@ -295,13 +295,13 @@ export const rows: Facet<FoundRows> = {
             wanted AS MATERIALIZED (SELECT k.tenant, key.type NOT LIKE '%[]' AND pg_input_is_valid(k.tenant, key.type) AS ok
                 FROM jsonb_object_keys($2::jsonb -> 'tenants') AS k (tenant), key),
             valid AS MATERIALIZED (SELECT coalesce(array_agg(tenant), '{}') AS keys FROM wanted WHERE ok),
-            there AS MATERIALIZED (SELECT ${asked(
+            there AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
                 `SELECT ${answer("coalesce(jsonb_agg(%1$I::text), '[]')")} FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])`,
                 column,
                 relation,
                 "valid.keys",
                 "key.type",
-            )} AS stored FROM key, valid),
+            )} END AS stored FROM key, valid),
             spelled AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
                 `SELECT ${answer("coalesce(jsonb_agg(jsonb_build_array(k.key, k.key::%1$s::text, s.text)), '[]')")} FROM unnest(%2$L::text[]) k (key)
                     LEFT JOIN (SELECT DISTINCT text FROM jsonb_array_elements_text(%3$L) AS j (text)) s ON s.text::%1$s = k.key::%1$s`,
