@@ -313,7 +313,7 @@ describe("tenants that are deleted", () => {
             equal(await textOf(group), "");
             match(
                 (await plan(stack, group)).refusals.join(),
-                /61 rows, .*, about 61 s; other tenants' writes to .* wait as long.*It is not deleted\.\nTo allow that, put "crew.crews", "crew.mates" into allow/s,
+                /61 rows \(.*\), .*, about 61 s; other tenants' writes to .* wait as long.*It is not deleted\.\nTo allow that, put "crew.crews", "crew.mates" into allow/s,
             );
             match(await textOf({ ...group, allow: ["crew.crews", "crew.mates"] }), /about 61 s/);
             await settle(stack, { ...group, allow: ["crew.crews", "crew.mates"] });

@@ -685,6 +685,22 @@ test("without rowSecurity nothing generated is left, and tenants' own roles have
     );
 });
 
+test("a table that all tenants share from now on keeps neither policies nor a tenant's right to write", () => {
+    const group: GroupSpec = { ...GROUP, tables: { users: { kind: "reference" } } };
+    const steps = (table: Partial<PolicyTable>) =>
+        planPolicies(group, { ...POLICIES, tables: [{ ...USERS, type: null, ...table }] }).steps.map(
+            ({ text }) => text,
+        );
+    const read = "users: read by shop_app and shop_tenants";
+    assert.deepEqual(steps({}), [
+        "users: its generated policies are dropped, as it is shared by all tenants now",
+        read,
+    ]);
+    const bare: Partial<PolicyTable> = { policies: [], enabled: false };
+    assert.deepEqual(steps(bare), ["users: shop_tenants only reads it, as it is shared by all tenants", read]);
+    assert.deepEqual(steps({ ...bare, tenantGrants: ["SELECT"], granted: { app: ALL, tenants: ["SELECT"] } }), []);
+});
+
 test("policies of others that would open, break or lose rows are refused", () => {
     const other = { name: "p", permissive: true, subquery: false, roles: ["public"], print: "", comment: null };
     const policies = (more: object) =>

@@ -103,7 +103,7 @@ export function exposedSql(group: ExposedGroup, tables: readonly string[]): stri
             SELECT 'right', c.oid::regclass::text, x.privilege_type, jsonb_agg(DISTINCT coalesce(m.name, 'PUBLIC'))
               FROM t JOIN pg_class c ON c.oid = t.oid, aclexplode(c.relacl) x LEFT JOIN mine m ON m.oid = x.grantee
              WHERE (x.grantee = 0 OR m.oid IS NOT NULL) AND x.grantee <> c.relowner AND (x.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN')
-                    OR NOT t.rows AND x.privilege_type IN (${WRITES}) AND m.name IS DISTINCT FROM ${literal(appRole(group.name))})
+                    OR NOT t.rows AND x.privilege_type IN (${WRITES}) AND (m.name IS NULL OR m.name NOT IN (${[appRole(group.name), tenantsRole(group.name)].map(literal).join(", ")})))
              GROUP BY 2, 3
             UNION ALL
             SELECT 'owner', c.oid::regclass::text, o.rolname, jsonb_agg(DISTINCT m.name) FROM t JOIN pg_class c ON c.oid = t.oid JOIN pg_roles o ON o.oid = c.relowner

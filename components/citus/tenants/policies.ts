@@ -57,6 +57,9 @@ const ours = (group: GroupSpec, { name }: FoundPolicy) => name.startsWith(prefix
 
 const commentOf = (wanted: WantedPolicy, print: string) => `citus_as_code ${md5(wanted.sql)} ${print}`;
 
+/** What a tenant's own role may not do in a table that all tenants share. */
+const WRITES = ["INSERT", "UPDATE", "DELETE"];
+
 const columnOf = (group: GroupSpec, table: string) => group.tables[table]?.column;
 
 /** Types of the group's tenant columns, as far as its tables are there. */
@@ -167,6 +170,15 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
             }
         }
+        // what it has from when it was one of the tenants' own tables
+        if (column === undefined) {
+            const mine = table.policies.filter((policy) => ours(group, policy));
+            const writes = table.tenantGrants.filter((right) => WRITES.includes(right));
+            if (mine.length > 0)
+                step("drop", name, "its generated policies are dropped, as it is shared by all tenants now");
+            else if (writes.length > 0)
+                step("drop", name, `${tenantsRole(group.name)} only reads it, as it is shared by all tenants`);
+        }
         if (table.owner !== null && !shared)
             notes.push(
                 `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
@@ -176,6 +188,9 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
         const tenants = group.rowSecurity || column === undefined;
         if (
             lacks(table.granted.app) ||
+            steps.some(
+                ({ kind, table: dropped }) => kind === "policies.drop" && dropped === name && column === undefined,
+            ) ||
             (tenants && lacks(table.granted.tenants, name === group.anchor ? ["SELECT"] : rights)) ||
             table.sequences.length > 0 ||
             !table.schema
