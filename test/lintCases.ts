@@ -805,7 +805,7 @@ SELECT create_distributed_table('t', 'c');
             rule: "L22",
             title: `a table with an identity column, and ${call}`,
             sql: `CREATE TABLE t (c bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
-SELECT create_distributed_table('t', 'c');
+SELECT create_distributed_table('t', 'c', colocate_with := 'none');
 -- refused
 SELECT ${call}; -- here
 `,

@@ -64,6 +64,11 @@ fi
 # pgBackRest takes a backup with such a name and can't read it again
 odd=$(query postgres "SELECT string_agg(quote_literal(datname), ', ') FROM pg_database WHERE datname ~ '[\r\n]'")
 [ -z "$odd" ] || die 79 "no backup was made, because pgBackRest could not restore it: a database has a line break in its name ($odd). Rename it: ALTER DATABASE ... RENAME TO ..."
+# pgBackRest would copy everything, then wait for WAL that does not come, and say why only after that
+failing=$(query postgres "SELECT coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) FROM pg_stat_archiver")
+if [ "$failing" = t ]; then
+    said=$(pgb --stanza="$stanza" check 2>&1) || die 80 "no backup was made, because WAL does not reach the repository: $(printf '%s\n' "$said" | one_line)"
+fi
 # a backup that took hours is worth waiting for the archive; the check of the archive has its own, shorter time
 pgb --stanza="$stanza" --type="$type" --no-expire-auto --archive-timeout=3600 backup
 [ "${2:-}" = keep ] || expire

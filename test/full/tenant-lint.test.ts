@@ -110,7 +110,7 @@ test("several groups see their own tables, and the same mistake in many schemas 
     ]);
     assert.deepEqual(
         findings.flatMap(({ rule, where }) => (where.startsWith("lint_groups.") ? [`${rule} ${where}`] : [])),
-        ["L1 lint_groups.staff"],
+        ["L25 lint_groups.notes", "L1 lint_groups.staff"],
     );
     const many = findings.filter(({ where }) => where.startsWith("lint_many_"));
     assert.deepEqual(shown(many).length, 1, shown(many).join("\n"));

@@ -289,7 +289,7 @@ describe("tenants that are schemas", () => {
         await settle(stack, clinics(THIRD), THIRD, facets);
         equal(await ran(path), TENANTS);
         for (let i = 1; i <= TENANTS; i++) equal(await count(`FROM ${nameOf(i)}.patients WHERE name = 'third'`), 1);
-        deepEqual((await plan(stack, clinics(THIRD), facets)).steps, []);
+        deepEqual((await plan(stack, clinics(THIRD), facets, THIRD)).steps, []);
     });
 
     it("runs no file again that has another path now, until the ledger says so", async () => {
@@ -297,7 +297,7 @@ describe("tenants that are schemas", () => {
         const renamed = { ...others, "sql/clinic/02-first.sql": second ?? "" };
         const firsts = () => count("FROM clinic_01.patients WHERE name = 'first'");
         equal(await firsts(), 1);
-        const { refusals } = await plan(stack, clinics(renamed), facets);
+        const { refusals } = await plan(stack, clinics(renamed), facets, renamed);
         equal(refusals.length, 1);
         match(
             refusals[0] ?? "",
@@ -307,14 +307,14 @@ describe("tenants that are schemas", () => {
         equal(await firsts(), 1);
         const update = /^UPDATE .*$/m.exec(refusals[0] ?? "")?.[0] ?? "";
         await stack.sql(update);
-        deepEqual((await plan(stack, clinics(renamed), facets)).steps, []);
+        deepEqual((await plan(stack, clinics(renamed), facets, renamed)).steps, []);
         await settle(stack, clinics(renamed), renamed, facets);
         equal(await firsts(), 1);
-        equal((await plan(stack, clinics(THIRD), facets)).refusals.length, 1);
+        equal((await plan(stack, clinics(THIRD), facets, THIRD)).refusals.length, 1);
         await stack.sql(
             "UPDATE citus_as_code.tenant_migration SET path = 'sql/clinic/02.sql' WHERE path = 'sql/clinic/02-first.sql'",
         );
-        deepEqual((await plan(stack, clinics(THIRD), facets)).refusals, []);
+        deepEqual((await plan(stack, clinics(THIRD), facets, THIRD)).refusals, []);
     });
 
     it("refuses a file that was run and changed, a schema that is not its own, and one that is gone", async () => {
@@ -326,6 +326,7 @@ describe("tenants that are schemas", () => {
             stack,
             { ...group, tenants: { ...group.tenants, somebodys: {}, taken: { role: true } } },
             facets,
+            changed,
         );
         match(refusals.join("\n"), /role clinics_taken that this group did not make/);
         match(refusals.join("\n"), /02\.sql was run for 40 tenants and has changed/);
@@ -333,7 +334,7 @@ describe("tenants that are schemas", () => {
         await stack.sql("DROP SCHEMA somebodys CASCADE");
         await stack.sql("DROP ROLE clinics_taken");
         await stack.sql("DROP SCHEMA clinic_40 CASCADE");
-        match((await plan(stack, clinics(THIRD), facets)).refusals.join("\n"), /clinic_40: its schema is gone/);
+        match((await plan(stack, clinics(THIRD), facets, THIRD)).refusals.join("\n"), /clinic_40: its schema is gone/);
         await rejects(settle(stack, clinics(THIRD), THIRD, facets), /Nothing of the group was changed/);
         equal(await count("FROM pg_namespace WHERE nspname = 'clinic_40'"), 0);
     });
@@ -494,11 +495,11 @@ describe("tenants that are schemas", () => {
         equal(new Set(lines).size, 1);
         for (const found of await everywhere(memberships)) equal(found, "true false false");
         const group = clinics(THIRD, {}, { delete: ["clinic_38", "clinic_39", "clinic_40"] });
-        const { steps } = await plan(stack, group, facets);
-        // where it is reached is news for the shard map, and all that is
+        const { steps } = await plan(stack, group, facets, THIRD);
+        // where it is reached is news for the shard map, and Citus' views of all tenants are open on a node that is new
         deepEqual(
-            steps.filter(({ kind }) => !kind.startsWith("map.")),
-            [],
+            steps.filter(({ kind }) => !kind.startsWith("map.")).map(({ kind }) => kind),
+            ["isolation.catalogs"],
         );
         const client = await as(stack, "clinics_clinic_01", "worker-3");
         equal((await client.query("SELECT * FROM patients")).length, 3);

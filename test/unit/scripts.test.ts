@@ -104,7 +104,7 @@ describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefi
     /** The script with a lib.sh that only says what would be run. `may`: whether retention may drop what it would. */
     function run(
         types: string,
-        given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean; broken?: string } = {},
+        given: { may?: boolean; waits?: boolean; off?: boolean; locked?: boolean; broken?: string; cut?: boolean } = {},
     ) {
         const dir = mkdtempSync(join(tmpdir(), "citus-backup-"));
         try {
@@ -123,8 +123,9 @@ archiving() { ${given.off ? "false" : "true"}; }
 read_backup_conf() { cluster=c1 stanza=c1-worker-1 full=1 diff=1 incr=1 retention=2 window=""; }
 die() { echo "\${*:2}" >&2; exit "$1"; }
 say() { :; }
-query() { printf '%s\\n' "${given.broken ?? ""}"; }
-pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
+query() { case "$2" in *pg_stat_archiver*) echo ${given.cut === undefined ? "f" : "t"} ;; *) printf '%s\\n' "${given.broken ?? ""}" ;; esac; }
+one_line() { tr '\\n' ' '; }
+pgb() { case "$*" in *" check") echo "No space left on device"; ${given.cut ? "false" : "true"} ;; *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
 `,
             );
             const command = ["bash", join(dir, "backup.sh"), ...types.split(" ")];
@@ -140,6 +141,14 @@ pgb() { case "$*" in *" info" | repo-*) ;; *) echo "$*" >> ${dir}/ran ;; esac; }
     const BACKUP = (type: string) =>
         `--stanza=c1-worker-1 --type=${type} --no-expire-auto --archive-timeout=3600 backup`;
     const EXPIRE = "--stanza=c1-worker-1 --repo1-retention-full=2 expire";
+
+    test("while WAL does not arrive no backup is made, and the last failure of an archive that works is none", () => {
+        const { status, stderr, ran } = run("full", { cut: true });
+        assert.equal(status, 80);
+        assert.match(stderr, /no backup was made, because WAL does not reach the repository: No space left on device/);
+        assert.deepEqual(ran, []);
+        assert.deepEqual(run("full", { cut: false, may: true }).ran, [BACKUP("full"), EXPIRE]);
+    });
 
     test("with a name that pgBackRest can't read again no backup is made", () => {
         const { status, stderr, ran } = run("full", { broken: "E'two\\\\nlines'" });
