@@ -69,11 +69,15 @@ function inProgram(cluster: CitusCluster, mistakes: readonly Mistake[]): Mistake
     });
 }
 
-/** Takes a group into the program. @throws pulumi.RunError naming every mistake in it and between it and the others */
-function join(name: string, cluster: CitusCluster, settings: unknown): void {
+/**
+ * Takes a group into the program.
+ * @param now what is true of the cluster when there is a mistake
+ * @throws pulumi.RunError naming every mistake in it and between it and the others
+ */
+function join(name: string, cluster: CitusCluster, settings: unknown, now?: string): void {
     groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
     const { mistakes } = groupsSoFar(cluster);
-    if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program"));
+    if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program", now));
 }
 
 const specOf = (name: string, cluster: CitusCluster) =>
@@ -101,7 +105,8 @@ function later(name: string, cluster: CitusCluster, settings: pulumi.Output<unkn
                 `TenantGroup ${name}: its settings must not hold a secret, because they are kept in the clear in the state and in the database. ` +
                     "Take the secret out. If the value is no secret, hand it over with pulumi.unsecret(value).",
             );
-        join(name, cluster, known);
+        // other resources may be on their way by then
+        join(name, cluster, known, `Nothing of group ${name} was changed.`);
         return specOf(name, cluster) as GroupSpec;
     });
 }

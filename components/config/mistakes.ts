@@ -14,11 +14,15 @@ export function pathOf(path: readonly PropertyKey[]): string {
 }
 
 /** All mistakes as one text, each on its own line. @param whose what has them */
-export function explain(mistakes: readonly Mistake[], whose = "The configuration"): string {
+export function explain(
+    mistakes: readonly Mistake[],
+    whose = "The configuration",
+    now = "Nothing was changed.",
+): string {
     const head = mistakes.length === 1 ? `${whose} has a mistake:` : `${whose} has ${mistakes.length} mistakes:`;
     return [
         head,
         ...mistakes.map(({ path, message }) => `  ${path.includes(":") ? path : `citus:${path}`} ${message}`),
-        "Nothing was changed.",
+        now,
     ].join("\n");
 }
