@@ -43,7 +43,7 @@ get_packed() { # folder
 # What lies in folders of the repository, each name with its folder before it. Folders on standard input; one that is not
 # there is empty. A volume is read directly: a process for each folder of a large cluster takes longer than all the rest.
 list_folders() { # a folder to work in
-    local path
+    local path listed
     path=$(sed -n 's/^repo1-path=//p' "$current/pgbackrest.conf")
     if grep -q '^repo1-type=posix$' "$current/pgbackrest.conf"; then
         (
@@ -55,12 +55,12 @@ list_folders() { # a folder to work in
         export -f pgb
         export current
         # a caller that tests the answer switches errexit off, so each failure is handed on
-        mkdir "$1/folders" || return
+        listed=$(mktemp -d "$1/listed.XXXXXX") || return
         # each into a file of its own: what several write into one pipe may mix
         # shellcheck disable=SC2016
-        sort -u | xargs -r -P "$AT_ONCE" -n 1 bash -c 'set -euo pipefail; pgb repo-ls "$2" | sed "s|^|$2/|" > "$1/${2//\//_}"' _ "$1/folders" || return
-        find "$1/folders" -type f -exec cat {} +
-        rm -r "$1/folders"
+        sort -u | xargs -r -P "$AT_ONCE" -n 1 bash -c 'set -euo pipefail; pgb repo-ls "$2" | sed "s|^|$2/|" > "$1/${2//\//_}"' _ "$listed" || return
+        find "$listed" -type f -exec cat {} +
+        rm -r "$listed"
     fi
 }
 

@@ -341,7 +341,8 @@ test("shrinking empties the worker before its machine goes, and a direct connect
     const sent = surroundings.commands().length;
     const status = await project.npm("status");
     assert.equal(status.code, 0, status.output);
-    assert.equal(surroundings.commands().length, sent, "status went through SSM");
+    // the databases are asked directly; what only a machine knows, such as its archive, takes one command of each
+    assert.ok(surroundings.commands().length - sent <= workers + 1, "status went through SSM");
     assert.deepEqual(await look(), books);
     assert.equal((await nodeTable()).length, workers + 1);
 });
