@@ -653,7 +653,7 @@ const removeWith =
 
 /**
  * SQL for a jsonb of how many rows keys have, and how wide a row is: in queries of their own, so that Citus plans each alone,
- * and in hex, which XML leaves as it is; keys of another type have no rows.
+ * and in hex, which XML leaves as it is; keys of another type have no rows, nor has a list.
  */
 const countKeys = (table: string, column: string, keys: string) =>
     `coalesce((SELECT convert_from(decode((xpath('//x/text()', query_to_xml(format(
@@ -661,7 +661,8 @@ const countKeys = (table: string, column: string, keys: string) =>
         a.attname, ${literal(qualified(table))}, (SELECT coalesce(array_agg(k.key), '{}') FROM unnest(ARRAY[${keys}]::text[]) AS k (key) WHERE pg_input_is_valid(k.key, y.type)), y.type),
         true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb
        FROM pg_attribute a, LATERAL (SELECT CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END AS type) y
-      WHERE a.attrelid = ${literal(qualified(table))}::regclass AND a.attname = ${literal(column)} AND NOT a.attisdropped), '{}')`;
+      WHERE a.attrelid = ${literal(qualified(table))}::regclass AND a.attname = ${literal(column)} AND NOT a.attisdropped
+        AND y.type NOT LIKE '%[]'), '{}')`;
 
 /** SQL for the bytes that a row of a table takes, from some of them. */
 const widthOf = (table: string) =>
