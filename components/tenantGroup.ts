@@ -89,9 +89,8 @@ const specOf = (name: string, cluster: CitusCluster) =>
  */
 async function agreed(name: string, cluster: CitusCluster): Promise<GroupSpec> {
     await Promise.resolve();
-    const { groups, mistakes } = groupsSoFar(cluster);
-    const spec = groups.find((group) => group.name === name);
-    return mistakes.length === 0 && spec !== undefined ? spec : new Promise(() => {});
+    const spec = specOf(name, cluster);
+    return groupsSoFar(cluster).mistakes.length === 0 && spec !== undefined ? spec : new Promise(() => {});
 }
 
 /**

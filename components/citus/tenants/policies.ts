@@ -100,6 +100,15 @@ function strangers(group: GroupSpec, table: PolicyTable): string[] {
     return refusals;
 }
 
+/** What a table that all tenants share has from when it was one of their own. */
+function outgrownIn(group: GroupSpec, { policies, tenantGrants }: PolicyTable): string | undefined {
+    if (policies.some((policy) => ours(group, policy)))
+        return "its generated policies are dropped, as it is shared by all tenants now";
+    return tenantGrants.some((right) => WRITES.includes(right))
+        ? `${tenantsRole(group.name)} only reads it, as it is shared by all tenants`
+        : undefined;
+}
+
 /** Pure. */
 export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
     const steps: Step[] = [];
@@ -170,15 +179,8 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                     step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
             }
         }
-        // what it has from when it was one of the tenants' own tables
-        if (column === undefined) {
-            const mine = table.policies.filter((policy) => ours(group, policy));
-            const writes = table.tenantGrants.filter((right) => WRITES.includes(right));
-            if (mine.length > 0)
-                step("drop", name, "its generated policies are dropped, as it is shared by all tenants now");
-            else if (writes.length > 0)
-                step("drop", name, `${tenantsRole(group.name)} only reads it, as it is shared by all tenants`);
-        }
+        const outgrown = column === undefined ? outgrownIn(group, table) : undefined;
+        if (outgrown !== undefined) step("drop", name, outgrown);
         if (table.owner !== null && !shared)
             notes.push(
                 `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
@@ -188,9 +190,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
         const tenants = group.rowSecurity || column === undefined;
         if (
             lacks(table.granted.app) ||
-            steps.some(
-                ({ kind, table: dropped }) => kind === "policies.drop" && dropped === name && column === undefined,
-            ) ||
+            outgrown !== undefined ||
             (tenants && lacks(table.granted.tenants, name === group.anchor ? ["SELECT"] : rights)) ||
             table.sequences.length > 0 ||
             !table.schema
