@@ -64,15 +64,22 @@ memory_limit() {
 
 # MB that are free for a moment: what the container has left with the cache of files, which gives way.
 memory_free() {
-    local limit used cache
-    limit=$(cat /sys/fs/cgroup/memory.max 2> /dev/null || echo max)
-    if [[ $limit =~ ^[0-9]+$ ]]; then
+    local machine limit used cache
+    machine=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+    # control groups of version 2, else of version 1
+    if limit=$(cat /sys/fs/cgroup/memory.max 2> /dev/null); then
         used=$(cat /sys/fs/cgroup/memory.current)
         cache=$(sed -n 's/^inactive_file //p' /sys/fs/cgroup/memory.stat)
-        printf '%s\n' "$(((limit - used + cache) / 1048576))"
-    else
-        sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo | { read -r kb; printf '%s\n' "$((kb / 1024))"; }
+    elif limit=$(cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2> /dev/null); then
+        used=$(cat /sys/fs/cgroup/memory/memory.usage_in_bytes)
+        cache=$(sed -n 's/^total_inactive_file //p' /sys/fs/cgroup/memory/memory.stat)
     fi
+    # without a limit version 1 names more than any machine has
+    if [[ $limit =~ ^[0-9]+$ ]] && [ "$((limit / 1024))" -lt "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" ]; then
+        limit=$(((limit - used + cache) / 1024))
+        if [ "$limit" -lt "$machine" ]; then machine=$limit; fi
+    fi
+    printf '%s\n' "$((machine / 1024))"
 }
 
 # Huge pages that the node's own server has are free when it restarts.
