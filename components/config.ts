@@ -5,7 +5,6 @@ export {
     type ClusterArgs,
     citusImage,
     defaultCitus,
-    HIGHEST_INDEX,
     MAX_WORKERS,
     type MachineArgs,
     NEW_CITUS_VERSION,

@@ -1,9 +1,10 @@
 /** What nobody declared and what grows on a node, as its script look.sh says, and what it means. */
 import { describeAge } from "./age.ts";
+import { describeBytes } from "./bytes.ts";
 import { begunBy } from "./citus/gid.ts";
-import { describeBytes } from "./citus/job.ts";
+import type { Shell } from "./reach.ts";
 import { OWNED } from "./settings.ts";
-import { runScript, type Shell } from "./shell.ts";
+import { runScript } from "./shell.ts";
 import { COORDINATOR } from "./topology.ts";
 
 /** A value that something else than the configuration file sets. */

@@ -1,7 +1,7 @@
 /** What runs a node, asked why the node does not answer. */
-import { saysWhatToDo } from "./citus/silent.ts";
+import { saysWhatToDo } from "./citus/said.ts";
 import { dockerEngine } from "./docker/engine.ts";
-import type { Shell } from "./shell.ts";
+import type { Shell } from "./reach.ts";
 
 export interface NodeState {
     /** In words: `its container x is stopped`. */

@@ -1,24 +1,13 @@
 /** What a cluster asks of the platform that it runs on. A platform makes machines and says how to reach them. */
 import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "./citus/session.ts";
-import type { MachineArgs } from "./config.ts";
 import type { Configuration } from "./hooks/configuration.ts";
 import type { Restore } from "./hooks/restore.ts";
 import { SUPERUSER } from "./names.ts";
-import type { NodeCertificate, Security } from "./security.ts";
-import type { Settings } from "./settings.ts";
-import type { Shell } from "./shell.ts";
+import type { NodeArgs } from "./nodeArgs.ts";
+import type { Access, Shell } from "./reach.ts";
+import type { BackupsOutput } from "./restore/site.ts";
+import type { Security } from "./security.ts";
 import type { NodeSpec } from "./topology.ts";
-
-/** One node, before there is a machine. */
-export interface NodeArgs {
-    readonly spec: NodeSpec;
-    readonly machine: MachineArgs;
-    readonly settings: Settings;
-    readonly certificate: NodeCertificate;
-    /** Whether what holds its data may not be deleted. */
-    readonly protect: boolean;
-}
 
 /** A node as the rest of the cluster sees it. */
 export interface Machine {
@@ -36,16 +25,6 @@ export interface Machine {
     readonly ready: Configuration;
     /** What holds its data. */
     readonly volume: pulumi.Resource;
-}
-
-/** Where backups lie, for other stacks to restore from. */
-export interface BackupsOutput {
-    /** The Docker volume, or the bucket. */
-    readonly repository: string;
-    /** The bucket's region. */
-    readonly region?: string;
-    /** The cluster's name in it. */
-    readonly cluster: string;
 }
 
 /** Ids of what others need to reach the nodes on AWS. */

@@ -2,51 +2,11 @@
  * Running the node scripts on a node, wherever it is: in a container by Docker's API, on a machine by SSM RunCommand.
  * The hooks do not know which it is.
  */
-import { type CommandResult, dockerEngine, execute, lastLog } from "./docker/engine.ts";
+import { dockerEngine, execute, lastLog } from "./docker/engine.ts";
 import { withHelper } from "./docker/helper.ts";
+import type { CommandResult, Preparation, ScriptInput, Shell, SsmShell } from "./reach.ts";
 import { NODE_SCRIPTS } from "./settings.ts";
 import { packFiles } from "./tar.ts";
-
-export interface DockerShell {
-    readonly kind: "docker";
-    /** The Docker engine's address in full. Empty in a state of before it was written down: the environment's. */
-    readonly engine: string;
-    readonly container: string;
-}
-
-export interface SsmShell {
-    readonly kind: "ssm";
-    readonly region: string;
-    /** Profile of the credentials, the default one when empty. */
-    readonly profile: string;
-    /** Tag `citus-cluster-id` of the machine. */
-    readonly clusterId: string;
-    /** Tag `citus-node` of the machine: whichever machine it is now. */
-    readonly node: string;
-}
-
-/** Plain data, so that it can lie in a state. */
-export type Shell = DockerShell | SsmShell;
-
-type Files = Readonly<Record<string, string | Buffer>>;
-
-/** What a script is given beside its arguments: files, as a tar on its standard input. */
-export interface ScriptInput {
-    /** Files without secrets. */
-    readonly files?: Files;
-    /**
-     * Files with secrets. Into a container they go as they are; a machine fetches them itself, as its own role, from this
-     * group and version of its own secret, so that no command's text holds them.
-     */
-    readonly secrets?: {
-        readonly group: "configuration" | "restore" | "own";
-        /** VersionId of the machine's secret; empty in a container. */
-        readonly version: string;
-        readonly files: Files;
-    };
-}
-
-export type { CommandResult };
 
 const ssm = () => import("./aws/ssm.ts");
 
@@ -150,26 +110,7 @@ export async function lastWords(shell: Shell): Promise<string> {
     return lastLog(dockerEngine(shell.engine), shell.container);
 }
 
-/** What a machine must be and have. */
-export interface Preparation {
-    /** Id of the instance. */
-    readonly machine: string;
-    /** sha256 of the node scripts. */
-    readonly bundle: string;
-    /** GiB that its data volume must have; left alone when undefined. */
-    readonly volumeSize?: number;
-    /** Whether it sends metrics; left alone when undefined. */
-    readonly metrics?: boolean;
-}
-
 /** Ends when the machine can be given commands and has what it must have; a container has from its first moment. */
 export async function prepare(shell: Shell, wanted: Preparation, report: (text: string) => void): Promise<void> {
     if (shell.kind === "ssm") await (await ssm()).prepare(shell, wanted, report);
-}
-
-/** The same for two shells that reach the same node, for keys and messages. */
-export function shellName(shell: Shell): string {
-    return shell.kind === "docker"
-        ? `${shell.engine} ${shell.container}`
-        : `${shell.region} ${shell.clusterId} ${shell.node}`;
 }

@@ -9,6 +9,9 @@ export const POOL_PORT = 6432;
 /** From the published port of a node to its pool's, where the ports are set by hand. */
 export const POOL_OFFSET = POOL_PORT - POSTGRES_PORT;
 
+/** The highest worker number there may be: so many ports are kept free for a cluster. */
+export const HIGHEST_INDEX = 255;
+
 export type Role = "coordinator" | "worker";
 
 /** One machine of the cluster, before any platform has made it. */

@@ -1,6 +1,6 @@
 /** Lists restore points and backups, newest first, and which points are provably restorable. Works without the cluster. */
 import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/citus/job.ts";
+import { describeBytes } from "../components/bytes.ts";
 import { type Contents, type RestorePoint, whyNotRestorable } from "../components/restore/points.ts";
 import { COORDINATOR, workerIndex } from "../components/topology.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";

@@ -1,7 +1,7 @@
 /** The cluster's database as one SQL file: npm run dump -- all.sql.gz */
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
-import { describeBytes } from "../components/citus/job.ts";
+import { describeBytes } from "../components/bytes.ts";
 import type { Session } from "../components/citus/session.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { LOUD, QUIET, trailer } from "./dump/file.ts";

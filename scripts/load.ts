@@ -1,6 +1,6 @@
 /** Brings a file of npm run dump into a fresh, empty cluster: npm run load -- all.sql.gz */
 import { resolve } from "node:path";
-import { describeBytes } from "../components/citus/job.ts";
+import { describeBytes } from "../components/bytes.ts";
 import type { Session, StreamSession } from "../components/citus/session.ts";
 import { COORDINATOR } from "../components/topology.ts";
 import { foundIn, roleNames } from "./dump/empty.ts";

@@ -3,7 +3,7 @@
  * npm run recover -- --table public.orders --at 2026-11-30T10:00Z
  */
 import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/citus/job.ts";
+import { describeBytes } from "../components/bytes.ts";
 import { identifier } from "../components/citus/quote.ts";
 import { connect, type Session, withSession } from "../components/citus/session.ts";
 import { choosePoint, type RestorePoint } from "../components/restore/points.ts";

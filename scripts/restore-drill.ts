@@ -3,7 +3,7 @@
  * The selected stack and its cluster are not touched. --keep leaves the copy.
  */
 import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/citus/job.ts";
+import { describeBytes } from "../components/bytes.ts";
 import { choosePoint } from "../components/restore/points.ts";
 import { refusedTarget } from "../components/restore/request.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";

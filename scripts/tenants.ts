@@ -4,7 +4,7 @@ import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
-import { nearest } from "../components/config/keys.ts";
+import { nearest } from "../components/nearest.ts";
 import { QUESTIONS } from "../components/tenants/choose.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";

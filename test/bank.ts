@@ -1,6 +1,7 @@
 /** Transfers between accounts on different nodes, written so that half a transfer can be seen: two balances and two ledger rows. */
 import { randomBytes } from "node:crypto";
-import { type Access, connect, type Session } from "../components/citus/session.ts";
+import { connect, type Session } from "../components/citus/session.ts";
+import type { Access } from "../components/reach.ts";
 
 export const BANK = `
 CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);

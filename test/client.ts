@@ -2,7 +2,8 @@
  * A client that never stops writing and checks what it reads: transfers between companies, inserts, deletes, a table that
  * is emptied again and again, partitions that come and go, sums.
  */
-import { type Access, connect, type Session } from "../components/citus/session.ts";
+import { connect, type Session } from "../components/citus/session.ts";
+import type { Access } from "../components/reach.ts";
 
 export interface ClientReport {
     transfers: number;

@@ -14,9 +14,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { connect, type DirectAccess, type Session } from "../components/citus/session.ts";
-import { type CommandResult, dockerEngine, execute } from "../components/docker/engine.ts";
+import { connect, type Session } from "../components/citus/session.ts";
+import { dockerEngine, execute } from "../components/docker/engine.ts";
 import { pause } from "../components/pause.ts";
+import type { CommandResult, DirectAccess } from "../components/reach.ts";
 import type { RestorePoint, Stanza } from "../components/restore/points.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 import { findTestImage, IMAGE_MISSING, testImage } from "./image.ts";

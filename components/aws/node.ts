@@ -1,8 +1,8 @@
 /** One node on AWS: a volume that outlives its machine, the machine, its name, and the secret that only it may read. */
 
 import * as pulumi from "@pulumi/pulumi";
+import type { NodeArgs } from "../nodeArgs.ts";
 import { type NodeConfiguration, nodeFiles } from "../nodeFiles.ts";
-import type { NodeArgs } from "../platform.ts";
 import type { Role } from "../topology.ts";
 import { type NodeSubnet, subnetIn, zoneFor } from "./addresses.ts";
 import { nodeAlarms } from "./alarms.ts";

@@ -2,24 +2,18 @@
 
 import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, s3Repository } from "../archive.ts";
-import type { Access } from "../citus/session.ts";
 import type { AwsArgs, ClusterArgs, RestoreFromArgs } from "../config.ts";
 import { Configuration } from "../hooks/configuration.ts";
 import type { Restore } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
 import { SUPERUSER } from "../names.ts";
-import {
-    type BackupsOutput,
-    directAccess,
-    type Machine,
-    type NetworkOutput,
-    type NodeArgs,
-    type Platform,
-} from "../platform.ts";
+import type { NodeArgs } from "../nodeArgs.ts";
+import { directAccess, type Machine, type NetworkOutput, type Platform } from "../platform.ts";
+import type { Access, SsmShell } from "../reach.ts";
 import { type Origin, originOf } from "../restore/origin.ts";
 import { restoreCluster } from "../restore/resource.ts";
+import type { BackupsOutput } from "../restore/site.ts";
 import type { Security } from "../security.ts";
-import type { SsmShell } from "../shell.ts";
 import { POSTGRES_PORT } from "../topology.ts";
 import { metricsGroup } from "./alarms.ts";
 import { makeBundle } from "./bundle.ts";

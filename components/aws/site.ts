@@ -1,11 +1,11 @@
 /** Restores on machines: each works on its own disk while its service is stopped, and reads the bucket as its own role. */
 import { s3Repository } from "../archive.ts";
-import { HIGHEST_INDEX } from "../config/args.ts";
+import type { SsmShell } from "../reach.ts";
 import { RepositoryError, readRepository, restoreSecrets } from "../restore/repository.ts";
 import type { Holding, Site, Workplace } from "../restore/site.ts";
 import { NODE_HOME } from "../settings.ts";
-import { prepare, runScript, type SsmShell, service } from "../shell.ts";
-import { workerName } from "../topology.ts";
+import { prepare, runScript, service } from "../shell.ts";
+import { HIGHEST_INDEX, workerName } from "../topology.ts";
 
 /** A repository that is in a bucket. */
 export interface RepositoryBucket {

@@ -11,8 +11,8 @@ import {
     SSMClient,
 } from "@aws-sdk/client-ssm";
 import { pause } from "../pause.ts";
+import type { CommandResult, Preparation, ScriptInput, SsmShell } from "../reach.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../settings.ts";
-import type { CommandResult, Preparation, ScriptInput, SsmShell } from "../shell.ts";
 import { packFiles } from "../tar.ts";
 import { RelayStream } from "./relay.ts";
 import {

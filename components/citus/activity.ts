@@ -1,8 +1,8 @@
 /** Who does what in the cluster now, for which tenant, and whom they wait for. Changes nothing. */
 import { nodeOf } from "../topology.ts";
+import { OWN_APPLICATION } from "./ownSession.ts";
 import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
-import { OWN_APPLICATION } from "./waits.ts";
 
 export interface Active {
     /** Citus' number for it, the same on every node. */

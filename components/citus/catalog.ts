@@ -1,5 +1,5 @@
 /** What the coordinator's catalogs say: nodes, shard groups, tables that can't be moved. */
-import { describeBytes } from "./job.ts";
+import { describeBytes } from "../bytes.ts";
 import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 

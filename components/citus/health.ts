@@ -18,8 +18,8 @@ import {
 } from "./job.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import { explainReference, readReferences } from "./references.ts";
+import { saidBy } from "./said.ts";
 import type { Session } from "./session.ts";
-import { saidBy } from "./silent.ts";
 import { type Counts, describeCounts, explainPrepared, readTransactions } from "./transactions.ts";
 import { describeApart, readVersions } from "./versions.ts";
 

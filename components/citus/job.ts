@@ -1,11 +1,12 @@
 /** Following one background rebalance: what it has done, how fast, and why it does not get on. */
+import { describeBytes } from "../bytes.ts";
 import { pause } from "../pause.ts";
 import { nodeOf } from "../topology.ts";
 import type { NodeRow } from "./catalog.ts";
 import { describeLimits, isLimited, readLimits } from "./limits.ts";
 import { literal } from "./quote.ts";
+import { saidBy } from "./said.ts";
 import type { Session } from "./session.ts";
-import { saidBy } from "./silent.ts";
 import { describeHolders, findHolders, findUsers, globalPidOf, type Holder } from "./waits.ts";
 
 export interface Task {
@@ -42,19 +43,12 @@ export interface Progress {
     readonly heldUp?: readonly Holder[];
 }
 
-const size = (bytes: number) =>
-    bytes >= 1e9
-        ? `${(bytes / 1e9).toFixed(2)} GB`
-        : bytes >= 1e6
-          ? `${Math.round(bytes / 1e6)} MB`
-          : `${Math.round(bytes / 1e3)} kB`;
-
 /** `13 of 26 shard groups · 610 MB of 1.20 GB · 38 MB/s · about 16 s left · now: public.projects`. */
 export function describeProgress(p: Progress): string {
     return [
         `${p.done} of ${p.total} shard groups`,
-        `${size(p.bytesDone)} of ${size(p.bytesTotal)}`,
-        p.bytesPerSecond > 0 ? `${size(p.bytesPerSecond)}/s` : undefined,
+        `${describeBytes(p.bytesDone)} of ${describeBytes(p.bytesTotal)}`,
+        p.bytesPerSecond > 0 ? `${describeBytes(p.bytesPerSecond)}/s` : undefined,
         p.secondsLeft !== undefined ? `about ${Math.ceil(p.secondsLeft)} s left` : undefined,
         p.now ? `now: ${p.now}` : undefined,
         p.waiting ? `waiting for ${p.waiting}` : undefined,
@@ -64,8 +58,6 @@ export function describeProgress(p: Progress): string {
         .filter((part) => part !== undefined)
         .join(" · ");
 }
-
-export { size as describeBytes };
 
 /** The rebalance that is under way, if any. */
 export async function runningJob(session: Session): Promise<string | undefined> {

@@ -4,18 +4,9 @@
  * the table's owner, whose limits are the applications' own: those are looked at before anything moves.
  */
 import { nodeOf } from "../topology.ts";
+import { NO_LIMITS } from "./ownSession.ts";
 import { identifier, literal } from "./quote.ts";
 import type { Session } from "./session.ts";
-
-/** Each such setting with the value that hinders nobody. */
-export const LIMITS: Readonly<Record<string, string>> = {
-    statement_timeout: "0",
-    transaction_timeout: "0",
-    lock_timeout: "0",
-    idle_in_transaction_session_timeout: "0",
-    idle_session_timeout: "0",
-    default_transaction_read_only: "off",
-};
 
 /** Settings of the current role in the current database: PostgreSQL takes them before those of the role, the database and the configuration. */
 const OWN = `SELECT coalesce(array_agg(line), '{}') AS lines, current_user AS role, current_database() AS database
@@ -24,7 +15,7 @@ const OWN = `SELECT coalesce(array_agg(line), '{}') AS lines, current_user AS ro
 
 /** Which limits a role is not exempt from, by its settings (`name=value`) in the database. Pure. */
 export function missingExemptions(lines: readonly string[]): string[] {
-    return Object.entries(LIMITS)
+    return Object.entries(NO_LIMITS)
         .filter(([name, value]) => !lines.includes(`${name}=${value}`))
         .map(([name]) => name);
 }
@@ -43,7 +34,7 @@ export async function exempt(node: Session): Promise<boolean> {
     await node.query("SET citus.enable_alter_role_set_propagation = off");
     for (const name of missing)
         await node.query(
-            `ALTER ROLE ${identifier(own.role)} IN DATABASE ${identifier(own.database)} SET ${name} = ${literal(LIMITS[name] ?? "")}`,
+            `ALTER ROLE ${identifier(own.role)} IN DATABASE ${identifier(own.database)} SET ${name} = ${literal(NO_LIMITS[name] ?? "")}`,
         );
     await node.query("RESET citus.enable_alter_role_set_propagation");
     return true;
@@ -85,7 +76,7 @@ const IN_FORCE = `SELECT coalesce(json_agg(found), '[]')::text FROM (
   SELECT DISTINCT ON (o.role, l.name) o.role, l.name AS setting, s.value, s.level, current_database() AS database
     FROM (SELECT DISTINCT c.relowner AS oid, pg_get_userbyid(c.relowner)::text AS role
             FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid) o
-   CROSS JOIN unnest(ARRAY[${Object.keys(LIMITS).map(literal).join(", ")}]) l(name)
+   CROSS JOIN unnest(ARRAY[${Object.keys(NO_LIMITS).map(literal).join(", ")}]) l(name)
     JOIN LATERAL (
          SELECT CASE WHEN d.setrole <> 0 AND d.setdatabase <> 0 THEN 'role in database' WHEN d.setrole <> 0 THEN 'role'
                      WHEN d.setdatabase <> 0 THEN 'database' ELSE 'all roles' END AS level, substr(line, length(l.name) + 2) AS value

@@ -4,6 +4,7 @@
  * rows that its policies show and drops the rest.
  */
 
+import { describeBytes } from "../bytes.ts";
 import { pause } from "../pause.ts";
 import { listed } from "../tenants/listed.ts";
 import { nodeOf } from "../topology.ts";
@@ -21,16 +22,7 @@ import {
 } from "./catalog.ts";
 import { whileTablesAreDropped } from "./dropped.ts";
 import { Held } from "./held.ts";
-import {
-    describeBytes,
-    describeProgress,
-    followJob,
-    holdersOfJob,
-    JobError,
-    type MovingTable,
-    runningJob,
-    stopJob,
-} from "./job.ts";
+import { describeProgress, followJob, holdersOfJob, JobError, type MovingTable, runningJob, stopJob } from "./job.ts";
 import { explainOnlyCopies, finishCleanup, readElsewhere, readGoneWithVolume, removeWorker } from "./leave.ts";
 import { explainReadOnly, type Hindrance, hindrances, readBound, readLimits } from "./limits.ts";
 import { explainPinned, hasStrategy, honourPins, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";

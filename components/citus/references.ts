@@ -1,5 +1,5 @@
 /** Reference tables that are too large, or written too often, for a copy on every node. */
-import { describeBytes } from "./job.ts";
+import { describeBytes } from "../bytes.ts";
 import type { Session } from "./session.ts";
 
 export interface ReferenceUse {

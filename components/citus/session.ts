@@ -6,38 +6,9 @@ import type { TLSSocket } from "node:tls";
 import pg from "pg";
 import { pause } from "../pause.ts";
 import type { ServerError } from "../postDeploy/way.ts";
-import { type SsmShell, shellName } from "../shell.ts";
+import { type Access, addressOf } from "../reach.ts";
 import { openTunnel } from "../tunnel.ts";
-import { LIMITS } from "./limits.ts";
-import { OWN_APPLICATION } from "./waits.ts";
-import { watched } from "./watch.ts";
-
-/** How to reach a node from where Pulumi runs: by its address, or through a command channel where no port is open. */
-export type Access = DirectAccess | TunnelAccess;
-
-export interface DirectAccess {
-    readonly host: string;
-    readonly port: number;
-    /** The name the node's certificate must carry. */
-    readonly serverName: string;
-    /** PEM of the cluster's own CA; nothing else is trusted. */
-    readonly ca: string;
-    readonly user: string;
-    readonly password: string;
-    readonly database: string;
-}
-
-/** As the node's own operating-system user postgres, through its PostgreSQL's socket: nothing secret is needed. */
-export interface TunnelAccess {
-    readonly tunnel: SsmShell;
-    readonly user: string;
-    readonly database: string;
-}
-
-/** Where an access leads, for messages and as a key. */
-export function addressOf(access: Access): string {
-    return "tunnel" in access ? shellName(access.tunnel) : `${access.host}:${access.port}`;
-}
+import { NO_LIMITS, OWN_APPLICATION } from "./ownSession.ts";
 
 async function optionsOf(access: Access): Promise<pg.ClientConfig> {
     if ("tunnel" in access) {
@@ -59,7 +30,7 @@ async function optionsOf(access: Access): Promise<pg.ClientConfig> {
 
 /** A database or role may have its own settings; what moves data must not stop half-way because of them. */
 const OWN_SETTINGS = [
-    ...Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`),
+    ...Object.entries(NO_LIMITS).map(([name, value]) => `${name}=${value}`),
     "search_path=public",
     "row_security=off",
     "client_min_messages=notice",
@@ -163,6 +134,12 @@ export class Warnings {
     }
 }
 
+/**
+ * @param pid the session's process on its node
+ * @param another opens another connection to the same node
+ */
+export type Wrap = (session: StreamSession, pid: number, another: () => Promise<Session>) => StreamSession;
+
 export interface ConnectOptions {
     /** How long one attempt may take, in milliseconds. @default 5000 */
     readonly timeout?: number;
@@ -172,10 +149,8 @@ export interface ConnectOptions {
     readonly waiting?: (reason: string) => void | Promise<void>;
     /** How long this node waits for another one that a question leads to, in milliseconds. @default Citus' own, 30 s */
     readonly nodeTimeout?: number;
-    /** Called while a statement waits for a lock, with who has it and how to end that. */
-    readonly heldUp?: (text: string) => void;
-    /** Who is asked for that: the coordinator, about the node of this host in pg_dist_node. @default this very node, which is the coordinator */
-    readonly watcher?: { readonly open: () => Promise<Session>; readonly host: string };
+    /** Puts something around the session as soon as it is there, such as `tellHolders`. */
+    readonly wrap?: Wrap;
 }
 
 /** Errors that go away by themselves when a node is starting: not listening yet, starting up, shutting down. */
@@ -232,10 +207,8 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             };
             const submit = <T extends pg.Submittable>(stream: T) => client.query(stream);
             const session: StreamSession = { node, query, certificateEnds, submit, close: () => closing(client) };
-            const { heldUp, watcher } = options;
-            if (heldUp === undefined) return session;
             const { processID } = client as unknown as { processID: number };
-            return watched(session, processID, watcher?.open ?? (() => connect(access, node)), heldUp, watcher?.host);
+            return options.wrap?.(session, processID, () => connect(access, node)) ?? session;
         } catch (error) {
             discard(client);
             if (!passing(error) || Date.now() >= end) {

@@ -1,7 +1,10 @@
 /** Which nodes do not answer. Asked before any question that would wait for them: Citus waits 30 s for each, and says no name. */
+
+import type { Access } from "../reach.ts";
 import { nodeOf } from "../topology.ts";
 import { onNodes } from "./catalog.ts";
-import { type Access, connect, DatabaseError, type Session } from "./session.ts";
+import { saidBy } from "./said.ts";
+import { connect, type Session } from "./session.ts";
 
 /** How long a node that is asked may take, in milliseconds. */
 export const ANSWERS_WITHIN = 3000;
@@ -20,24 +23,6 @@ export interface SilentNode {
     /** In the words of who asked it. */
     readonly why: string;
 }
-
-/** SQLSTATE invalid_password. */
-const WRONG_PASSWORD = "28P01";
-/** The password on a node is another one than the stack's: somebody changed it there. */
-const NOT_THE_STACKS =
-    "the superuser's password on it is not the stack's: npm run pulumi -- up --refresh puts the stack's back (npm run pulumi -- stack output password --show-secrets prints it)";
-
-/** What a connection said, without where it led. */
-export const saidBy = (error: unknown): string =>
-    error instanceof DatabaseError && error.code === WRONG_PASSWORD
-        ? NOT_THE_STACKS
-        : (String((error as Error).message)
-              .split("\n")
-              .at(error instanceof DatabaseError ? 1 : 0)
-              ?.trim() ?? "");
-
-/** Whether what {@link saidBy} said tells what to do already. */
-export const saysWhatToDo = (why: string): boolean => why === NOT_THE_STACKS;
 
 async function askHere({ name, host, access }: AskedNode): Promise<SilentNode | undefined> {
     try {

@@ -1,7 +1,8 @@
 /** Logical replication slots of users, through which changes are read from each node by itself. */
+
+import { describeBytes } from "../bytes.ts";
 import { nodeOf } from "../topology.ts";
 import { countPlacements, onNodes, readNodes } from "./catalog.ts";
-import { describeBytes } from "./job.ts";
 import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 

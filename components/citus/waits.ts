@@ -3,6 +3,7 @@
  * over nodes by its global pid, which Citus gives to all that a client's connection makes it do elsewhere.
  */
 import { nodeOf } from "../topology.ts";
+import { OWN_APPLICATION } from "./ownSession.ts";
 import { literal } from "./quote.ts";
 import type { Session } from "./session.ts";
 
@@ -53,9 +54,6 @@ interface ActivityRow {
 export type Holder =
     | ({ readonly kind: "process"; readonly node: string; readonly globalPid: string } & ActivityRow)
     | ({ readonly kind: "prepared"; readonly node: string } & PreparedHolder);
-
-/** What this project's own connections are called in pg_stat_activity. */
-export const OWN_APPLICATION = "pulumi citus";
 
 /** Citus makes a global pid of a node's id and a process id. */
 const PER_NODE = 10_000_000_000;

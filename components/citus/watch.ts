@@ -1,5 +1,5 @@
 /** Saying who keeps a statement of ours waiting, while it waits. */
-import type { Session } from "./session.ts";
+import type { Session, Wrap } from "./session.ts";
 import { describeHolders, findHolders, globalPidOf } from "./waits.ts";
 
 /** How long a statement may run before it is asked who holds it up, and how often after that, in milliseconds. */
@@ -67,3 +67,17 @@ export function watched<S extends Session>(
         },
     };
 }
+
+/**
+ * A session of a node that says who holds it up, with how to end that.
+ * @param report called with it, again and again while a statement waits
+ * @param watcher who is asked: the coordinator, about the node of this host in pg_dist_node. @default this very node, which is the coordinator
+ * @example await connect(access, "coordinator", { wrap: tellHolders(report) })
+ */
+export const tellHolders =
+    (
+        report: (text: string) => void,
+        watcher?: { readonly open: () => Promise<Session>; readonly host: string },
+    ): Wrap =>
+    (session, pid, another) =>
+        watched(session, pid, watcher?.open ?? another, report, watcher?.host);

@@ -23,8 +23,6 @@ export function defaultCitus(identity: { readonly citusVersion?: unknown } | und
 export const citusImage = (version: string): string => `citusdata/citus:${version}-pg17`;
 
 export const MAX_WORKERS = 200;
-/** The highest worker number there may be: so many ports are kept free for a cluster. */
-export const HIGHEST_INDEX = 255;
 
 export interface MachineArgs {
     /** Memory of each such node in MiB; PostgreSQL is sized for it. @default 1024; on aws what instanceType leaves */

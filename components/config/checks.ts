@@ -1,6 +1,6 @@
 /** Rules that need more than one key. */
-import { nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../topology.ts";
-import { HIGHEST_INDEX, MAX_WORKERS } from "./args.ts";
+import { HIGHEST_INDEX, nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../topology.ts";
+import { MAX_WORKERS } from "./args.ts";
 import { record, shown } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import type { Mistake } from "./mistakes.ts";

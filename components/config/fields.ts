@@ -1,6 +1,6 @@
 /** What every field's check is made of: each says what must be, what was got, and shows an example. */
 import { z } from "zod";
-import { nearest } from "./keys.ts";
+import { nearest } from "../nearest.ts";
 
 /** A value as it was given, cut when it is long. */
 export function shown(value: unknown): string {

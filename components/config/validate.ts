@@ -1,5 +1,6 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
 import type { z } from "zod";
+import { nearest } from "../nearest.ts";
 import { fileMistakes } from "../postDeploy/file.ts";
 import type { ProjectFiles } from "../tenants/project.ts";
 import { validateGroups } from "../tenants/validate.ts";
@@ -10,7 +11,7 @@ import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
 import { record, shown } from "./fields.ts";
 import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
-import { KEYS, type Key, MAY_BE_EMPTY, nearest, parse, SECRETS } from "./keys.ts";
+import { KEYS, type Key, MAY_BE_EMPTY, parse, SECRETS } from "./keys.ts";
 import { type Mistake, pathOf } from "./mistakes.ts";
 import { onThisPlatform, PLATFORMS, type PlatformName } from "./platforms.ts";
 import { SCHEMAS } from "./schema.ts";

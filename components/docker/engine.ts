@@ -3,13 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import Docker from "dockerode";
+import type { CommandResult } from "../reach.ts";
 import { resolveEngine, tlsFolder } from "./context.ts";
-
-export interface CommandResult {
-    readonly code: number;
-    readonly stdout: string;
-    readonly stderr: string;
-}
 
 /**
  * The engine at an address.

@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "../citus/session.ts";
+import type { Access } from "../reach.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface BackupsInputs {

@@ -1,7 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "../citus/session.ts";
+import type { Access, Shell } from "../reach.ts";
 import type { Overrides, Settings } from "../settings.ts";
-import type { Shell } from "../shell.ts";
 import { thinProvider } from "./provider.ts";
 
 /** What a node's configuration consists of, as plain values. */

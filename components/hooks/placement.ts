@@ -1,7 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Wanted, WantedWorker } from "../citus/place.ts";
-import type { Access } from "../citus/session.ts";
-import type { Shell } from "../shell.ts";
+import type { Access, Shell } from "../reach.ts";
 import { thinProvider } from "./provider.ts";
 
 export interface PlacementWorker extends WantedWorker {

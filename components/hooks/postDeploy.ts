@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Shell } from "../shell.ts";
+import type { Shell } from "../reach.ts";
 import type { FileSpec } from "../tenants/spec.ts";
 import { thinProvider } from "./provider.ts";
 

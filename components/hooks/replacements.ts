@@ -1,6 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "../citus/session.ts";
-import type { Shell } from "../shell.ts";
+import type { Access, Shell } from "../reach.ts";
 import { thinProvider } from "./provider.ts";
 
 /** A node as it is wanted. */

@@ -1,6 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "../citus/session.ts";
-import type { Shell } from "../shell.ts";
+import type { Access, Shell } from "../reach.ts";
 import type { Place } from "../tenants/connection.ts";
 import type { NodeTarget } from "../tenants/facet.ts";
 import type { GroupSpec } from "../tenants/spec.ts";

@@ -1,7 +1,7 @@
 /** The repository that a cluster is restored from. */
 import * as pulumi from "@pulumi/pulumi";
 import type { RestoreFromArgs } from "../config.ts";
-import type { BackupsOutput } from "../platform.ts";
+import type { BackupsOutput } from "./site.ts";
 
 /** Where backups are; empty when what was named has none. */
 export interface Origin {

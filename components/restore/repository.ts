@@ -1,6 +1,6 @@
 /** Reading what is wanted of a repository, by a node script that has it at hand. */
 import { renderRepositoryConf } from "../archive.ts";
-import type { CommandResult, ScriptInput } from "../shell.ts";
+import type { CommandResult, ScriptInput } from "../reach.ts";
 import {
     type Contents,
     choosePoint,

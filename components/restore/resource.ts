@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ClusterArgs, RestoreFromArgs } from "../config.ts";
 import { Restore, type RestoreArgs } from "../hooks/restore.ts";
 import { selfUrn } from "../hooks/self.ts";
-import type { NodeArgs } from "../platform.ts";
+import type { NodeArgs } from "../nodeArgs.ts";
 import type { Security } from "../security.ts";
 import { POSTGRES_PORT } from "../topology.ts";
 import type { Origin } from "./origin.ts";

@@ -1,9 +1,9 @@
 /** The nodes of a plan restored together: all of them take a step, and only when all have taken it the next. */
 import { renderRepositoryConf } from "../archive.ts";
-import { describeBytes } from "../citus/job.ts";
+import { describeBytes } from "../bytes.ts";
 import { pause } from "../pause.ts";
+import type { CommandResult, ScriptInput } from "../reach.ts";
 import { NODE_HOME } from "../settings.ts";
-import type { CommandResult, ScriptInput } from "../shell.ts";
 import type { PlannedNode, RestorePlan } from "./plan.ts";
 import { restoreSecrets } from "./repository.ts";
 import type { RestoreTarget, Site, Workplace } from "./site.ts";

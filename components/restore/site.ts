@@ -1,5 +1,5 @@
 /** Where a restore works: what the platforms do differently about it. */
-import type { CommandResult, ScriptInput } from "../shell.ts";
+import type { CommandResult, ScriptInput } from "../reach.ts";
 import type { Contents } from "./points.ts";
 import type { Wanted } from "./repository.ts";
 
@@ -44,4 +44,14 @@ export interface Site {
     start(nodes: readonly string[]): Promise<void>;
     /** Opens a workplace for each node, hands them on, and closes them whatever happens. */
     withWorkplaces<T>(nodes: readonly RestoreTarget[], use: (places: readonly Workplace[]) => Promise<T>): Promise<T>;
+}
+
+/** Where backups lie, for other stacks to restore from. */
+export interface BackupsOutput {
+    /** The Docker volume, or the bucket. */
+    readonly repository: string;
+    /** The bucket's region. */
+    readonly region?: string;
+    /** The cluster's name in it. */
+    readonly cluster: string;
 }

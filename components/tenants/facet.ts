@@ -4,7 +4,7 @@
  * nothing to do is no change.
  */
 import type { Session } from "../citus/session.ts";
-import type { Shell } from "../shell.ts";
+import type { Shell } from "../reach.ts";
 import type { GroupSpec } from "./spec.ts";
 
 export interface NodeTarget {

@@ -1,5 +1,5 @@
 /** Whether a column is a good distribution key, from what its values and the statements of clients are. Pure. */
-import { describeBytes } from "../citus/job.ts";
+import { describeBytes } from "../bytes.ts";
 
 /** What is known of the values of a column; what ANALYZE has not seen yet is null. */
 export interface KeyValues {

@@ -1,7 +1,7 @@
 /** Which tenants get shards of their own, move and are pinned. Pure. */
 
+import { describeBytes } from "../bytes.ts";
 import { type BlockerRow, blockerOf } from "../citus/catalog.ts";
-import { describeBytes } from "../citus/job.ts";
 import { identifier, literal, qualified } from "../citus/quote.ts";
 import { lasting } from "../citus/tenants/besidePlan.ts";
 import type { Planned, Step } from "./facet.ts";

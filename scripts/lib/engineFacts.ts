@@ -3,7 +3,7 @@ import type { ClusterArgs } from "../../components/config.ts";
 import { architectureOf } from "../../components/docker/architecture.ts";
 import { BASE_ARCHITECTURE, BASE_IMAGES, isCitusImage, LISTED } from "../../components/docker/baseImages.ts";
 import { noForwarding } from "../../components/docker/trouble.ts";
-import type { Finding } from "./preflight.ts";
+import type { Finding } from "./finding.ts";
 
 /** The part of `docker info` that is looked at. */
 export interface EngineInfo {

@@ -1,7 +1,8 @@
 /** The selected stack's nodes: how its hooks reach them, as its state has it. */
-import type { Access } from "../../components/citus/session.ts";
+
 import { resolveEngine } from "../../components/docker/context.ts";
-import { type CommandResult, runScript, type ScriptInput, type Shell } from "../../components/shell.ts";
+import type { Access, CommandResult, ScriptInput, Shell } from "../../components/reach.ts";
+import { runScript } from "../../components/shell.ts";
 import type { StateResource } from "./resources.ts";
 
 export interface StackNode {

@@ -22,16 +22,7 @@ import {
     missingImage,
     onThisMachine,
 } from "./engineFacts.ts";
-
-export interface Finding {
-    readonly what: string;
-    /** What was found. */
-    readonly found: string;
-    /** What to do, in lines; empty when all is well. */
-    readonly todo: string;
-    /** What is well and still should be known, as a sentence. */
-    readonly note?: string;
-}
+import type { Finding } from "./finding.ts";
 
 const DISK_NEEDED = 3 * GiB;
 

@@ -1,11 +1,12 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
 import { describeAge } from "../../components/age.ts";
+import { describeBytes } from "../../components/bytes.ts";
 import type { NodeArchive } from "../../components/citus/archive.ts";
 import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
-import { describeBytes } from "../../components/citus/job.ts";
+import { saidBy } from "../../components/citus/said.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
-import { ANSWERS_WITHIN, saidBy } from "../../components/citus/silent.ts";
+import { ANSWERS_WITHIN } from "../../components/citus/silent.ts";
 import { readFindings } from "../../components/nodeFindings.ts";
 import { explainSilence, readNodeState } from "../../components/nodeState.ts";
 import { COORDINATOR } from "../../components/topology.ts";

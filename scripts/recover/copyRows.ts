@@ -1,5 +1,5 @@
 /** One table's rows from a restored copy into the living cluster: all of them or nothing. */
-import { describeBytes } from "../../components/citus/job.ts";
+import { describeBytes } from "../../components/bytes.ts";
 import { literal } from "../../components/citus/quote.ts";
 import { DatabaseError, type StreamSession } from "../../components/citus/session.ts";
 import { COORDINATOR } from "../../components/topology.ts";

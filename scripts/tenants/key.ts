@@ -1,5 +1,5 @@
 /** npm run tenants -- key [GROUP|TABLE] */
-import { describeBytes } from "../../components/citus/job.ts";
+import { describeBytes } from "../../components/bytes.ts";
 import { type KeyAsked, readDistributed, readKeys } from "../../components/citus/tenants/keyFacts.ts";
 import { judgeKey, type KeyFacts, type KeyFinding } from "../../components/tenants/keyJudge.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";

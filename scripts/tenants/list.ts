@@ -1,5 +1,5 @@
 /** npm run tenants */
-import { describeBytes } from "../../components/citus/job.ts";
+import { describeBytes } from "../../components/bytes.ts";
 import { type Listed, type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
 import { describeSmall } from "../../components/citus/tenants/smallShards.ts";
 import { fittedTable } from "../lib/report.ts";

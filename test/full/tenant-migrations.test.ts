@@ -1,10 +1,13 @@
 /** Files of templates on their way to tenants of every model, on a real cluster. */
+
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import pg from "pg";
-import { connect, type DirectAccess } from "../../components/citus/session.ts";
+import { connect } from "../../components/citus/session.ts";
 import { approve } from "../../components/citus/tenants/approve.ts";
+import { tellHolders } from "../../components/citus/watch.ts";
+import type { DirectAccess } from "../../components/reach.ts";
 import type { Facet } from "../../components/tenants/facet.ts";
 import { FACETS } from "../../components/tenants/models.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
@@ -486,8 +489,7 @@ INSERT INTO patients (id, name) VALUES (1, 'first');`;
                 const to = { ...(await stack.access(node)), ...(place === "wt22" ? { database: place } : {}) };
                 const said: string[] = [];
                 const ours = await connect(to, node, {
-                    heldUp: (text) => said.push(text),
-                    watcher: { open: () => connect(access, "coordinator"), host },
+                    wrap: tellHolders((text) => said.push(text), { open: () => connect(access, "coordinator"), host }),
                 });
                 const other = new pg.Client({ ...clientOf(to), application_name: "somebody" });
                 await other.connect();

@@ -4,7 +4,8 @@ import { after, before, describe, it } from "node:test";
 import pg from "pg";
 import { readBlockers, readNodes } from "../../components/citus/catalog.ts";
 import { readHealth } from "../../components/citus/health.ts";
-import { dropKept, exempt, LIMITS, readBound, readLimits } from "../../components/citus/limits.ts";
+import { dropKept, exempt, readBound, readLimits } from "../../components/citus/limits.ts";
+import { NO_LIMITS } from "../../components/citus/ownSession.ts";
 import { type PlaceOptions, place } from "../../components/citus/place.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { pause } from "../../components/pause.ts";
@@ -203,7 +204,7 @@ describe("what clients are bound by stops no move", () => {
             const session = await connect(await stack.access(node), node);
             await session.query("SET citus.enable_ddl_propagation = off");
             await session.query("SET citus.enable_alter_role_set_propagation = off");
-            for (const setting of Object.keys(LIMITS)) {
+            for (const setting of Object.keys(NO_LIMITS)) {
                 // less than a move takes, and enough for a login
                 const value = setting === "default_transaction_read_only" ? "on" : "'300ms'";
                 await session.query(LEVELS[level]?.(setting, bound ? value : "") ?? "");

@@ -1,8 +1,8 @@
 /** What is said of what nobody declared, and of what grows on a node. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { saidBy } from "../../components/citus/said.ts";
 import { DatabaseError } from "../../components/citus/session.ts";
-import { saidBy } from "../../components/citus/silent.ts";
 import { explainFindings, type NodeFindings } from "../../components/nodeFindings.ts";
 import { explainSilence } from "../../components/nodeState.ts";
 import { ownedNames } from "../../components/settings.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describeBytes } from "../../components/bytes.ts";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import {
-    describeBytes,
     describeProgress,
     type FollowOptions,
     firstLine,

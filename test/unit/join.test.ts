@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { joinWorker, type NodeFacts, nameCoordinator, refusals, verifyMember } from "../../components/citus/join.ts";
-import { LIMITS } from "../../components/citus/limits.ts";
+import { NO_LIMITS } from "../../components/citus/ownSession.ts";
 import type { Session } from "../../components/citus/session.ts";
 
 const COORDINATOR: NodeFacts = {
@@ -133,7 +133,7 @@ function server(node: string, facts: NodeFacts, cluster?: Cluster, own: Own = {}
             ];
         }
         if (/pg_db_role_setting/.test(sql)) {
-            const lines = Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`);
+            const lines = Object.entries(NO_LIMITS).map(([name, value]) => `${name}=${value}`);
             return [{ lines, role: "postgres", database: "app" }];
         }
         if (/AS "coordinatorOf"/.test(sql)) {

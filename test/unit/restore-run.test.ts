@@ -9,11 +9,11 @@ import * as postDeploy from "../../components/hooks/impl/postDeploy.ts";
 import { notProved } from "../../components/hooks/impl/recovered.ts";
 import type { PostDeployInputs } from "../../components/hooks/postDeploy.ts";
 import type { RecoveredNode } from "../../components/hooks/recovered.ts";
+import type { CommandResult } from "../../components/reach.ts";
 import type { PlannedNode } from "../../components/restore/plan.ts";
 import type { PointNode, RestorePoint } from "../../components/restore/points.ts";
 import { apart, nextStep, type RestoreRun, restoreNodes } from "../../components/restore/run.ts";
 import type { Site } from "../../components/restore/site.ts";
-import type { CommandResult } from "../../components/shell.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const TIME = "2026-11-30T10:00:00.000Z";

@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { DatabaseError, type DirectAccess, type Session } from "../../components/citus/session.ts";
-import { ANSWERS_WITHIN, findSilent, saidBy } from "../../components/citus/silent.ts";
+import { saidBy } from "../../components/citus/said.ts";
+import { DatabaseError, type Session } from "../../components/citus/session.ts";
+import { ANSWERS_WITHIN, findSilent } from "../../components/citus/silent.ts";
 import { inTurn } from "../../components/hooks/impl/coordinator.ts";
 import * as placement from "../../components/hooks/impl/placement.ts";
 import { describeContainer, explainSilence, readNodeState } from "../../components/nodeState.ts";
+import type { DirectAccess } from "../../components/reach.ts";
 
 /** Takes connections and never says a word, as a paused container does. */
 let mute: Server;

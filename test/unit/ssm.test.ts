@@ -4,7 +4,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { onlineMachines } from "../../components/aws/ssm.ts";
-import { runScript, type SsmShell } from "../../components/shell.ts";
+import type { SsmShell } from "../../components/reach.ts";
+import { runScript } from "../../components/shell.ts";
 
 const SHELL: SsmShell = { kind: "ssm", region: "eu-central-1", profile: "", clusterId: "0f", node: "worker-1" };
 /** How often commands were taken, and what becomes of the answer. */

@@ -2,10 +2,11 @@
  * Tables that change their key, their shards or their kind: made anew beside the old ones, copied shard by shard from the
  * nodes where the rows are, compared, and switched in one transaction. Clients go on with the old tables until then.
  */
+
+import { describeBytes } from "../../bytes.ts";
 import { pause } from "../../pause.ts";
 import { countOf } from "../../tenants/changePlan.ts";
 import type { Context } from "../../tenants/facet.ts";
-import { describeBytes } from "../job.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { releaseRunLock, takeRunLock } from "../runLock.ts";
 import type { Session } from "../session.ts";

@@ -1,5 +1,5 @@
 /** What making tables anew beside the old ones takes: time, disk, and how long writes wait. Pure. */
-import { describeBytes } from "../job.ts";
+import { describeBytes } from "../../bytes.ts";
 
 /** One table that is made anew. */
 export interface BesideTable {

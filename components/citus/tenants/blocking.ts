@@ -1,7 +1,8 @@
 /** What preview says of files that make others wait: on what, and for how long. Pure. */
+
+import { describeBytes } from "../../bytes.ts";
 import type { Cost } from "../../tenants/lint/costs.ts";
 import { own } from "../../tenants/own.ts";
-import { describeBytes } from "../job.ts";
 import { lasting } from "./besidePlan.ts";
 
 /** How large a table is now. */

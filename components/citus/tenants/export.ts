@@ -3,7 +3,9 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { runScript, type ScriptInput } from "../../shell.ts";
+import { describeBytes } from "../../bytes.ts";
+import type { ScriptInput } from "../../reach.ts";
+import { runScript } from "../../shell.ts";
 import type { Model } from "../../tenants/args.ts";
 import {
     addressOf,
@@ -15,7 +17,6 @@ import {
 } from "../../tenants/exportTarget.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
-import { describeBytes } from "../job.ts";
 import { identifier } from "../quote.ts";
 import { different, everything, nameOf, type Prints, printTenant, rowsOf, storedColumns, whereOf } from "./checksum.ts";
 import { parseTold, placeInput, readRemoteManifest, sendManifest, sumRemote } from "./exportPlaces.ts";

@@ -1,6 +1,6 @@
 /** Exports that are not on this machine: a node sends them, reads them and fetches them by itself, with pgBackRest. */
 import { renderRepositoryConf } from "../../archive.ts";
-import type { ScriptInput, Shell } from "../../shell.ts";
+import type { ScriptInput, Shell } from "../../reach.ts";
 import { type Bucket, manifestOf, type RemoteFile } from "../../tenants/exportTarget.ts";
 
 /** What a container is given: it has no credentials of its own. @throws Error when there are none */

@@ -1,7 +1,7 @@
 /** Every tenant of every group, from catalogs and ledger alone: no table is read, however many tenants there are. */
 import { hashOf } from "../../../client/hash.ts";
 import { type Place, type RowGroup, ShardMap } from "../../../client/shardMap.ts";
-import { nearest } from "../../config/keys.ts";
+import { nearest } from "../../nearest.ts";
 import type { Model } from "../../tenants/args.ts";
 import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";

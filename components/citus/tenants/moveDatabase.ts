@@ -3,10 +3,10 @@
  * in the ledger's `detail.move`, so running it again goes on.
  */
 import { createHash } from "node:crypto";
+import { describeBytes } from "../../bytes.ts";
 import { pause } from "../../pause.ts";
-import type { CommandResult } from "../../shell.ts";
+import type { CommandResult } from "../../reach.ts";
 import { nodeOf } from "../../topology.ts";
-import { describeBytes } from "../job.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { INVALID, identity, isEmpty } from "./databases.ts";

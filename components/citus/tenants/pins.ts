@@ -1,5 +1,6 @@
 /** Tenants on the node that is wanted: isolated, moved while they are served, and pinned there. */
 
+import { describeBytes } from "../../bytes.ts";
 import { pause } from "../../pause.ts";
 import type { Context, Facet, Probe, Step } from "../../tenants/facet.ts";
 import { NO_PINS, type PinDetail, type PinsFound, pinOf, planPins } from "../../tenants/pinsPlan.ts";
@@ -8,7 +9,7 @@ import { COORDINATOR, nodeOf } from "../../topology.ts";
 import { BLOCKERS } from "../catalog.ts";
 import { type CopiedShard, readColocatedShards } from "../counts.ts";
 import { Held } from "../held.ts";
-import { describeBytes, runningJob } from "../job.ts";
+import { runningJob } from "../job.ts";
 import { finishCleanup } from "../leave.ts";
 import { honourPins } from "../pinned.ts";
 import { identifier, literal, qualified } from "../quote.ts";

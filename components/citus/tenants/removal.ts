@@ -1,5 +1,6 @@
 /** Tenants whose state is `deleted`: fenced, exported, deleted, and shown to be gone on every node. */
 
+import { describeBytes } from "../../bytes.ts";
 import { countOf } from "../../tenants/changePlan.ts";
 import { EXAMPLE } from "../../tenants/exportTarget.ts";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
@@ -7,7 +8,6 @@ import { listed } from "../../tenants/listed.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf } from "../../tenants/shape.ts";
 import type { GroupSpec } from "../../tenants/spec.ts";
-import { describeBytes } from "../job.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { said, transaction } from "./batch.ts";
 import { lasting } from "./besidePlan.ts";

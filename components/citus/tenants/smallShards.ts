@@ -1,6 +1,6 @@
 /** Shards that tenants left small, and what it costs to make a group anew with fewer. Pure but for its SQL. */
 import { hashOf } from "../../../client/hash.ts";
-import { describeBytes } from "../job.ts";
+import { describeBytes } from "../../bytes.ts";
 import { lasting } from "./besidePlan.ts";
 
 /** Bytes below which a shard costs more than it holds. */

@@ -1,8 +1,9 @@
 /** What there is to do so that a group's tables are what they are declared to be. Pure. */
+
+import { describeBytes } from "../../bytes.ts";
 import type { Planned, Step } from "../../tenants/facet.ts";
 import { judgeKey } from "../../tenants/keyJudge.ts";
 import type { GroupSpec, TableSpec } from "../../tenants/spec.ts";
-import { describeBytes } from "../job.ts";
 import { literal, qualified } from "../quote.ts";
 import { explainReference } from "../references.ts";
 import { inTheWay, NO_FACTS } from "./besideFacts.ts";

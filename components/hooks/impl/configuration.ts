@@ -4,18 +4,9 @@ import { nodeFiles } from "../../nodeFiles.ts";
 import { explainFindings, readFindings } from "../../nodeFindings.ts";
 import { readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
+import type { Shell } from "../../reach.ts";
 import { restartNeeded, type Settings } from "../../settings.ts";
-import {
-    isLooping,
-    isStopped,
-    lastWords,
-    prepare,
-    restartsOf,
-    runScript,
-    type Shell,
-    service,
-    whileStopped,
-} from "../../shell.ts";
+import { isLooping, isStopped, lastWords, prepare, restartsOf, runScript, service, whileStopped } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { comparable, oneAtATime, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";

@@ -1,7 +1,8 @@
 /** What the hooks share about the coordinator: how to reach it, and its node table read once for many. */
 import { type NodeRow, readNodes } from "../../citus/catalog.ts";
-import { type Access, addressOf, withSession } from "../../citus/session.ts";
+import { withSession } from "../../citus/session.ts";
 import { pause } from "../../pause.ts";
+import { type Access, addressOf } from "../../reach.ts";
 
 /** What Pulumi puts in place of a value that is not known before `up`. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";

@@ -1,10 +1,13 @@
 /** A row of pg_dist_node. */
+
 import { readNodes } from "../../citus/catalog.ts";
 import { joinWorker, nameCoordinator } from "../../citus/join.ts";
 import { refuseUnregistered, removeWorker } from "../../citus/leave.ts";
-import { addressOf, connect, DatabaseError, withSession } from "../../citus/session.ts";
-import { saidBy } from "../../citus/silent.ts";
+import { saidBy } from "../../citus/said.ts";
+import { connect, DatabaseError, withSession } from "../../citus/session.ts";
+import { tellHolders } from "../../citus/watch.ts";
 import { explainSilence } from "../../nodeState.ts";
+import { addressOf } from "../../reach.ts";
 import { workerIndex } from "../../topology.ts";
 import type { MemberInputs } from "../member.ts";
 import { comparable, inTurn, nodesForDiff, oneAtATime, unknown } from "./coordinator.ts";
@@ -41,7 +44,11 @@ async function register(inputs: MemberInputs) {
                     await target.close().catch(() => undefined);
                 }
             },
-            { patience: PATIENCE, waiting: (why) => report(`waiting for the coordinator: ${why}`), heldUp: report },
+            {
+                patience: PATIENCE,
+                waiting: (why) => report(`waiting for the coordinator: ${why}`),
+                wrap: tellHolders(report),
+            },
         ).catch((error: unknown) => {
             if (!(error instanceof DatabaseError && error.connecting)) throw error;
             throw new Error(
@@ -117,7 +124,7 @@ export async function remove(_id: string, props: MemberState) {
                     await target.close();
                 }
             },
-            { patience: 10_000, heldUp: progress(props.self) },
+            { patience: 10_000, wrap: tellHolders(progress(props.self)) },
         ).catch((error: Error) => {
             throw new Error(
                 `${error.message}\n${props.name} was not removed, and its data is untouched. A worker can leave only while it and the coordinator both answer. ` +

@@ -1,6 +1,7 @@
 /** Shards where they belong. */
+
+import { describeBytes } from "../../bytes.ts";
 import { readNodes } from "../../citus/catalog.ts";
-import { describeBytes } from "../../citus/job.ts";
 import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
 import {
     type Assessment,
@@ -16,15 +17,18 @@ import {
     refuseUnplaceable,
     type Wanted,
 } from "../../citus/place.ts";
-import { type Access, connect, DatabaseError, isLost, type Session, withSession } from "../../citus/session.ts";
-import { ANSWERS_WITHIN, findSilent, type SilentNode, saidBy } from "../../citus/silent.ts";
+import { saidBy } from "../../citus/said.ts";
+import { connect, DatabaseError, isLost, type Session, withSession } from "../../citus/session.ts";
+import { ANSWERS_WITHIN, findSilent, type SilentNode } from "../../citus/silent.ts";
 import { describeSlots } from "../../citus/slots.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
 import { describeApart, isRefused, readOwnVersions, readVersions } from "../../citus/versions.ts";
+import { tellHolders } from "../../citus/watch.ts";
 import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
-import { runScript, type Shell } from "../../shell.ts";
+import type { Access, Shell } from "../../reach.ts";
+import { runScript } from "../../shell.ts";
 import type { PlacementInputs, PlacementWorker } from "../placement.ts";
 import { comparable, rememberSilent, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -274,7 +278,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 await nodes.close();
             }
         },
-        { patience: PATIENCE, waiting: patiently(inputs, report), heldUp: report },
+        { patience: PATIENCE, waiting: patiently(inputs, report), wrap: tellHolders(report) },
     ).catch(async (error: unknown) => {
         if (answered || !(error instanceof DatabaseError)) throw error;
         throw new NoAnswer(explainCoordinator(saidBy(error), await readNodeState(inputs.shell)));

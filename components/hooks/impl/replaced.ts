@@ -1,9 +1,11 @@
 /** After a node's machine was replaced: whether the node came back, and takes part in the cluster again. */
 import { activate, whyApart } from "../../citus/membership.ts";
+import { saidBy } from "../../citus/said.ts";
 import { withSession } from "../../citus/session.ts";
-import { ANSWERS_WITHIN, saidBy } from "../../citus/silent.ts";
+import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { pause } from "../../pause.ts";
-import { lastWords, restartsOf, type Shell } from "../../shell.ts";
+import type { Shell } from "../../reach.ts";
+import { lastWords, restartsOf } from "../../shell.ts";
 import type { ConfigurationInputs } from "../configuration.ts";
 import { alive, progress } from "./engine.ts";
 

@@ -1,6 +1,7 @@
 /** Before containers are replaced: who and in which order, and whether those that stay are well. */
+
+import { saidBy } from "../../citus/said.ts";
 import { connect } from "../../citus/session.ts";
-import { saidBy } from "../../citus/silent.ts";
 import { type FoundContainer, readContainers, turnsOf } from "../../docker/rolling.ts";
 import { explainSilence, readNodeState } from "../../nodeState.ts";
 import type { ReplacementNode, ReplacementsInputs } from "../replacements.ts";

@@ -1,9 +1,11 @@
 /** The user's own settings, asked of PostgreSQL before any node is given them: every mistake at once, and once. */
-import { nearest } from "../../config/keys.ts";
+
 import { explain, type Mistake } from "../../config/mistakes.ts";
+import { nearest } from "../../nearest.ts";
 import { type NodeConfiguration, nodeFiles, ownedOf } from "../../nodeFiles.ts";
+import type { ScriptInput, Shell } from "../../reach.ts";
 import { type Overrides, renderPostgresqlConf } from "../../settings.ts";
-import { runScript, type ScriptInput, type Shell } from "../../shell.ts";
+import { runScript } from "../../shell.ts";
 import { COORDINATOR } from "../../topology.ts";
 
 const PARTS = ["all", "coordinator", "workers"] as const;

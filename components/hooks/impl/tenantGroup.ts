@@ -1,4 +1,5 @@
 /** A group of tenants, in Pulumi's words. */
+
 import { readFileSync } from "node:fs";
 import { ShardMap } from "../../../client/shardMap.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
@@ -6,6 +7,7 @@ import { ANSWERS_WITHIN } from "../../citus/silent.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import { describeKeys, keysBack } from "../../citus/tenants/keysBack.ts";
 import { withOnboarded } from "../../citus/tenants/onboarded.ts";
+import { tellHolders } from "../../citus/watch.ts";
 import { readFindings } from "../../nodeFindings.ts";
 import type { Place } from "../../tenants/connection.ts";
 import type { Context } from "../../tenants/facet.ts";
@@ -41,8 +43,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
     const another = (name: string, database?: string) => {
         const { access, host } = nodeOf(inputs, name);
         return connect(database ? { ...access, database } : access, name, {
-            heldUp: progress(self),
-            watcher: { open: watch, host },
+            wrap: tellHolders(progress(self), { open: watch, host }),
         });
     };
     const kept = keepOpen(another);
@@ -73,7 +74,7 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     warn: (text) => warn(self, text),
                     alive,
                 }),
-            { patience: 60_000, heldUp: progress(self) },
+            { patience: 60_000, wrap: tellHolders(progress(self)) },
         );
     } finally {
         await kept.closeAll();
