@@ -1,7 +1,8 @@
 /** What the keys of the aws platform may hold. */
 import { z } from "zod";
+import { shown } from "../shown.ts";
 import { formatCidr, parseCidr, within } from "./cidr.ts";
-import { flag, listOf, oneOf, shown, strictObject, text, whole } from "./fields.ts";
+import { flag, listOf, oneOf, strictObject, text, whole } from "./fields.ts";
 import { isInstanceType, x86TypeFor } from "./instanceTypes.ts";
 
 /** A field with one text or none that says what is wrong with it. */

@@ -1,9 +1,11 @@
 /** Rules of the aws platform that need more than one key, and where it runs. They look at what was given. */
+
+import { shown } from "../shown.ts";
 import { workerIndex, workerIndexes } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
 import { awsMachine, VOLUME } from "./aws.ts";
 import { formatCidr, overlap, parseCidr, within } from "./cidr.ts";
-import { record, shown } from "./fields.ts";
+import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import type { Mistake } from "./mistakes.ts";
 import type { ConfigSource } from "./source.ts";

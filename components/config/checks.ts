@@ -1,7 +1,9 @@
 /** Rules that need more than one key. */
+
+import { shown } from "../shown.ts";
 import { HIGHEST_INDEX, nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
-import { record, shown } from "./fields.ts";
+import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import type { Mistake } from "./mistakes.ts";
 

@@ -1,13 +1,7 @@
 /** What every field's check is made of: each says what must be, what was got, and shows an example. */
 import { z } from "zod";
 import { nearest } from "../nearest.ts";
-
-/** A value as it was given, cut when it is long. */
-export function shown(value: unknown): string {
-    if (value === undefined) return "nothing";
-    const json = JSON.stringify(value);
-    return json === undefined ? String(value) : json.length > 60 ? `${json.slice(0, 57)}...` : json;
-}
+import { shown } from "../shown.ts";
 
 export const record = (value: unknown): Record<string, unknown> =>
     value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {};

@@ -1,5 +1,7 @@
 /** The platforms, and which keys mean something on one of them only. */
-import { record, shown } from "./fields.ts";
+
+import { shown } from "../shown.ts";
+import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import type { Mistake } from "./mistakes.ts";
 

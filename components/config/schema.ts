@@ -3,10 +3,11 @@ import { z } from "zod";
 import { GO_THERE, isHere, NOT_HERE } from "../docker/address.ts";
 import { refusedTarget } from "../restore/request.ts";
 import { OWNED } from "../settings.ts";
+import { shown } from "../shown.ts";
 import { POOL_OFFSET, workerIndex } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
 import { awsKeys, awsMachine } from "./aws.ts";
-import { flag, listOf, memory, oneOf, passphrase, shown, span, strictObject, text, whole } from "./fields.ts";
+import { flag, listOf, memory, oneOf, passphrase, span, strictObject, text, whole } from "./fields.ts";
 import { parse } from "./keys.ts";
 import { machineKeys, PLATFORMS, type PlatformName } from "./platforms.ts";
 

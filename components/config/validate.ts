@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { nearest } from "../nearest.ts";
 import { fileMistakes } from "../postDeploy/file.ts";
+import { shown } from "../shown.ts";
 import type { ProjectFiles } from "../tenants/project.ts";
 import { validateGroups } from "../tenants/validate.ts";
 import { topology } from "../topology.ts";
@@ -9,7 +10,7 @@ import { type AwsArgs, type ClusterArgs, MAX_WORKERS, type MachineArgs } from ".
 import { DEFAULT_INSTANCE_TYPE, VOLUME } from "./aws.ts";
 import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
-import { record, shown } from "./fields.ts";
+import { record } from "./fields.ts";
 import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
 import { KEYS, type Key, MAY_BE_EMPTY, parse, SECRETS } from "./keys.ts";
 import { type Mistake, pathOf } from "./mistakes.ts";

@@ -1,6 +1,7 @@
 /** Who else gets in: the reader of all tenants, and sign-in without knowing the tenant. Pure. */
-import { shown } from "../config/fields.ts";
+
 import { nearest } from "../nearest.ts";
+import { shown } from "../shown.ts";
 import type { GroupShape } from "./fields.ts";
 import { readerRole, type SignInSpec, signInRole } from "./spec.ts";
 

@@ -1,14 +1,5 @@
 /** What a group of tenants is made from. Types, with each default. */
 
-export const MODELS = ["rls", "row", "schema", "database", "routed"] as const;
-
-/**
- * How tenants are kept apart:
- * `rls` in tables of the coordinator by row-level security, `row` in distributed tables by a tenant column, `schema` each
- * in a distributed schema, `database` each in a database of its own on one node, `routed` anywhere else by the shard map.
- */
-export type Model = (typeof MODELS)[number];
-
 /** What a table of a group is; exactly one of the first three, or `ignore`. */
 export interface TableArgs {
     /** Distribution column, the tenant's key. In model `rls` the tenant column of a local table. */

@@ -1,8 +1,8 @@
 /** Tenants that come from another group: which can, what that takes, and what stands in the way. Pure. */
-import type { Model } from "./args.ts";
+
 import type { Planned, Step } from "./facet.ts";
 import { type Named, pairUp, type Slice, slicesOf, splitName, type TableShape, unpaired } from "./shape.ts";
-import type { GroupSpec } from "./spec.ts";
+import type { GroupSpec, Model } from "./spec.ts";
 
 /** From which model to which a tenant can go. */
 const WAYS: readonly (readonly [Model, Model])[] = [

@@ -1,5 +1,5 @@
 /** The decision table of `tenants -- choose` as data: what is asked, what speaks for and against each model, what it costs. */
-import type { Model } from "./args.ts";
+import type { Model } from "./spec.ts";
 
 /** What the choice hangs on. */
 export interface Situation {

@@ -1,6 +1,7 @@
 /** Which model of tenancy fits: what follows from the decision table. Pure. */
-import { MODELS, type Model } from "./args.ts";
+
 import { COSTS, type Condition, DEFAULTS, type Facts, GUIDES, QUESTIONS, type Situation, TABLE } from "./choices.ts";
+import { MODELS, type Model } from "./spec.ts";
 
 export { COSTS, DEFAULTS, GUIDES, QUESTIONS, type Situation, TABLE } from "./choices.ts";
 

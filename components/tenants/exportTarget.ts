@@ -1,5 +1,5 @@
 /** Where exports of tenants are kept, as a program writes it, and what one export is called there. Pure. */
-import { shown } from "../config/fields.ts";
+import { shown } from "../shown.ts";
 
 /** An S3 bucket, or one of a server that speaks its protocol. */
 export interface Bucket {

@@ -1,10 +1,12 @@
 /** What each key of a group of tenants may hold. */
 import { z } from "zod";
-import { flag, listOf, oneOf, shown, strictObject, text, unrecognized, whole } from "../config/fields.ts";
+import { flag, listOf, oneOf, strictObject, text, unrecognized, whole } from "../config/fields.ts";
+import { shown } from "../shown.ts";
 import { workerIndex } from "../topology.ts";
-import { MODELS, type TenantName } from "./args.ts";
+import type { TenantName } from "./args.ts";
 import { EXAMPLE, parseTarget } from "./exportTarget.ts";
 import { InexactNumber, isExact } from "./json.ts";
+import { MODELS } from "./spec.ts";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 

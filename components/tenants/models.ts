@@ -17,8 +17,8 @@ import { schemas } from "../citus/tenants/schemas.ts";
 import { signIn } from "../citus/tenants/signIn.ts";
 import { state } from "../citus/tenants/state.ts";
 import { tables } from "../citus/tenants/tables.ts";
-import type { Model } from "./args.ts";
 import type { Facet } from "./facet.ts";
+import type { Model } from "./spec.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: each facet has its own kind of finding
 type AnyFacet = Facet<any>;

@@ -1,6 +1,14 @@
 /** A group of tenants after validation: plain data, as it lies in the state and is handed to the database. */
-import type { Model } from "./args.ts";
 import type { RolloutSpec } from "./rollout.ts";
+
+export const MODELS = ["rls", "row", "schema", "database", "routed"] as const;
+
+/**
+ * How tenants are kept apart:
+ * `rls` in tables of the coordinator by row-level security, `row` in distributed tables by a tenant column, `schema` each
+ * in a distributed schema, `database` each in a database of its own on one node, `routed` anywhere else by the shard map.
+ */
+export type Model = (typeof MODELS)[number];
 
 export interface FileSpec {
     /** Path inside the project. */

@@ -1,9 +1,9 @@
 /** Groups of tenants as they were written, to specifications or every mistake. Pure but for the files that they name. */
-import { record, shown } from "../config/fields.ts";
+import { record } from "../config/fields.ts";
 import { type Mistake, pathOf } from "../config/mistakes.ts";
+import { shown } from "../shown.ts";
 import { COORDINATOR } from "../topology.ts";
 import { accessMistakes, accessRoles, signInOf } from "./access.ts";
-import type { Model } from "./args.ts";
 import { type GroupShape, groupShape, insideProject, type TenantShape } from "./fields.ts";
 import { InexactNumber, isExact, parseExact } from "./json.ts";
 import { GROUP_NAME, KEY_LENGTH, PLAIN_NAME, plainNameRule, RESERVED_NAME } from "./names.ts";
@@ -12,6 +12,7 @@ import {
     appRole,
     type FileSpec,
     type GroupSpec,
+    type Model,
     onboardingRole,
     type TableSpec,
     type TenantSpec,

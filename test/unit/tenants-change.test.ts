@@ -4,13 +4,12 @@ import { describe, test } from "node:test";
 import type { Session } from "../../components/citus/session.ts";
 import { change } from "../../components/citus/tenants/change.ts";
 import { converge } from "../../components/citus/tenants/converge.ts";
-import type { Model } from "../../components/tenants/args.ts";
 import { type ChangeFound, type LedgerTenant, NOTHING_FOUND, planChange } from "../../components/tenants/changePlan.ts";
 import type { Context, Facet } from "../../components/tenants/facet.ts";
 import { tablesMade } from "../../components/tenants/lint/made.ts";
 import { FACETS } from "../../components/tenants/models.ts";
 import { pairUp, type Slice } from "../../components/tenants/shape.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
+import type { GroupSpec, Model } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
 
 const group = (model: Model, more: Partial<GroupSpec> = {}): GroupSpec => ({ ...EMPTY, name: "g", model, ...more });

@@ -1,8 +1,8 @@
 /** Which model is recommended, and why. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { MODELS } from "../../components/tenants/args.ts";
 import { COSTS, choose, DEFAULTS, QUESTIONS, type Situation, TABLE } from "../../components/tenants/choose.ts";
+import { MODELS } from "../../components/tenants/spec.ts";
 
 const chosen = (situation: Partial<Situation>) => choose({ ...DEFAULTS, ...situation });
 

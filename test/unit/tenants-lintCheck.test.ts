@@ -4,9 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import type { Model } from "../../components/tenants/args.ts";
 import { lintSql } from "../../components/tenants/lint/lint.ts";
-import type { GroupSpec, TableSpec } from "../../components/tenants/spec.ts";
+import type { GroupSpec, Model, TableSpec } from "../../components/tenants/spec.ts";
 import { batchesOf, checkBatches, findSql, groupsOfConfig, knownGroups } from "../../scripts/tenants/check.ts";
 import { EMPTY } from "../tenants.ts";
 

@@ -10,9 +10,8 @@ import type { Prints } from "../../components/citus/tenants/checksum.ts";
 import { identity } from "../../components/citus/tenants/databases.ts";
 import { readExport } from "../../components/citus/tenants/export.ts";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
-import type { Model } from "../../components/tenants/args.ts";
 import type { Context } from "../../components/tenants/facet.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
+import type { GroupSpec, Model } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "citus-removal-test-"));

@@ -6,7 +6,6 @@ import { basename, dirname, join } from "node:path";
 import { describeBytes } from "../../bytes.ts";
 import type { ScriptInput } from "../../reach.ts";
 import { runScript } from "../../shell.ts";
-import type { Model } from "../../tenants/args.ts";
 import {
     addressOf,
     type ExportTarget,
@@ -17,6 +16,7 @@ import {
 } from "../../tenants/exportTarget.ts";
 import type { Context } from "../../tenants/facet.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../../tenants/shape.ts";
+import type { Model } from "../../tenants/spec.ts";
 import { identifier } from "../quote.ts";
 import { different, everything, nameOf, type Prints, printTenant, rowsOf, storedColumns, whereOf } from "./checksum.ts";
 import { parseTold, placeInput, readRemoteManifest, sendManifest, sumRemote } from "./exportPlaces.ts";

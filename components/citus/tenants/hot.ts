@@ -1,7 +1,7 @@
 /** Which tenants the cluster works for, from citus_stat_tenants of every node. Changes nothing. */
 import { hashOf } from "../../../client/hash.ts";
 import { ShardMap } from "../../../client/shardMap.ts";
-import type { Model } from "../../tenants/args.ts";
+import type { Model } from "../../tenants/spec.ts";
 import { nodeOf } from "../../topology.ts";
 import { literal } from "../quote.ts";
 import type { Session } from "../session.ts";

@@ -2,8 +2,7 @@
 import { hashOf } from "../../../client/hash.ts";
 import { type Place, type RowGroup, ShardMap } from "../../../client/shardMap.ts";
 import { nearest } from "../../nearest.ts";
-import type { Model } from "../../tenants/args.ts";
-import { type GroupSpec, tenantRole } from "../../tenants/spec.ts";
+import { type GroupSpec, type Model, tenantRole } from "../../tenants/spec.ts";
 import type { Session } from "../session.ts";
 import { SHARD_BYTES, SHARD_ROWS } from "./estimates.ts";
 import { type FoundShards, type SmallShards, shardsSql, smallShards } from "./smallShards.ts";

@@ -1,5 +1,5 @@
 /** Which tables a template makes, without running it. */
-import type { Model } from "../args.ts";
+import type { Model } from "../spec.ts";
 import { statements } from "../statements.ts";
 import { readSql, type SqlFile } from "./sql.ts";
 

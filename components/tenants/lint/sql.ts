@@ -18,8 +18,7 @@ import type {
     VariableSetStmt,
 } from "libpg-query";
 import { parse } from "libpg-query";
-import type { Model } from "../args.ts";
-import type { TableSpec } from "../spec.ts";
+import type { Model, TableSpec } from "../spec.ts";
 import {
     argumentsOf,
     constantOf,
