@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { Wanted, WantedWorker } from "../citus/place.ts";
+import type { Wanted, WantedWorker } from "../citus/wanted.ts";
 import type { Access, Shell } from "../reach.ts";
 import { thinProvider } from "./provider.ts";
 

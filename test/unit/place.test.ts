@@ -1,20 +1,14 @@
 /** Placing shards: what is refused before a node is marked, and that marks go when a rebalance fails. */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { assess, describeAssessment, isAsked, isSettled, obstacle } from "../../components/citus/assess.ts";
 import type { NodeRow, ShardGroup } from "../../components/citus/catalog.ts";
 import { JobError } from "../../components/citus/job.ts";
-import {
-    assess,
-    describeAssessment,
-    isAsked,
-    isSettled,
-    obstacle,
-    type PlaceOptions,
-    place,
-    strategyName,
-    type Wanted,
-} from "../../components/citus/place.ts";
+import { type PlaceOptions, place } from "../../components/citus/place.ts";
 import { DatabaseError, isLost, type Session } from "../../components/citus/session.ts";
+import { strategyName } from "../../components/citus/strategy.ts";
+import { readCluster } from "../../components/citus/view.ts";
+import type { Wanted } from "../../components/citus/wanted.ts";
 import { quickly } from "./clock.ts";
 
 const hostOf = (groupId: number) => (groupId === 0 ? "coordinator.c1.node" : `worker-${groupId}.c1.node`);
@@ -28,6 +22,7 @@ const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
     holdsShards: groupId !== 0,
     ...more,
 });
+const look = async (citus: FakeCitus, wanted: Wanted) => assess(await readCluster(citus, wanted), wanted);
 const worker = (n: number) => ({ name: `worker-${n}`, host: hostOf(n), port: 5432 });
 const wantedOf = (workers: number[], more: Partial<Wanted> = {}): Wanted => ({
     workers: workers.map(worker),
@@ -521,7 +516,7 @@ describe("place", () => {
     test("with block_writes only writes to what can't be replicated wait; preview says which and how long", async (t) => {
         const citus = new FakeCitus({ blockers: [columnar, { ...columnar, table: "projects" }] });
         const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
-        const found = await assess(citus, wanted);
+        const found = await look(citus, wanted);
         assert.deepEqual(found.blockers, []);
         assert.match(
             describeAssessment(found, 100_000),
@@ -559,14 +554,14 @@ describe("place", () => {
 
 describe("assess", () => {
     test("a settled cluster needs nothing", async () => {
-        const found = await assess(new FakeCitus(), wantedOf([1, 2, 3]));
+        const found = await look(new FakeCitus(), wantedOf([1, 2, 3]));
         assert.ok(isSettled(found));
         assert.equal(describeAssessment(found, undefined), "no shard has to move");
     });
 
     test("changes nothing, and tells what will move to workers that are still to come", async () => {
         const citus = new FakeCitus({ nodes: [row(0), row(1), row(2)], shards: { 1: 4, 2: 4 } });
-        const found = await assess(citus, wantedOf([1, 2, 3, 4]));
+        const found = await look(citus, wantedOf([1, 2, 3, 4]));
         assert.deepEqual(citus.changes, []);
         assert.deepEqual(
             found.missing.map((w) => w.name),
@@ -583,7 +578,7 @@ describe("assess", () => {
     });
 
     test("names who leaves", async () => {
-        const found = await assess(new FakeCitus(), wantedOf([1, 2]));
+        const found = await look(new FakeCitus(), wantedOf([1, 2]));
         assert.deepEqual(
             found.leaving.map((n) => n.host),
             ["worker-3.c1.node"],
@@ -604,21 +599,21 @@ describe("assess", () => {
                 shards: 1,
             },
         ];
-        const join = await assess(
+        const join = await look(
             new FakeCitus({ blockers, nodes: [row(0), row(1)], shards: { 1: 2 } }),
             wantedOf([1, 2]),
         );
         assert.equal(join.blockers.length, 1);
-        const leave = await assess(new FakeCitus({ blockers }), wantedOf([1, 2]));
+        const leave = await look(new FakeCitus({ blockers }), wantedOf([1, 2]));
         assert.equal(leave.blockers.length, 0);
     });
 
     test("a running rebalance and a wrong mark are not settled", async () => {
         const marked = [row(0), row(1), row(2), row(3, { holdsShards: false })];
         assert.ok(
-            !isSettled(await assess(new FakeCitus({ nodes: marked, shards: { 1: 3, 2: 3 } }), wantedOf([1, 2, 3]))),
+            !isSettled(await look(new FakeCitus({ nodes: marked, shards: { 1: 3, 2: 3 } }), wantedOf([1, 2, 3]))),
         );
-        const running = await assess(new FakeCitus({ running: true, nodes: marked }), wantedOf([1, 2, 3]));
+        const running = await look(new FakeCitus({ running: true, nodes: marked }), wantedOf([1, 2, 3]));
         assert.ok(!isSettled(running));
         assert.match(describeAssessment(running, undefined), /a rebalance is running/);
     });

@@ -1,8 +1,6 @@
 /** Shards where they belong. */
 
 import { describeBytes } from "../../bytes.ts";
-import { readNodes } from "../../citus/catalog.ts";
-import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
 import {
     type Assessment,
     assess,
@@ -11,12 +9,12 @@ import {
     isAsked,
     isSettled,
     obstacle,
-    place,
-    refuseOnlyCopies,
     refuseStranded,
-    refuseUnplaceable,
-    type Wanted,
-} from "../../citus/place.ts";
+} from "../../citus/assess.ts";
+import { readNodes } from "../../citus/catalog.ts";
+import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
+import { place } from "../../citus/place.ts";
+import { refuseOnlyCopies, refuseUnplaceable } from "../../citus/refuse.ts";
 import { saidBy } from "../../citus/said.ts";
 import { connect, DatabaseError, isLost, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN, findSilent, type SilentNode } from "../../citus/silent.ts";
@@ -24,6 +22,8 @@ import { describeSlots } from "../../citus/slots.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
 import { describeApart, isRefused, readOwnVersions, readVersions } from "../../citus/versions.ts";
+import { readCluster } from "../../citus/view.ts";
+import type { Wanted } from "../../citus/wanted.ts";
 import { tellHolders } from "../../citus/watch.ts";
 import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
 import { pause } from "../../pause.ts";
@@ -298,13 +298,18 @@ async function exemptAll(session: Session, open: (host: string) => Promise<Sessi
     if (changed) await dropKept(session);
 }
 
+async function look(session: Session, inputs: PlacementInputs): Promise<Assessment> {
+    const wanted = wantedOf(inputs);
+    return assess(await readCluster(session, wanted), wanted);
+}
+
 /** Why shards that nobody asked to move can't be moved; undefined when there is nothing of the kind. */
 async function blockedDrift(
     session: Session,
     inputs: PlacementInputs,
     olds: PlacementState | undefined,
 ): Promise<string | undefined> {
-    const found = await assess(session, wantedOf(inputs));
+    const found = await look(session, inputs);
     const why = obstacle(found);
     const asked = isAsked(olds && wantedOf(olds), wantedOf(inputs), found);
     return why === undefined || asked ? undefined : explainDrift(why);
@@ -395,7 +400,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         }
         const apart = describeApart(await readVersions(session));
         if (apart !== undefined) warn(news.self, apart);
-        const found = await assess(session, wantedOf(news)).catch((error: unknown) => {
+        const found = await look(session, news).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
