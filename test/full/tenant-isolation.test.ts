@@ -181,6 +181,8 @@ describe("tenants kept apart", () => {
         "DO $$ BEGIN EXECUTE 'REVOKE ALL ON FUNCTION public.shared() FROM PUBLIC'; END $$",
         "DO $$ BEGIN EXECUTE 'GRANT USAGE ON SCHEMA globex TO PUBLIC'; END $$",
         "DO $$ BEGIN EXECUTE 'CREATE POLICY hit ON public.plain USING (true)'; END $$",
+        "DO $$ BEGIN EXECUTE 'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC'; END $$",
+        "DO $$ BEGIN EXECUTE 'ALTER DEFAULT PRIVILEGES IN SCHEMA globex REVOKE SELECT ON TABLES FROM clinics_globex'; END $$",
         "DO $$ BEGIN EXECUTE 'CREATE ROLE hit'; END $$",
         "DO $$ BEGIN EXECUTE 'ALTER ROLE reporting LOGIN'; END $$",
         "DO $$ BEGIN EXECUTE 'GRANT pg_read_all_data TO reporting'; END $$",

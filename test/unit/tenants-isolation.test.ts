@@ -226,6 +226,31 @@ describe("what is asked of the living database", () => {
         assert.deepEqual([steps, refusals], [[], []]);
     });
 
+    test("a SECURITY DEFINER function that a caller's temporary table can fool is closed in a tenant's schema, and refused elsewhere", () => {
+        const of = (object: string, tenant: string | null) => ({
+            tenant,
+            object,
+            owner: "postgres",
+            who: ["PUBLIC", "billing_app"],
+            sql: `ALTER ROUTINE ${object} SET search_path = public, pg_temp`,
+        });
+        const definers = [of("acme.f()", "acme"), of("acme.g()", "acme"), of("tally(integer)", null)];
+        const { steps, refusals } = planIsolation({ ...GROUP, model: "schema" }, { ...found, definers });
+        assert.deepEqual(
+            steps.map(({ kind, tenant, detail }) => [kind, tenant, detail]),
+            [
+                [
+                    "isolation.pin",
+                    "acme",
+                    ["acme.f()", "acme.g()"].map((f) => `ALTER ROUTINE ${f} SET search_path = public, pg_temp`),
+                ],
+            ],
+        );
+        assert.deepEqual(refusals, [
+            'function tally(integer) is SECURITY DEFINER, its search_path does not end with pg_temp, and PUBLIC, billing_app can call it: a caller\'s temporary table takes the place of one that it names, and what that table computes runs as postgres.\nALTER ROUTINE tally(integer) SET search_path = public, pg_temp; or REVOKE EXECUTE ON ROUTINE tally(integer) FROM PUBLIC, "billing_app";',
+        ]);
+    });
+
     test("a membership is refused with its node, where it is not on all of them", () => {
         const pair = ["billing_1", "pg_read_all_data"] as const;
         const everywhere = [node("c", { members: [pair] }), node("w1", { members: [pair] })];

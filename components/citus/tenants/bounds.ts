@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { literal } from "../quote.ts";
+import { PIN_DATABASE, pinsOf } from "./definers.ts";
 
 /**
  * Why an object is out of bounds; null when it is not. In a tenant's schema everything else is; for a group of rows the schemas of
@@ -160,6 +161,8 @@ BEGIN
                  UNION ALL SELECT n.nspname, p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proacl IS NOT NULL AND ${MINE("p")}
                  UNION ALL SELECT n.nspname, t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typacl IS NOT NULL AND ${MINE("t")}
                  UNION ALL SELECT n.nspname, NULL FROM pg_namespace n WHERE n.nspacl IS NOT NULL AND n.nspname <> inside AND ${MINE("n")}
+                 -- ALTER DEFAULT PRIVILEGES; without IN SCHEMA it is about every schema
+                 UNION ALL SELECT coalesce(n.nspname, 'every schema'), NULL FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE ${MINE("d")}
         LOOP
             why := citus_as_code.bounds_whose(w.nsp, w.rel);
             IF why IS NOT NULL AND NOT w.nsp = ANY (string_to_array(current_setting('citus_as_code.batch'), ',')) THEN
@@ -167,6 +170,9 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
+    FOR w IN ${pinsOf(`CASE WHEN inside <> '' THEN n.nspname = inside ELSE ${MINE("p")} AND n.nspname !~ '^pg_' END`)} LOOP
+        EXECUTE w.sql;
+    END LOOP;
     PERFORM set_config('citus_as_code.inside', '', true), set_config('citus_as_code.group', '', true);
 END $f$`;
 
@@ -217,4 +223,4 @@ const REFUSE_SERVER = `DO ${literal(`DECLARE found text; BEGIN
             USING ERRCODE = 'insufficient_privilege', HINT = 'A template''s file changes its tenant''s database, and nothing else.';
     END IF; END`)};`;
 
-export const DATABASE_GUARD: Guard = { on: "", off: REFUSE_SERVER };
+export const DATABASE_GUARD: Guard = { on: "", off: `${REFUSE_SERVER}\n${PIN_DATABASE}` };

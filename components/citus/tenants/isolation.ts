@@ -7,6 +7,7 @@ import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../../te
 import { identifier, literal, qualified } from "../quote.ts";
 import { executed, said, transaction } from "./batch.ts";
 import { CLOSE_CATALOGS, OPEN_CATALOGS } from "./catalogs.ts";
+import { type Definer, definersSql, planDefiners } from "./definers.ts";
 import { type Exposed, explainExposed, exposedSql } from "./exposure.ts";
 import { ownTenantRole } from "./groupRoles.ts";
 import { membershipsSql, type NodeAnswer, refuseMemberships } from "./memberships.ts";
@@ -15,6 +16,8 @@ import { type Opening, openingsSql, placesOf } from "./openings.ts";
 export interface FoundIsolation {
     readonly nodes: readonly NodeAnswer[];
     readonly exposed: readonly Exposed[];
+    /** SECURITY DEFINER functions whose names a caller can give another meaning. */
+    readonly definers: readonly Definer[];
     /** Schemas of tenants that others of the group may enter, with who may. */
     readonly entered: readonly { readonly tenant: string; readonly who: readonly string[] }[];
     /** Of tenants that don't write. */
@@ -39,6 +42,7 @@ export interface FoundIsolation {
 const NONE: FoundIsolation = {
     nodes: [],
     exposed: [],
+    definers: [],
     entered: [],
     openings: [],
     shut: [],
@@ -96,6 +100,7 @@ function sql(group: GroupSpec, { ledger, tables }: Probe): string | undefined {
     return `SELECT jsonb_build_object(
         'nodes', ${membershipsSql(group, tables)},
         'catalogs', ${OPEN_CATALOGS},
+        'definers', ${definersSql(group, ledger)},
         'exposed', ${rows ? exposedSql(group, tables) : "'[]'::jsonb"},
         'anchor', ${rows && group.anchor !== undefined && tables.includes(group.anchor) ? anchorSql(group.name, group.anchor) : "NULL::jsonb"},
         'entered', ${schema ? ENTERED(group.name) : "'[]'::jsonb"},
@@ -161,7 +166,9 @@ const sameNames = (a: readonly string[], b: readonly string[]) => [...a].sort().
 
 /** Pure. */
 export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned {
+    const definers = planDefiners(found.definers);
     const refusals = [
+        ...definers.refusals,
         ...(found.files ?? []),
         ...refuseMemberships(group, found.nodes),
         ...(group.rowSecurity ? found.exposed.map((one) => explainExposed(one, group.model)) : []),
@@ -175,6 +182,16 @@ export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned 
         steps.push({
             kind: "isolation.catalogs",
             text: `group ${group.name}: what Citus shows of all tenants is taken from PUBLIC on ${listed(found.catalogs, 3)}`,
+        });
+    for (const [tenant, open] of definers.own)
+        steps.push({
+            kind: "isolation.pin",
+            tenant,
+            text: `${tenant}: temporary tables of a caller come last in ${listed(
+                open.map(({ object }) => object),
+                3,
+            )}`,
+            detail: open.map(({ sql }) => sql),
         });
     const { anchor } = found;
     const columns = group.ownColumns ?? [];
@@ -242,6 +259,16 @@ export const isolation: Facet<FoundIsolation> = {
             ).catch((error: unknown) => {
                 throw step ? fail(step, error) : error;
             });
+        },
+        pin: async (context, steps) => {
+            for (const step of steps) {
+                context.alive();
+                try {
+                    await transaction(context.session, executed(step.detail as readonly string[]));
+                } catch (error) {
+                    throw fail(step, error);
+                }
+            }
         },
         close: async (context, steps) => {
             for (const step of steps) {

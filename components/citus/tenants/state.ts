@@ -7,6 +7,7 @@ import { literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { inBatches, said, transaction } from "./batch.ts";
 import { OWN_TABLES } from "./checksum.ts";
+import { PIN_DATABASE } from "./definers.ts";
 import { ownTenantRole } from "./groupRoles.ts";
 import { type Opening, openingsSql, placesOf } from "./openings.ts";
 import { type Access, accessOf, privileges } from "./privileges.ts";
@@ -72,7 +73,7 @@ function takeAway(openings: readonly Opening[]): string {
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
 export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {
     const own = await session.query<{ name: string }>(OWN_SCHEMAS);
-    const rights = own.map(({ name }) => privileges(name, role, access)).join("\n");
+    const rights = [PIN_DATABASE, ...own.map(({ name }) => privileges(name, role, access))].join("\n");
     if (access === "active") return `${rights}\n${GIVE_BACK}`;
     const places = placesOf(own.map(({ name }) => ({ tenant: "", nsp: name, role })));
     const openings = await session.query<Opening>(openingsSql(places));
