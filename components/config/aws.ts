@@ -2,41 +2,8 @@
 import { z } from "zod";
 import { shown } from "../shown.ts";
 import { formatCidr, parseCidr, within } from "./cidr.ts";
-import { flag, listOf, oneOf, strictObject, text, whole } from "./fields.ts";
-import { isInstanceType, x86TypeFor } from "./instanceTypes.ts";
-
-/** A field with one text or none that says what is wrong with it. */
-const checked = (problem: (value: unknown) => string | undefined) =>
-    z.any().transform((value, context) => {
-        const message = problem(value);
-        if (message === undefined) return String(value);
-        context.issues.push({ code: "custom", input: value, message });
-        return z.NEVER;
-    });
-
-export const DEFAULT_INSTANCE_TYPE = "m7i.large";
-
-function instanceTypeMistake(value: unknown): string | undefined {
-    if (typeof value !== "string" || !isInstanceType(value))
-        return `must be an EC2 instance type, got ${shown(value)} - for example ${DEFAULT_INSTANCE_TYPE}`;
-    const x86 = x86TypeFor(value);
-    return x86 === undefined
-        ? undefined
-        : `must be an x86_64 type, got ${shown(value)}, which is arm64 - Citus publishes its packages for amd64 only so far; the nearest is ${x86}`;
-}
-
-const MAX_VOLUME_SIZE = 65_536;
-
-/** The data volume when nothing else is said: GiB, operations a second, MiB/s. */
-export const VOLUME = { volumeSize: 100, iops: 3000, throughput: 125 } as const;
-
-/** Keys of `citus:coordinator` and `citus:worker`; their defaults are set where the platform is known. */
-export const awsMachine = {
-    instanceType: checked(instanceTypeMistake).optional(),
-    volumeSize: whole(10, MAX_VOLUME_SIZE, VOLUME.volumeSize).optional(),
-    iops: whole(3000, 80_000, VOLUME.iops).optional(),
-    throughput: whole(125, 2000, VOLUME.throughput).optional(),
-};
+import { checked, flag, listOf, oneOf, text, whole } from "./fields.ts";
+import type { Parts } from "./row.ts";
 
 const idPattern = (prefix: string) => new RegExp(`^${prefix}-([0-9a-f]{8}|[0-9a-f]{17})$`);
 const idExample = (prefix: string) => `${prefix}-0a1b2c3d4e5f60718`;
@@ -72,19 +39,23 @@ function allowedCidrMistake(value: unknown): string | undefined {
     return `must be a range of addresses such as ${single ?? "203.0.113.0/24"}`;
 }
 
-const network = strictObject(
-    {
-        vpcId: idOf("vpc", "the id of a VPC").optional(),
-        subnetIds: idsOf("subnet", "subnets", "the id of a subnet").default([]),
-        cidr: checked(networkCidrMistake).default("10.64.0.0/16"),
-        zones: whole(1, 3, 3).optional(),
-        egress: oneOf(["nat", "endpoints"]).default("nat"),
-        allowedCidrs: listOf("address ranges", ["203.0.113.0/24"], allowedCidrMistake).default([]),
-        allowedSecurityGroups: idsOf("sg", "security groups", "the id of a security group").default([]),
-        openToTheWorld: flag.default(false),
+/** Who may connect is not copied: nobody but the command that made it has business with a drill's copy. */
+export const NETWORK = {
+    vpcId: { value: () => idOf("vpc", "the id of a VPC").optional() },
+    subnetIds: { value: () => idsOf("subnet", "subnets", "the id of a subnet").default([]) },
+    cidr: { value: () => checked(networkCidrMistake).default("10.64.0.0/16") },
+    zones: { value: () => whole(1, 3, 3).optional() },
+    egress: { value: () => oneOf(["nat", "endpoints"]).default("nat") },
+    allowedCidrs: {
+        value: () => listOf("address ranges", ["203.0.113.0/24"], allowedCidrMistake).default([]),
+        copied: false,
     },
-    'an object such as {"vpcId": "vpc-…", "subnetIds": ["subnet-…"]}',
-);
+    allowedSecurityGroups: {
+        value: () => idsOf("sg", "security groups", "the id of a security group").default([]),
+        copied: false,
+    },
+    openToTheWorld: { value: () => flag.default(false), copied: false },
+} as const satisfies Parts;
 
 const ACCOUNT = "[0-9]{12}";
 const KEY = "(mrk-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})";
@@ -113,7 +84,7 @@ function tagMistake(key: string, value: unknown): string | undefined {
     return undefined;
 }
 
-const tags = z
+export const tags = z
     .record(z.string(), z.unknown(), {
         error: (issue) => `must be a map of tags, got ${shown(issue.input)} - for example {"team": "orders"}`,
     })
@@ -132,17 +103,11 @@ const tags = z
         return Object.fromEntries(keys.map((key) => [key, String(given[key])]));
     });
 
-/** The top-level keys. */
-export const awsKeys = {
-    network,
-    azs: oneOf(["spread", "single"]).optional(),
-    connection: oneOf(["ssm", "direct"]).optional(),
-    ami: idOf("ami", "the id of a machine image").optional(),
-    kmsKeyId: checked(kmsKeyMistake).optional(),
-    placement: oneOf(["none", "spread", "partition"]).optional(),
-    alarmTopic: text(
-        new RegExp(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:${ACCOUNT}:[A-Za-z0-9_-]{1,256}$`),
-        "the ARN of an SNS topic such as arn:aws:sns:eu-central-1:123456789012:alarms",
-    ).optional(),
-    tags,
-};
+export const ami = idOf("ami", "the id of a machine image");
+
+export const kmsKeyId = checked(kmsKeyMistake);
+
+export const alarmTopic = text(
+    new RegExp(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:${ACCOUNT}:[A-Za-z0-9_-]{1,256}$`),
+    "the ARN of an SNS topic such as arn:aws:sns:eu-central-1:123456789012:alarms",
+);

@@ -3,10 +3,10 @@
 import { shown } from "../shown.ts";
 import { workerIndex, workerIndexes } from "../topology.ts";
 import { MAX_WORKERS } from "./args.ts";
-import { awsMachine, VOLUME } from "./aws.ts";
 import { formatCidr, overlap, parseCidr, within } from "./cidr.ts";
 import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
+import { MACHINE } from "./machine.ts";
 import type { Mistake } from "./mistakes.ts";
 import type { ConfigSource } from "./source.ts";
 
@@ -181,10 +181,8 @@ function volumeChecks(raw: Readonly<Record<Key, unknown>>): Mistake[] {
     return (["coordinator", "worker"] as const).flatMap((part) => {
         const machine = record(raw[part]);
         // of a figure that is itself wrong there is nothing more to say
-        const figure = (key: keyof typeof VOLUME) => {
-            const parsed = awsMachine[key].safeParse(machine[key]);
-            return parsed.success ? (parsed.data ?? VOLUME[key]) : Number.NaN;
-        };
+        const figure = (key: "volumeSize" | "iops" | "throughput") =>
+            MACHINE[key].value("aws").safeParse(machine[key]).data ?? Number.NaN;
         const [size, iops, throughput] = [figure("volumeSize"), figure("iops"), figure("throughput")];
         const mistakes: Mistake[] = [];
         // 3000 come with a volume of any size

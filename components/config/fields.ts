@@ -26,6 +26,15 @@ export const text = (pattern: RegExp, what: string) => {
         .regex(pattern, { error: (issue) => message(issue.input) });
 };
 
+/** A field with one text or none that says what is wrong with it. */
+export const checked = (problem: (value: unknown) => string | undefined) =>
+    z.any().transform((value, context) => {
+        const message = problem(value);
+        if (message === undefined) return String(value);
+        context.issues.push({ code: "custom", input: value, message });
+        return z.NEVER;
+    });
+
 /** A key that is not one of these, and which may have been meant. */
 export const unrecognized = (keys: readonly string[], known: readonly string[]) => {
     const said = keys.map((key) => {

@@ -1,5 +1,4 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
-import type { z } from "zod";
 import { nearest } from "../nearest.ts";
 import { fileMistakes } from "../postDeploy/file.ts";
 import { shown } from "../shown.ts";
@@ -7,38 +6,34 @@ import type { ProjectFiles } from "../tenants/project.ts";
 import { validateGroups } from "../tenants/validate.ts";
 import { topology } from "../topology.ts";
 import { type AwsArgs, type ClusterArgs, MAX_WORKERS, type MachineArgs } from "./args.ts";
-import { DEFAULT_INSTANCE_TYPE, VOLUME } from "./aws.ts";
 import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
+import { ALL_KEYS, apart, filled, isKey, MAY_BE_EMPTY, type Parsed, readKey, SCHEMAS, SECRETS } from "./derived.ts";
 import { record } from "./fields.ts";
 import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
-import { KEYS, type Key, MAY_BE_EMPTY, parse, SECRETS } from "./keys.ts";
+import type { Key } from "./keys.ts";
+import { DEFAULT_INSTANCE_TYPE } from "./machine.ts";
+import { onThisPlatform } from "./misplaced.ts";
 import { type Mistake, pathOf } from "./mistakes.ts";
-import { onThisPlatform, PLATFORMS, type PlatformName } from "./platforms.ts";
-import { SCHEMAS } from "./schema.ts";
+import { PLATFORMS, type PlatformName } from "./platforms.ts";
 import type { ConfigSource } from "./source.ts";
-
-/** What Pulumi.yaml declares as the default of an object is empty, and means that it is not set. */
-const given = (value: unknown) => (value !== undefined && JSON.stringify(value) === "{}" ? undefined : value);
 
 /** Each key that is set, as the value it means. */
 function readValues(source: ConfigSource): Partial<Record<Key, unknown>> {
     return Object.fromEntries(
-        (Object.keys(KEYS) as Key[]).flatMap((key) => {
-            const parsed = parse(KEYS[key], source.values[key]);
-            return parsed === undefined || parsed === "" ? [] : [[key, parsed]];
+        ALL_KEYS.flatMap((key) => {
+            const value = readKey(key, source.values[key]);
+            return value === undefined ? [] : [[key, value]];
         }),
     );
 }
 
 /** Keys that are there without a value. */
 function emptyKeys(source: ConfigSource): Mistake[] {
-    return (Object.keys(KEYS) as Key[])
-        .filter((key) => source.values[key] === "" && !MAY_BE_EMPTY.includes(key))
-        .map((key) => ({
-            path: key,
-            message: `has no value, got null or an empty text - write one, or take the key away: pulumi config rm citus:${key}`,
-        }));
+    return ALL_KEYS.filter((key) => source.values[key] === "" && !MAY_BE_EMPTY.includes(key)).map((key) => ({
+        path: key,
+        message: `has no value, got null or an empty text - write one, or take the key away: pulumi config rm citus:${key}`,
+    }));
 }
 
 /** The platform, and whether it is one: until it is known nothing can be said of what belongs to it. */
@@ -102,48 +97,27 @@ function wantedNodes(raw: Record<Key, unknown>): readonly string[] | undefined {
     return topology("", workers as number, retired).map(({ name }) => name);
 }
 
-type Parsed = z.output<(typeof SCHEMAS)[PlatformName]>;
-
-function awsArgs(parsed: Parsed, source: ConfigSource): AwsArgs {
+function awsArgs(keys: ReturnType<typeof apart>["aws"], source: ConfigSource): AwsArgs {
     const { region = "", profile } = awsPlace(source);
-    const azs = parsed.azs ?? "spread";
-    return {
-        region,
-        profile,
-        ami: parsed.ami,
-        network: { ...parsed.network, zones: parsed.network.zones ?? (azs === "single" ? 1 : 3) },
-        azs,
-        connection: parsed.connection ?? "ssm",
-        kmsKeyId: parsed.kmsKeyId,
-        placement: parsed.placement ?? "none",
-        alarmTopic: parsed.alarmTopic,
-        tags: parsed.tags,
-    };
+    const zones = keys.network.zones ?? (keys.azs === "single" ? 1 : 3);
+    return { ...keys, region, profile, network: { ...keys.network, zones } };
 }
 
+/** The machine with the size that its instance type has. */
 function awsMachine<T extends MachineArgs>(machine: T, source: ConfigSource): T {
-    const instanceType = machine.instanceType ?? DEFAULT_INSTANCE_TYPE;
-    const found = source.instanceTypes?.get(instanceType);
+    const found = source.instanceTypes?.get(machine.instanceType ?? DEFAULT_INSTANCE_TYPE);
     const known = found !== undefined && "memory" in found ? found : undefined;
-    return {
-        ...machine,
-        memory: known ? usableMemory(known) : 0,
-        cores: known?.cores ?? 0,
-        instanceType,
-        volumeSize: machine.volumeSize ?? VOLUME.volumeSize,
-        iops: machine.iops ?? VOLUME.iops,
-        throughput: machine.throughput ?? VOLUME.throughput,
-    };
+    return { ...machine, memory: known ? usableMemory(known) : 0, cores: known?.cores ?? 0 };
 }
 
 function clusterArgs(parsed: Parsed, source: ConfigSource): ClusterArgs {
-    const { network, azs, connection, ami, kmsKeyId, placement, alarmTopic, tags, ...common } = parsed;
+    const { aws, common } = apart(parsed);
     if (common.platform === "docker") return common;
     return {
         ...common,
         coordinator: awsMachine(common.coordinator, source),
         worker: awsMachine(common.worker, source),
-        aws: awsArgs(parsed, source),
+        aws: awsArgs(aws, source),
     };
 }
 
@@ -153,12 +127,11 @@ function clusterArgs(parsed: Parsed, source: ConfigSource): ClusterArgs {
  */
 export function validate(source: ConfigSource): { args: ClusterArgs } | { mistakes: Mistake[] } {
     const mistakes: Mistake[] = [];
-    const known = Object.keys(KEYS);
     for (const key of Object.keys(source.values)) {
-        if (known.includes(key)) continue;
-        const meant = nearest(key, known);
+        if (isKey(key)) continue;
+        const meant = nearest(key, ALL_KEYS);
         const [whole = ""] = key.split(/[.[]/);
-        if (whole !== key && known.includes(whole)) {
+        if (whole !== key && isKey(whole)) {
             mistakes.push({
                 path: key,
                 message: `is a part of citus:${whole}, and parts are set with --path - pulumi config rm citus:${key}; pulumi config set --path citus:${key} ${shown(source.values[key])}`,
@@ -167,7 +140,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         }
         mistakes.push({
             path: key,
-            message: `is not a setting of this project - ${meant ? `did you mean citus:${meant}?` : `it has ${known.join(", ")}`}`,
+            message: `is not a setting of this project - ${meant ? `did you mean citus:${meant}?` : `it has ${ALL_KEYS.join(", ")}`}`,
         });
     }
     mistakes.push(...emptyKeys(source));
@@ -177,28 +150,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         ? onThisPlatform(values, platform)
         : { kept: values, mistakes: [] };
     mistakes.push(...misplaced);
-    const value = (key: Key, fallback: unknown) => (kept[key] === undefined ? fallback : kept[key]);
-    const raw: Record<Key, unknown> = {
-        ...(Object.fromEntries(known.map((key) => [key, undefined])) as Record<Key, undefined>),
-        ...kept,
-        platform: value("platform", "docker"),
-        name: value("name", `citus-${source.stack}`),
-        workers: value("workers", 2),
-        retire: value("retire", []),
-        database: value("database", "app"),
-        shardCount: value("shardCount", 32),
-        coordinator: value("coordinator", {}),
-        worker: value("worker", {}),
-        settings: value("settings", {}),
-        rebalance: value("rebalance", {}),
-        postDeploy: value("postDeploy", []),
-        protect: value("protect", source.stack !== "dev"),
-        backup: value("backup", {}),
-        restoreFrom: given(kept.restoreFrom),
-        tenantGroups: value("tenantGroups", {}),
-        network: value("network", {}),
-        tags: value("tags", {}),
-    };
+    const raw = filled(kept, source.stack);
     const parsed = SCHEMAS[platform].safeParse(raw);
     if (!parsed.success) {
         for (const issue of parsed.error.issues) mistakes.push({ path: pathOf(issue.path), message: issue.message });

@@ -1,4 +1,5 @@
 /** The configuration of a throw-away copy. Pure. */
+import { isKey, notCopied, ROWS } from "../../components/config/derived.ts";
 
 /** A value as `pulumi config --json` has it. */
 export interface ConfigValue {
@@ -7,37 +8,15 @@ export interface ConfigValue {
     readonly secret?: boolean;
 }
 
-/**
- * Of the origin's configuration, what does not fit a copy that lives for minutes. Tenants come with the data: groups would
- * pin them to workers that the point did not have, and run templates. The way to the machines is SSM, which needs no network
- * that lets anybody in.
- */
-const NOT_COPIED = [
-    "name",
-    "port",
-    "retire",
-    "workers",
-    "protect",
-    "backup",
-    "backupPassphrase",
-    "restorePassphrase",
-    "restoreFrom",
-    "postDeploy",
-    "tenantGroups",
-    "connection",
-    "alarmTopic",
-];
-/** Nobody but the command that made it has business with the copy. */
-const NOT_OF_NETWORK = ["allowedCidrs", "allowedSecurityGroups", "openToTheWorld"];
+/** Keys that the copy is not given. */
+const NOT_COPIED = notCopied(ROWS);
 
 const textOf = (value: unknown) => (typeof value === "string" || value === undefined ? value : JSON.stringify(value));
 
-/** A network without those who may connect. */
-function closed(value: unknown): string {
-    const network = (typeof value === "string" ? JSON.parse(value || "{}") : value) as Record<string, unknown>;
-    return JSON.stringify(
-        Object.fromEntries(Object.entries(network).filter(([name]) => !NOT_OF_NETWORK.includes(name))),
-    );
+/** An object without those of its keys that the copy is not given. */
+function withoutParts(value: unknown, without: readonly string[]): string {
+    const given = (typeof value === "string" ? JSON.parse(value || "{}") : value) as Record<string, unknown>;
+    return JSON.stringify(Object.fromEntries(Object.entries(given).filter(([name]) => !without.includes(name))));
 }
 
 /**
@@ -54,7 +33,9 @@ export function copyConfig(
         const [space, name = ""] = key.split(":");
         const ours = space === "citus" ? !NOT_COPIED.includes(name) : space === "aws";
         if (!ours || secret || Object.hasOwn(set, name)) continue;
-        const text = key === "citus:network" ? closed(objectValue ?? value) : textOf(objectValue ?? value);
+        const without = space === "citus" && isKey(name) ? notCopied(ROWS[name].parts ?? {}) : [];
+        const given = objectValue ?? value;
+        const text = without.length > 0 ? withoutParts(given, without) : textOf(given);
         if (text !== undefined) values[key] = text;
     }
     for (const [name, text] of Object.entries(set)) values[`citus:${name}`] = text;

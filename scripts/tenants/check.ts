@@ -1,7 +1,7 @@
 /** npm run tenants -- check [FILES] */
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { relative, resolve } from "node:path";
-import { parse } from "../../components/config/keys.ts";
+import { parse } from "../../components/config/parse.ts";
 import type { Mistake } from "../../components/config.ts";
 import type { Declared, Finding, lintSql, SqlFile } from "../../components/tenants/lint/lint.ts";
 import { type ProjectFiles, projectFiles, textOf } from "../../components/tenants/project.ts";
@@ -157,7 +157,7 @@ export function groupsOfConfig(
     files: ProjectFiles,
 ): { groups: readonly GroupSpec[]; mistakes: readonly Mistake[] } {
     const config = JSON.parse(printed) as Readonly<Record<string, { readonly value?: unknown }>>;
-    const given = parse("json", config["citus:tenantGroups"]?.value);
+    const given = parse("object", config["citus:tenantGroups"]?.value);
     return validateGroups(given, { files, database: String(config["citus:database"]?.value ?? "app") });
 }
 

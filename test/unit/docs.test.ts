@@ -168,7 +168,7 @@ describe("docs/configuration.md", () => {
             }
             const platform = on === "aws" ? "aws" : "docker";
             const said = code.replaceAll("<stack>", "prod").replaceAll("<citusVersion>", "14.1.0");
-            const set = argsOf(platform, { [`citus:${key}`]: KEYS[key] === "text" ? said : yaml.load(said) });
+            const set = argsOf(platform, { [`citus:${key}`]: KEYS[key].kind === "text" ? said : yaml.load(said) });
             const remembered = REMEMBERED[key];
             if (remembered !== undefined) {
                 assert.equal(code, remembered);

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { KEYS, MAY_BE_EMPTY } from "../../components/config/keys.ts";
+import { MAY_BE_EMPTY } from "../../components/config/derived.ts";
+import { KEYS } from "../../components/config/keys.ts";
 import { explain, sourceOf, validate } from "../../components/config.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
