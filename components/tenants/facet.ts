@@ -37,6 +37,12 @@ export interface Planned {
     readonly notes?: readonly string[];
 }
 
+/**
+ * SQL for a table (nodeid, success, result) of what every node answers; `result` is what it said where `success` is false.
+ * @param question SQL query of one value and at most one row
+ */
+export type Ask = (question: string) => string;
+
 /** What must be known before the catalogs can be asked: which tables of ours and of the group are there. */
 export interface Probe {
     /** Whether the ledger (schema citus_as_code) is there. */
@@ -47,6 +53,8 @@ export interface Probe {
     readonly onboarding?: boolean;
     /** Those of the group's tables that exist. */
     readonly tables: readonly string[];
+    /** How nodes are asked: together with what other facets ask. @default each question by itself */
+    readonly ask?: Ask;
 }
 
 export interface Context {

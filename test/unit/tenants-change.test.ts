@@ -268,3 +268,49 @@ test("a refusal in the middle of a run says that what was done stays, one at its
     );
     await assert.rejects(converge(context, [after], ""), /no\nNothing of the group was changed\.$/);
 });
+
+describe("how often a run looks", () => {
+    const done = { kind: "first.do", text: "does" };
+    /** @param adopted what adopting gives back. @param columns of the ledger, each time that they are counted */
+    async function looks(steps: number, adopted: object[], columns: readonly number[]) {
+        const counts = [...columns];
+        const asked: string[] = [];
+        let did = 0;
+        const session = {
+            query: async (sql: string) => {
+                asked.push(sql);
+                if (sql.includes("pg_try_advisory_lock")) return [{ ok: true }];
+                if (sql.includes("count(*)")) return [{ n: counts.shift() }];
+                if (sql.startsWith("UPDATE citus_as_code.tenant SET detail = detail - 'onboarded'")) return adopted;
+                return [{ ledger: true, tables: [] }];
+            },
+        } as unknown as Session;
+        const facet: Facet = {
+            name: "first",
+            sql: () => undefined,
+            none: {},
+            plan: () => ({ steps: did < steps ? [done] : [] }),
+            run: { do: async () => void did++ },
+        };
+        const context = { group: group("row"), session, nodes: [], progress: () => undefined, alive: () => undefined };
+        await converge(context as unknown as Context, [facet], "");
+        return asked.filter((sql) => sql.includes("AS ledger,")).length;
+    }
+
+    test("once where there is nothing to do", async () => {
+        assert.equal(await looks(0, [], [70, 70]), 1);
+    });
+
+    test("once more for what each facet did", async () => {
+        assert.equal(await looks(1, [], [70, 70]), 2);
+    });
+
+    test("again before the first step where the ledger was made or renewed", async () => {
+        assert.equal(await looks(0, [], [0, 70]), 2);
+        assert.equal(await looks(1, [], [68, 70]), 3);
+    });
+
+    test("again before the first step where a tenant was taken into the program", async () => {
+        assert.equal(await looks(0, [{ tenant: "7" }], [70, 70]), 2);
+    });
+});

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { readBackends } from "../../components/citus/activity.ts";
 import { explainFailedJob } from "../../components/citus/job.ts";
+import { Round } from "../../components/citus/tenants/ask.ts";
 import { comparedColumns, lookupTable } from "../../components/citus/tenants/cure.ts";
 import { type HotAnswer, weighTenants } from "../../components/citus/tenants/hot.ts";
 import { mergeStatements, withValues } from "../../components/citus/tenants/slow.ts";
@@ -385,4 +386,15 @@ test("a rebalance that was given up says how to go on", () => {
     );
     assert.match(text, /job 7\) was given up after 3 of 9 tasks: ERROR: {2}could not copy \(on worker-2\)/);
     assert.match(text, /6 shards are still to move\. Remove the cause, then npm run pulumi -- up/);
+});
+
+test("what facets ask of nodes goes to each node once, and each finds its own answer", () => {
+    const round = new Round();
+    assert.equal(round.clause(), "");
+    const [first, second, again] = ["SELECT 'a'", "SELECT 'b'", "SELECT 'a'"].map((sql) => round.ask(sql));
+    assert.equal(first, again);
+    assert.match(first ?? "", /answers ->> 0 ELSE o\.said/);
+    assert.match(second ?? "", /answers ->> 1 ELSE o\.said/);
+    assert.equal(round.clause().match(/run_command_on_all_nodes/g)?.length, 1);
+    assert.ok(round.clause().includes("SELECT jsonb_build_array((SELECT ''a'')::text, (SELECT ''b'')::text)"));
 });

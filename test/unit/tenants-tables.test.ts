@@ -12,7 +12,7 @@ import {
 } from "../../components/citus/tenants/barred.ts";
 import { NO_FACTS } from "../../components/citus/tenants/besideFacts.ts";
 import { lasting } from "../../components/citus/tenants/besidePlan.ts";
-import { describeSteps } from "../../components/citus/tenants/converge.ts";
+import { batches, describeSteps } from "../../components/citus/tenants/converge.ts";
 import { planPolicies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
 import { type FoundPolicies, NO_POLICIES, type PolicyTable } from "../../components/citus/tenants/policyLook.ts";
 import { type FoundRows, planRows, rows } from "../../components/citus/tenants/rows.ts";
@@ -614,6 +614,32 @@ test("freezing, deleting and hiding is one step for all tables, and the list's o
             steps({}, { ...found, domains: { ...found.domains, shop_writes_bigint: { ...one, ...changed } } }),
             ["policies.bar"],
         );
+});
+
+test("each kind of step is for all tables together, so that all of it takes one look", () => {
+    const group: GroupSpec = {
+        ...GROUP,
+        tables: Object.fromEntries(
+            ["a", "b", "c"].map((name) => [name, { kind: "distributed" as const, column: "company_id" }]),
+        ),
+    };
+    const bare = { ...USERS, policies: [], enabled: false, granted: { app: [], tenants: [] } };
+    const tables = [
+        { ...bare, name: "a" },
+        { ...bare, name: "b", index: false },
+        { ...bare, name: "c" },
+    ];
+    const { steps } = planPolicies(group, { ...POLICIES, tables });
+    assert.deepEqual(
+        steps.map(({ kind, table = "" }) => `${kind} ${table}`),
+        [
+            "policies.bar ",
+            "policies.index b",
+            ...["a", "b", "c"].map((name) => `policies.set ${name}`),
+            ...["a", "b", "c"].map((name) => `policies.grant ${name}`),
+        ],
+    );
+    assert.equal(batches(steps).length, 4);
 });
 
 test("whoever wrote before the list was changed is waited for, and named when that takes too long", async () => {

@@ -5,12 +5,13 @@
  */
 import { createHash } from "node:crypto";
 import { pause } from "../../pause.ts";
-import type { Context, Step } from "../../tenants/facet.ts";
+import type { Context, Probe, Step } from "../../tenants/facet.ts";
 import { listed } from "../../tenants/listed.ts";
 import { own } from "../../tenants/own.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { DatabaseError } from "../session.ts";
+import { askAlone } from "./ask.ts";
 import { executed, said, transaction } from "./batch.ts";
 
 /** `reads` has the tenants that are seen, `writes` those that also write. */
@@ -147,7 +148,11 @@ const usable = ({
  * SQL expression of type jsonb for what there is. @param types SQL query (type) for those of the group's tenant columns
  * @param ledger whether the ledger is there
  */
-export function barredSql(group: GroupSpec, types: string, ledger: boolean): string {
+export function barredSql(
+    group: GroupSpec,
+    types: string,
+    { ledger, ask = askAlone }: Pick<Probe, "ledger" | "ask">,
+): string {
     const lists = ledger
         ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
                OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
@@ -160,7 +165,7 @@ export function barredSql(group: GroupSpec, types: string, ledger: boolean): str
             UNION SELECT jsonb_array_elements_text(e.value) FROM lists, jsonb_each(lists.l) e),
         unfit AS (SELECT y.type, k.key FROM (SELECT DISTINCT q.type FROM (${types}) q WHERE q.type IS NOT NULL) y, keys k WHERE NOT pg_input_is_valid(k.key, y.type)),
         here AS MATERIALIZED (SELECT * FROM (${domainsOf(group)}) d),
-        answered AS MATERIALIZED (SELECT n.nodename AS host, n.groupid, a.success, a.result FROM run_command_on_all_nodes(${literal(onNode(group))}) a JOIN pg_dist_node n USING (nodeid))
+        answered AS MATERIALIZED (SELECT n.nodename AS host, n.groupid, a.success, a.result FROM ${ask(onNode(group))} a JOIN pg_dist_node n USING (nodeid))
         SELECT lists.l || jsonb_build_object(
             'domains', (SELECT coalesce(jsonb_object_agg(h.name, jsonb_build_object('print', h.print, 'whole', h.whole, 'comment', obj_description(h.oid, 'pg_type'))), '{}') FROM here h),
             'usable', ${usable(group)},
@@ -183,7 +188,7 @@ async function barredNow({ group, session }: Context, tables: readonly string[])
     const known = [...new Set(types.map(({ type }) => type))];
     const listed = known.length === 0 ? "NULL::text" : known.map(literal).join("), (");
     const [row] = await session.query<{ found: FoundBarred & { nodes: readonly { name: string; failed: string }[] } }>(
-        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${listed})) v (type)`, true)} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
+        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${listed})) v (type)`, { ledger: true })} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
         [group.name, JSON.stringify(group)],
     );
     if (!row) throw new Error("the database gave no answer about which tenants write");

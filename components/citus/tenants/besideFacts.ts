@@ -51,19 +51,18 @@ export const besideFacts = (oid: string) => `(SELECT jsonb_build_object(
             AND EXISTS (SELECT FROM pg_sequence q WHERE q.seqrelid = d.objid)
             AND NOT (o.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef f WHERE f.oid = o.objid AND f.adrelid = r.oid)))
         ]::text[], NULL)),
-    'dependents', (SELECT coalesce(jsonb_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0)), '[]') FROM pg_depend d
-        LEFT JOIN pg_class k ON d.classid = 'pg_class'::regclass AND k.oid = d.objid
-        LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
-        LEFT JOIN pg_class v ON v.oid = w.ev_class
-       WHERE d.deptype IN ('n', 'a') AND CASE
-             WHEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid THEN
-                  CASE d.classid WHEN 'pg_class'::regclass THEN k.relkind NOT IN ('i', 'I', 'S', 't')
-                                 WHEN 'pg_rewrite'::regclass THEN v.relkind <> 'v' AND v.oid <> r.oid
-                                 WHEN 'pg_policy'::regclass THEN NOT EXISTS (SELECT FROM pg_policy p WHERE p.oid = d.objid AND p.polrelid = r.oid)
-                                 ELSE d.classid NOT IN ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass,
-                                                        'pg_publication_rel'::regclass, 'pg_statistic_ext'::regclass, 'pg_type'::regclass) END
-             WHEN d.refclassid = 'pg_type'::regclass AND r.reltype <> 0 THEN d.refobjid IN (r.reltype, (SELECT t.typarray FROM pg_type t WHERE t.oid = r.reltype))
-             ELSE false END))
+    'dependents', (SELECT coalesce(jsonb_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0)), '[]') FROM (
+        -- each part by the index of what is depended on: the catalog is long, and this is asked for each table
+        SELECT d.classid, d.objid FROM pg_depend d
+         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.deptype IN ('n', 'a') AND
+               CASE d.classid WHEN 'pg_class'::regclass THEN (SELECT k.relkind NOT IN ('i', 'I', 'S', 't') FROM pg_class k WHERE k.oid = d.objid)
+                              WHEN 'pg_rewrite'::regclass THEN (SELECT v.relkind <> 'v' AND v.oid <> r.oid FROM pg_rewrite w JOIN pg_class v ON v.oid = w.ev_class WHERE w.oid = d.objid)
+                              WHEN 'pg_policy'::regclass THEN NOT EXISTS (SELECT FROM pg_policy p WHERE p.oid = d.objid AND p.polrelid = r.oid)
+                              ELSE d.classid NOT IN ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass,
+                                                     'pg_publication_rel'::regclass, 'pg_statistic_ext'::regclass, 'pg_type'::regclass) END
+        UNION ALL SELECT d.classid, d.objid FROM pg_depend d
+         WHERE d.refclassid = 'pg_type'::regclass AND d.deptype IN ('n', 'a') AND r.reltype <> 0
+           AND d.refobjid = ANY (ARRAY[r.reltype, (SELECT t.typarray FROM pg_type t WHERE t.oid = r.reltype)])) d))
    FROM pg_class r LEFT JOIN pg_am m ON m.oid = r.relam WHERE r.oid = ${oid})`;
 
 /** Why no new table can be made beside it; empty when one can. */

@@ -1,4 +1,5 @@
 /** What Citus shows to everybody, and lets everybody ask of every node: taken from PUBLIC in a cluster with tenants. */
+import type { Ask } from "../../tenants/facet.ts";
 import { literal } from "../quote.ts";
 
 /** Views of tenants' places and sizes. */
@@ -68,8 +69,8 @@ const LACKING = `SELECT p.oid::regprocedure::text AS object, r.rolname AS owner 
           OR r.oid IN (SELECT n.nspowner FROM pg_dist_schema d JOIN pg_namespace n ON n.oid = d.schemaid))`;
 
 /** SQL expression (jsonb): hosts of nodes where some of them are open. A node that does not answer says so elsewhere. */
-export const OPEN_CATALOGS = `(SELECT coalesce(jsonb_agg(n.nodename ORDER BY n.nodename), '[]')
-    FROM run_command_on_all_nodes(${literal(`SELECT (SELECT count(*) FROM (${OPEN}) o) + (SELECT count(*) FROM (${LACKING}) l)`)}) r JOIN pg_dist_node n USING (nodeid) WHERE r.success AND r.result <> '0')`;
+export const openCatalogs = (ask: Ask) => `(SELECT coalesce(jsonb_agg(n.nodename ORDER BY n.nodename), '[]')
+    FROM ${ask(`SELECT (SELECT count(*) FROM (${OPEN}) o) + (SELECT count(*) FROM (${LACKING}) l)`)} r JOIN pg_dist_node n USING (nodeid) WHERE r.success AND r.result <> '0')`;
 
 /** SQL, run on each node: takes them from PUBLIC there. Safe to repeat, and does nothing where nothing is open. */
 export const CLOSE_CATALOGS = `DO ${literal(`DECLARE o record; BEGIN

@@ -5,6 +5,7 @@ import type { GroupSpec } from "../../tenants/spec.ts";
 import { qualified } from "../quote.ts";
 import { releaseRunLock, takeRunLock } from "../runLock.ts";
 import { DatabaseError, type Session } from "../session.ts";
+import { Round } from "./ask.ts";
 import { makeLedger, recordGroup } from "./ledger.ts";
 import { adopt, withOnboarded } from "./onboarded.ts";
 
@@ -35,8 +36,9 @@ export async function look(
     const probe = probed ?? { ledger: false, tables: [] };
     // nodes come with how they are reached, which is secret
     const places = nodes.map(({ name, host, port, address }) => ({ name, host, port, address }));
+    const round = new Round();
     const asked = facets.flatMap((facet) => {
-        const sql = facet.sql(group, probe);
+        const sql = facet.sql(group, { ...probe, ask: round.ask });
         return sql === undefined ? [] : [{ facet, sql }];
     });
     const columns = asked.map(({ sql }, i) => `(${sql}) AS f${i}`);
@@ -44,7 +46,7 @@ export async function look(
         asked.length === 0
             ? [{}]
             : await session.query<Record<string, unknown>>(
-                  `SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
+                  `${round.clause()} SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
                   [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
@@ -129,14 +131,16 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
         const { group: program, session } = context;
         const asKept = async (): Promise<Context> => ({ ...context, group: await withOnboarded(session, program) });
         let kept = await asKept();
-        const first = planAll(kept.group, facets, await lookOf(kept, facets, mark));
-        if (first.refusals.length > 0) throw new Error(explainRefusals(program, first.refusals));
-        await makeLedger(session);
+        const first = await lookOf(kept, facets, mark);
+        const { refusals } = planAll(kept.group, facets, first);
+        if (refusals.length > 0) throw new Error(explainRefusals(program, refusals));
+        const made = await makeLedger(session);
+        // of the groups that are written down, a look asks for others only
         await recordGroup(session, program);
-        await adopt(session, program);
+        const adopted = await adopt(session, program);
         const done: Step[] = [];
         for (let pass = 1; ; pass++) {
-            await runFacets(kept, facets, mark, done);
+            await runFacets(kept, facets, mark, done, pass > 1 || made || adopted ? undefined : first);
             // tenants that were made while files went to the others were made without these
             const now = await asKept();
             const names = Object.keys(kept.group.tenants);
@@ -154,11 +158,21 @@ const PASSES = 3;
 const lookOf = ({ session, group, nodes, read, shell }: Context, facets: readonly Facet[], mark: string) =>
     look(session, group, facets, mark, nodes, read, async (node) => (await readFindings(shell(node)))?.free);
 
-/** Facet after facet, each on what the ones before it left. @param done what was done so far; added to */
-async function runFacets(context: Context, facets: readonly Facet[], mark: string, done: Step[]): Promise<void> {
+/**
+ * Facet after facet, each on what the ones before it left.
+ * @param done what was done so far; added to
+ * @param first what there is, where nothing changed since it was asked
+ */
+async function runFacets(
+    context: Context,
+    facets: readonly Facet[],
+    mark: string,
+    done: Step[],
+    first?: Found,
+): Promise<void> {
     const { group } = context;
     const lookAgain = () => lookOf(context, facets, mark);
-    let found = await lookAgain();
+    let found = first ?? (await lookAgain());
     for (const facet of facets) {
         const { steps, refusals } = facet.plan(group, found[facet.name], found);
         if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));

@@ -4,12 +4,13 @@
  * all nodes tells.
  */
 import { runScript } from "../../shell.ts";
-import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import type { Ask, Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
 import { own } from "../../tenants/own.ts";
 import { databaseOf } from "../../tenants/shape.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
+import { askAlone } from "./ask.ts";
 import { filesToMake } from "./baseline.ts";
 import { transaction } from "./batch.ts";
 import type { FoundMigrations } from "./migrations.ts";
@@ -70,12 +71,12 @@ SELECT jsonb_agg(jsonb_build_object('name', d.datname, 'limit', d.datconnlimit, 
                WHERE a.privilege_type = 'CONNECT' AND NOT r.rolsuper))) FROM pg_database d WHERE NOT d.datistemplate`;
 
 /** SQL expression: what a query that returns jsonb finds on each node, the coordinator first; `failed` says why one found nothing. */
-export const onAllNodes = (query: string, key: string): string => `
+export const onAllNodes = (query: string, key: string, ask: Ask = askAlone): string => `
     (SELECT coalesce(jsonb_agg(jsonb_build_object('name', split_part(n.nodename, '.', 1), '${key}', CASE WHEN r.success THEN r.result::jsonb END,
             'failed', CASE WHEN NOT r.success THEN r.result END) ORDER BY n.groupid), '[]')
-       FROM run_command_on_all_nodes($q$${query}$q$) r JOIN pg_dist_node n USING (nodeid))`;
+       FROM ${ask(query)} r JOIN pg_dist_node n USING (nodeid))`;
 
-function sql(_group: GroupSpec, { ledger }: { ledger: boolean }): string {
+function sql(_group: GroupSpec, { ledger, ask }: Pick<Probe, "ledger" | "ask">): string {
     const rows = ledger
         ? `(SELECT coalesce(jsonb_agg(jsonb_build_object('tenant', tenant, 'state', state, 'node', node, 'detail', detail)), '[]')
               FROM citus_as_code.tenant WHERE grp = $1 AND model = 'database')`
@@ -86,7 +87,7 @@ function sql(_group: GroupSpec, { ledger }: { ledger: boolean }): string {
     const rate = ledger
         ? "(SELECT bytes / seconds FROM citus_as_code.measured WHERE what = 'database copy')"
         : "NULL::double precision";
-    return `jsonb_build_object('nodes', ${onAllNodes(DATABASES, "databases")}, 'ledger', ${rows}, 'others', ${others},
+    return `jsonb_build_object('nodes', ${onAllNodes(DATABASES, "databases", ask)}, 'ledger', ${rows}, 'others', ${others},
         'own', current_database(), 'rate', ${rate})`;
 }
 

@@ -1,6 +1,7 @@
 /** Roles that a group has beside its application's and its tenants', one by one: how each is, and what makes it so. */
-import type { Context } from "../../tenants/facet.ts";
+import type { Ask, Context } from "../../tenants/facet.ts";
 import { identifier, literal } from "../quote.ts";
+import { askAlone } from "./ask.ts";
 import { transaction } from "./batch.ts";
 import { foreignRole, ownComment } from "./groupRoles.ts";
 import { commentOf, secretOf } from "./roles.ts";
@@ -32,13 +33,13 @@ const LINE = (role: string) =>
        FROM pg_authid a WHERE a.rolname = ${literal(role)}`;
 
 /** SQL expression of type jsonb: how it is, or null. */
-export const roleSql = (role: string) => `(
+export const roleSql = (role: string, ask: Ask = askAlone) => `(
     SELECT jsonb_build_object('login', a.rolcanlogin, 'bypass', a.rolbypassrls,
            'elevated', a.rolsuper OR a.rolcreaterole OR a.rolcreatedb OR a.rolreplication,
            'secret', left(md5(a.rolpassword), 8), 'comment', shobj_description(a.oid, 'pg_authid'),
            'settings', coalesce((SELECT jsonb_agg(s ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0), '[]'),
            'differing', coalesce((SELECT jsonb_agg(n.nodename ORDER BY n.nodename)
-                                    FROM run_command_on_all_nodes(${literal(LINE(role))}) r JOIN pg_dist_node n USING (nodeid)
+                                    FROM ${ask(LINE(role))} r JOIN pg_dist_node n USING (nodeid)
                                    WHERE r.success AND r.result IS DISTINCT FROM (SELECT l.line FROM (${LINE(role)}) l)), '[]'))
       FROM pg_authid a WHERE a.rolname = ${literal(role)})`;
 

@@ -5,8 +5,9 @@ import type { Finding } from "../../tenants/lint/finding.ts";
 import { listed } from "../../tenants/listed.ts";
 import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
+import { askAlone } from "./ask.ts";
 import { executed, said, transaction } from "./batch.ts";
-import { CLOSE_CATALOGS, OPEN_CATALOGS } from "./catalogs.ts";
+import { CLOSE_CATALOGS, openCatalogs } from "./catalogs.ts";
 import { type Definer, definersSql, planDefiners } from "./definers.ts";
 import { type Exposed, explainExposed, exposedSql } from "./exposure.ts";
 import { ownTenantRole } from "./groupRoles.ts";
@@ -93,13 +94,13 @@ const OUTSIDE = `jsonb_build_object(
                  FROM citus_as_code.tenant_group g, jsonb_object_keys(g.spec -> 'tables') k (name)
                 WHERE g.grp <> $1 AND g.spec ->> 'model' IN ('row', 'rls') AND NOT $2::jsonb -> 'tables' ? k.name))`;
 
-function sql(group: GroupSpec, { ledger, tables }: Probe): string | undefined {
+function sql(group: GroupSpec, { ledger, tables, ask = askAlone }: Probe): string | undefined {
     if (group.model === "routed") return undefined;
     const rows = ROWS.includes(group.model);
     const schema = group.model === "schema" && ledger;
     return `SELECT jsonb_build_object(
-        'nodes', ${membershipsSql(group, tables)},
-        'catalogs', ${OPEN_CATALOGS},
+        'nodes', ${membershipsSql(group, { tables, ask })},
+        'catalogs', ${openCatalogs(ask)},
         'definers', ${definersSql(group, ledger)},
         'exposed', ${rows ? exposedSql(group, tables) : "'[]'::jsonb"},
         'anchor', ${rows && group.anchor !== undefined && tables.includes(group.anchor) ? anchorSql(group.name, group.anchor) : "NULL::jsonb"},

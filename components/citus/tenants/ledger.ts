@@ -48,10 +48,17 @@ CREATE TABLE IF NOT EXISTS citus_as_code.measured (
 RESET client_min_messages;
 `;
 
-/** Safe to repeat. */
-export async function makeLedger(session: Session): Promise<void> {
+/** How many columns the ledger has: each release adds to it, and none takes away. */
+const COLUMNS = `SELECT count(*)::int AS n FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+    WHERE c.relnamespace = to_regnamespace('citus_as_code') AND c.relkind = 'r'`;
+
+/** Safe to repeat. @returns whether something of it was not there */
+export async function makeLedger(session: Session): Promise<boolean> {
+    const columns = async () => (await session.query<{ n: number }>(COLUMNS))[0]?.n;
+    const before = await columns();
     await session.query(LEDGER);
     await session.query(MAKE_BOUNDS);
+    return (await columns()) !== before;
 }
 
 /** Writes down what a group is made from, for other groups that take tenants of it. */

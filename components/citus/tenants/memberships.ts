@@ -1,6 +1,8 @@
 /** Memberships of a group's roles that this project did not make, on every node, and owners that are such roles. */
+import type { Probe } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
+import { askAlone } from "./ask.ts";
 import { ownComment } from "./groupRoles.ts";
 import { perPlacement } from "./guards.ts";
 
@@ -36,10 +38,10 @@ function question(group: GroupSpec, tables: readonly string[]): string {
 }
 
 /** SQL expression (jsonb, a list of {@link NodeAnswer}); a node that could not be asked is in it with what it said. */
-export const membershipsSql = (group: GroupSpec, tables: readonly string[]) =>
+export const membershipsSql = (group: GroupSpec, { tables, ask = askAlone }: Pick<Probe, "tables" | "ask">) =>
     `(SELECT coalesce(jsonb_agg(jsonb_build_object('name', n.nodename, 'failed', CASE WHEN r.success THEN NULL ELSE coalesce(r.result, 'no answer') END)
         || CASE WHEN r.success THEN r.result::jsonb ELSE '{"members": [], "owned": []}' END ORDER BY n.nodename), '[]')
-       FROM run_command_on_all_nodes(${literal(question(group, tables))}) r JOIN pg_dist_node n USING (nodeid))`;
+       FROM ${ask(question(group, tables))} r JOIN pg_dist_node n USING (nodeid))`;
 
 const hostsOf = (hosts: ReadonlySet<string>, nodes: readonly NodeAnswer[]) =>
     hosts.size === nodes.length ? "" : ` on ${[...hosts].sort().join(", ")}`;

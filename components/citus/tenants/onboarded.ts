@@ -47,10 +47,11 @@ export async function withOnboarded(session: Session, group: GroupSpec): Promise
     return group.model === "schema" ? withTenants(group, await onboardedTenants(session, group)) : group;
 }
 
-/** From here on the program's lines are what counts for the tenants that it names. */
-export async function adopt(session: Session, group: GroupSpec): Promise<void> {
-    await session.query(
-        "UPDATE citus_as_code.tenant SET detail = detail - 'onboarded' WHERE grp = $1 AND tenant = ANY($2) AND detail ? 'onboarded'",
+/** From here on the program's lines are what counts for the tenants that it names. @returns whether that is new for one */
+export async function adopt(session: Session, group: GroupSpec): Promise<boolean> {
+    const adopted = await session.query(
+        "UPDATE citus_as_code.tenant SET detail = detail - 'onboarded' WHERE grp = $1 AND tenant = ANY($2) AND detail ? 'onboarded' RETURNING tenant",
         [group.name, [...Object.keys(group.tenants), ...group.delete]],
     );
+    return adopted.length > 0;
 }

@@ -201,8 +201,12 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 `${column === undefined ? "read" : "used"} by ${appRole(group.name)}${tenants ? ` and ${tenantsRole(group.name)}` : ""}`,
             );
     }
-    return { steps, refusals, notes };
+    // each kind for all tables together: it is run after one look at what there is
+    return { steps: KINDS.flatMap((kind) => steps.filter((one) => one.kind === `policies.${kind}`)), refusals, notes };
 }
+
+/** In the order in which a table needs them. */
+const KINDS = ["bar", "index", "set", "drop", "grant"];
 
 /** All rights, sequences and the schema of a table. */
 function grants(group: GroupSpec, table: string, sequences: readonly string[]): string[] {

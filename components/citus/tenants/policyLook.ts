@@ -3,6 +3,7 @@
 import type { Probe } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../../tenants/spec.ts";
 import { literal, qualified } from "../quote.ts";
+import { askAlone } from "./ask.ts";
 import { barredSql, type FoundBarred, NOTHING_BARRED } from "./barred.ts";
 import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement } from "./guards.ts";
 
@@ -72,27 +73,37 @@ export const RIGHTS = VERBS.map((verb) => verb.toUpperCase());
 
 export const prefixOf = (group: GroupSpec) => `${PREFIX}${group.name}_`;
 
-/** A policy's place in the catalogs as it is, which costs less than to print it. */
-const RAW = `(SELECT md5(string_agg(concat_ws('|', p.polname, p.polpermissive, p.polcmd, p.polroles, p.polqual, '|', p.polwithcheck), ',' ORDER BY p.polname))
-    FROM pg_policy p WHERE p.polrelid = k.oid)`;
+/**
+ * What a policy `p` is printed from, which costs less than to print it: policies that have the same print the same, so one of them is
+ * printed. Tables have the same columns and policies again and again. A sub-query and a whole row are printed with their table's name.
+ */
+const SOURCE = `concat_ws('|', p.polpermissive, p.polcmd, p.polroles, p.polqual, '|', p.polwithcheck,
+    CASE WHEN ${HAS_SUBQUERY} OR concat(p.polqual, p.polwithcheck) LIKE '%:varattno 0 %' THEN p.polrelid END)`;
+
+/** The columns that its numbers mean. @param oid SQL expression for its table */
+const COLUMNS = (oid: string) =>
+    `(SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = ${oid} AND a.attnum > 0)`;
 
 /**
- * What each placement on a node has, run there, by table: the placements that have the same are together, and only one of
- * these is printed.
+ * What each placement on a node has, run there, by table: the placements that have the same are together, and of all tables that have
+ * the same only one is printed.
  */
-const placed = (
-    group: GroupSpec,
-    tables: readonly string[],
-) => `SELECT coalesce(jsonb_object_agg(name, prints), '{}') FROM (
-    SELECT g.name, jsonb_agg(jsonb_build_object('digest', ${DIGEST("g.one")}, 'on', g.enabled, 'at', g.at[1:3],
-            'ours', ARRAY(SELECT p.polname FROM pg_policy p WHERE p.polrelid = g.one AND starts_with(p.polname, ${literal(prefixOf(group))})))) AS prints
-      FROM (SELECT r.name, min(k.oid) AS one, k.relrowsecurity AS enabled, array_agg(k.oid::regclass::text ORDER BY k.relname) AS at
-              FROM (${perPlacement(tables)}) r JOIN pg_class k ON k.oid = r.oid
-             GROUP BY r.name, k.relrowsecurity, k.relforcerowsecurity, ${RAW}) g GROUP BY 1) x`;
+const placed = (group: GroupSpec, tables: readonly string[]) => `WITH each AS MATERIALIZED (
+        SELECT r.name, k.oid, k.relname, k.relrowsecurity AS enabled, md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity, ${COLUMNS("k.oid")},
+                (SELECT string_agg(p.polname || ' ' || md5(${SOURCE}), ',' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = k.oid))) AS alike
+          FROM (${perPlacement(tables)}) r JOIN pg_class k ON k.oid = r.oid),
+    printed AS MATERIALIZED (
+        SELECT o.alike, ${DIGEST("o.one")} AS digest,
+               ARRAY(SELECT p.polname FROM pg_policy p WHERE p.polrelid = o.one AND starts_with(p.polname, ${literal(prefixOf(group))})) AS ours
+          FROM (SELECT e.alike, min(e.oid) AS one FROM each e GROUP BY 1) o)
+    SELECT coalesce(jsonb_object_agg(name, prints), '{}') FROM (
+        SELECT g.name, jsonb_agg(jsonb_build_object('digest', w.digest, 'on', g.enabled, 'at', g.at[1:3], 'ours', w.ours)) AS prints
+          FROM (SELECT e.name, e.alike, e.enabled, array_agg(e.oid::regclass::text ORDER BY e.relname) AS at FROM each e GROUP BY 1, 2, 3) g
+          JOIN printed w USING (alike) GROUP BY 1) x`;
 
 /** Sequences of a table `c`'s columns: their own, and those that a default asks and no column owns. */
 const SEQUENCES = `(SELECT d.objid AS oid FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
-      WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')
+      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')
     UNION SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
       JOIN pg_sequence q ON q.seqrelid = d.refobjid WHERE f.adrelid = c.oid)`;
 
@@ -101,7 +112,7 @@ export function policiesSql(group: GroupSpec, probe: Probe): string {
     const names = Object.entries(group.tables).filter(([name]) => probe.tables.includes(name));
     if (names.length === 0)
         return `SELECT jsonb_build_object('tables', '[]'::jsonb, 'differing', '{}'::jsonb, 'left', '{}'::jsonb, 'nodes', '[]'::jsonb,
-            'barred', ${barredSql(group, "SELECT NULL::text AS type", probe.ledger)})`;
+            'barred', ${barredSql(group, "SELECT NULL::text AS type", probe)})`;
     const values = names.map(
         ([name, { column }]) =>
             `(${literal(name)}, ${literal(qualified(name))}::regclass, ${column === undefined ? "NULL" : literal(column)})`,
@@ -114,27 +125,31 @@ export function policiesSql(group: GroupSpec, probe: Probe): string {
     const columns = names.filter(([, { column }]) => column !== undefined).map(([name]) => name);
     // as what has no length: `character` would be char(1), and "bit" one bit
     const typeOf = "format_type(a.atttypid, -1)";
-    return `WITH p AS MATERIALIZED (SELECT p.*, ${POLICY_PRINT} AS print, ${HAS_SUBQUERY} AS subquery FROM pg_policy p
-            WHERE p.polrelid IN (${names.map(([name]) => `${literal(qualified(name))}::regclass`).join(", ")})),
-        t AS MATERIALIZED (SELECT v.*, (SELECT md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity,
-                    (SELECT string_agg(p.polname || ' ' || p.print, ',' ORDER BY p.polname) FROM p WHERE p.polrelid = k.oid)))
-                FROM pg_class k WHERE k.oid = v.oid) AS digest, EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = v.oid) AS citus,
+    return `WITH source AS MATERIALIZED (SELECT p.oid, md5(concat_ws(' ', r.columns, ${SOURCE})) AS alike
+            FROM (SELECT k.oid, ${COLUMNS("k.oid")} AS columns FROM (VALUES ${names.map(([name]) => `(${literal(qualified(name))}::regclass::oid)`).join(", ")}) k (oid) OFFSET 0) r
+            JOIN pg_policy p ON p.polrelid = r.oid),
+        once AS MATERIALIZED (SELECT o.alike, ${POLICY_PRINT} AS print, ${HAS_SUBQUERY} AS subquery
+            FROM (SELECT s.alike, min(s.oid) AS oid FROM source s GROUP BY 1) o JOIN pg_policy p USING (oid)),
+        p AS MATERIALIZED (SELECT p.*, once.print, once.subquery FROM source JOIN once USING (alike) JOIN pg_policy p ON p.oid = source.oid),
+        printed AS MATERIALIZED (SELECT p.polrelid, string_agg(p.polname || ' ' || p.print, ',' ORDER BY p.polname) AS prints,
+                jsonb_agg(jsonb_build_object('name', p.polname, 'permissive', p.polpermissive, 'subquery', p.subquery,
+                    'roles', ARRAY(SELECT coalesce(r.rolname, 'public') FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o),
+                    'print', p.print, 'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname) AS list FROM p GROUP BY 1),
+        t AS MATERIALIZED (SELECT v.*, md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity, w.prints)) AS digest, w.list AS policies,
+                EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = v.oid) AS citus,
                 (SELECT ${typeOf} FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attname = v.col AND NOT a.attisdropped) AS type
-            FROM (VALUES ${values.join(", ")}) AS v (name, oid, col)),
-        barred AS MATERIALIZED (SELECT ${barredSql(group, "SELECT type FROM t", probe.ledger)} AS b),
+            FROM (VALUES ${values.join(", ")}) AS v (name, oid, col) JOIN pg_class k ON k.oid = v.oid LEFT JOIN printed w ON w.polrelid = v.oid),
+        barred AS MATERIALIZED (SELECT ${barredSql(group, "SELECT type FROM t", probe)} AS b),
         mine AS MATERIALIZED (SELECT r.oid, r.rolname FROM pg_roles r WHERE r.rolname IN (${app}, ${tenants})),
         member AS MATERIALIZED (SELECT m.member AS oid FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = ${tenants}),
         answered AS MATERIALIZED (SELECT n.nodename AS host, a.success, a.result
-            FROM run_command_on_all_nodes(${literal(placed(group, columns))}) a JOIN pg_dist_node n USING (nodeid)),
+            FROM ${(probe.ask ?? askAlone)(placed(group, columns))} a JOIN pg_dist_node n USING (nodeid)),
         placed AS MATERIALIZED (SELECT a.host, e.key AS name, at.relation, r ->> 'digest' AS digest, r -> 'ours' AS ours, (r ->> 'on')::boolean AS enabled
             FROM answered a, jsonb_each(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) e, jsonb_array_elements(e.value) r,
                  jsonb_array_elements_text(r -> 'at') at (relation))
         SELECT jsonb_build_object('tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'name', t.name, 'citus', t.citus, 'enabled', c.relrowsecurity, 'forced', c.relforcerowsecurity, 'type', t.type,
-            'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.polname, 'permissive', p.polpermissive, 'subquery', p.subquery,
-                    'roles', ARRAY(SELECT coalesce(r.rolname, 'public') FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o),
-                    'print', p.print, 'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname), '[]')
-                FROM p WHERE p.polrelid = c.oid),
+            'policies', coalesce(t.policies, '[]'),
             'digest', t.digest,
             'index', EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = t.col AND a.attnum = i.indkey[0]
                 WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),

@@ -106,7 +106,10 @@ async function publish({ session, nodes }: Context, name: string, on: boolean): 
 export const pool: Facet<PoolFound> = {
     name: "pool",
     // a worker that leaves is registered until its machine goes, and is none of the program's any more
-    sql: () => `jsonb_build_object('nodes', (SELECT coalesce(jsonb_agg(n), '[]') FROM jsonb_array_elements(${onAllNodes(POOL, "pool")}) n
+    sql: (
+        _group,
+        { ask },
+    ) => `jsonb_build_object('nodes', (SELECT coalesce(jsonb_agg(n), '[]') FROM jsonb_array_elements(${onAllNodes(POOL, "pool", ask)}) n
         WHERE $4::jsonb = '[]' OR n -> 'name' IN (SELECT p -> 'name' FROM jsonb_array_elements($4::jsonb) p)))`,
     none: { nodes: [] },
     plan,

@@ -143,7 +143,7 @@ export const reader: Facet<FoundReader> = {
         const role = `to_regrole(${literal(identifier(readerRole(group.name)))})`;
         const readable =
             group.model !== "schema" ? ofTables(group, role) : probe.ledger ? ofSchemas(role) : "'[]'::jsonb";
-        return `SELECT jsonb_build_object('mark', $3::text, 'role', ${roleSql(readerRole(group.name))}, 'readable', ${readable})`;
+        return `SELECT jsonb_build_object('mark', $3::text, 'role', ${roleSql(readerRole(group.name), probe.ask)}, 'readable', ${readable})`;
     },
     plan,
     run: {

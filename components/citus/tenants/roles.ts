@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, onboardingRole, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
+import { askAlone } from "./ask.ts";
 import { inBatches, said, transaction } from "./batch.ts";
 import { allGroupRoleNames, ensureGroupRoles, foreignRole, ownComment, ownTenantRole } from "./groupRoles.ts";
 import { endSessions } from "./privileges.ts";
@@ -326,11 +327,11 @@ async function setGroup(context: Context, steps: readonly Step[]): Promise<void>
 export const roles: Facet<FoundRoles> = {
     name: "roles",
     none: { mark: "", roles: {}, differing: {} },
-    sql: (group) => {
+    sql: (group, { ask = askAlone }) => {
         const lines = linesOf(group.name);
         const command = `SELECT coalesce(jsonb_object_agg(name, md5(line)), '{}') FROM (${lines}) l`;
         return `WITH here AS MATERIALIZED (SELECT l.name, md5(l.line) AS print FROM (${lines}) l),
-            answered AS MATERIALIZED (SELECT n.nodename AS host, a.success, a.result FROM run_command_on_all_nodes(${literal(command)}) a JOIN pg_dist_node n USING (nodeid)),
+            answered AS MATERIALIZED (SELECT n.nodename AS host, a.success, a.result FROM ${ask(command)} a JOIN pg_dist_node n USING (nodeid)),
             there AS MATERIALIZED (SELECT a.host, o.key AS name, o.value AS print
                 FROM answered a, jsonb_each_text(CASE WHEN a.success THEN a.result::jsonb ELSE '{}' END) o)
             SELECT jsonb_build_object('mark', $3::text,

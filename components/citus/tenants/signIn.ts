@@ -3,7 +3,7 @@
  * this value, and nothing else. It runs as a role that may read these two columns only.
  */
 import { createHash } from "node:crypto";
-import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
+import type { Context, Facet, Planned, Probe, Step } from "../../tenants/facet.ts";
 import { appRole, type GroupSpec, type SignInSpec, signInFunction, signInRole } from "../../tenants/spec.ts";
 import { identifier, literal, qualified } from "../quote.ts";
 import { transaction } from "./batch.ts";
@@ -224,7 +224,7 @@ async function index({ session, group, progress }: Context, steps: readonly Step
     );
 }
 
-function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string {
+function sql(group: GroupSpec, probe: Pick<Probe, "ledger" | "ask">): string {
     const { signIn } = group;
     const role = `to_regrole(${literal(identifier(signInRole(group.name)))})`;
     const table = signIn === undefined ? "NULL::regclass" : `to_regclass(${literal(qualified(signIn.table))})`;
@@ -240,7 +240,7 @@ function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string {
             'index', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indisvalid))
              FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid, LATERAL (SELECT CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END AS base) b
             WHERE a.attrelid = ${table} AND a.attname = ${column} AND a.attnum > 0 AND NOT a.attisdropped),
-        'role', ${roleSql(signInRole(group.name))},
+        'role', ${roleSql(signInRole(group.name), probe.ask)},
         'rights', (SELECT coalesce(jsonb_agg(r.said ORDER BY r.said), '[]') FROM (
             SELECT ${named} || '.' || a.attname || ' ' || x.privilege_type AS said FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(a.attacl) x
              WHERE a.attacl IS NOT NULL AND x.grantee = ${role} AND n.nspname <> 'citus_as_code'

@@ -53,8 +53,8 @@ const nameOf = (oid: string) => `coalesce((SELECT t.name FROM t WHERE t.oid = ${
 const FOUND = `
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'name', t.name, 'relkind', c.relkind, 'unlogged', c.relpersistence = 'u',
-    'accessMethod', (SELECT max(m.amname) FROM pg_class l JOIN pg_am m ON m.oid = l.relam
-                      WHERE l.relkind = 'r' AND m.amname <> 'heap' AND (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
+    'accessMethod', (SELECT max(m.amname) FROM (SELECT c.oid UNION SELECT x.relid FROM pg_partition_tree(c.oid) x) o (oid)
+                       JOIN pg_class l USING (oid) JOIN pg_am m ON m.oid = l.relam WHERE l.relkind = 'r' AND m.amname <> 'heap'),
     'child', c.relispartition OR EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid),
     'kind', t.kind,
     'distributedBy', CASE WHEN t.kind = 'distributed' THEN column_to_column_name(p.logicalrelid, p.partkey) END,
@@ -78,7 +78,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
     'volatile', ${defaults("c.oid", VOLATILE)}, 'clock', ${defaults("c.oid", CLOCK)},
     'shortSequences', (SELECT coalesce(jsonb_agg(DISTINCT a.attname), '[]') FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid
                   JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-                 WHERE d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass AND q.seqtypid <> 'int8'::regtype),
+                 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass AND q.seqtypid <> 'int8'::regtype),
     'managed', t.kind = 'local' AND p.logicalrelid IS NOT NULL,
     'facts', CASE WHEN p.logicalrelid IS NOT NULL THEN ${besideFacts("c.oid")} END,
     'values', CASE WHEN t.kind = 'local' AND t.target = 'distributed' THEN ${valuesOf("c.oid", "t.col")} END,
