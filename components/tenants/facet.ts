@@ -99,7 +99,9 @@ export interface Facet<Found = unknown> {
     readFiles?(group: GroupSpec, found: Found, read: (path: string) => string): Promise<Found>;
     /** Adds what the nodes' machines say, where a plan depends on it. @param free bytes of disk free on a node; undefined when it can't be asked */
     readMachines?(group: GroupSpec, found: Found, free: (node: string) => Promise<number | undefined>): Promise<Found>;
-    /** Pure. In a preview what earlier facets would do has not been done yet. */
+    /** Other facets whose findings its plan needs too; those are looked at together with it. @default none */
+    readonly reads?: readonly string[];
+    /** Pure. In a preview what earlier facets would do has not been done yet. @param all findings of the facets that it reads */
     plan(group: GroupSpec, found: Found, all: Readonly<Record<string, unknown>>): Planned;
     /** By kind without the facet's name; each is safe to repeat. */
     readonly run: Readonly<Record<string, (context: Context, steps: readonly Step[]) => Promise<void>>>;

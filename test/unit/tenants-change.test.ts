@@ -314,3 +314,53 @@ describe("how often a run looks", () => {
         assert.equal(await looks(0, [{ tenant: "7" }], [70, 70]), 2);
     });
 });
+
+test("after a step those who come later are looked at with whom they read, and all of them at the end", async () => {
+    const looked: string[] = [];
+    const shown: object[] = [];
+    let round: string[] = [];
+    const did = new Set<string>();
+    const session = {
+        query: async (sql: string) => {
+            if (sql.includes("pg_try_advisory_lock")) return [{ ok: true }];
+            if (sql.includes("AS given")) {
+                looked.push(round.join(" "));
+                const said = Object.fromEntries(round.map((name, i) => [`f${i}`, { name, did: did.size }]));
+                round = [];
+                return [said];
+            }
+            return sql.includes("AS ledger,") ? [{ ledger: true, tables: [] }] : [];
+        },
+    } as unknown as Session;
+    const facet = (name: string, works: boolean, reads: readonly string[] = []): Facet => ({
+        name,
+        reads,
+        none: {},
+        sql: () => {
+            round.push(name);
+            return "1";
+        },
+        plan: (_group, found, all) => {
+            if (name === "d") shown.push({ found, all });
+            return { steps: works && !did.has(name) ? [{ kind: `${name}.do`, text: name }] : [] };
+        },
+        run: { do: async () => void did.add(name) },
+    });
+    const context = { group: group("row"), session, nodes: [], progress: () => undefined, alive: () => undefined };
+    const facets = [facet("a", false), facet("b", true), facet("c", true), facet("d", false, ["a"])];
+    const steps = await converge(context as unknown as Context, facets, "");
+    assert.deepEqual(
+        steps.map(({ kind }) => kind),
+        ["b.do", "c.do"],
+    );
+    assert.deepEqual(looked, ["a b c d", "a c d", "a b c d"]);
+    // all that it says that it reads and nothing else, each as the steps before left it
+    assert.deepEqual(shown.at(-1), { found: { name: "d", did: 2 }, all: { a: { name: "a", did: 2 } } });
+    // the last who works was not foreseen, so all are looked at once more
+    looked.length = 0;
+    did.clear();
+    const late = { ...facet("c", true), plan: () => ({ steps: did.size === 1 ? [{ kind: "c.do", text: "c" }] : [] }) };
+    await converge(context as unknown as Context, [facet("b", true), late, facet("d", true)], "");
+    assert.deepEqual(looked.at(-1), "b c d");
+    assert.deepEqual([...did], ["b", "c", "d"]);
+});

@@ -67,9 +67,15 @@ function refuseFailed(answer: unknown): void {
     if (silent) throw new DatabaseError(silent.name, "asking it about tenants", { message: silent.failed });
 }
 
+/** What one facet does. It is shown no more than it says that it reads: the rest may be of before the last step. */
+function planOne(group: GroupSpec, facet: Facet, found: Found): Planned {
+    const read = (facet.reads ?? []).flatMap((name) => (Object.hasOwn(found, name) ? [[name, found[name]]] : []));
+    return facet.plan(group, found[facet.name], Object.fromEntries(read));
+}
+
 /** Everything there is to do, in order. Pure. */
 export function planAll(group: GroupSpec, facets: readonly Facet[], found: Found): Required<Planned> {
-    const planned = facets.map((facet) => facet.plan(group, found[facet.name], found));
+    const planned = facets.map((facet) => planOne(group, facet, found));
     return {
         steps: planned.flatMap(({ steps }) => steps),
         refusals: planned.flatMap(({ refusals }) => refusals ?? []),
@@ -158,6 +164,10 @@ const PASSES = 3;
 const lookOf = ({ session, group, nodes, read, shell }: Context, facets: readonly Facet[], mark: string) =>
     look(session, group, facets, mark, nodes, read, async (node) => (await readFindings(shell(node)))?.free);
 
+/** These facets and those that they read. */
+const withRead = (these: readonly Facet[], facets: readonly Facet[]) =>
+    facets.filter((facet) => these.includes(facet) || these.some(({ reads = [] }) => reads.includes(facet.name)));
+
 /**
  * Facet after facet, each on what the ones before it left.
  * @param done what was done so far; added to
@@ -171,10 +181,10 @@ async function runFacets(
     first?: Found,
 ): Promise<void> {
     const { group } = context;
-    const lookAgain = () => lookOf(context, facets, mark);
-    let found = first ?? (await lookAgain());
-    for (const facet of facets) {
-        const { steps, refusals } = facet.plan(group, found[facet.name], found);
+    let found = first ?? (await lookOf(context, facets, mark));
+    let whole = true;
+    for (const [i, facet] of facets.entries()) {
+        const { steps, refusals } = planOne(group, facet, found);
         if (refusals && refusals.length > 0) throw new Error(explainRefusals(group, refusals, after(done)));
         for (const batch of batches(steps)) {
             const [step] = batch;
@@ -186,8 +196,13 @@ async function runFacets(
             done.push(...batch);
         }
         // what nobody changed is as it was
-        if (steps.length > 0) found = await lookAgain();
+        if (steps.length === 0) continue;
+        const rest = facets.slice(i + 1);
+        // who seems to have nothing to do is probably the end of it, which is all facets'
+        whole = !rest.some((next) => planOne(group, next, found).steps.length > 0);
+        found = { ...found, ...(await lookOf(context, whole ? facets : withRead(rest, facets), mark)) };
     }
+    if (!whole) found = await lookOf(context, facets, mark);
     const left = planAll(group, facets, found);
     if (left.steps.length > 0)
         throw new Error(

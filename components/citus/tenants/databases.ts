@@ -559,6 +559,7 @@ async function move(context: Context, steps: readonly Step[]): Promise<void> {
 
 export const databases: Facet<DatabasesFound> = {
     name: "databases",
+    reads: ["migrations"],
     sql,
     none: { nodes: [], ledger: [], others: {}, own: "", rate: null },
     plan,

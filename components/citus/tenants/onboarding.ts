@@ -231,6 +231,7 @@ async function close(context: Context): Promise<void> {
 /** Tenants that the application makes while it runs. Planned last: by then all tenants have run the template. */
 export const onboarding: Facet<FoundOnboarding> = {
     name: "onboarding",
+    reads: ["migrations"],
     none: NOTHING,
     sql: (_group, { onboarding }) =>
         onboarding

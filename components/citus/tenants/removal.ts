@@ -674,6 +674,7 @@ const isRunner = () => ["1", "true"].includes(process.env.CI ?? "");
 /** Deletion with an export and a proof. @param toFile how the export is made. @param onRunner whether files of this machine go with this run */
 export const removalWith = (toFile: Export, onRunner: () => boolean = isRunner): Facet<FoundRemoval> => ({
     name: "removal",
+    reads: ["databases"],
     none: { tenants: {}, rows: {} },
     sql: (group, { ledger, tables }) => {
         if (group.delete.length === 0 && !hasRows(group)) return undefined;

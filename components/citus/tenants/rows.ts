@@ -271,6 +271,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
 
 export const rows: Facet<FoundRows> = {
     name: "rows",
+    reads: ["onboarding"],
     none: NOTHING,
 
     sql(group, probe) {

@@ -244,6 +244,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
 /** Schemas of tenants. */
 export const schemas: Facet<FoundSchemas> = {
     name: "schemas",
+    reads: ["migrations"],
     none: { schemas: {}, ledger: {}, others: {} },
     sql: (_group, { ledger }) => `SELECT jsonb_build_object(
         'schemas', coalesce((SELECT jsonb_object_agg(n.nspname, s.schemaid IS NOT NULL)
