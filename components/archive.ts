@@ -5,20 +5,50 @@
 import { NODE_HOME, type Settings } from "./settings.ts";
 import type { Role } from "./topology.ts";
 
+/** Schedules and retention of backups. Times are seconds. */
 export interface BackupArgs {
-    /** `false` archives nothing: the cluster can't be restored. @default true */
+    /**
+     * `false` archives nothing: the cluster can't be restored. What the repository holds stays.
+     * @default true
+     * @change restart of each node on aws; replace on docker
+     */
     readonly enabled: boolean;
-    /** Seconds after which the next full backup is due; 0 is never. @default 7 days */
+    /**
+     * Seconds after which the next full backup is due, from one hour.
+     * @default 604800 (7 days)
+     * @change reload
+     */
     readonly full: number;
-    /** Seconds after which a differential backup is due; 0 is never. @default 1 day */
+    /**
+     * Seconds after which a differential backup is due, from one hour; 0 is never.
+     * @default 86400 (1 day)
+     * @change reload
+     */
     readonly diff: number;
-    /** Seconds after which an incremental backup is due; 0 is never. @default never */
+    /**
+     * Seconds after which an incremental backup is due, from ten minutes; 0 is never.
+     * @default 0 (never)
+     * @change reload
+     */
     readonly incr: number;
-    /** Seconds between restore points: the most that a restore may lose. 0 takes none by itself. @default 5 minutes */
+    /**
+     * Seconds between restore points, from ten: the most that a restore may lose. 0 takes none by itself.
+     * @default 300 (5 minutes)
+     * @change reload
+     */
     readonly restorePoint: number;
-    /** Full backups that are kept, with all that rests on them and the WAL since the oldest. @default 2 */
+    /**
+     * Number of full backups that are kept, with all that rests on them and the WAL since the oldest.
+     * @default 2
+     * @change reload
+     */
     readonly retention: number;
-    /** `HH:MM-HH:MM` in UTC in which scheduled backups begin; the first one does not wait for it. @default any time */
+    /**
+     * Time of day in UTC in which scheduled backups begin. The first one does not wait for it.
+     * @default any time
+     * @change reload
+     * @example "01:00-05:00"
+     */
     readonly window?: string;
 }
 

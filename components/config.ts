@@ -1,8 +1,7 @@
 /** Configuration of a cluster (`citus:*`, `aws:*`): nothing else reads it, and every mistake is reported at once. */
 export {
-    type AwsArgs,
-    type AwsNetworkArgs,
     type ClusterArgs,
+    type CoordinatorArgs,
     citusImage,
     defaultCitus,
     MAX_WORKERS,
@@ -11,6 +10,7 @@ export {
     type RebalanceArgs,
     type RestoreFromArgs,
 } from "./config/args.ts";
+export type { AwsArgs, AwsNetworkArgs } from "./config/awsArgs.ts";
 export { explain, type Mistake } from "./config/mistakes.ts";
 export { readConfig } from "./config/read.ts";
 export { type ConfigSource, sourceOf } from "./config/source.ts";

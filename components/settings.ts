@@ -238,9 +238,28 @@ export function preloadLibraries(extra: string | undefined): string {
     return [...own, ...wanted].join(",");
 }
 
+/** Settings of PostgreSQL and Citus on top of the computed ones, by the nodes that get them. */
 export interface Overrides {
+    /**
+     * On every node of the cluster.
+     * @default {}
+     * @change reload or restart, as the setting needs
+     * @example {"work_mem": "24MB"}
+     */
     readonly all?: Settings;
+    /**
+     * On the coordinator. They win over `all`.
+     * @default {}
+     * @change reload or restart, as the setting needs
+     * @example {"max_connections": "400"}
+     */
     readonly coordinator?: Settings;
+    /**
+     * On each worker. They win over `all`.
+     * @default {}
+     * @change reload or restart, as the setting needs
+     * @example {"maintenance_work_mem": "512MB"}
+     */
     readonly workers?: Settings;
 }
 

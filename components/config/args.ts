@@ -1,7 +1,9 @@
-/** What a cluster is made from, after validation. Types, with each default. */
+/** What a cluster is made from, after validation. Types, with each default and what a change does. */
 import type { BackupArgs } from "../archive.ts";
 import type { Overrides } from "../settings.ts";
 import type { TenantGroupSettings } from "../tenants/args.ts";
+import type { AwsArgs } from "./awsArgs.ts";
+import type { PlatformName } from "./platforms.ts";
 
 /** Citus of a new cluster. One that is there keeps the version that it was made with. */
 export const NEW_CITUS_VERSION = "14.1.0";
@@ -24,130 +26,299 @@ export const citusImage = (version: string): string => `citusdata/citus:${versio
 
 export const MAX_WORKERS = 200;
 
+/** Size of a machine, and on aws of its volume. */
 export interface MachineArgs {
-    /** Memory of each such node in MiB; PostgreSQL is sized for it. @default 1024; on aws what instanceType leaves */
+    /**
+     * Memory of each such node in MiB. PostgreSQL is sized for it, and a container is limited to it.
+     * @default 1024 (on aws what `instanceType` leaves)
+     * @change replace
+     */
     readonly memory: number;
-    /** CPU cores of each such node. @default 2; on aws those of instanceType */
+    /**
+     * Number of CPU cores of each such node. PostgreSQL is sized for them; a container is not limited to them.
+     * @default 2 (on aws those of `instanceType`)
+     * @change reload
+     */
     readonly cores: number;
-    /** EC2 instance type, x86_64. Set exactly when platform is aws. @default "m7i.large" */
+    /**
+     * EC2 instance type, x86_64. Set exactly when platform is aws.
+     * @default "m7i.large"
+     * @change replace
+     * @example "r7i.2xlarge"
+     */
     readonly instanceType?: string;
-    /** Size of the data volume in GiB. Set exactly when platform is aws. It can grow, never shrink. @default 100 */
+    /**
+     * Size of the data volume in GiB, 10 to 65536. Set exactly when platform is aws.
+     * @default 100
+     * @change in place: the volume and its file system grow while they are used. Smaller is refused
+     */
     readonly volumeSize?: number;
-    /** Input and output operations a second of the data volume. Set exactly when platform is aws. @default 3000 */
+    /**
+     * Number of input and output operations a second that the data volume does, 3000 to 80000, and at most 500 for each GiB.
+     * Set exactly when platform is aws.
+     * @default 3000
+     * @change in place
+     */
     readonly iops?: number;
-    /** Throughput of the data volume in MiB/s. Set exactly when platform is aws. @default 125 */
+    /**
+     * Throughput of the data volume in MiB/s, 125 to 2000, and at most a quarter of `iops`. Set exactly when platform is aws.
+     * @default 125
+     * @change in place
+     */
     readonly throughput?: number;
 }
 
-export interface AwsNetworkArgs {
-    /** The VPC the nodes go into. @default one is made */
-    readonly vpcId?: string;
-    /** Subnets in that VPC that carry nothing but this cluster's nodes, one an availability zone. @default none: they are made */
-    readonly subnetIds: readonly string[];
-    /** Addresses of the VPC that is made. @default "10.64.0.0/16" */
-    readonly cidr: string;
-    /** Availability zones of the VPC that is made, 1 to 3. @default 3 */
-    readonly zones: number;
-    /** How nodes of the VPC that is made reach AWS and the package archives. @default "nat" */
-    readonly egress: "nat" | "endpoints";
-    /** Who may connect to PostgreSQL besides the nodes. @default nobody */
-    readonly allowedCidrs: readonly string[];
-    /** Security groups whose members may connect to PostgreSQL. @default none */
-    readonly allowedSecurityGroups: readonly string[];
-    /** Allows 0.0.0.0/0 and ::/0 in allowedCidrs. @default false */
-    readonly openToTheWorld: boolean;
+export interface CoordinatorArgs extends MachineArgs {
+    /**
+     * Whether the coordinator holds shards of distributed tables too.
+     * @default false
+     * @change moves: shards come to the coordinator, or leave it
+     */
+    readonly shards: boolean;
 }
 
-export interface AwsArgs {
-    /** @default `aws:region`, else AWS_REGION, else AWS_DEFAULT_REGION */
-    readonly region: string;
-    /** Profile of the AWS credentials. @default `aws:profile`, else AWS_PROFILE */
-    readonly profile?: string;
-    /** Machine image, Ubuntu 24.04 amd64. @default the newest one when the cluster is made, kept */
-    readonly ami?: string;
-    readonly network: AwsNetworkArgs;
-    /** `spread` puts the nodes into all zones of the network, `single` all into one. @default "spread" */
-    readonly azs: "spread" | "single";
-    /** How SQL reaches the nodes: through SSM, or directly by VPN, bastion or allowedCidrs. Commands always go through SSM. @default "ssm" */
-    readonly connection: "ssm" | "direct";
-    /** ARN of the KMS key of volumes, bucket and secrets. @default AWS' own keys */
-    readonly kmsKeyId?: string;
-    /** Placement groups: `spread` on racks apart (at most 7 nodes a zone), `partition`. @default "none" */
-    readonly placement: "none" | "spread" | "partition";
-    /** ARN of the SNS topic that is told of alarms. @default no alarms */
-    readonly alarmTopic?: string;
-    /** Tags of everything, besides the cluster's own. @default {} */
-    readonly tags: Readonly<Record<string, string>>;
-}
-
+/** Whether and how shards move when the number of workers changes. */
 export interface RebalanceArgs {
-    /** `false` registers workers and moves only what a leaving worker holds. @default true */
+    /**
+     * `false` registers workers and moves only what a leaving worker holds.
+     * @default true
+     * @change moves: turned on, the cluster is balanced
+     */
     readonly enabled: boolean;
-    /** @default "by_disk_size" (Citus' own default) */
+    /**
+     * What is levelled between the nodes. It also becomes Citus' default, so that Citus' own functions agree.
+     * @default "by_disk_size" (Citus' own default)
+     * @change moves, when the cluster is not balanced by the new one
+     */
     readonly strategy: "by_disk_size" | "by_shard_count";
     /**
      * `auto` moves by logical replication and refuses tables that it can't move. `block_writes` moves those, and what is
-     * colocated with them, while their writes wait, and the others as `auto` does. @default "auto"
+     * colocated with them, while their writes wait, and the others as `auto` does. `force_logical` moves tables without a key
+     * too: updates and deletes of them fail meanwhile.
+     * @default "auto"
+     * @change in place: the next move uses it
      */
     readonly transferMode: "auto" | "force_logical" | "block_writes";
-    /** How far a node's load may be from the average, 0 to 1. @default the strategy's own */
+    /**
+     * How far a node's load may be from the average, 0 to 1. Only with the strategy `by_disk_size`.
+     * @default the strategy's own
+     * @change moves, when a node's load is further from the average
+     */
     readonly threshold?: number;
 }
 
+/** Which backup a cluster's data comes from. */
 export interface RestoreFromArgs {
-    /** The stack whose cluster is copied. @default this stack's own repository: a disaster is mended in place */
+    /**
+     * The stack whose cluster is copied.
+     * @default this stack's own repository: a disaster is mended in place
+     * @change restores once
+     * @example "dev"
+     */
     readonly stack?: string;
-    /** The Docker volume (on aws the bucket) that is the repository, when its stack is gone. */
+    /**
+     * The Docker volume (on aws the bucket) that is the repository, when its stack is gone.
+     * @default that of `stack`
+     * @change restores once
+     * @example "citus-prod-backups"
+     */
     readonly repository?: string;
-    /** The cluster's name in that repository. @default the stack's, or the only one in it */
+    /**
+     * The cluster's name in that repository.
+     * @default the stack's, or the only one in it
+     * @change restores once
+     * @example "citus-prod"
+     */
     readonly cluster?: string;
-    /** `latest`, a restore point's name, or a moment (RFC 3339), which snaps to the last point before it. @default latest */
+    /**
+     * `latest`, a restore point's name, or a moment (RFC 3339, with its zone), which snaps to the last point before it.
+     * @default "latest"
+     * @change restores once
+     * @example "2026-11-22T10:00:00Z"
+     */
     readonly point: string;
-    /** Allows that databases which are there are replaced, with all that was written after the point. @default false */
+    /**
+     * Allows replacing databases that hold data, with all that was written after the point.
+     * @default false
+     * @change in place: it only lets a restore begin
+     */
     readonly overwrite: boolean;
-    /** Rebuilds this worker alone to the end of its archive. Splits transactions that touched other nodes. */
+    /**
+     * Rebuilds this worker alone to the end of its archive. Splits transactions that touched other nodes.
+     * @default none: the whole cluster is restored
+     * @change restores once
+     * @example "worker-1"
+     */
     readonly onlyWorker?: string;
-    /** Must be true with `onlyWorker`. @default false */
+    /**
+     * Must be true with `onlyWorker`.
+     * @default false
+     * @change in place: it only lets a restore begin
+     */
     readonly acceptSplitTransactions: boolean;
 }
 
+/**
+ * A cluster. `@change` says what a change does to a living one, in the words of docs/configuration.md ("What a change does").
+ */
 export interface ClusterArgs {
-    readonly platform: "docker" | "aws";
-    /** Name of the cluster; part of node names and certificates. @default `citus-<stack>` */
+    /**
+     * Where the cluster runs.
+     * @default "docker"
+     * @change refused
+     */
+    readonly platform: PlatformName;
+    /**
+     * Name of the cluster, part of node names and certificates: 2 to 40 lower-case letters, digits and dashes.
+     * @default `citus-<stack>`
+     * @change refused
+     * @example "orders"
+     */
     readonly name: string;
+    /**
+     * Number of workers, 0 to 200. With 0 the coordinator holds everything.
+     * @default 2
+     * @change moves: shards move to new workers, and away from leaving ones
+     */
     readonly workers: number;
+    /**
+     * Workers that leave instead of those with the highest numbers. Keep an entry: without it the next scale-out makes that
+     * worker again.
+     * @default []
+     * @change moves: what such a worker holds moves away, then it is removed
+     * @example ["worker-1"]
+     */
     readonly retire: readonly string[];
+    /**
+     * The database that is distributed.
+     * @default "app"
+     * @change refused
+     * @example "orders"
+     */
     readonly database: string;
+    /**
+     * Number of shards of a new distributed table, 1 to 64000. Tables that exist keep theirs.
+     * @default 32
+     * @change reload
+     */
     readonly shardCount: number;
-    /** Citus in full, such as `14.1.0`. @default what the cluster was made with; 14.1.0 for a new one */
+    /**
+     * Citus in full, from 13.2.0. A cluster keeps the version that it was made with until this is changed. Older releases, and
+     * jumps over a minor release, are refused.
+     * @default `14.1.0`
+     * @change replace
+     * @example "14.0.1"
+     */
     readonly citusVersion?: string;
-    /** Base image; only means something on docker. @default `citusdata/citus:<citusVersion>-pg17` */
+    /**
+     * Base image with PostgreSQL 17 and Citus, with a fixed tag or digest. Only means something on docker.
+     * @default `citusdata/citus:<citusVersion>-pg17`
+     * @change replace
+     * @example "registry.example.com/citus:14.1.0-pg17"
+     */
     readonly image?: string;
     /**
-     * Minor release of PostgreSQL: `newest` that the base image's package lists offer, `base` for the base image's own, or one
-     * such as `17.10`; only means something on docker. @default what the cluster runs; `newest` for a new one
+     * Minor release of PostgreSQL: the newest one when the cluster is made, `base` for the base image's own, or an exact one.
+     * Only means something on docker.
+     * @default `newest` (a cluster keeps what it runs)
+     * @change replace
+     * @example "17.10"
      */
     readonly postgresVersion?: string;
-    /** First published port on 127.0.0.1, the coordinator's; `worker-<n>` gets port + n. @default chosen once, kept */
+    /**
+     * First published port on 127.0.0.1, the coordinator's. `worker-<n>` gets port + n. Only means something on docker.
+     * @default chosen once, then kept
+     * @change replace
+     */
     readonly port?: number;
-    readonly coordinator: MachineArgs & { readonly shards: boolean };
+    /**
+     * Size of the coordinator, and whether it holds shards.
+     * @default `{memory: 1GB, cores: 2, shards: false}`
+     * @change that of each of its keys
+     * @example {"memory": 2048, "cores": 4, "shards": true}
+     */
+    readonly coordinator: CoordinatorArgs;
+    /**
+     * Size of each worker.
+     * @default `{memory: 1GB, cores: 2}`
+     * @change that of each of its keys
+     * @example {"memory": 8192, "cores": 4}
+     */
     readonly worker: MachineArgs;
+    /**
+     * PostgreSQL and Citus settings that win over the computed ones. PostgreSQL checks them before they are put in place.
+     * @default `{all: {}, coordinator: {}, workers: {}}`
+     * @change reload or restart, as the setting needs
+     * @example {"all": {"work_mem": "24MB"}, "workers": {"maintenance_work_mem": "512MB"}}
+     */
     readonly settings: Overrides;
+    /**
+     * Whether and how shards move when the number of workers changes.
+     * @default `true`
+     * @change may move shards
+     * @example {"enabled": true, "strategy": "by_shard_count", "transferMode": "auto"}
+     */
     readonly rebalance: RebalanceArgs;
+    /**
+     * SQL files inside the project. The coordinator runs them as the superuser, in order, and each content once.
+     * @default []
+     * @change runs new files; a file that is taken out undoes nothing
+     * @example ["sql/schema.sql", "sql/grants.sql"]
+     */
     readonly postDeploy: readonly string[];
-    /** Refuse to destroy the cluster's data. @default true, false in a stack named dev */
+    /**
+     * Refuse to destroy the cluster's data.
+     * @default `true` (`false` in a stack named `dev`)
+     * @change reload
+     */
     readonly protect: boolean;
+    /**
+     * Schedules and retention of backups.
+     * @default `{full: 7d, diff: 1d, incr: off, restorePoint: 5m, retention: 2}`
+     * @change that of each of its keys
+     * @example {"enabled": true, "full": 604800, "diff": 43200, "incr": 0, "restorePoint": 60, "retention": 4}
+     */
     readonly backup: BackupArgs;
-    /** Encrypts the repository; a secret, and needed for every restore. @default not encrypted */
+    /**
+     * Encrypts the repository. A secret of 20 to 200 visible ASCII characters, needed for every restore.
+     * @default none: not encrypted
+     * @change refused
+     * @example the output of `openssl rand -base64 32`
+     */
     readonly backupPassphrase?: string;
-    /** Where the cluster's data comes from. @default a new, empty cluster */
+    /**
+     * Where the cluster's data comes from.
+     * @default none: a new, empty cluster
+     * @change restores once
+     * @example {"stack": "dev", "point": "latest", "overwrite": false, "acceptSplitTransactions": false}
+     */
     readonly restoreFrom?: RestoreFromArgs;
-    /** The passphrase of the repository that is restored from; a secret. @default backupPassphrase */
+    /**
+     * The passphrase of the repository that `restoreFrom` reads. A secret.
+     * @default that of `backupPassphrase`
+     * @change reload
+     * @example the `backupPassphrase` of the stack that is copied
+     */
     readonly restorePassphrase?: string;
-    /** Groups of tenants by name. @default {} */
+    /**
+     * Groups of tenants by name.
+     * @default {}
+     * @change see docs/tenants.md: tenants are made, changed, moved and deleted one by one
+     * @example {"clinics": {"model": "schema", "tenants": {"acme": {}, "globex": {"node": "worker-2"}}}}
+     */
     readonly tenantGroups: Readonly<Record<string, TenantGroupSettings>>;
-    /** Docker engine on this machine, as DOCKER_HOST has it. @default the one that the docker CLI would use */
+    /**
+     * Docker engine on this machine, as DOCKER_HOST has it. Only means something on docker.
+     * @default the environment's engine
+     * @change don't: the data stays on the old engine
+     * @example "unix:///var/run/docker.sock"
+     */
     readonly dockerHost?: string;
-    /** There exactly when platform is aws. */
+    /**
+     * What the cluster has on aws. Set exactly when platform is aws.
+     * @default not set
+     * @change that of each of its keys
+     * @example the keys of `citus:network`, `citus:azs` and so on, with the region
+     */
     readonly aws?: AwsArgs;
 }
