@@ -134,7 +134,7 @@ describe("the documentation of arguments", () => {
             readonly workers: number;
             /**
              * Number of workers.
-             * @default 3
+             * @default -1
              * @change nothing
              */
             readonly workers: number;
@@ -154,7 +154,7 @@ describe("the documentation of arguments", () => {
                 "workers is a number without a unit",
                 "workers has no @default",
                 "workers has no @change",
-                "workers has @default 3, and the table of keys has 2",
+                `workers has @default -1, and the table of keys has ${ROWS.workers.default}`,
                 "workers has @change nothing, which must begin with moves",
                 "database has no @example",
             ],

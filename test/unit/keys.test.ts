@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ALL_KEYS, filled, type Parsed, ROWS, SCHEMAS, SECRETS } from "../../components/config/derived.ts";
 import { PLATFORMS } from "../../components/config/platforms.ts";
+import { validate } from "../../components/config/validate.ts";
 import { KEY_FILES } from "../../scripts/lib/keyFiles.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -82,6 +83,17 @@ describe("the table of keys", () => {
         const text: Parsed["worker"]["memory"] = "1GB";
         assert.deepEqual([only, workers, egress, wrong, text], ["tenantGroups", 2, "nat", "nothing", "1GB"]);
     });
+});
+
+test("a key with the name of something that every object has is unknown, and no other platform's", () => {
+    for (const platform of PLATFORMS) {
+        const values = { platform, constructor: "x", worker: { constructor: "x" } };
+        const result = validate({ stack: "dev", values, aws: { region: "eu-central-1" } });
+        const found = "mistakes" in result ? result.mistakes.map(({ path, message }) => `${path} ${message}`) : [];
+        assert.equal(found.length, 2, found.join("\n"));
+        assert.match(found[0] ?? "", /^constructor is not a setting of this project/);
+        assert.match(found[1] ?? "", /^worker has no "constructor"; it has /);
+    }
 });
 
 /** Pages that list the keys inside an object, with the heading that the list is below. */
