@@ -1,7 +1,7 @@
 /** What many tenants cost: a preview of them in many groups, and freezing one of them in a group of many tables. */
 import { connect } from "../../components/citus/session.ts";
 import { publishedAccess } from "../../test/lib.ts";
-import { median, type Row, round, type Section, say, seconds } from "./section.ts";
+import { judge, median, type Row, round, type Section, say, seconds } from "./section.ts";
 import { BenchStack } from "./stack.ts";
 
 /** Milliseconds that a preview may take more with all groups than without. */
@@ -138,19 +138,19 @@ export async function manyTenants(quick: boolean): Promise<Section> {
             what: `h  preview of ${sizes.tenants} tenants in ${sizes.groups} groups`,
             figure: `${seconds(withAll)} = ${(withAll / without).toFixed(2)} x, ${seconds(more)} more`,
             target: `< ${seconds(PREVIEW_TARGET)} more`,
-            met: more < PREVIEW_TARGET,
+            ...judge(more, PREVIEW_TARGET),
         },
         {
             what: `h  freeze one of ${sizes.tenants} tenants, ${sizes.tables} tables`,
             figure: `${seconds(freeze)} more than an up without a change (${(median(freezes) / median(noops)).toFixed(2)} x)`,
             target: `< ${seconds(FREEZE_TARGET)}`,
-            met: freeze < FREEZE_TARGET,
+            ...judge(freeze, FREEZE_TARGET),
         },
         {
             what: "h  longest read of a table meanwhile",
             figure: `${median(busy).toFixed(0)} ms, ${median(quiet).toFixed(0)} ms without a change`,
             target: `< ${LOCK_TARGET} ms more`,
-            met: waited < LOCK_TARGET,
+            ...judge(waited, LOCK_TARGET),
         },
     ];
     return {

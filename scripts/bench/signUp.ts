@@ -1,6 +1,6 @@
 /** What a sign-up costs: create_tenant for a schema of 10 tables, each but the first with a foreign key and an index. */
 import type { Session } from "../../components/citus/session.ts";
-import { median, type Row, round } from "./section.ts";
+import { judge, median, type Row, round } from "./section.ts";
 
 /** Milliseconds that one may take. */
 const TARGET = 150;
@@ -31,7 +31,7 @@ export async function signUps(session: Session, group: string, count: number): P
             what: "g  a sign-up: create_tenant, a schema of 10 tables",
             figure: `${middle.toFixed(0)} ms`,
             target: `${TARGET} ms`,
-            met: middle <= TARGET,
+            ...judge(middle, TARGET),
         },
         ms: round(ms),
     };
