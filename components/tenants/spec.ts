@@ -112,5 +112,14 @@ export const readerRole = (group: string) => `${group}_reader`;
 /** Owner of the function that finds a tenant by what a person signs in with; it has no password. */
 export const signInRole = (group: string) => `${group}_sign_in`;
 
+/**
+ * Roles that a group's options make, whether they are on or not: what is off is shut and dropped by its name, so no tenant's own
+ * role may have it.
+ */
+export const optionalRoles = (group: string, model: Model): string[] => [
+    ...(model === "rls" || model === "row" || model === "schema" ? [readerRole(group)] : []),
+    ...(model === "rls" || model === "row" ? [signInRole(group)] : []),
+];
+
 /** In schema citus_as_code. */
 export const signInFunction = (group: string) => `sign_in_${group}`;

@@ -14,6 +14,7 @@ import {
     type GroupSpec,
     type Model,
     onboardingRole,
+    optionalRoles,
     type TableSpec,
     type TenantSpec,
     tenantRole,
@@ -370,9 +371,10 @@ function groupMistakes(name: string, raw: Record<string, unknown>, shape: GroupS
 }
 
 /** Roles of the group itself. */
-const ownRoles = (name: string, { onboarding }: GroupShape) => [
+const ownRoles = (name: string, { model, onboarding }: GroupShape) => [
     appRole(name),
     tenantsRole(name),
+    ...optionalRoles(name, model),
     ...(onboarding ? [onboardingRole(name)] : []),
 ];
 
@@ -382,8 +384,9 @@ function rolesOf(name: string, shape: GroupShape): readonly (readonly [role: str
     if (model === "routed") return [];
     const own = kept(tenants).filter(([tenant, settings]) => tenantSpec(model, tenant, settings).role);
     const group = ownRoles(name, shape);
+    const made = group.filter((role) => !optionalRoles(name, model).includes(role));
     return [
-        ...[...group, ...accessRoles(name, shape)].map((role) => [role] as const),
+        ...[...made, ...accessRoles(name, shape)].map((role) => [role] as const),
         ...own
             .map(([tenant]) => [tenantRole(name, tenant), tenant] as const)
             // said of the tenant already

@@ -131,6 +131,22 @@ describe("what a tenant tries", () => {
         deepEqual(await openFunctions("initech"), []);
     });
 
+    it("does not sign up by the name of a role that reads all tenants", async () => {
+        for (const name of ["reader", "sign_in", "onboarding", "tenants", "app"]) {
+            const [said = ""] = await tried("clinics_onboarding", [
+                `SELECT citus_as_code.create_tenant('clinics', '${name}')`,
+            ]);
+            match(said, /a tenant must make a role of 63 bytes at most that is none of the group's own, got clinics_/);
+        }
+        // one that signed up before that was refused
+        const named = clinics({ reader: { role: true } });
+        const { refusals } = await plan(stack, named, undefined, CLINIC);
+        match(
+            refusals.join("\n"),
+            /^reader: its role would be clinics_reader, which is the group's own and may read other tenants/m,
+        );
+    });
+
     it("nor by one that was there before, that a restore brought or that somebody made by hand", async () => {
         for (const name of ["note_sql()", "note_plpgsql()", "note_path()", "note_procedure()"])
             await stack.sql(`ALTER ROUTINE acme.${name} RESET search_path`);

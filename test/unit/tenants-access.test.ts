@@ -55,7 +55,7 @@ describe("what may be written", () => {
     });
 
     test("no tenant is called as one of the roles", () => {
-        const tenants = { reader: {}, sign_in: { role: true } };
+        const tenants = { reader: {}, sign_in: {} };
         assert.deepEqual(mistakes({ ...row, tenants }), []);
         const both = mistakes({ ...row, reader: true, signIn: "app.users.email", tenants }).join("\n");
         assert.match(

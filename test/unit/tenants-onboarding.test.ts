@@ -171,6 +171,26 @@ describe("onboarding: true", () => {
         );
     });
 
+    test("roles of options that are off are no tenant's own role either, where the model has the option", () => {
+        const said = (model: string, tenant: string) =>
+            mistakes({
+                model,
+                tenants: { [tenant]: model === "row" ? { role: true } : {} },
+                ...(model === "row" ? { anchor: "firms", tables: { firms: { distributeBy: "id" } } } : {}),
+            });
+        for (const [model, tenant] of [
+            ["schema", "reader"],
+            ["row", "reader"],
+            ["row", "sign_in"],
+        ] as const)
+            assert.match(
+                said(model, tenant)[0] ?? "",
+                new RegExp(`makes a role g_${tenant}, which is the group's own`),
+            );
+        assert.deepEqual(said("schema", "sign_in"), []);
+        assert.deepEqual(said("database", "reader"), []);
+    });
+
     test("is in the specification only where it is said", () => {
         const [without] = validateGroups({ g: { model: "schema" } }, { database: "app" }).groups;
         assert.ok(without && !Object.hasOwn(without, "onboarding"), "no diff for groups that were there before");

@@ -165,7 +165,7 @@ BEGIN
             RAISE invalid_parameter_value USING MESSAGE = format('values mean nothing in model schema: only rls and row have an anchor table, got %s', given);
         END IF;
         own_role := g || '_' || key;
-        IF octet_length(own_role) > 63 OR own_role = ANY (ARRAY[g || '_app', g || '_tenants', g || '_onboarding']) THEN
+        IF octet_length(own_role) > 63 OR own_role = ANY (ARRAY[g || '_app', g || '_tenants', g || '_onboarding', g || '_reader', g || '_sign_in']) THEN
             RAISE invalid_name USING MESSAGE = format('a tenant must make a role of 63 bytes at most that is none of the group''s own, got %s', own_role);
         END IF;
         IF $4 IS NOT NULL AND $4 !~ '^SCRAM-SHA-256\\$[0-9]{4,7}:[A-Za-z0-9+/]{22,86}={0,2}\\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$' THEN

@@ -1,5 +1,5 @@
 /** The roles that a group has whatever its tenants, and which roles are a group's own. */
-import { appRole, type GroupSpec, onboardingRole, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, optionalRoles, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { transaction } from "./batch.ts";
@@ -23,7 +23,8 @@ export const allGroupRoleNames = (group: GroupSpec): string[] => [
  */
 export function ownTenantRole(group: GroupSpec, tenant: string): string | undefined {
     const role = tenantRole(group.name, tenant);
-    return allGroupRoleNames(group).includes(role) || Buffer.byteLength(role) > 63 ? undefined : role;
+    const own = [...allGroupRoleNames(group), ...optionalRoles(group.name, group.model)];
+    return own.includes(role) || Buffer.byteLength(role) > 63 ? undefined : role;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Roles of a group: its application's, its tenants', and what limits them. On every node, as Citus hands them on. */
 import { createHash } from "node:crypto";
 import type { Context, Facet, Planned, Step } from "../../tenants/facet.ts";
-import { appRole, type GroupSpec, onboardingRole, tenantRole, tenantsRole } from "../../tenants/spec.ts";
+import { appRole, type GroupSpec, onboardingRole, optionalRoles, tenantRole, tenantsRole } from "../../tenants/spec.ts";
 import { identifier, literal } from "../quote.ts";
 import { askAlone } from "./ask.ts";
 import { inBatches, said, transaction } from "./batch.ts";
@@ -195,7 +195,11 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
                     ...(role !== undefined && hasChosen(wanted, role, group.name) ? { chosen: true } : {}),
                 } satisfies Detail,
             });
-        if (Buffer.byteLength(name) > 63) {
+        if (tenant !== undefined && optionalRoles(group.name, group.model).includes(name)) {
+            refusals.push(
+                `${of}: its role would be ${name}, which is the group's own and may read other tenants: no tenant can have that name. Take the tenant away ({"${tenant}":{"state":"deleted"}} under tenants, which exports it first), and make it by another name.`,
+            );
+        } else if (Buffer.byteLength(name) > 63) {
             refusals.push(
                 `${of}: its role ${name} would be longer than PostgreSQL's 63 bytes; choose a shorter name, or role: false`,
             );
