@@ -5,17 +5,9 @@ import { nodeOf } from "../topology.ts";
 import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
 import { movable, type NodeRow, readNodes } from "./catalog.ts";
 import { whileTablesAreDropped } from "./dropped.ts";
-import {
-    describeProgress,
-    explainFailedJob,
-    failedJob,
-    firstLine,
-    holdersOfJob,
-    type Progress,
-    readTasks,
-    runningJob,
-    waitersOf,
-} from "./job.ts";
+import { describeProgress, type Progress } from "./jobStep.ts";
+import { explainFailedJob, failedJob, firstLine, readTasks, runningJob } from "./jobTasks.ts";
+import { holdersOfJob, waitersOf } from "./jobWaiters.ts";
 import { explainKept, KEPT_SCHEMAS } from "./kept.ts";
 import { explainReference, readReferences } from "./references.ts";
 import { saidBy } from "./said.ts";

@@ -6,7 +6,10 @@
 
 import { countPlacements, movable, type NodeRow, readNodes } from "./catalog.ts";
 import { Held } from "./held.ts";
-import { describeProgress, followJob, holdersOfJob, JobError, type MovingTable, runningJob, stopJob } from "./job.ts";
+import { followJob, JobError } from "./job.ts";
+import { describeProgress, type MovingTable } from "./jobStep.ts";
+import { runningJob, stopJob } from "./jobTasks.ts";
+import { holdersOfJob } from "./jobWaiters.ts";
 import { finishCleanup, removeWorker } from "./leave.ts";
 import { type PlaceChecks, refuseUnplaceable } from "./refuse.ts";
 import { takeRunLock } from "./runLock.ts";

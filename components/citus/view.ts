@@ -1,7 +1,7 @@
 /** What a cluster is, as far as placing its shards needs it. Only read here; {@link assess} says what follows. */
 import { type Blocker, type NodeRow, readBlockers, readNodes, readShardGroups, type ShardGroup } from "./catalog.ts";
 import { whileTablesAreDropped } from "./dropped.ts";
-import { runningJob } from "./job.ts";
+import { runningJob } from "./jobTasks.ts";
 import { type Limit, readBound, readLimits } from "./limits.ts";
 import { hasStrategy, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import type { Session } from "./session.ts";

@@ -1,5 +1,5 @@
 /** Two workers to four with data on them: `pulumi up` against the usual way by hand, on the same cluster. */
-import { runningJob } from "../../components/citus/job.ts";
+import { runningJob } from "../../components/citus/jobTasks.ts";
 import { removeWorker } from "../../components/citus/leave.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { nodeHost, POSTGRES_PORT } from "../../components/topology.ts";

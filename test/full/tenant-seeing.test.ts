@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { readActivity } from "../../components/citus/activity.ts";
 import { readNodes } from "../../components/citus/catalog.ts";
-import { failedJob } from "../../components/citus/job.ts";
+import { failedJob } from "../../components/citus/jobTasks.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { readHot } from "../../components/citus/tenants/hot.ts";
 import { explainPrepared, readTransactions } from "../../components/citus/transactions.ts";

@@ -4,17 +4,9 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { describeBytes } from "../../components/bytes.ts";
 import type { NodeRow } from "../../components/citus/catalog.ts";
-import {
-    describeProgress,
-    type FollowOptions,
-    firstLine,
-    followJob,
-    JobError,
-    type Progress,
-    stopJob,
-    type Task,
-    taskReader,
-} from "../../components/citus/job.ts";
+import { type FollowOptions, followJob, JobError } from "../../components/citus/job.ts";
+import { describeProgress, type Progress } from "../../components/citus/jobStep.ts";
+import { firstLine, stopJob, type Task, taskReader } from "../../components/citus/jobTasks.ts";
 import type { Session } from "../../components/citus/session.ts";
 import type { Holder } from "../../components/citus/waits.ts";
 import { quickly } from "./clock.ts";

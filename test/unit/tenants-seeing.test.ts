@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { readBackends } from "../../components/citus/activity.ts";
-import { explainFailedJob } from "../../components/citus/job.ts";
+import { explainFailedJob } from "../../components/citus/jobTasks.ts";
 import { Round } from "../../components/citus/tenants/ask.ts";
 import { comparedColumns, lookupTable } from "../../components/citus/tenants/cure.ts";
 import { type HotAnswer, weighTenants } from "../../components/citus/tenants/hot.ts";

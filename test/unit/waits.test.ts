@@ -1,8 +1,8 @@
 /** Who keeps us waiting: chains of locks over nodes, prepared transactions, and the words for it. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Task } from "../../components/citus/job.ts";
-import { waitersOf } from "../../components/citus/job.ts";
+import type { Task } from "../../components/citus/jobTasks.ts";
+import { waitersOf } from "../../components/citus/jobWaiters.ts";
 import type { Session } from "../../components/citus/session.ts";
 import {
     describeHolder,

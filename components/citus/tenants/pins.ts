@@ -9,7 +9,7 @@ import { COORDINATOR, nodeOf } from "../../topology.ts";
 import { BLOCKERS } from "../catalog.ts";
 import { type CopiedShard, readColocatedShards } from "../counts.ts";
 import { Held } from "../held.ts";
-import { runningJob } from "../job.ts";
+import { runningJob } from "../jobTasks.ts";
 import { finishCleanup } from "../leave.ts";
 import { honourPins } from "../pinned.ts";
 import { identifier, literal, qualified } from "../quote.ts";
