@@ -39,23 +39,41 @@ export interface Placed {
     readonly counted: number;
 }
 
-/**
- * Moves shards until no leaving node holds one and the rest is balanced. Safe to repeat, and resumes a rebalance that is
- * already running.
- * @throws Error with the cause; leaving workers take shards again then, and finished moves stay
- */
-export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
-    const began = Date.now();
-    await takeRunLock(session, "placing", "is placing shards", 120, options);
-    let moved = 0;
-    let bytes = 0;
-    let counted = 0;
-    let copying: number | undefined = 0;
+/** Sets which nodes take shards. @param marked those that are told to take none; added to as they are told */
+async function markNodes(
+    session: Session,
+    nodes: readonly NodeRow[],
+    wanted: Wanted,
+    marked: NodeRow[],
+): Promise<void> {
+    for (const node of nodes) {
+        const should = shouldHoldShards(node, wanted);
+        if (node.holdsShards === should) continue;
+        await session.query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', $3)", [
+            node.host,
+            node.port,
+            should,
+        ]);
+        if (!should) marked.push(node);
+    }
+}
 
-    const { found: first, leaving: leavingNodes } = await refuseUnplaceable(session, wanted, options);
-    const strategy = await setStrategy(session, wanted);
-    const marked: NodeRow[] = [];
-    const coordinatorHost = first.nodes.find((node) => node.groupId === 0)?.host;
+/** Removes emptied workers that no resource of their own removes. */
+async function removeEmptied(session: Session, emptied: readonly NodeRow[], options: PlaceOptions): Promise<void> {
+    for (const node of emptied) {
+        if (node.groupId === 0 || options.removedElsewhere.some((w) => same(w, node))) continue;
+        const target = await options.open(node.host);
+        // without a way to ask it, it stays registered and empty until its own resource removes it
+        if (!target) continue;
+        await removeWorker(session, { name: label(node), host: node.host, port: node.port }, target, (database) =>
+            options.openDatabase(node.host, database),
+        );
+    }
+}
+
+/** Jobs that are followed one after the other, each moved shard compared with its old copy. */
+function follower(session: Session, coordinatorHost: string | undefined, options: PlaceOptions) {
+    const sum = { moved: 0, bytes: 0, counted: 0, copying: 0 as number | undefined };
     const watcher = besideConnection(async () =>
         coordinatorHost === undefined ? undefined : options.openFresh(coordinatorHost),
     );
@@ -64,88 +82,84 @@ export async function place(session: Session, wanted: Wanted, options: PlaceOpti
         release: (copy) => copy.close().catch(() => undefined),
         open: options.open,
     });
+    const follow = async (jobId: string) => {
+        const nodes = await readNodes(session);
+        const { done, bytes, copying } = await followJob(session, jobId, {
+            ...options,
+            nodes,
+            groups: await shardsByGroup(session),
+            progress: (p) => options.progress(describeProgress(p)),
+            started: async ({ taskId, shardId, sourceNodeId }) => {
+                const source = nodes.find(({ nodeId }) => nodeId === sourceNodeId);
+                if (shardId !== null && source) await held.hold(session, taskId, shardId, source.host);
+            },
+            moved: async ({ taskId, targetNodeId }) => {
+                const target = nodes.find(({ nodeId }) => nodeId === targetNodeId);
+                sum.counted += await held.compare(session, taskId, target?.host, async () => {
+                    await stopJob(session, jobId).catch(() => undefined);
+                    return "The rebalance was stopped";
+                });
+            },
+            silent: () => silentNodes(nodes, options),
+            holders: (waiters) => watcher.ask((other) => holdersOfJob(other, waiters, nodes)),
+        }).catch(async (error) => {
+            await stopJob(session, jobId).catch(() => undefined);
+            throw error;
+        });
+        await held.releaseAll();
+        sum.moved += done;
+        sum.bytes += bytes;
+        sum.copying = sum.copying === undefined || copying === undefined ? undefined : sum.copying + copying;
+    };
+    return { sum, follow, releaseAll: () => held.releaseAll(), close: () => watcher.close() };
+}
+
+/**
+ * Moves shards until no leaving node holds one and the rest is balanced. Safe to repeat, and resumes a rebalance that is
+ * already running.
+ * @throws Error with the cause; leaving workers take shards again then, and finished moves stay
+ */
+export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
+    const began = Date.now();
+    await takeRunLock(session, "placing", "is placing shards", 120, options);
+    const { found, leaving } = await refuseUnplaceable(session, wanted, options);
+    const strategy = await setStrategy(session, wanted);
+    const marked: NodeRow[] = [];
+    const jobs = follower(session, found.nodes.find(({ groupId }) => groupId === 0)?.host, options);
     try {
-        for (const node of first.nodes) {
-            const should = shouldHoldShards(node, wanted);
-            if (node.holdsShards === should) continue;
-            await session.query("SELECT citus_set_node_property($1, $2, 'shouldhaveshards', $3)", [
-                node.host,
-                node.port,
-                should,
-            ]);
-            if (!should) marked.push(node);
-        }
-        const follow = async (jobId: string) => {
-            const nodes = await readNodes(session);
-            const groups = await shardsByGroup(session);
-            const result = await followJob(session, jobId, {
-                nodes,
-                groups,
-                progress: (p) => options.progress(describeProgress(p)),
-                started: async (task) => {
-                    const source = nodes.find((n) => n.nodeId === task.sourceNodeId);
-                    if (task.shardId !== null && source)
-                        await held.hold(session, task.taskId, task.shardId, source.host);
-                },
-                moved: async (task) => {
-                    const target = nodes.find((n) => n.nodeId === task.targetNodeId);
-                    counted += await held.compare(session, task.taskId, target?.host, async () => {
-                        await stopJob(session, jobId).catch(() => undefined);
-                        return "The rebalance was stopped";
-                    });
-                },
-                silent: () => silentNodes(nodes, options),
-                holders: (waiters) => watcher.ask((other) => holdersOfJob(other, waiters, nodes)),
-                alive: options.alive,
-                ...(options.stuckAfter === undefined ? {} : { stuckAfter: options.stuckAfter }),
-                ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
-            }).catch(async (error) => {
-                await stopJob(session, jobId).catch(() => undefined);
-                throw error;
-            });
-            await held.releaseAll();
-            moved += result.done;
-            bytes += result.bytes;
-            copying = copying === undefined || result.copying === undefined ? undefined : copying + result.copying;
-        };
+        await markNodes(session, found.nodes, wanted, marked);
         const running = await runningJob(session);
         if (running) {
             options.progress("a rebalance is already running; following it");
-            await follow(running);
+            await jobs.follow(running);
         }
         // sizes change while shards move and clients write, so one round may leave a little to do
-        for (let round = 0; round < 5; round++) {
-            const jobId = await startRebalance(session, wanted, strategy, leavingNodes.length > 0);
+        for (let round = 0; round < ROUNDS; round++) {
+            const jobId = await startRebalance(session, wanted, strategy, leaving.length > 0);
             if (jobId === undefined) break;
-            await follow(jobId);
+            await jobs.follow(jobId);
         }
-        for (const node of leavingNodes) await proveEmpty(session, node);
+        for (const node of leaving) await proveEmpty(session, node);
         await finishCleanup(
             session,
-            leavingNodes.map((n) => n.groupId),
+            leaving.map(({ groupId }) => groupId),
             {
                 patience: 120_000,
-                waiting: (left) => options.progress(`dropping ${left} on ${leavingNodes.map(label).join(", ")}`),
+                waiting: (left) => options.progress(`dropping ${left} on ${leaving.map(label).join(", ")}`),
             },
         );
     } catch (error) {
-        await held.releaseAll();
-        throw await giveUp(session, error, marked, leavingNodes);
+        await jobs.releaseAll();
+        throw await giveUp(session, error, marked, leaving);
     } finally {
-        await watcher.close();
+        await jobs.close();
     }
-    for (const node of leavingNodes) {
-        if (node.groupId !== 0 && !options.removedElsewhere.some((w) => same(w, node))) {
-            const target = await options.open(node.host);
-            // without a way to ask it, it stays registered and empty until its own resource removes it
-            if (!target) continue;
-            await removeWorker(session, { name: label(node), host: node.host, port: node.port }, target, (database) =>
-                options.openDatabase(node.host, database),
-            );
-        }
-    }
-    return { moved, bytes, copying, seconds: (Date.now() - began) / 1000, counted };
+    await removeEmptied(session, leaving, options);
+    return { ...jobs.sum, seconds: (Date.now() - began) / 1000 };
 }
+
+/** How many rebalances follow each other at most. */
+const ROUNDS = 5;
 
 /** Each shard id with the size and first table of the group it moves with. */
 async function shardsByGroup(session: Session): Promise<Map<string, MovingTable>> {
