@@ -1,6 +1,6 @@
 /** npm run tenants -- explain "SELECT ..." */
 
-import type { Node, RangeVar } from "libpg-query";
+import type { Node, RangeVar, SelectStmt } from "libpg-query";
 import { identifier, literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { comparedColumns, type Lookup, lookupTable } from "../../components/citus/tenants/cure.ts";
@@ -8,6 +8,7 @@ import {
     type Advice,
     advise,
     adviseError,
+    type Explained,
     type KnownTable,
     parseExplain,
 } from "../../components/citus/tenants/explain.ts";
@@ -60,6 +61,8 @@ export interface Written {
     readonly tables: readonly { readonly name: string; readonly as: string }[];
     /** Columns that a SELECT's own WHERE compares with one value. */
     readonly compared?: readonly string[];
+    /** How many rows an INSERT ... VALUES has. */
+    readonly inserts?: number;
 }
 
 export async function written(sql: string): Promise<Written> {
@@ -79,7 +82,10 @@ export async function written(sql: string): Promise<Written> {
         ["SelectStmt", "UpdateStmt", "DeleteStmt"].includes(tag) &&
         (top.op ?? "SETOP_NONE") === "SETOP_NONE" &&
         !has("SubLink", "RangeSubselect", "CommonTableExpr");
+    const values = (top.selectStmt as { SelectStmt?: SelectStmt } | undefined)?.SelectStmt;
+    const inserts = tag !== "InsertStmt" ? undefined : values === undefined ? 1 : values.valuesLists?.length;
     return {
+        ...(inserts === undefined ? {} : { inserts }),
         ...(whole ? { where: top.whereClause !== undefined } : {}),
         ...(whole && tag === "SelectStmt" ? { compared: comparedColumns(top.whereClause as Node | undefined) } : {}),
         tables: named
@@ -139,6 +145,29 @@ async function lookupOf(
     return { table: table?.name ?? "", key, keyType, column, columnType };
 }
 
+/** Citus draws a column's number from its sequence to plan an INSERT, and a transaction that only reads refuses that. */
+const DRAWS = /cannot execute nextval\(\) in a read-only transaction/;
+
+/** What to write otherwise; each line with its line break. */
+function hintOf(message: string, settings: readonly string[]): string {
+    if (/there is no parameter \$/.test(message)) return "\nWrite values in the place of $1, $2 and so on.";
+    if (DRAWS.test(message))
+        return "\nPlanning it would use up a number of a sequence, and explain changes nothing. Write a number in the place of nextval() or of the column that has it as its default, then repeat this.";
+    if (/^\s*relation "[^."]+" does not exist/m.test(message) && settings.length === 0)
+        return "\nA table of a tenant's schema is found as that tenant: npm run tenants -- explain --as GROUP/TENANT \"...\". A database of a tenant's own needs no explain.";
+    return "";
+}
+
+/**
+ * Where a row of INSERT ... VALUES goes, which needs no plan: to one shard, or to every copy of a reference table.
+ * @param shard any of the table's
+ * @returns undefined where several rows may go to several shards
+ */
+export function insertWithoutPlan(shard: number, { kind }: KnownTable, rows: number): Explained | undefined {
+    if (kind === "distributed" && rows !== 1) return undefined;
+    return { parts: [{ name: "the statement", tasks: 1, shards: [shard], nodes: [], writes: "Insert" }], tasks: 1 };
+}
+
 /**
  * Changes nothing: the statement is planned and not run, in a transaction that reads only and is rolled back.
  * @param settings statements that are run before it in that transaction, such as whose role it is
@@ -150,7 +179,7 @@ export async function explainStatement(
     settings: readonly string[] = [],
 ): Promise<ExplainedStatement> {
     const statement = oneStatement(sql);
-    const { where, tables, compared } = await written(statement);
+    const { where, tables, compared, inserts } = await written(statement);
     let named: readonly (string | null)[] = [];
     let plan: unknown;
     let failed: Error | undefined;
@@ -169,20 +198,22 @@ export async function explainStatement(
     } finally {
         await session.query("ROLLBACK");
     }
-    const explained = failed ? undefined : parseExplain(plan);
+    let explained = failed ? undefined : parseExplain(plan);
     const shards = explained?.parts.flatMap((part) => part.shards) ?? [];
     const rows = await session.query<Row>(TABLES, [shards, named.filter((oid) => oid !== null)]);
     const distributed = tables.flatMap(({ as }, i): KnownTable[] => {
         const row = rows.find(({ oid, kind }) => oid === named[i] && kind !== "reference");
         return row ? [{ ...tableOf(row), as }] : [];
     });
+    const into = rows.find(({ oid }) => oid === named[0]);
+    if (failed && into && DRAWS.test(failed.message) && inserts !== undefined) {
+        explained = insertWithoutPlan(Number(into.shard), tableOf(into), inserts);
+        if (explained) failed = undefined;
+    }
     if (failed) {
         const advice = adviseError(failed.message, distributed);
         if (advice) return { ...advice, tasks: null };
-        const hint = /there is no parameter \$/.test(failed.message)
-            ? "\nWrite values in the place of $1, $2 and so on."
-            : "";
-        throw new Error(`${failed.message}${hint}`);
+        throw new Error(`${failed.message}${hintOf(failed.message, settings)}`);
     }
     const known = new Map(rows.map((row) => [Number(row.shard), tableOf(row)]));
     const advice = advise(explained ?? { parts: [], tasks: 0 }, known, distributed, where);

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import type { Session } from "../../components/citus/session.ts";
 import { advise, adviseError, type KnownTable, parseExplain } from "../../components/citus/tenants/explain.ts";
-import { renderAdvice, written } from "../../scripts/tenants/explain.ts";
+import { explainStatement, renderAdvice, written } from "../../scripts/tenants/explain.ts";
 
 const PLANS = JSON.parse(readFileSync(new URL("snapshots/explain.json", import.meta.url), "utf8")) as Record<
     string,
@@ -117,6 +118,59 @@ describe("a statement in words", () => {
             '"users" users',
         ]);
         assert.deepEqual(await of("SELECT FROM"), [undefined]);
+    });
+
+    test("an INSERT whose column draws from a sequence is explained without its plan, which would draw a number", async () => {
+        const asked: string[] = [];
+        /** What a coordinator answers whose table `orders` has a bigserial. @param failure of EXPLAIN */
+        const session = (kind: KnownTable["kind"], failure: string) =>
+            ({
+                query: async (sql: string) => {
+                    asked.push(sql);
+                    if (sql.startsWith("EXPLAIN")) throw new Error(`coordinator: ${sql} failed\n  ${failure}`);
+                    if (sql.includes("to_regclass(v.name)")) return [{ oid: "1" }];
+                    if (!sql.includes("pg_dist_shard")) return [];
+                    const column = kind === "distributed" ? "shop_id" : null;
+                    return [
+                        {
+                            shard: "102",
+                            oid: "1",
+                            name: "orders",
+                            colocation: 1,
+                            kind,
+                            column,
+                            shards: 32,
+                            copies: 3,
+                            policies: true,
+                        },
+                    ];
+                },
+            }) as unknown as Session;
+        const draws = "cannot execute nextval() in a read-only transaction";
+        const one = "INSERT INTO orders (shop_id, item) VALUES (1, 'x')";
+        const shard = await explainStatement(session("distributed", draws), one);
+        assert.deepEqual([shard.verdict, shard.tasks], ["one", 1]);
+        assert.deepEqual(shard.says, ["The statement asks 1 of 32 shards of orders: the value of shop_id says which."]);
+        const rows = "INSERT INTO orders (item) VALUES ('x'), ('y')";
+        assert.equal((await explainStatement(session("single", draws), rows)).verdict, "one");
+        assert.equal((await explainStatement(session("reference", draws), rows)).verdict, "every copy");
+        await assert.rejects(
+            explainStatement(session("distributed", draws), rows),
+            /cannot execute nextval.*\nPlanning it would use up a number of a sequence, and explain changes nothing\. Write a number/s,
+        );
+        assert.deepEqual(
+            asked.filter((sql) => sql.startsWith("BEGIN")),
+            Array(4).fill("BEGIN READ ONLY"),
+        );
+        await assert.rejects(
+            explainStatement(session("distributed", 'relation "students" does not exist'), "SELECT * FROM students"),
+            /found as that tenant: npm run tenants -- explain --as GROUP\/TENANT/,
+        );
+        const as = ["SELECT set_config('role', 'school_north', true)"];
+        await assert.rejects(
+            explainStatement(session("distributed", 'relation "x" does not exist'), "SELECT * FROM x", as),
+            (error: Error) => !error.message.includes("--as"),
+        );
     });
 
     test("a statement of the coordinator's own sounds like no error, and a refusal has no one shard", () => {

@@ -319,6 +319,36 @@ describe("what is asked of the living database", () => {
         assert.deepEqual(planIsolation(group, done ?? found).refusals, []);
     });
 
+    test("a file that can't be run is refused by preview, in every model", async () => {
+        const group = (model: GroupSpec["model"]): GroupSpec => ({
+            ...GROUP,
+            model,
+            template: [
+                { path: "1.sql", sha256: "a" },
+                { path: "2.sql", sha256: "b" },
+            ],
+        });
+        const files: Record<string, string> = {
+            "1.sql": "CREATE TABLE trips (id int PRIMARY KEY);\nALTER TABLE trips ADD COLUM x int;",
+            "2.sql": "CREATE INDEX CONCURRENTLY ON trips (x);",
+        };
+        const refusals = async (model: GroupSpec["model"], version: number) => {
+            const read = await isolation.readFiles?.(group(model), { ...found, version }, (path) => files[path] ?? "");
+            return planIsolation(group(model), read ?? found).refusals ?? [];
+        };
+        const syntax = '1.sql:2 is not SQL that the database reads: syntax error at or near "int".\nCorrect the file.';
+        for (const model of ["row", "rls", "schema", "database"] as const) {
+            const all = await refusals(model, 17);
+            assert.ok(all.includes(syntax), `${model}: ${all.join("\n")}`);
+            const index = all.filter((text) =>
+                /^2\.sql:1 has CREATE INDEX CONCURRENTLY .*can't be in a transaction/.test(text),
+            );
+            assert.equal(index.length, 1, model);
+            // a newer server may read more than the parser does
+            assert.ok(!(await refusals(model, 18)).includes(syntax), model);
+        }
+    });
+
     test("a table's name is taken as it is written", () => {
         assert.match(perPlacement(["a$$b", "c$&d"]), /'a\$\$b'.*'c\$&d'/);
     });

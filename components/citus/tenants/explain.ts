@@ -214,7 +214,7 @@ function advisePart(
     if (part.tasks <= 1) {
         const single = tables.find(({ kind }) => kind === "single");
         const why = of
-            ? `1 of ${plural(of.shards, "shard")} of ${list(keyed.map(({ name }) => name))}${on}: the condition on ${key} says which.`
+            ? `1 of ${plural(of.shards, "shard")} of ${list(keyed.map(({ name }) => name))}${on}: the ${part.writes === "Insert" ? "value of" : "condition on"} ${key} says which.`
             : single
               ? `1 shard${on}: ${single.name} has no others.`
               : reference

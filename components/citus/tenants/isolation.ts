@@ -36,7 +36,9 @@ export interface FoundIsolation {
     /** Relations that the schema of every tenant has. */
     readonly known: readonly string[];
     readonly outside: { readonly schemas: readonly string[]; readonly tables: readonly string[] };
-    /** What files say that reach out of bounds. */
+    /** Major version of the coordinator's PostgreSQL. */
+    readonly version?: number;
+    /** What files say that reaches out of bounds, or that can't be run at all. */
     readonly files?: readonly string[];
 }
 
@@ -99,6 +101,7 @@ function sql(group: GroupSpec, { ledger, tables, ask = askAlone }: Probe): strin
     const rows = ROWS.includes(group.model);
     const schema = group.model === "schema" && ledger;
     return `SELECT jsonb_build_object(
+        'version', current_setting('server_version_num')::int / 10000,
         'nodes', ${membershipsSql(group, { tables, ask })},
         'catalogs', ${openCatalogs(ask)},
         'definers', ${definersSql(group, ledger)},
@@ -124,22 +127,25 @@ async function readFiles(
     const { model } = group;
     const declared = { model, tables: group.tables, known: found.known, outside: found.outside };
     const key = createHash("md5")
-        .update(JSON.stringify([group.template, group.baseline, declared]))
+        .update(JSON.stringify([group.template, group.baseline, declared, found.version]))
         .digest("hex");
     let findings = read.get(key);
     if (!findings) {
         // a parser of a megabyte, which only files that are to be run need
-        const [{ readBounds }, { readPassing }] = await Promise.all([
+        const [{ readBounds }, { readPassing }, { readUnrunnable }] = await Promise.all([
             import("../../tenants/lint/bounds.ts"),
             import("../../tenants/lint/passing.ts"),
+            import("../../tenants/lint/unrunnable.ts"),
         ]);
         const contents = (of: readonly FileSpec[]) => of.map(({ path }) => ({ path, sql: content(path) }));
         const files = contents(group.template);
+        const baseline = contents(group.baseline?.files ?? []);
         findings = Promise.all([
+            readUnrunnable([...files, ...baseline], found.version),
             readBounds(files, declared),
             group.rowSecurity ? readPassing(files, declared) : [],
             // it begins with nothing
-            readBounds(contents(group.baseline?.files ?? []), { ...declared, known: [] }),
+            readBounds(baseline, { ...declared, known: [] }),
         ]).then((all) => all.flat().filter(({ severity }) => severity === "error"));
         read.set(key, findings);
     }
@@ -152,11 +158,15 @@ async function readFiles(
                     pending.includes(where) ||
                     group.baseline?.files.some(({ path }) => path === where),
             )
-            .map(
-                ({ rule, where, line, says, fix }) =>
-                    `${where}:${line ?? 1} ${rule}: ${says}.\n${fix.replace(/^-- /, "")}${found.ran?.includes(where) ? `\n${ranWords(group, where)}` : ""}`,
-            ),
+            .map((one) => `${told(one)}${found.ran?.includes(one.where) ? `\n${ranWords(group, one.where)}` : ""}`),
     };
+}
+
+/** A finding as a reason to refuse. */
+function told({ rule, where, line, says, later, fix }: Finding): string {
+    const at = `${where}:${line ?? 1}`;
+    if (rule === "SQL") return `${at} is not SQL that the database reads: ${later}.\nCorrect the file.`;
+    return rule === "L21" ? `${at} ${says}` : `${at} ${rule}: ${says}.\n${fix.replace(/^-- /, "")}`;
 }
 
 /** What to do with a file that other tenants ran, which is refused when it changes. */

@@ -2,11 +2,11 @@
 import type { AlterTableCmd, ColumnDef, Constraint, Node, RangeVar } from "libpg-query";
 import { saysNoTransaction } from "../../postDeploy/file.ts";
 import { statements } from "../statements.ts";
-import { templateMistakes } from "../templateFile.ts";
 import { constantOf, functionsIn, isSerial, lastOf, nodesIn, tableOf, textOf, typeOf } from "./ast.ts";
 import { type Finding, finding } from "./finding.ts";
 import { name, names, type Place } from "./model.ts";
 import type { Source } from "./source.ts";
+import { refusedStatements } from "./unrunnable.ts";
 
 /** One statement, or clause of one, whose cost grows with the table. */
 export interface Cost {
@@ -352,25 +352,9 @@ export function costsOf(source: Source, sql: string, found: Statements, template
     const alone = saysNoTransaction(sql, split);
     const reader = new Reader(source, alone);
     reader.read(found);
-    const mistakes = template ? templateMistakes(source.path, split, alone) : [];
     return {
         costs: reader.costs,
-        findings: [
-            ...reader.findings,
-            ...mistakes.map((mistake) => {
-                const [, line = "1", says = mistake] = /^.*?:(\d+) (has .*)$/s.exec(mistake) ?? [];
-                return finding(
-                    "L21",
-                    "error",
-                    { where: source.path, line: Number(line) },
-                    {
-                        says,
-                        later: "the file is refused before anything is run",
-                        fix: "-- as it says",
-                    },
-                );
-            }),
-        ],
+        findings: [...reader.findings, ...(template ? refusedStatements(source.path, sql) : [])],
     };
 }
 

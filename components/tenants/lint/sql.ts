@@ -36,9 +36,10 @@ import {
 } from "./ast.ts";
 import type { Outside } from "./bounds.ts";
 import { type Cost, costsOf, slow } from "./costs.ts";
-import { type Finding, finding } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 import { type Change, type Column, type Key, keyOf, type Place, type Schema, type Table } from "./model.ts";
 import { Source } from "./source.ts";
+import { syntaxError } from "./unrunnable.ts";
 
 export interface SqlFile {
     readonly path: string;
@@ -779,17 +780,7 @@ export async function readSql(
             const found = costsOf(source, file.sql, tree.stmts ?? [], declared.model !== undefined);
             costs.push(...found.costs.map(slow), ...found.findings);
         } catch (error) {
-            const { sqlDetails, message } = error as { message: string; sqlDetails?: { cursorPosition: number } };
-            if (!sqlDetails) throw error;
-            // the parser counts characters here, and bytes elsewhere
-            const before = Buffer.byteLength([...source.sql].slice(0, sqlDetails.cursorPosition).join(""));
-            findings.push(
-                finding("SQL", "error", source.place(before), {
-                    says: "is not SQL that PostgreSQL 17 reads, so nothing of this file was checked",
-                    later: message,
-                    fix: "-- correct the statement, then check again",
-                }),
-            );
+            findings.push(syntaxError(source, error));
         }
     }
     return {
