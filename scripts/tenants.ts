@@ -37,7 +37,7 @@ const choose = program
     .option("--json", "the same as data");
 for (const { flag, ask, kind } of QUESTIONS) {
     const value =
-        kind === "number" ? "<n>" : kind === "part" ? "<percent>" : kind === "yes" ? "[yes]" : `<${kind.join("|")}>`;
+        kind === "number" ? "<n>" : kind === "part" ? "<percent>" : kind === "yes" ? "[yes|no]" : `<${kind.join("|")}>`;
     choose.option(`--${flag} ${value}`, ask);
 }
 choose.action(chooseModel);
@@ -53,7 +53,7 @@ program
             );
             if (!there?.ok)
                 throw new Error(
-                    "There is no shard map: it is made by the first pulumi up with a group of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).",
+                    "There is no shard map: it is made by the first pulumi up with a group of tenants (citus:tenantGroups, or a class such as RowTenants in a program of your own).",
                 );
             return session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
         });

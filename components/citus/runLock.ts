@@ -35,7 +35,7 @@ export interface Waiting {
 }
 
 /**
- * Takes a lock, which goes with the session, and waits while another run has it.
+ * Takes a lock, which goes with the session, and waits while another has it: another run, or another group of this one.
  * @param doing what another run is doing, as in "is placing shards"
  * @param seconds after which it is given up
  * @throws Error naming the connection or the prepared transaction that holds it
@@ -77,7 +77,7 @@ export async function takeRunLock(
                 `coordinator: another run ${doing} (connection ${holder?.pid ?? "unknown"}, since ${holder?.since ?? "?"} UTC).\n` +
                     `Nothing was changed. Wait for it, or end it${holder ? ` (SELECT pg_terminate_backend(${holder.pid}))` : ""}, then repeat this.`,
             );
-        progress(`waiting for another run that ${doing} (connection ${holder?.pid ?? "unknown"})`);
+        progress(`waiting for another group or run that ${doing} (connection ${holder?.pid ?? "unknown"})`);
         alive();
         // a stranger's place is free at once
         await pause(strangers.length > 0 ? 50 : 1000);

@@ -179,8 +179,14 @@ export async function readGroups(): Promise<GroupSpec[]> {
     const config = await askPulumi("config", "--json").catch(unknown);
     if (config === undefined) return made;
     const { groups, mistakes } = groupsOfConfig(config, projectFiles);
-    for (const { path, message } of mistakes) console.error(`citus:${path} ${message}`);
-    if (mistakes.length > 0) console.error("A group with such a mistake may be left out of this check.\n");
+    if (mistakes.length > 0)
+        console.error(
+            [
+                "The configuration has mistakes, and a group that has one is left out of this check:",
+                ...mistakes.map(({ path, message }) => `  citus:${path} ${message}`),
+                "",
+            ].join("\n"),
+        );
     return knownGroups(groups, made);
 }
 

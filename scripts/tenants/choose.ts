@@ -9,6 +9,7 @@ import {
     type WayOut,
 } from "../../components/tenants/choose.ts";
 import { own } from "../../components/tenants/own.ts";
+import { CannotTell } from "../lib/exit.ts";
 
 type Question = (typeof QUESTIONS)[number];
 
@@ -71,7 +72,7 @@ export function readFlags(given: Readonly<Record<string, unknown>>): Partial<Sit
     });
     const read: Partial<Situation> = Object.fromEntries(flags);
     if (wrong.length === 0) wrong.push(...[tooMany({ ...DEFAULTS, ...read })].filter((text) => text !== undefined));
-    if (wrong.length > 0) throw new Error(wrong.join("\n"));
+    if (wrong.length > 0) throw new CannotTell(wrong.join("\n"));
     return read;
 }
 
@@ -134,7 +135,7 @@ export function renderChoice(choice: Choice): string {
         ...block("although", choice.but),
         ...block("it costs", choice.costs),
         ...block("with it", choice.also),
-        ...block("guides and measurements", [choice.guides]),
+        ...block("what Citus' own guides say, and what was measured here", [choice.guides]),
         "",
         "the others",
         ...choice.others.map(({ model, score, against }) => {
@@ -143,7 +144,8 @@ export function renderChoice(choice: Choice): string {
             return `  ${model.padEnd(9)} ${score === undefined ? "can't do it: " : tie}${why}`;
         }),
         "",
-        'The choice is not for ever: a tenant goes to a group of another model by from: "<group>/<tenant>".',
+        `next: docs/tenants-${choice.model}.md has its costs and its runbook, docs/tenants.md the lines to write, examples/${choice.model} a whole program`,
+        "The choice is not for ever: docs/tenants-change-model.md says which model leads to which.",
     ].join("\n");
 }
 

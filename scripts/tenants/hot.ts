@@ -62,7 +62,7 @@ export async function hot({ json, limit }: { json?: boolean; limit: number }): P
         console.log(
             json
                 ? "null"
-                : "No tenants: this cluster has no group with any (citus:tenantGroups, or citus.TenantGroup in index.ts).",
+                : "No tenants: this cluster has no group with any (citus:tenantGroups, or a class such as RowTenants in a program of your own).",
         );
         return;
     }

@@ -112,7 +112,7 @@ export function renderTenants(listed: Listed, group?: string, width?: number): s
     const { tracked, tenants } = listed;
     if (tenants.length === 0 && group !== undefined) return `Group ${group} has no tenants.`;
     if (tenants.length === 0)
-        return "No tenants: this cluster has no group with any (citus:tenantGroups, or citus.TenantGroup in index.ts).";
+        return "No tenants: this cluster has no group with any (citus:tenantGroups, or a class such as RowTenants in a program of your own).";
     const rows = tenants.map((tenant) => [
         tenant.group,
         tenant.tenant,

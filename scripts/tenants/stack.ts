@@ -1,6 +1,7 @@
 /** The selected stack's groups of tenants, as its state has them. */
 import { connect, type Session } from "../../components/citus/session.ts";
 import { onboardedTenants, withTenants } from "../../components/citus/tenants/onboarded.ts";
+import { nearest } from "../../components/config/keys.ts";
 import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import type { Context } from "../../components/tenants/facet.ts";
@@ -99,11 +100,26 @@ export function findTenant(groups: readonly TenantGroupInputs[], name: string): 
         throw new Error(
             `${name} is a tenant of ${found.map(({ inputs }) => inputs.group.name).join(" and ")}: write ${found.map(({ inputs, tenant }) => `${inputs.group.name}/${tenant}`).join(" or ")}`,
         );
-    const names = groups.map(({ group }) => group.name);
+    const within = groups.filter(({ group }) => name.startsWith(`${group.name}/`));
+    const [looked = [], cut = ""] = [
+        within.length === 0 ? groups : within,
+        within[0] ? `${within[0].group.name}/` : "",
+    ];
+    // the nearest key of a row is another tenant's
+    const named = looked.filter(({ group: { model } }) => model !== "row" && model !== "rls");
+    const tenants = named.flatMap(({ group }) => Object.keys(group.tenants));
+    const meant = nearest(name.slice(cut.length), [...new Set(tenants)]);
+    const role = /_(reader|onboarding)$/.exec(name);
+    const without = groups.find(({ group }) => role && `${group.name}${role[0]}` === name);
+    if (without && role)
+        throw new Error(
+            `Group ${without.group.name} has no role ${name}: the program does not set ${role[1]}: true. Set it, run pulumi up, then repeat this.`,
+        );
+    const names = looked.map(({ group }) => group.name);
     throw new Error(
         names.length === 0
             ? `There is no tenant ${name}: this stack has no groups of tenants (citus:tenantGroups, or a class such as RowTenants in a program of your own).`
-            : `There is no tenant ${name} in ${names.join(", ")}, according to the program of the last pulumi up. npm run tenants lists those of the cluster.\n` +
+            : `There is no tenant ${name.slice(cut.length)} in ${names.join(", ")}${meant === undefined ? "" : ` (did you mean ${cut}${meant}?)`}, according to the program of the last pulumi up. npm run tenants lists those of the cluster.\n` +
                   "To bring back one that is not in the program or was deleted: put it into tenants of its group with the state active, run pulumi up, then repeat this. npm run tenants -- restore brings an export back.",
     );
 }

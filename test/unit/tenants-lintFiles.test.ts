@@ -46,6 +46,16 @@ const TABLES: Declared = {
 
 const files = (...sql: string[]) => sql.map((text, i) => ({ path: `${i}.sql`, sql: text }));
 
+test("files of model rls that no group declares: nothing says which column is the tenant's", async () => {
+    const sql = "CREATE TABLE drivers (id bigint PRIMARY KEY, fleet_id text NOT NULL, email text UNIQUE);";
+    const [told, ...more] = await lintSql(files(sql), { model: "rls" });
+    assert.deepEqual(more, []);
+    assert.equal(`${told?.rule} ${told?.severity}`, "MODEL warning");
+    assert.match(told?.fix ?? "", /"tables": \{"drivers": \{"distributeBy": "\.\.\."\}\}/);
+    const declared = { model: "rls", tables: { drivers: { kind: "local", column: "fleet_id" } } } as const;
+    assert.ok((await lintSql(files(sql), declared)).every(({ rule }) => rule !== "MODEL"));
+});
+
 describe("what is no mistake", () => {
     test("tables that Citus takes, by calls", async () => {
         assert.deepEqual(shown(await lintSql(files(GOOD + CALLS))), []);

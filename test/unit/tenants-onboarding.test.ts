@@ -225,7 +225,7 @@ describe("its password", () => {
         const { onboarding: _, ...closed } = GROUP;
         assert.throws(
             () => findLogin([{ ...inputs, group: closed }], "clinics_onboarding"),
-            /no tenant clinics_onboarding/,
+            /Group clinics has no role clinics_onboarding: the program does not set onboarding: true/,
         );
     });
 

@@ -12,6 +12,7 @@ import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../components/tenants/choose.ts";
 import { passwordOf } from "../../components/tenants/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import { EXIT, exitCodeOf } from "../../scripts/lib/exit.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";
 import { renderFindings } from "../../scripts/tenants/check.ts";
 import { readAnswer, readFlags, renderChoice } from "../../scripts/tenants/choose.ts";
@@ -57,6 +58,16 @@ describe("a tenant by name", () => {
         assert.throws(() => findTenant(groups, "gone"), /put it into tenants .*, run pulumi up, then .* restore/);
         assert.throws(() => findTenant(groups, "constructor"), /no tenant constructor/);
         assert.throws(() => findTenant([], "acme"), /no groups of tenants/);
+    });
+
+    test("a mistyped one is answered with the nearest, in the group that was named; keys of rows are not", () => {
+        assert.throws(
+            () => findTenant(groups, "clinics/globx"),
+            /^Error: There is no tenant globx in clinics \(did you mean clinics\/globex\?\), according/,
+        );
+        assert.throws(() => findTenant(groups, "globx"), /in big, billing, clinics, far \(did you mean globex\?\)/);
+        assert.throws(() => findTenant(groups, "billing/3"), /^Error: There is no tenant 3 in billing, according/);
+        assert.throws(() => findTenant(groups, "clinics_reader"), /clinics has no role clinics_reader.*reader: true/);
     });
 
     test("groups are those of the state, reached as the state reaches its nodes", () => {
@@ -222,6 +233,13 @@ describe("what is typed", () => {
         for (const sql of ["DROP TABLE users", "ANALYZE SELECT 1", "COMMIT", "/* SELECT */ TRUNCATE users"])
             assert.throws(() => oneStatement(sql), /have a plan\. Nothing was run\.$/);
     });
+});
+
+test("wrong flags of choose are wrong usage", () => {
+    assert.throws(
+        () => readFlags({ tenants: "abc", isolation: "foo" }),
+        (error) => exitCodeOf(error) === EXIT.cannotTell,
+    );
 });
 
 describe("what is printed", () => {

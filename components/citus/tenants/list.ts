@@ -230,7 +230,7 @@ function describe(
 
 function noGroup(name: string, known: readonly string[]): string {
     if (known.length === 0)
-        return `There is no group ${name}: this cluster has no groups of tenants (citus:tenantGroups, or citus.TenantGroup in index.ts).`;
+        return `There is no group ${name}: this cluster has no groups of tenants (citus:tenantGroups, or a class such as RowTenants in a program of your own).`;
     const meant = nearest(name, known);
     return `There is no group ${name}${meant === undefined ? "" : ` (did you mean ${meant}?)`}; there are ${known.join(", ")}.`;
 }

@@ -125,7 +125,7 @@ function plan(group: GroupSpec, found: FoundSignIn): Planned {
     if (!right || !same)
         step(
             "set",
-            `${found.made === null ? "make" : "renew"} ${name}(), which gives the tenants that have such a ${signIn.column}`,
+            `${found.made === null ? "make" : "renew"} ${name}(), which gives the tenants that have a value in ${at}`,
         );
     return { steps };
 }

@@ -9,7 +9,7 @@ import { listed } from "../listed.ts";
 import { readBounds } from "./bounds.ts";
 import { readTables } from "./catalog.ts";
 import { type Finding, finding } from "./finding.ts";
-import { isCitus, nameOf, type Schema } from "./model.ts";
+import { isCitus, nameOf, type Schema, type Table } from "./model.ts";
 import { readPassing } from "./passing.ts";
 import { RULES } from "./rules.ts";
 import { type Declared, readSql, type SqlFile } from "./sql.ts";
@@ -20,7 +20,10 @@ export type { Declared, SqlFile } from "./sql.ts";
 /** Says that hardly any rule was asked, where nobody says that a table of the files is to be distributed. */
 function unasked({ tables, model }: Schema): Finding[] {
     const [first, ...more] = tables.values();
-    if (!first || (model !== undefined && model !== "row") || [first, ...more].some(isCitus)) return [];
+    if (!first) return [];
+    if (model === "rls")
+        return [first, ...more].some(({ column }) => column !== undefined) ? [] : [unkeyed(first, more)];
+    if ((model !== undefined && model !== "row") || [first, ...more].some(isCitus)) return [];
     const names = [first, ...more].map(nameOf);
     return [
         finding("MODEL", "warning", first.place, {
@@ -30,6 +33,14 @@ function unasked({ tables, model }: Schema): Finding[] {
         }),
     ];
 }
+
+/** The same in model rls, whose rules ask by which column policies choose rows. */
+const unkeyed = (first: Table, more: readonly Table[]): Finding =>
+    finding("MODEL", "warning", first.place, {
+        says: `nobody says which column of these tables is the tenant's: ${listed([first, ...more].map(nameOf))}. So the rules for keys, indexes and policies were not applied`,
+        later: "whatever those rules find once a group names the tables",
+        fix: `name the tables in a group of citus:tenantGroups: "tables": {"${nameOf(first)}": {"distributeBy": "..."}}, then check again without --model`,
+    });
 
 /** Runs every rule. Pure. */
 export const check = (schema: Schema): Finding[] => RULES.flatMap((rule) => rule(schema));
