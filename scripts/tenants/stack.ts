@@ -1,9 +1,9 @@
 /** The selected stack's groups of tenants, as its state has them. */
 import { connect, type Session } from "../../components/citus/session.ts";
 import { onboardedTenants, withTenants } from "../../components/citus/tenants/onboarded.ts";
-import { nearest } from "../../components/config/keys.ts";
 import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
+import { nearest } from "../../components/nearest.ts";
 import type { Context } from "../../components/tenants/facet.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { COORDINATOR } from "../../components/topology.ts";
