@@ -11,7 +11,7 @@ import { tenantGroup } from "./components/tenantGroup.ts";
 if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;
 
 // Pulumi runs a function that the program exports; what it returns are the stack's outputs
-module.exports = async () => {
+export default async () => {
     // a CLI of before Pulumi.yaml could say it ignores it there
     await pulumi.requirePulumiVersion(`>=${version}`).catch(({ message }: Error) => {
         throw new pulumi.RunError(

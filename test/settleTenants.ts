@@ -45,7 +45,7 @@ export async function settleApart(
         files,
         ...(only ? { only } : {}),
     };
-    const child = spawn(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", import.meta.filename], {
+    const child = spawn(process.execPath, [import.meta.filename], {
         stdio: ["pipe", "inherit", "inherit"],
     });
     child.stdin?.end(JSON.stringify(given));

@@ -19,12 +19,6 @@ export function thinProvider(module: string, options: ProviderOptions = {}): pul
         }
         // what goes wrong is said in words; the way there is for who debugs this project
         if (!process.env.CITUS_DEBUG) Error.stackTraceLimit = 0;
-        // package.json has no "type", because Pulumi loads the program itself as CommonJS
-        const emit = process.emitWarning as (...args: unknown[]) => void;
-        (process as { emitWarning: unknown }).emitWarning = (...args: unknown[]) => {
-            if ((args[1] as { code?: string } | undefined)?.code !== "MODULE_TYPELESS_PACKAGE_JSON")
-                emit.apply(process, args);
-        };
         const { pathToFileURL } = await import("node:url");
         return import(pathToFileURL(`${process.cwd()}/${module}`).href);
     };

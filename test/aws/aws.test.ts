@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { after } from "node:test";
+import { afterAll } from "vitest";
 import { runScript } from "../../components/shell.ts";
 import { COORDINATOR } from "../../components/topology.ts";
 import { fingerprint, SCHEMA, seed } from "../lib.ts";
@@ -136,7 +136,7 @@ function answers(host: string, port: number): Promise<boolean> {
 
 const text = (value: unknown) => (typeof value === "string" ? value : "");
 
-after(async () => {
+afterAll(async () => {
     cleaning = true;
     commands.reopen();
     const made = [copy, stack].filter((one) => one !== undefined);

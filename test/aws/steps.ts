@@ -1,5 +1,5 @@
 /** Tests one after the other on the same cluster, each said with its seconds; nothing is begun after what can't go on. */
-import { test } from "node:test";
+import { test } from "vitest";
 
 const began = Date.now();
 

@@ -440,3 +440,29 @@ export class Summary {
         console.log(table([["case", "moment", "result", "converged in", "remark"], ...this.rows]));
     }
 }
+
+/** Parts of one test, as many as a run finds: each is tried, whatever became of those before. */
+export class Parts {
+    private readonly failed: Error[] = [];
+
+    async run(name: string, work: () => Promise<void>): Promise<void> {
+        const began = Date.now();
+        const tell = (mark: string) => console.log(`  ${mark} ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+        try {
+            await work();
+            tell("✔");
+        } catch (error) {
+            tell("✖");
+            this.failed.push(new Error(name, { cause: error }));
+        }
+    }
+
+    /** @throws AggregateError with every part that failed */
+    end(): void {
+        if (this.failed.length > 0)
+            throw new AggregateError(
+                this.failed,
+                this.failed.map(({ message, cause }) => `${message}: ${cause}`).join("\n"),
+            );
+    }
+}

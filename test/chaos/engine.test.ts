@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { test } from "node:test";
+import { test } from "vitest";
 import { requireEngine, run, seed, TestStack } from "../lib.ts";
 import { check, demolish, mustUp, printOf, SCHEMA, Summary, until } from "./chaos.ts";
 
@@ -17,9 +17,8 @@ const works = () => {
     }
 };
 
-test("the engine is restarted under a running cluster", {
-    skip: process.env.CHAOS_ENGINE === "1" ? false : "only with CHAOS_ENGINE=1: it stops every container here",
-}, async () => {
+// only with CHAOS_ENGINE=1: it stops every container here
+test.skipIf(process.env.CHAOS_ENGINE !== "1")("the engine is restarted under a running cluster", async () => {
     requireEngine();
     const command = process.env.CHAOS_ENGINE_RESTART;
     assert.ok(command, "CHAOS_ENGINE_RESTART names the command that restarts the engine");
@@ -35,7 +34,7 @@ test("the engine is restarted under a running cluster", {
         execFileSync("sh", ["-c", command], { stdio: "inherit", timeout: 180_000 });
         await until(works, 120_000, "the engine answers");
         const status = () =>
-            run(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/status.ts"], {
+            run(process.execPath, ["scripts/status.ts"], {
                 cwd: stack.dir,
                 env: stack.env,
             });

@@ -3,7 +3,7 @@
  * killed one would have, and a client that writes meanwhile loses no row. CHAOS_KILLS moments in each phase, 10 by default.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { requireEngine, seed, TestStack } from "../lib.ts";
 import {
     begin,
@@ -14,6 +14,7 @@ import {
     killAt,
     moments,
     mustUp,
+    Parts,
     printOf,
     processesOf,
     recover,
@@ -26,8 +27,8 @@ import {
 const COMPANIES = 300;
 const summary = new Summary("pulumi up killed with SIGKILL");
 
-before(requireEngine);
-after(() => summary.print());
+beforeAll(requireEngine);
+afterAll(() => summary.print());
 
 /** Every other kill spares the providers. */
 const victimsOf = (i: number): Victims => (i % 2 === 0 ? "everything" : "the CLI only");
@@ -65,7 +66,8 @@ async function killAndRecover(
     return true;
 }
 
-test("create, killed", async (t) => {
+test("create, killed", async () => {
+    const parts = new Parts();
     const files = { "test/chaos/schema.sql": `${SCHEMA}${seed(20)}` };
     const fresh = async () => {
         const stack = await TestStack.make({ workers: 2, postDeploy: Object.keys(files) });
@@ -84,26 +86,31 @@ test("create, killed", async (t) => {
         await demolish(first);
     }
     for (const [i, planned] of moments(seconds).entries()) {
-        await t.test(`after ${(planned / 1000).toFixed(1)} of ${seconds.toFixed(1)} s, ${victimsOf(i)}`, async () => {
-            let moment = planned;
-            for (let hit = false; !hit; moment *= 0.85) {
-                const stack = await fresh();
-                try {
-                    hit = await killAndRecover(stack, {
-                        what: "create",
-                        moment,
-                        victims: victimsOf(i),
-                        expected: { workers: 2, print },
-                    });
-                } finally {
-                    await demolish(stack);
+        await parts.run(
+            `after ${(planned / 1000).toFixed(1)} of ${seconds.toFixed(1)} s, ${victimsOf(i)}`,
+            async () => {
+                let moment = planned;
+                for (let hit = false; !hit; moment *= 0.85) {
+                    const stack = await fresh();
+                    try {
+                        hit = await killAndRecover(stack, {
+                            what: "create",
+                            moment,
+                            victims: victimsOf(i),
+                            expected: { workers: 2, print },
+                        });
+                    } finally {
+                        await demolish(stack);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
+    parts.end();
 });
 
-test("scale-out and scale-in, killed while a client writes", async (t) => {
+test("scale-out and scale-in, killed while a client writes", async () => {
+    const parts = new Parts();
     let stack: TestStack | undefined;
     let writer: Writer | undefined;
     let print: Record<string, string> = {};
@@ -149,7 +156,7 @@ test("scale-out and scale-in, killed while a client writes", async (t) => {
                 const planned = phase.moments[i] as number;
                 // the other way round in the second phase, so that both moments near each end see both kinds
                 const victims = victimsOf(phase.to === 4 ? i : i + 1);
-                await t.test(`${phase.what}, after ${(planned / 1000).toFixed(1)} s, ${victims}`, async () => {
+                await parts.run(`${phase.what}, after ${(planned / 1000).toFixed(1)} s, ${victims}`, async () => {
                     try {
                         if (!stack && phase.from === 4) await mustUp(await scale(4));
                         let moment = planned;
@@ -173,6 +180,7 @@ test("scale-out and scale-in, killed while a client writes", async (t) => {
         const line = await (writer as Writer).stop();
         writer = undefined;
         summary.add("client that writes meanwhile", "-", "no row lost or doubled", undefined, line);
+        parts.end();
     } finally {
         await abandon();
     }

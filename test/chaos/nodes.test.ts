@@ -1,6 +1,6 @@
 /** Nodes that die, restart or stop answering while shards move, and all of them at once under a running cluster. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, requireEngine, run, seed, TestStack } from "../lib.ts";
 import {
     begin,
@@ -29,7 +29,7 @@ let stack: TestStack;
 let print: Record<string, string>;
 let writer: Writer | undefined;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2 });
     await mustUp(stack);
@@ -38,7 +38,7 @@ before(async () => {
     writer = new Writer(stack, COMPANIES);
 });
 
-after(async () => {
+afterAll(async () => {
     summary.print();
     // the last test proves it; here it only has to end, also when that test was not asked for
     await writer?.stop().catch(() => undefined);
@@ -160,7 +160,7 @@ test("the client that wrote all the while lost nothing", async () => {
 });
 
 function status() {
-    return run(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/status.ts"], {
+    return run(process.execPath, ["scripts/status.ts"], {
         cwd: stack.dir,
         env: stack.env,
     });

@@ -1,6 +1,6 @@
 /** `pulumi up` killed while it runs the user's own SQL: each file is run wholly and once, or not at all. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, requireEngine, TestStack } from "../lib.ts";
 import { begin, demolish, killAt, lastLines, Summary, tryUp, until, type Victims } from "./chaos.ts";
 
@@ -15,8 +15,8 @@ const FILE = [
 ].join("\n");
 const summary = new Summary("pulumi up killed while it runs citus:postDeploy");
 
-before(requireEngine);
-after(() => summary.print());
+beforeAll(requireEngine);
+afterAll(() => summary.print());
 
 for (const victims of ["everything", "the CLI only"] satisfies Victims[]) {
     test(`post-deploy, killed ${victims}`, async () => {

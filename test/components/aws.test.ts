@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { Policy } from "../../components/aws/policy.ts";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { type AwsArgs, type ClusterArgs, validate } from "../../components/config.ts";

@@ -5,8 +5,8 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { type RestoreFromArgs, validate } from "../../components/config.ts";
 import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
@@ -72,7 +72,7 @@ for (const workers of [2, 3]) {
     describe(`1 + ${workers}`, () => {
         let built: Built<CitusCluster>;
         const nodes = nodesOf(workers);
-        before(async () => {
+        beforeAll(async () => {
             built = await cluster({ workers });
         });
 
@@ -532,7 +532,7 @@ describe("a change of the configuration", () => {
         const dir = mkdtempSync(join(tmpdir(), "citus-files-"));
         const file = join(dir, "schema.sql");
         writeFileSync(file, "SELECT 1;\n");
-        after(() => rmSync(dir, { recursive: true }));
+        afterAll(() => rmSync(dir, { recursive: true }));
         const valid = validate({ stack: "dev", values: {} });
         assert.ok("args" in valid);
         const make = (restoreFrom?: RestoreFromArgs) =>
@@ -618,7 +618,7 @@ describe("an image of the user's own", () => {
 
 describe("without backups", () => {
     let built: Built<CitusCluster>;
-    before(async () => {
+    beforeAll(async () => {
         built = await cluster({ backup: false });
     });
 
@@ -704,7 +704,7 @@ describe("with a passphrase", () => {
     const PASSPHRASE = "correct-horse-battery-staple";
     const ORIGINS = "another-horse-battery-staple";
     let built: Built<CitusCluster>;
-    before(async () => {
+    beforeAll(async () => {
         built = await cluster({
             backupPassphrase: PASSPHRASE,
             restorePassphrase: ORIGINS,
@@ -780,7 +780,7 @@ describe("with a passphrase", () => {
 describe("restored from a repository", () => {
     let built: Built<CitusCluster>;
     const nodes = nodesOf(2);
-    before(async () => {
+    beforeAll(async () => {
         built = await cluster({
             restoreFrom: {
                 repository: "citus-prod-fedcba-backups",
@@ -961,14 +961,14 @@ describe("containers that are there already", () => {
     }
     let server: Server;
     let answer: readonly Answered[] = [];
-    before(async () => {
+    beforeAll(async () => {
         server = createServer((request, response) => {
             assert.match(request.url ?? "", /^\/containers\/json\?all=true/);
             response.setHeader("content-type", "application/json").end(JSON.stringify(answer));
         });
         await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     });
-    after(() => server.close());
+    afterAll(() => server.close());
 
     const withEngine = () =>
         make({ workers: 3, dockerHost: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}` });
@@ -990,7 +990,7 @@ describe("containers that are there already", () => {
     const NOBODY = { coordinator: "", "worker-1": "", "worker-2": "", "worker-3": "" };
 
     /** Nodes that are made and configured before the first turn. */
-    const beforeAll = (built: Built<CitusCluster>) => configured(built.one(REPLACEMENTS));
+    const before = (built: Built<CitusCluster>) => configured(built.one(REPLACEMENTS));
     /** Containers that have a turn. */
     const turns = (built: Built<CitusCluster>) =>
         built
@@ -1002,7 +1002,7 @@ describe("containers that are there already", () => {
     test("a new cluster's are made all at once, and say what they are made of", async () => {
         answer = [];
         const built = await withEngine();
-        assert.deepEqual([waits(built), beforeAll(built), turns(built)], [NOBODY, "", []]);
+        assert.deepEqual([waits(built), before(built), turns(built)], [NOBODY, "", []]);
         for (const container of built.of(CONTAINER)) assert.match(labelOf(container), /^[0-9a-f]{12}$/);
         const replacements = built.one(REPLACEMENTS);
         const nodes: { name: string; made: string }[] = replacements.inputs.nodes;
@@ -1023,14 +1023,14 @@ describe("containers that are there already", () => {
             .map((one) => running(one.name.replace("citus-", ""), labelOf(one)))
             .slice(0, 3);
         const grown = await withEngine();
-        assert.deepEqual([waits(grown), beforeAll(grown), turns(grown)], [NOBODY, "", []]);
+        assert.deepEqual([waits(grown), before(grown), turns(grown)], [NOBODY, "", []]);
     });
 
     test("those that are replaced wait for one another, the coordinator for all, and the first for those that come", async () => {
         answer = ["coordinator", "worker-1", "worker-2"].map((node) => running(node, "another"));
         const built = await withEngine();
         assert.deepEqual(waits(built), { ...NOBODY, "worker-2": "worker-1", coordinator: "worker-2" });
-        assert.equal(beforeAll(built), "worker-3");
+        assert.equal(before(built), "worker-3");
         assert.deepEqual(turns(built), ["coordinator", "worker-1", "worker-2"]);
     });
 
@@ -1042,14 +1042,14 @@ describe("containers that are there already", () => {
         });
         const changed = await withEngine();
         assert.deepEqual(turns(changed), ["worker-2"]);
-        assert.deepEqual(beforeAll(changed).split(",").sort(), ["coordinator", "worker-1", "worker-3"]);
+        assert.deepEqual(before(changed).split(",").sort(), ["coordinator", "worker-1", "worker-3"]);
     });
 
     test("a coordinator that does not serve is replaced before the workers", async () => {
         answer = [running("worker-1", "another"), running("coordinator", "another", "Up 2 seconds (health: starting)")];
         const built = await withEngine();
         assert.deepEqual(waits(built), { ...NOBODY, "worker-1": "coordinator" });
-        assert.equal(beforeAll(built), "worker-2,worker-3");
+        assert.equal(before(built), "worker-2,worker-3");
     });
 
     test("an engine that does not say what it has: one after the other", async () => {
@@ -1065,7 +1065,7 @@ describe("containers that are there already", () => {
 describe("the node image", () => {
     const SOURCE = { base: "citusdata/citus:14.1.0-pg17", postgres: "newest" };
     const dir = mkdtempSync(join(tmpdir(), "citus-image-"));
-    after(() => rmSync(dir, { recursive: true }));
+    afterAll(() => rmSync(dir, { recursive: true }));
     const copy = (name: string) => {
         const to = join(dir, name);
         cpSync("scripts/node", to, { recursive: true });

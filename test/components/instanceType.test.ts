@@ -1,7 +1,7 @@
 /** What is asked of EC2 about an instance type, through Pulumi's provider. */
 import assert from "node:assert/strict";
-import { before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
+import { beforeAll, describe, test } from "vitest";
 import { describeInstanceType } from "../../components/aws/instanceType.ts";
 
 /** As the engine answers. */
@@ -10,7 +10,7 @@ const failure = (details: string) => Object.assign(new Error(details), { details
 describe("describeInstanceType", () => {
     const asked: unknown[] = [];
 
-    before(() =>
+    beforeAll(() =>
         pulumi.runtime.setMocks({
             newResource: ({ name, inputs }) => ({ id: name, state: inputs }),
             call: ({ token, inputs }) => {

@@ -1,8 +1,8 @@
 /** What a group of tenants consists of: what it is given, what it waits for, and what is secret. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { validate } from "../../components/config.ts";
 import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
@@ -14,7 +14,7 @@ import { abandon, build, type Indexed, indexed, mock, PASSWORD, registeredSoFar,
 
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
-after(abandon);
+afterAll(abandon);
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
 const { DatabaseTenants, RowTenants, SchemaTenants, tenantGroup } = await import("../../components/tenantGroup.ts");
 
@@ -33,7 +33,7 @@ async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
 describe("one group", () => {
     let built: Indexed & { groups: TenantGroup[] };
     let given: TenantGroupInputs;
-    before(async () => {
+    beforeAll(async () => {
         built = await make({ clinics: { model: "schema", tenants: { acme: {}, globex: { node: "worker-2" } } } });
         given = built.one(HOOK).inputs as unknown as TenantGroupInputs;
     });

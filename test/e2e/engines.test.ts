@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { resolveEngine } from "../../components/docker/context.ts";
 import { POOL_OFFSET } from "../../components/topology.ts";
 import { docker, requireEngine, run, TestStack } from "../lib.ts";
@@ -105,7 +105,7 @@ async function ofState(stack: TestStack, type: string): Promise<{ id?: string; o
     return (deployment.resources ?? []).filter((resource) => resource.type === type);
 }
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     folder = mkdtempSync(join(tmpdir(), "citus-engines-"));
     socket = join(folder, "engine.sock");
@@ -113,7 +113,7 @@ before(async () => {
     tcp = `tcp://127.0.0.1:${await proxy.listen(0)}`;
 });
 
-after(async () => {
+afterAll(async () => {
     proxy.noPool = false;
     for (const stack of stacks) await stack.destroy();
     proxy.close();

@@ -1,6 +1,6 @@
 /** What `up`, `preview` and `status` say of a cluster that does not answer, or is given what PostgreSQL refuses: never green. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, type Ran, requireEngine, run, TestStack, until } from "../lib.ts";
 
 let stack: TestStack;
@@ -10,7 +10,7 @@ const WRONG = {
     coordinator: { "citus.bla": "3" },
 };
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({
         workers: 2,
@@ -19,7 +19,7 @@ before(async () => {
     });
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 async function timed(what: Promise<Ran>): Promise<Ran & { readonly seconds: number }> {
     const began = Date.now();

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { testCitus, testImage } from "../image.ts";
 import { docker, type Ran, requireEngine, run, TestStack } from "../lib.ts";
 
@@ -90,13 +90,13 @@ const anonymous = () =>
 
 const flat = ({ output }: Ran) => output.replace(/\s+/g, " ");
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     server = docker(["run", "-d", "--entrypoint", "perl", testImage(), "-e", FORBIDDEN]).trim();
     address = docker(["inspect", "--format", "{{.NetworkSettings.IPAddress}}", server]).trim();
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     docker(["rm", "-f", "-v", server]);
     for (const tag of images) docker(["rmi", "-f", tag]);

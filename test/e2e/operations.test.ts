@@ -4,8 +4,8 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, test } from "vitest";
 import { joinWorker, readFacts, refusals } from "../../components/citus/join.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed, TestStack } from "../lib.ts";
@@ -14,7 +14,7 @@ import { NodeWatch } from "../nodeWatch.ts";
 let stack: TestStack;
 let other: TestStack | undefined;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 8 });
     await stack.up();
@@ -23,7 +23,7 @@ before(async () => {
     await session.query(seed(200));
 });
 
-after(async () => {
+afterAll(async () => {
     await other?.destroy();
     await stack?.destroy();
 });
@@ -557,7 +557,7 @@ test("protected: destroy and down are refused before anything is deleted; a scal
     await stack.closeSessions();
     assert.deepEqual(await fingerprint(await stack.session()), before);
     await stack.pulumi(["stack", "select", stack.name]);
-    const down = await run("node", ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/down.ts"], {
+    const down = await run("node", ["scripts/down.ts"], {
         cwd: stack.dir,
         env: stack.env,
     });

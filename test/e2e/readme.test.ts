@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { citusImage, NEW_CITUS_VERSION } from "../../components/config.ts";
 import { testImage } from "../image.ts";
 import { copyProject, docker, ROOT, requireEngine, run, TestStack } from "../lib.ts";
@@ -35,7 +35,7 @@ const clusterIds = () =>
     ]).trim();
 let id = "none";
 
-before(() => {
+beforeAll(() => {
     requireEngine();
     dir = copyProject(false);
     // the default's image where it is here; else the tests' own, as a user would set it
@@ -50,7 +50,7 @@ before(() => {
     );
 });
 
-after(async () => {
+afterAll(async () => {
     if (existsSync(join(dir, "node_modules"))) await sh("npm run -s down");
     rmSync(dir, { recursive: true, force: true });
 });

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { connect } from "../../components/citus/session.ts";
 import { audit, Bank } from "../bank.ts";
 import { testCitus, testImage } from "../image.ts";
@@ -111,7 +111,7 @@ async function refusal(restoreFrom: Record<string, unknown>, config: Record<stri
     }
 }
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     origin = await TestStack.make({
         workers: 2,
@@ -123,7 +123,7 @@ before(async () => {
     await Bank.open(await origin.session(), ACCOUNTS);
 });
 
-after(async () => {
+afterAll(async () => {
     for (const bank of banks) await bank.stop();
     await origin?.destroy();
 });

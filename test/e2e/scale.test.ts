@@ -3,7 +3,7 @@
  * truncating, and not one row is lost, counted wrong, or said to be lost.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { whileTablesAreDropped } from "../../components/citus/dropped.ts";
 import { QUEUED, QUEUES, WritingClient } from "../client.ts";
 import { docker, fingerprint, requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
@@ -16,7 +16,7 @@ let stack: TestStack;
 let client: WritingClient | undefined;
 let frozen: Record<string, string>;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({
         workers: 2,
@@ -26,7 +26,7 @@ before(async () => {
     });
 });
 
-after(async () => {
+afterAll(async () => {
     await client?.stop();
     await stack?.destroy();
     assert.deepEqual(stack?.leftovers() ?? [], [], "destroy left something behind");

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { copyProject, docker, type Ran, requireEngine, run } from "../lib.ts";
 
 const ID = randomBytes(3).toString("hex");
@@ -69,7 +69,7 @@ const leftovers = () => {
         .join("");
 };
 
-before(() => {
+beforeAll(() => {
     requireEngine();
     above = mkdtempSync(join(tmpdir(), "citus-strangers-"));
     const odd = join(above, "a b #1 %2F ü日 it's");
@@ -91,7 +91,7 @@ before(() => {
         if (existsSync(join(right, name))) symlinkSync(join(right, name), join(dir, ".state", "cli", "bin", name));
 });
 
-after(async () => {
+afterAll(async () => {
     if (dir !== undefined && leftovers() !== "") await npm("run -s down -- --yes");
     const left = leftovers();
     rmSync(above, { recursive: true, force: true });
@@ -168,7 +168,7 @@ test("on a backend that is named, its passphrase is used; a wrong one is named b
 test("a home and a temporary folder that can't be written are done without", async () => {
     const nowhere = { HOME: "/proc/self", PULUMI_HOME: "/proc/self/pulumi", TMPDIR: "/proc/self/tmp" };
     // npm itself does not start with such a home
-    const ran = await run("node", ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/status.ts", "--json"], {
+    const ran = await run("node", ["scripts/status.ts", "--json"], {
         cwd: dir,
         env: { ...process.env, ...FOREIGN, PULUMI_BACKEND_URL: "", ...nowhere },
     });

@@ -3,8 +3,8 @@
  * that a user has: a second `up` changes nothing, one tenant more touches that one, workers come and go under all of them.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, fingerprint, requireEngine, TestStack } from "../lib.ts";
 
 const COUNTS = { billing: 1000, clinics: 300, vaults: 20, regions: 20 } as const;
@@ -101,7 +101,7 @@ async function print(): Promise<Record<string, string>> {
     return fingerprint(session, ["companies", "users", "plans", "c001.patients", "c150.visits", "c300.patients"]);
 }
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
     stack.write("sql/billing/1.sql", BILLING);
@@ -109,7 +109,7 @@ before(async () => {
     stack.write("sql/vault/1.sql", VAULT);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     assert.deepEqual(stack?.leftovers() ?? [], [], "destroy left something behind");
 });

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { type Session, withSession } from "../../components/citus/session.ts";
 import { testCitus } from "../image.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed } from "../lib.ts";
@@ -29,7 +29,7 @@ let project: AwsProject;
 /** Count and checksum of every table, as of the last change of data. */
 let books: Record<string, string>;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     surroundings = await Surroundings.start();
     project = await AwsProject.make({
@@ -50,7 +50,7 @@ before(async () => {
     Object.assign(process.env, surroundings.env);
 });
 
-after(async () => {
+afterAll(async () => {
     for (const key of Object.keys(surroundings?.env ?? {})) delete process.env[key];
     await surroundings?.stop();
     project?.remove();

@@ -1,6 +1,6 @@
 /** Data that is lost, repositories that fail, runs that are killed: what comes back, what is refused, what is never offered. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { dockerEngine, execute } from "../../components/docker/engine.ts";
 import { pause } from "../../components/pause.ts";
 import { audit, Bank } from "../bank.ts";
@@ -50,14 +50,14 @@ const healthy = async (of: TestStack) => {
     assert.equal((await of.npm("status")).code, 0);
 };
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: { restorePoint: "off", retention: 1 } });
     await stack.up();
     await Bank.open(await stack.session(), ACCOUNTS);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

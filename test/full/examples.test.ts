@@ -3,8 +3,8 @@ import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { fromDatabase, type Place, ShardMapClient } from "../../client/index.ts";
 import { scramVerifier } from "../../components/scram.ts";
 import { QUERIES as database } from "../../examples/database/queries.ts";
@@ -58,7 +58,7 @@ describe("the examples", () => {
         return pool;
     };
 
-    before(async () => {
+    beforeAll(async () => {
         docker(["create", "--name", server, "-e", "POSTGRES_PASSWORD=far away", "-p", "127.0.0.1::5432", testImage()]);
         const scripts = `${server}:/docker-entrypoint-initdb.d`;
         docker(["cp", "-q", join(ROOT, "test", "otherServer.sql"), `${scripts}/100-clients.sql`]);
@@ -80,7 +80,7 @@ describe("the examples", () => {
         map = await new ShardMapClient({ fetch: fromDatabase(await asRouter()) }).start();
         pools.push(new pg.Pool(far));
     });
-    after(async () => {
+    afterAll(async () => {
         map?.close();
         for (const pool of pools) await pool.end().catch(() => undefined);
         docker(["rm", "-f", "-v", server]);

@@ -5,15 +5,15 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
-import { afterEach, before, beforeEach, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
+import { afterEach, beforeAll, beforeEach, describe, test } from "vitest";
 import { bundleKey, CURRENT_BUNDLE } from "../../components/aws/bundle.ts";
 import { parseAnswer, parsePart } from "../../components/aws/remote.ts";
 import { renderLauncher, renderUserData } from "../../components/aws/userData.ts";
 import { packFiles } from "../../components/tar.ts";
 import { AwsNode, bundleOf, CLUSTER, MACHINE, type Ran, ROOT } from "../awsNode.ts";
 
-before(() => {
+beforeAll(() => {
     const found = ["curl", "jq"].filter((program) => spawnSync(program, ["--version"]).error);
     assert.deepEqual(found, [], "these tests can't run here; missing on PATH");
 });

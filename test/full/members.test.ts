@@ -1,6 +1,6 @@
 /** Workers that join, leave, and are changed by hand: what they hold decides, and no id or row comes twice or is lost. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { joinWorker } from "../../components/citus/join.ts";
 import { withSession } from "../../components/citus/session.ts";
 import { remove } from "../../components/hooks/impl/member.ts";
@@ -46,14 +46,14 @@ const NUMBERED = ["notes", "lines", "days"] as const;
 
 let stack: TestStack;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
     await stack.up();
     await stack.sql(OBJECTS);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     assert.deepEqual(stack?.leftovers() ?? [], [], "destroy left something behind");
 });

@@ -3,7 +3,7 @@
  * kept, and how one gets back from there.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { pause } from "../../components/pause.ts";
 import { fingerprint, requireEngine, TestStack, until } from "../lib.ts";
@@ -16,7 +16,7 @@ const SHARDS = 6;
 const OLD_DAYS = [101, 102, 103, 104, 105, 106, 107, 108];
 const TABLES = ["visits", "orders", "plans", '"we.ird ""name"'];
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: SHARDS, backup: false });
     await stack.up();
@@ -41,7 +41,7 @@ before(async () => {
     frozen = await fingerprint(await stack.session(), TABLES);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     assert.deepEqual(stack?.leftovers() ?? [], [], "destroy left something behind");
 });

@@ -1,7 +1,7 @@
 /** Restore points: which are proved restorable, what holds them up, and what reading them costs when there are many. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, test } from "vitest";
 import { renderRepositoryConf } from "../../components/archive.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { dockerEngine, execute } from "../../components/docker/engine.ts";
@@ -14,7 +14,7 @@ import { docker, requireEngine, run, TestStack, until } from "../lib.ts";
 let stack: TestStack;
 const ROWS = 200_000;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: { restorePoint: "off" } });
     await stack.up();
@@ -30,7 +30,7 @@ before(async () => {
     assert.equal(backup.code, 0, backup.output);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

@@ -1,6 +1,6 @@
 /** citus:postDeploy with the files that people have: each runs rightly, or is refused and says truly what was kept. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { requireEngine, TestStack } from "../lib.ts";
 
 let stack: TestStack;
@@ -82,7 +82,7 @@ const there = async (...tables: string[]) => {
     return rows.map(({ name }) => name);
 };
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({
         workers: 2,
@@ -94,7 +94,7 @@ before(async () => {
     for (const [name, sql] of Object.entries(RIGHT)) stack.write(`sql/${name}`, sql);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
 import { gunzipSync, gzipSync } from "node:zlib";
+import { afterAll, beforeAll, test } from "vitest";
 import { connect } from "../../components/citus/session.ts";
 import { docker, fingerprint, requireEngine, SCHEMA, seed, TestStack, until } from "../lib.ts";
 
@@ -47,7 +47,7 @@ let one: TestStack;
 let two: TestStack;
 const SMALL = { workers: 1, coordinator: { memory: "512MB" }, worker: { memory: "512MB" } };
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     one = await TestStack.make({
         ...SMALL,
@@ -61,7 +61,7 @@ before(async () => {
     assert.equal(made.code, 0, made.output);
 });
 
-after(async () => {
+afterAll(async () => {
     await two?.destroy();
     await one?.destroy();
 });

@@ -1,6 +1,6 @@
 /** Restores of clusters that are not as one would like them: odd databases, settings by hand, damaged files, other workers. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, requireEngine, TestStack, until } from "../lib.ts";
 
 const NODES = ["coordinator", "worker-1", "worker-2"] as const;
@@ -72,7 +72,7 @@ const copyOf = (restoreFrom: Record<string, unknown>) =>
 
 const rows = async (of: TestStack, table: string) => psql(of, "coordinator", "app", `SELECT count(*) FROM ${table}`);
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     origin = await TestStack.make({
         workers: 1,
@@ -195,7 +195,7 @@ before(async () => {
     assert.equal(flipped.code, 0, flipped.stderr);
 });
 
-after(async () => {
+afterAll(async () => {
     await origin?.destroy();
 });
 

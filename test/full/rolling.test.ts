@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { UPDATE_EXTENSION } from "../../components/citus/versions.ts";
 import { dockerEngine } from "../../components/docker/engine.ts";
 import { pause } from "../../components/pause.ts";
@@ -14,7 +14,7 @@ import { NodeWatch } from "../nodeWatch.ts";
 const ROWS = 300;
 let stack: TestStack;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false, worker: { memory: "500MB" } });
     await stack.up();
@@ -26,7 +26,7 @@ before(async () => {
 /** A Citus whose files say that they are of the next minor release. */
 const NEXT = "citus-test-next:14.1";
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     await run("docker", ["rmi", "-f", NEXT], { cwd: "." });
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, type Ran, requireEngine, run, TestStack } from "../lib.ts";
 
 const OBJECTS = `
@@ -169,7 +169,7 @@ CREATE USER MAPPING FOR auditor SERVER elsewhere OPTIONS (user 'a', password 'hi
 let one: TestStack;
 let two: TestStack;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     const small = { coordinator: { memory: "512MB", shards: true }, worker: { memory: "512MB" } };
     one = await TestStack.make({ workers: 2, shardCount: 8, ...small, postDeploy: ["sql/one.sql"] });
@@ -177,13 +177,13 @@ before(async () => {
     await one.up();
 });
 
-after(async () => {
+afterAll(async () => {
     await one?.destroy();
     await two?.destroy();
 });
 
 const script = (stack: TestStack, name: string, args: readonly string[] = []): Promise<Ran> =>
-    run("node", ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", `scripts/${name}.ts`, ...args], {
+    run("node", [`scripts/${name}.ts`, ...args], {
         cwd: stack.dir,
         env: { ...stack.env, INIT_CWD: stack.dir },
     });
@@ -343,14 +343,10 @@ test("without a coordinator: one sentence, and nothing is written", async () => 
         /^The coordinator can't be asked: its container is not running\. Nothing was written\..*\n$/,
     );
     // the engine that the state names is asked, whatever the environment means
-    const elsewhere = await run(
-        "node",
-        ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "scripts/dump.ts", "--schema-only", "none.sql"],
-        {
-            cwd: two.dir,
-            env: { ...two.env, DOCKER_HOST: "unix:///nonexistent/docker.sock" },
-        },
-    );
+    const elsewhere = await run("node", ["scripts/dump.ts", "--schema-only", "none.sql"], {
+        cwd: two.dir,
+        env: { ...two.env, DOCKER_HOST: "unix:///nonexistent/docker.sock" },
+    });
     assert.deepEqual([elsewhere.code, elsewhere.stderr], [1, ran.stderr]);
     assert.equal(existsSync(join(two.dir, "none.sql")), false);
     docker(["start", container]);

@@ -1,17 +1,17 @@
 /** Configurations that would stop a server, that are in nobody's configuration, and what grows on a node, on one small cluster. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, type Ran, requireEngine, TestStack, until } from "../lib.ts";
 
 let stack: TestStack;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 1, shardCount: 4 });
     await stack.up();
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 interface Status {
     readonly healthy: boolean | null;

@@ -1,7 +1,7 @@
 /** The real CLI and engine against the stand-in for aws: what is planned, done, refused and seen of drift. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { AwsProject, type Call, type Step } from "../rehearsal/project.ts";
 
 const INSTANCE = "aws:ec2/instance:Instance";
@@ -93,13 +93,13 @@ async function another(text: string, options: { env?: NodeJS.ProcessEnv } = {}):
     return made;
 }
 
-before(async () => {
+beforeAll(async () => {
     // there is no skipping: without the CLI this fails and says so
     execFileSync("pulumi", ["version"], { stdio: "ignore" });
     project = await another(program());
 });
 
-after(() => {
+afterAll(() => {
     for (const made of projects) made.remove();
 });
 

@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import {
     CancelCommandCommand,
@@ -15,6 +14,7 @@ import {
     SendCommandCommand,
     SSMClient,
 } from "@aws-sdk/client-ssm";
+import { afterAll, beforeAll, test } from "vitest";
 import { docker, requireEngine } from "../lib.ts";
 import { machines as containers } from "../rehearsal/containers.ts";
 import type { Machines } from "../rehearsal/provider/machines.ts";
@@ -33,7 +33,7 @@ let ssm: SSMClient;
 const script = (name: string) => readFileSync(join(import.meta.dirname, "..", "rehearsal", "proof", name), "utf8");
 const address = (last: number) => surroundings.cidr.replace("0.0/16", `0.${last}`);
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     surroundings = await Surroundings.start();
     process.env.STANDIN_WORLD = surroundings.env.STANDIN_WORLD;
@@ -45,7 +45,7 @@ before(async () => {
     });
 });
 
-after(async () => {
+afterAll(async () => {
     delete process.env.STANDIN_WORLD;
     ssm?.destroy();
     await surroundings?.stop();

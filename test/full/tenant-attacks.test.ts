@@ -1,6 +1,6 @@
 /** What a tenant with a login of its own tries on a real cluster, and what it must not get: each of these worked once. */
 import { deepEqual, equal, match } from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { connect } from "../../components/citus/session.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
@@ -66,7 +66,7 @@ const vaults: GroupSpec = {
 describe("what a tenant tries", () => {
     let stack: TestStack;
 
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
         await stack.up();
         await settle(stack, clinics(), CLINIC);
@@ -74,7 +74,7 @@ describe("what a tenant tries", () => {
         await settle(stack, vaults, VAULT);
         await stack.sql("INSERT INTO staff SELECT f, i, 'mail' FROM generate_series(1, 2) f, generate_series(1, 20) i");
     });
-    after(() => stack?.destroy());
+    afterAll(() => stack?.destroy());
 
     /** What each statement gave, or what the database said; one client for all. */
     const tried = async (role: string, statements: readonly string[], node = "coordinator", database?: string) => {

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, test } from "vitest";
 import { literal } from "../../components/citus/quote.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
@@ -211,7 +211,7 @@ async function asGuarded(key: string): Promise<Client> {
     return { ...client, query };
 }
 
-before(async () => {
+beforeAll(async () => {
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
     await stack.up();
     for (const spec of [billing, clinics, vaults]) await settle(stack, spec, {}, []);
@@ -219,7 +219,7 @@ before(async () => {
     for (const tenant of [41, 42, 43, 44]) await stack.sql(rowSeed("billing", tenant));
 });
 
-after(async () => {
+afterAll(async () => {
     await stack.destroy();
 });
 

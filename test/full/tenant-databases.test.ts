@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, renameSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
-import { after, before, test } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, test } from "vitest";
 import { NOWHERE, readOnlyCopies } from "../../components/citus/leave.ts";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { copyName, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
@@ -182,7 +182,7 @@ async function rememberOutputs(): Promise<void> {
     stack.outputs = async <T>() => outputs as T;
 }
 
-before(async () => {
+beforeAll(async () => {
     stack = await TestStack.make({ workers: 3, shardCount: 8, backup: false });
     await stack.up();
     await rememberOutputs();
@@ -190,7 +190,7 @@ before(async () => {
     await stack.sql(seed(20));
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 test("each tenant gets a database, spread over the workers, and then there is nothing to do", async () => {
     const { steps } = await settle(stack, group(), FILES);
@@ -295,7 +295,7 @@ test("the pool hands connections on by transaction, and no setting with them", a
     }
 });
 
-test("a database moves to another node whole, with what is said of it", async (t) => {
+test("a database moves to another node whole, with what is said of it", async () => {
     const from = await placeOf("acme");
     const to = from === "worker-1" ? "worker-2" : "worker-1";
     await stack.sql("CREATE ROLE landlord");
@@ -316,7 +316,7 @@ test("a database moves to another node whole, with what is said of it", async (t
     const preview = await plan(stack, group());
     assert.ok(preview.steps.some((step) => step.kind === "databases.move" && step.tenant === "acme"));
     const { said } = await settle(stack, group(), FILES);
-    t.diagnostic(said.join("; "));
+    console.log(said.join("; "));
     assert.deepEqual([await placeOf("acme"), await nodesWith("acme")], [to, [to]]);
     await assert.rejects(old.query("SELECT 1"));
     await old.close().catch(() => undefined);
@@ -360,7 +360,7 @@ test("a database moves to another node whole, with what is said of it", async (t
     assert.deepEqual([again.steps, again.refusals], [[], []]);
 });
 
-test("a move that is killed in the middle ends well when it is run again", async (t) => {
+test("a move that is killed in the middle ends well when it is run again", async () => {
     const from = await placeOf("acme");
     const before = await printOf("acme");
     tenants = { ...tenants, acme: { ...tenants.acme, node: "worker-3" } };
@@ -378,7 +378,7 @@ test("a move that is killed in the middle ends well when it is run again", async
     assert.deepEqual([await placeOf("acme"), (await nodesWith("acme")).includes(from)], [from, true]);
     await assert.rejects(as(stack, roleOf("acme"), from, "acme"), /too many connections/);
     const { said } = await settle(stack, group(), FILES);
-    t.diagnostic(said.join("; "));
+    console.log(said.join("; "));
     assert.deepEqual([await placeOf("acme"), await nodesWith("acme")], ["worker-3", ["worker-3"]]);
     assert.equal(await printOf("acme"), before);
     const [left] = await watcher.query("SELECT FROM pg_database WHERE datname ~ '^citus_as_code_copy_'");
@@ -631,7 +631,7 @@ test("a database is deleted with an export that is whole, whatever a killed run 
     assert.deepEqual([again.steps, again.refusals], [[], []]);
 });
 
-test("databases on a worker that leaves go to those that stay", async (t) => {
+test("databases on a worker that leaves go to those that stay", async () => {
     const leaving = await stack.sql<{ tenant: string }>(
         "SELECT tenant FROM citus_as_code.tenant WHERE node = 'worker-3' ORDER BY 1",
     );
@@ -664,7 +664,7 @@ test("databases on a worker that leaves go to those that stay", async (t) => {
     assert.match(preview.output, new RegExp(`moves ${leaving.length} tenants' databases off worker-3`));
     const ran = await stack.up({ workers: 2 });
     await rememberOutputs();
-    t.diagnostic((ran.output.match(/.*its database moved from worker-3.*/g) ?? []).join("; "));
+    console.log((ran.output.match(/.*its database moved from worker-3.*/g) ?? []).join("; "));
     const places = await stack.sql<{ node: string }>("SELECT DISTINCT node FROM citus_as_code.tenant ORDER BY 1");
     assert.deepEqual(places, [{ node: "worker-1" }, { node: "worker-2" }]);
     assert.deepEqual(await prints(), before);

@@ -3,8 +3,8 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { removal, removalWith } from "../../components/citus/tenants/removal.ts";
@@ -21,11 +21,11 @@ requireEngine();
 
 describe("tenants that are deleted", () => {
     let stack: TestStack;
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 8 });
         await stack.up();
     });
-    after(() => stack?.destroy());
+    afterAll(() => stack?.destroy());
 
     const count = async (sql: string) => Number((await stack.sql<{ n: string }>(`SELECT count(*) AS n ${sql}`))[0]?.n);
 
@@ -192,7 +192,7 @@ describe("tenants that are deleted", () => {
             )[0]?.detail as { deleted?: Record<string, { count: string }>; exported?: string } | undefined;
         const deletedOf = async (tenant: string) => Number((await inLedger(tenant))?.deleted?.orders?.count ?? 0);
 
-        before(async () => {
+        beforeAll(async () => {
             await stack.sql(`CREATE SCHEMA big; CREATE TABLE big.firms (id bigint PRIMARY KEY, name text);
                 CREATE TABLE big.orders (firm_id bigint REFERENCES big.firms (id) ON DELETE CASCADE, day date, id bigint, note text, PRIMARY KEY (firm_id, day, id));
                 CREATE TABLE big.loose (firm_id bigint NOT NULL, note text)`);
@@ -422,7 +422,7 @@ describe("tenants that are deleted", () => {
 
     describe("whose exports outlive this machine", () => {
         let server: BucketServer;
-        before(async () => {
+        beforeAll(async () => {
             const made = await stack.onNode(
                 "coordinator",
                 ..."openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=bucket -days 2 -keyout - -out -".split(
@@ -439,7 +439,7 @@ describe("tenants that are deleted", () => {
                 INSERT INTO clubs VALUES (1, 'one'), (2, 'two'), (3, 'three');
                 INSERT INTO members SELECT c, i, md5(i::text) FROM generate_series(1, 3) c, generate_series(1, 2000) i`);
         });
-        after(async () => {
+        afterAll(async () => {
             await server?.close();
             delete process.env.AWS_ACCESS_KEY_ID;
             delete process.env.AWS_SECRET_ACCESS_KEY;

@@ -3,7 +3,7 @@
  * tenants. Each hole is shown to be one first, then refused or closed, and then tried again from every node.
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { guardOf } from "../../components/citus/tenants/bounds.ts";
 import { runFile } from "../../components/citus/tenants/runFile.ts";
@@ -82,7 +82,7 @@ describe("tenants kept apart", () => {
     let stack: TestStack;
     let session: Session;
 
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
         await stack.up();
         session = await stack.session();
@@ -102,7 +102,7 @@ describe("tenants kept apart", () => {
         ])
             await stack.sql(statement);
     });
-    after(() => stack?.destroy());
+    afterAll(() => stack?.destroy());
 
     /** A client's answer, or what it was told. */
     const asked = async (role: string, sql: readonly string[], node = "coordinator", database?: string) => {

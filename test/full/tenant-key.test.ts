@@ -1,7 +1,7 @@
 /** Keys, shards and kinds of tables that have rows and identity columns change for real, while clients write. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { afterAll, beforeAll, test } from "vitest";
 import { readReferences } from "../../components/citus/references.ts";
 import { connect } from "../../components/citus/session.ts";
 import { readKeys } from "../../components/citus/tenants/keyFacts.ts";
@@ -70,12 +70,12 @@ async function nothingLeft() {
         );
 }
 
-before(async () => {
+beforeAll(async () => {
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
     await stack.up();
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

@@ -1,6 +1,6 @@
 /** Keys of tenants of models row and rls, and who writes and is seen, on a real cluster: from every node, at any moment. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { policies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
 import { roles } from "../../components/citus/tenants/roles.ts";
 import { rows } from "../../components/citus/tenants/rows.ts";
@@ -14,12 +14,12 @@ let stack: TestStack;
 
 const NODES = ["coordinator", "worker-1", "worker-2"];
 
-before(async () => {
+beforeAll(async () => {
     stack = await TestStack.make({ workers: 2, shardCount: 2, backup: false });
     await stack.up();
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

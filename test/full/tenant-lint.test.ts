@@ -1,6 +1,6 @@
 /** Each broken case of the check, built on a real cluster: Citus says what the check foretold, and the fix mends it. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { type Finding, lintDatabase, lintSql } from "../../components/tenants/lint/lint.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { type Cluster, declaredOf, fileOf, foretold, LINT_CASES, type LintCase, lineOf } from "../lintCases.ts";
@@ -8,7 +8,7 @@ import { type Cluster, declaredOf, fileOf, foretold, LINT_CASES, type LintCase, 
 const FILE = "sql/001.sql";
 let stack: TestStack;
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
     await stack.up();
@@ -19,7 +19,7 @@ before(async () => {
     );
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 const shown = (findings: readonly Finding[]) => findings.map(({ rule, where, says }) => `${rule} ${where}: ${says}`);
 

@@ -1,7 +1,7 @@
 /** The shard map against the catalogs of a real cluster, the client's hashes against Citus' own, and statements explained. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, test } from "vitest";
 import { hashOf } from "../../client/hash.ts";
 import { type Place, ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
 import { fromDatabase, ShardMapClient } from "../../client/shardMapClient.ts";
@@ -53,7 +53,7 @@ const readMap = async () => {
 /** Both facets without those that make what the test makes by hand. */
 const publish = (group: GroupSpec) => settle(stack, group, {}, group.model === "routed" ? [routed, map] : [map]);
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 32, backup: false });
     await stack.up();
@@ -82,7 +82,7 @@ before(async () => {
     await session.query("GRANT billing_tenants TO billing_7; GRANT clinics_tenants TO clinics_acme");
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 test("hashes are those that Citus places rows by", async () => {
     const types: readonly (readonly [string, string, string])[] = [

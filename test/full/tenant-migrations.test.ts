@@ -2,8 +2,8 @@
 
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, before, describe, it } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { connect } from "../../components/citus/session.ts";
 import { approve } from "../../components/citus/tenants/approve.ts";
 import { tellHolders } from "../../components/citus/watch.ts";
@@ -48,11 +48,11 @@ const clientOf = ({ host, port, user, password, database, ca, serverName }: Dire
 
 describe("migrations of tenants", () => {
     let stack: TestStack;
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 4, backup: false });
         await stack.up();
     });
-    after(() => stack?.destroy());
+    afterAll(() => stack?.destroy());
 
     const facetsOf = (model: "schema" | "database") =>
         FACETS[model].filter(({ name }) => name !== "pool" && name !== "map") as Facet[];

@@ -1,6 +1,6 @@
 /** Tenants that an application makes while it runs, on a real cluster: what is made, who may, and what `up` does then. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { scramVerifier } from "../../components/scram.ts";
 import type { GroupSpec } from "../../components/tenants/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
@@ -102,7 +102,7 @@ describe("tenants that sign up", () => {
     let stack: TestStack;
     let signUp: Client;
 
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
         await stack.up();
         await stack.sql("CREATE TABLE plans (id int PRIMARY KEY, name text NOT NULL)");
@@ -113,7 +113,7 @@ describe("tenants that sign up", () => {
         await settle(stack, local, LOCAL);
         signUp = await as(stack, "clinics_onboarding");
     });
-    after(async () => {
+    afterAll(async () => {
         await signUp?.close();
         await stack?.destroy();
     });

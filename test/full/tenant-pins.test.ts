@@ -1,7 +1,7 @@
 /** Tenants on the node that is wanted: moved while they are written to, and left there by whatever places shards. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, describe, onTestFinished, test } from "vitest";
 import { connect, type Session } from "../../components/citus/session.ts";
 import { pinsFacet } from "../../components/citus/tenants/pins.ts";
 import { pause } from "../../components/pause.ts";
@@ -35,7 +35,7 @@ const billing = (tenants: Record<string, TenantSpec>): GroupSpec => ({
 const settlePins = (group: GroupSpec) => settle(stack, group, {}, [pinsFacet]);
 const planPins = (group: GroupSpec) => plan(stack, group, [pinsFacet]);
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
     await stack.up();
@@ -61,7 +61,7 @@ before(async () => {
     await stack.sql("RESET citus.enable_schema_based_sharding");
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
     assert.deepEqual(stack?.leftovers() ?? [], [], "destroy left something behind");
 });
@@ -150,7 +150,7 @@ class TenantWriter {
 const count = async (query: string): Promise<number> =>
     Number((await stack.sql<{ n: string }>(`SELECT (${query})::text AS n`))[0]?.n);
 
-test("a schema tenant and an isolated row tenant move while they are written to: nothing fails, nothing is lost", async (t) => {
+test("a schema tenant and an isolated row tenant move while they are written to: nothing fails, nothing is lost", async () => {
     const [acmeTo, hotTo] = [other(await nodeOf("acme")), other(await nodeOf(HOT))];
     const rows = billing({ [HOT]: { node: hotTo }, "7": { isolate: true }, "8": {} });
     const preview = await planPins(rows);
@@ -174,14 +174,16 @@ test("a schema tenant and an isolated row tenant move while they are written to:
         await Promise.all([acme.stop(), hot.stop()]);
         return everybody.stop();
     };
-    t.after(stop);
+    onTestFinished(async () => {
+        await stop();
+    });
     await pause(300);
     const ran = await settlePins(clinics({ acme: { node: acmeTo }, globex: {}, empty: { node: "worker-1" } }));
     const ranRows = await settlePins(rows);
-    for (const line of [...ran.said, ...ranRows.said]) t.diagnostic(line);
+    for (const line of [...ran.said, ...ranRows.said]) console.log(line);
     await pause(300);
     const report = await stop();
-    t.diagnostic(
+    console.log(
         `worst statement while they moved: schema tenant ${acme.worst} ms, isolated row tenant ${hot.worst} ms, all others ${report.worst} ms; ` +
             `${acme.updates + acme.inserted.length + hot.updates + hot.inserted.length} writes of the two, ${report.inserts + report.transfers} of the others`,
     );
@@ -276,8 +278,8 @@ async function killInTheMiddle(group: GroupSpec, write: string, meanwhile: (pid:
     }
 }
 
-test("a run killed in the middle of a move ends well when it is run again", async (t) => {
-    await t.test("when the database was left alone with the move, too", async () => {
+describe("a run killed in the middle of a move ends well when it is run again", () => {
+    test("when the database was left alone with the move, too", async () => {
         const to = other(await nodeOf("acme"));
         const group = clinics({ acme: { node: to } });
         const rows = await count("SELECT count(*) FROM acme.visits");
@@ -292,7 +294,7 @@ test("a run killed in the middle of a move ends well when it is run again", asyn
         assert.deepEqual(await stack.sql("SELECT * FROM pg_dist_cleanup"), []);
     });
 
-    await t.test("and when the move goes on by itself", async () => {
+    test("and when the move goes on by itself", async () => {
         const to = other(await nodeOf(HOT));
         const group = billing({ [HOT]: { node: to } });
         const rows = await count("SELECT count(*) FROM users");
@@ -304,7 +306,7 @@ test("a run killed in the middle of a move ends well when it is run again", asyn
         assert.deepEqual((await planPins(group)).steps, []);
     });
 
-    await t.test("without its pin written down, it is pinned", async () => {
+    test("without its pin written down, it is pinned", async () => {
         const to = await nodeOf(HOT);
         await stack.sql("DELETE FROM citus_as_code.tenant_pin WHERE grp = 'billing'");
         const ran = await settlePins(billing({ [HOT]: { node: to } }));

@@ -2,7 +2,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { mkdtempSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
 import { roles } from "../../components/citus/tenants/roles.ts";
@@ -53,12 +53,12 @@ describe("tenants that are schemas", () => {
     };
     const facets: Facet[] = FACETS.schema.map((facet) => (facet.name === "removal" ? removalWith(toFile) : facet));
 
-    before(async () => {
+    beforeAll(async () => {
         stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
         exports = mkdtempSync(join(stack.dir, "exports-"));
         await stack.up();
     });
-    after(() => stack?.destroy());
+    afterAll(() => stack?.destroy());
 
     const everywhere = async (sql: string) =>
         (

@@ -1,6 +1,6 @@
 /** Who else sees tenants (sign-in, readers), and what is seen of them: costly statements, shares, activity, transactions. */
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { readActivity } from "../../components/citus/activity.ts";
 import { readNodes } from "../../components/citus/catalog.ts";
 import { failedJob } from "../../components/citus/jobTasks.ts";
@@ -83,7 +83,7 @@ async function asRole<T>(
     }
 }
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
     await stack.up();
@@ -98,7 +98,7 @@ before(async () => {
     await session.query("INSERT INTO globex.visits VALUES (1, 'b'), (2, 'b')");
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 describe("sign-in without knowing the tenant", () => {
     const ask = (value: string | null, role = "billing_app") =>

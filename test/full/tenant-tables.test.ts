@@ -1,6 +1,6 @@
 /** Tables and tenants of models row and rls, for real: what changes, what is refused, and who sees which rows. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { type Danger, guardedRelations, readDangers } from "../../components/citus/tenants/guards.ts";
 import { policies } from "../../components/citus/tenants/policies.ts";
 import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
@@ -42,7 +42,7 @@ const foreignKeys = () =>
         "SELECT conname AS name, convalidated AS ok FROM pg_constraint WHERE contype = 'f' AND conrelid IN ('users'::regclass, 'companies'::regclass) ORDER BY 1",
     );
 
-before(async () => {
+beforeAll(async () => {
     stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
     await stack.up();
     await stack.sql(`
@@ -55,7 +55,7 @@ before(async () => {
         INSERT INTO users (company_id, email) SELECT 1 + i % 100, repeat('e', 100) || i FROM generate_series(1, 20000) i`);
 });
 
-after(async () => {
+afterAll(async () => {
     await stack?.destroy();
 });
 

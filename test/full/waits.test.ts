@@ -1,7 +1,7 @@
 /** Waits that say who is waited for, and timeouts that stop no move: on a real cluster, with real locks. */
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
 import pg from "pg";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { readBlockers, readNodes } from "../../components/citus/catalog.ts";
 import { readHealth } from "../../components/citus/health.ts";
 import { dropKept, exempt, readBound, readLimits } from "../../components/citus/limits.ts";
@@ -15,7 +15,7 @@ import { collect, requireEngine, TestStack, until } from "../lib.ts";
 let stack: TestStack;
 const NODES = ["coordinator", "worker-1", "worker-2"];
 
-before(async () => {
+beforeAll(async () => {
     requireEngine();
     stack = await TestStack.make({ workers: 2, backup: false });
     await stack.up();
@@ -28,7 +28,7 @@ before(async () => {
     await stack.sql("CREATE TABLE notes (id int PRIMARY KEY, plan int REFERENCES plans (id))");
 });
 
-after(() => stack?.destroy());
+afterAll(() => stack?.destroy());
 
 /** A connection of a client that opens a transaction and goes to sleep in it. */
 async function client(node: string, application: string, ...statements: string[]) {

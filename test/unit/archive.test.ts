@@ -1,7 +1,7 @@
 /** What archiving needs of a node, and what the nodes say of their archive. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { describeAge } from "../../components/age.ts";
 import {
     archiveSettings,

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
 import ts from "typescript";
+import { describe, test } from "vitest";
 import { ALL_KEYS, isKey, ROWS } from "../../components/config/derived.ts";
 import type { Key } from "../../components/config/keys.ts";
 import type { Parts } from "../../components/config/row.ts";

@@ -1,7 +1,7 @@
 /** What follows from how a cluster is and how it is wanted, for any cluster. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { assess, isSettled, obstacle } from "../../components/citus/assess.ts";
 import type { Blocker, NodeRow } from "../../components/citus/catalog.ts";
 import type { ClusterView } from "../../components/citus/view.ts";

@@ -1,7 +1,7 @@
 /** The aws platform's decisions that need no AWS: addresses, zones, tags, policies, what is replaced and what is kept. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { carve, type NodeSubnet, subnetIn, zoneFor } from "../../components/aws/addresses.ts";
 import { bundleKey } from "../../components/aws/bundle.ts";
 import { type PolicyArgs, policyFor, trustPolicy } from "../../components/aws/policy.ts";

@@ -1,6 +1,6 @@
 /** What the benchmark makes of a figure. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import { judge } from "../../scripts/bench/section.ts";
 
 test("a target is met, missed, or missed by far; a figure that is none is missed by far", () => {

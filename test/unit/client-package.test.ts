@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const CLIENT = join(ROOT, "client");
@@ -38,12 +38,12 @@ function packed(json: string): Packed {
 
 describe("the client's package", () => {
     let tarball: Packed;
-    before(() => {
+    beforeAll(() => {
         tarball = packed(run("npm", ["pack", "--json", "--pack-destination", folder], CLIENT));
         writeFileSync(join(folder, "package.json"), '{"name": "consumer", "private": true}');
         run("npm", ["install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", `./${tarball.filename}`]);
     });
-    after(() => rmSync(folder, { recursive: true, force: true }));
+    afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
     test("has what is published and no sources", () => {
         const files = tarball.files.map(({ path }) => path);

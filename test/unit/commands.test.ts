@@ -4,11 +4,11 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { EXIT, exitCodeOf, NoCluster } from "../../scripts/lib/exit.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const NODE = "node --disable-warning=MODULE_TYPELESS_PACKAGE_JSON ";
+const NODE = "node ";
 const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: Record<string, string> };
 /** npm scripts that are a script of this project, with its file. */
 const own = Object.entries(scripts)
@@ -61,7 +61,7 @@ const LINES = [
 ];
 
 /** A copy of what scripts are made of, in which there is no state and the CLI only says that it was run. */
-before(() => {
+beforeAll(() => {
     dir = mkdtempSync(join(tmpdir(), "citus-commands-"));
     for (const name of ["scripts", "components", "client", "node_modules", "package.json", "test"])
         symlinkSync(join(ROOT, name), join(dir, name));
@@ -79,19 +79,13 @@ before(() => {
         throw new Error(`${stdout}\n${stderr}`);
     }
 });
-after(() => rmSync(dir, { recursive: true, force: true }));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 function start(...args: string[]) {
     return spawnSync(
         process.execPath,
         // so that the copy is where a script thinks it is
-        [
-            "--preserve-symlinks",
-            "--preserve-symlinks-main",
-            "--disable-warning=MODULE_TYPELESS_PACKAGE_JSON",
-            "--no-warnings",
-            ...args,
-        ],
+        ["--preserve-symlinks", "--preserve-symlinks-main", "--no-warnings", ...args],
         { cwd: dir, encoding: "utf8", env: { PATH: `${join(dir, "bin")}:${process.env.PATH}`, HOME: dir } },
     );
 }

@@ -1,7 +1,7 @@
 /** Configuration of the aws platform: what is accepted, and that every mistake is found at once and explained. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { askAws } from "../../components/config/ask.ts";
 import { formatCidr, parseCidr } from "../../components/config/cidr.ts";
 import type { InstanceType } from "../../components/config/instanceTypes.ts";

@@ -1,7 +1,7 @@
 /** Configuration: what is accepted, and that every mistake is found at once and explained. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { type ClusterArgs, explain, type Mistake, validate } from "../../components/config.ts";
 import { OWNED } from "../../components/settings.ts";
 

@@ -1,6 +1,6 @@
 /** What a change of a node's configuration says, and settings that PostgreSQL refuses. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { describeChange, describeStarting, gotOn, waitingFor } from "../../components/hooks/impl/configuration.ts";
 import { quotePsql } from "../../components/hooks/impl/postDeploy.ts";
 import { readRefusals, refuseSettings } from "../../components/hooks/impl/settingsCheck.ts";

@@ -1,6 +1,6 @@
 /** What a drill's copy is given of its origin. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import { copyConfig } from "../../scripts/lib/copyConfig.ts";
 
 test("a drill has nothing to do with tenants' pins and templates, nor with whoever else may connect", () => {

@@ -1,6 +1,6 @@
 /** Comparing a moved shard with its old copy: when rows count as missing. */
 import assert from "node:assert/strict";
-import { describe, type TestContext, test } from "node:test";
+import { describe, test } from "vitest";
 import { COUNT_LIMIT, compareCopy, judge, type Told } from "../../components/citus/counts.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { quickly } from "./clock.ts";
@@ -41,58 +41,58 @@ function node(name: string, copy: Copy): Session {
 }
 
 /** The verdict, and after how many seconds it came. */
-async function compare(t: TestContext, old: Copy, now: Copy) {
-    return quickly(t, async () => {
+async function compare(old: Copy, now: Copy) {
+    return quickly(async () => {
         const verdict = await compareCopy(node("worker-1", old), node("worker-3", now), "t_102008");
         return { verdict, seconds: (Date.now() - START) / 1000 };
     });
 }
 
 describe("compareCopy", () => {
-    test("as many rows, or more that clients added, are the same at once", async (t) => {
-        assert.deepEqual(await compare(t, { rows: 100 }, { rows: 100 }), { verdict: "same", seconds: 0 });
+    test("as many rows, or more that clients added, are the same at once", async () => {
+        assert.deepEqual(await compare({ rows: 100 }, { rows: 100 }), { verdict: "same", seconds: 0 });
     });
 
-    test("more rows that clients added", async (t) => {
-        assert.deepEqual(await compare(t, { rows: 100 }, { rows: 130 }), { verdict: "same", seconds: 0 });
+    test("more rows that clients added", async () => {
+        assert.deepEqual(await compare({ rows: 100 }, { rows: 130 }), { verdict: "same", seconds: 0 });
     });
 
     for (const [what, told] of [
         ["as many deletes", { deleted: 10 }],
         ["a TRUNCATE", { rewritten: true }],
     ] as const)
-        test(`fewer rows are explained by ${what}`, async (t) => {
-            const { verdict } = await compare(t, { rows: 100 }, { rows: 90, told: () => told });
+        test(`fewer rows are explained by ${what}`, async () => {
+            const { verdict } = await compare({ rows: 100 }, { rows: 90, told: () => told });
             assert.equal(verdict, "same");
         });
 
-    test("by deletes that statistics tell of 10 s later, when their session goes idle", async (t) => {
+    test("by deletes that statistics tell of 10 s later, when their session goes idle", async () => {
         const now = { rows: 70, told: (seconds: number) => ({ deleted: seconds < 10 ? 0 : 30 }) };
-        const { verdict, seconds } = await compare(t, { rows: 100 }, now);
+        const { verdict, seconds } = await compare({ rows: 100 }, now);
         assert.equal(verdict, "same");
         assert.ok(seconds >= 10 && seconds < 13, `${seconds} s`);
     });
 
-    test("and by deletes of a session whose next transaction keeps it from telling", async (t) => {
+    test("and by deletes of a session whose next transaction keeps it from telling", async () => {
         const now = {
             rows: 70,
             told: (seconds: number) => (seconds < 60 ? { open: [OPEN] } : { deleted: 30 }),
         };
-        const { verdict, seconds } = await compare(t, { rows: 100 }, now);
+        const { verdict, seconds } = await compare({ rows: 100 }, now);
         assert.equal(verdict, "same");
         assert.ok(seconds >= 60 && seconds < 63, `${seconds} s`);
     });
 
-    test("fewer rows than deletes explain are missing, not before 12 s, with both nodes and counts", async (t) => {
-        const { verdict, seconds } = await compare(t, { rows: 100 }, { rows: 79, told: () => ({ deleted: 20 }) });
+    test("fewer rows than deletes explain are missing, not before 12 s, with both nodes and counts", async () => {
+        const { verdict, seconds } = await compare({ rows: 100 }, { rows: 79, told: () => ({ deleted: 20 }) });
         assert.deepEqual(verdict, {
             missing: "t_102008 had 100 rows on worker-1 and has 79 on worker-3, where 20 deletes are known",
         });
         assert.ok(seconds >= 12 && seconds < 15, `${seconds} s`);
     });
 
-    test("a transaction that stays open is waited for for 2 minutes, then named", async (t) => {
-        const { verdict, seconds } = await compare(t, { rows: 100 }, { rows: 79, told: () => ({ open: [OPEN] }) });
+    test("a transaction that stays open is waited for for 2 minutes, then named", async () => {
+        const { verdict, seconds } = await compare({ rows: 100 }, { rows: 79, told: () => ({ open: [OPEN] }) });
         assert.ok(typeof verdict === "object");
         assert.match(
             verdict.missing,
@@ -105,8 +105,8 @@ describe("compareCopy", () => {
         ["a table or partition that clients dropped", { there: false }],
         ["deletes that a node does not count, or forgot in a crash", { reliable: false }],
     ] as const)
-        test(`${what}: not counted, and not said to be`, async (t) => {
-            const { verdict } = await compare(t, { rows: 100 }, { rows: 90, told: () => told });
+        test(`${what}: not counted, and not said to be`, async () => {
+            const { verdict } = await compare({ rows: 100 }, { rows: 90, told: () => told });
             assert.equal(verdict, "not counted");
         });
 
@@ -115,13 +115,13 @@ describe("compareCopy", () => {
         ["gone from where it was", { rows: 1, bytes: null }, { rows: 0 }],
         ["gone from where it is", { rows: 1 }, { rows: 0, bytes: null }],
     ] as const)
-        test(`what is ${what} is not counted`, async (t) => {
-            assert.equal((await compare(t, old, now)).verdict, "not counted");
+        test(`what is ${what} is not counted`, async () => {
+            assert.equal((await compare(old, now)).verdict, "not counted");
         });
 
-    test("statistics are read anew each time: within a transaction they would stay as they were", async (t) => {
+    test("statistics are read anew each time: within a transaction they would stay as they were", async () => {
         const questions: string[] = [];
-        await compare(t, { rows: 100 }, { rows: 79, questions });
+        await compare({ rows: 100 }, { rows: 79, questions });
         const asked = questions.map((sql) => /clear_snapshot|tuples_deleted/.exec(sql)?.[0]).filter(Boolean);
         assert.ok(asked.length > 10);
         for (const [i, what] of asked.entries()) assert.equal(what, i % 2 === 0 ? "clear_snapshot" : "tuples_deleted");

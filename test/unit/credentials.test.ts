@@ -5,7 +5,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, test } from "vitest";
 import { credentialsProblem } from "../../components/aws/credentials.ts";
 
 const region = "eu-central-1";
@@ -16,7 +16,7 @@ describe("credentials", () => {
     /** A metadata service that never answers. */
     let silent: Server;
 
-    before(async () => {
+    beforeAll(async () => {
         dir = mkdtempSync(join(tmpdir(), "citus-credentials-"));
         writeFileSync(
             join(dir, "credentials"),
@@ -31,7 +31,7 @@ describe("credentials", () => {
         await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
     });
 
-    after(() => {
+    afterAll(() => {
         silent.closeAllConnections();
         silent.close();
         rmSync(dir, { recursive: true });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, describe, test } from "node:test";
+import { afterAll, afterEach, beforeAll, describe, test } from "vitest";
 import * as hook from "../../components/hooks/impl/dockerEngine.ts";
 import { answeringEngine, canRefresh } from "../../scripts/lib/engine.ts";
 
@@ -50,7 +50,7 @@ const NOWHERE = "unix:///nowhere.sock";
 let made = 0;
 let environment: string | undefined;
 
-before(() => {
+beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "citus-engine-"));
     environment = process.env.DOCKER_HOST;
     process.env.DOCKER_HOST = NOWHERE;
@@ -62,7 +62,7 @@ afterEach(async () => {
         await new Promise((resolve) => server.close(resolve));
     }
 });
-after(() => {
+afterAll(() => {
     if (environment === undefined) delete process.env.DOCKER_HOST;
     else process.env.DOCKER_HOST = environment;
     rmSync(folder, { recursive: true, force: true });

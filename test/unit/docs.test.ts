@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, normalize } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { KEYS, type Key } from "../../components/config/keys.ts";
 import { citusImage, NEW_CITUS_VERSION, sourceOf, validate } from "../../components/config.ts";
 

@@ -1,5 +1,5 @@
 import { equal, rejects } from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it } from "vitest";
 import { whileTablesAreDropped } from "../../components/citus/dropped.ts";
 import { DatabaseError } from "../../components/citus/session.ts";
 import { quickly } from "./clock.ts";
@@ -18,18 +18,18 @@ describe("a question to Citus while a client drops tables", () => {
     };
     const gone = "relation with OID 17466 does not exist";
 
-    it("is asked again", async (t) => {
+    it("is asked again", async () => {
         const { ask } = asked(gone, gone);
-        equal(await quickly(t, () => whileTablesAreDropped(ask)), 3);
+        equal(await quickly(() => whileTablesAreDropped(ask)), 3);
     });
 
-    it("is not asked again for another error, nor for ever", async (t) => {
+    it("is not asked again for another error, nor for ever", async () => {
         const other = asked("division by zero");
         await rejects(whileTablesAreDropped(other.ask), /division by zero/);
         equal(other.times(), 1);
         const forever = asked(...Array.from({ length: 20 }, () => gone));
         await rejects(
-            quickly(t, () => whileTablesAreDropped(forever.ask)),
+            quickly(() => whileTablesAreDropped(forever.ask)),
             /does not exist/,
         );
         equal(forever.times(), 5);

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { afterAll, describe, test } from "vitest";
 import { roleNames } from "../../scripts/dump/empty.ts";
 import { BrokenFile, type CopyPart, LOUD, QUIET, readDump, trailer } from "../../scripts/dump/file.ts";
 import { inFile, refusedRow } from "../../scripts/dump/said.ts";
@@ -15,7 +15,7 @@ import { restricted } from "../../scripts/schema/file.ts";
 
 const KEY = "a".repeat(64);
 const dir = mkdtempSync(join(tmpdir(), "citus-dump-"));
-after(() => rmSync(dir, { recursive: true }));
+afterAll(() => rmSync(dir, { recursive: true }));
 
 const whole = (rows = 3, more = "") =>
     [

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { fullAddress, isHere } from "../../components/docker/address.ts";
 import { platformOf } from "../../components/docker/architecture.ts";
 import { BASE_IMAGES } from "../../components/docker/baseImages.ts";
@@ -48,7 +48,7 @@ const named = (name: string, Host?: string) => ({
     Endpoints: { docker: { Host, SkipTLSVerify: false } },
 });
 
-before(() => {
+beforeAll(() => {
     home = mkdtempSync(join(tmpdir(), "citus-engines-"));
     const folder = join(home, ".docker");
     context(folder, "colima", named("colima", "unix:///home/me/.colima/default/docker.sock"));
@@ -74,7 +74,7 @@ before(() => {
         writeFileSync(join(home, name, "config.json"), text);
     }
 });
-after(() => rmSync(home, { recursive: true, force: true }));
+afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 const at = (environment: Record<string, string> = {}): Surroundings => ({
     environment: environment.DOCKER_CONFIG

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { MAY_BE_EMPTY } from "../../components/config/derived.ts";
 import { KEYS } from "../../components/config/keys.ts";
 import { explain, sourceOf, validate } from "../../components/config.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { type Declared, lintSql } from "../../components/tenants/lint/lint.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");

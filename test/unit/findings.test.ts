@@ -1,6 +1,6 @@
 /** What is said of what nobody declared, and of what grows on a node. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { saidBy } from "../../components/citus/said.ts";
 import { DatabaseError } from "../../components/citus/session.ts";
 import { explainFindings, type NodeFindings } from "../../components/nodeFindings.ts";

@@ -1,6 +1,6 @@
 /** What becomes of old copies when rows are missing: which are kept, how, and what is said. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test, vi } from "vitest";
 import type { CopiedShard } from "../../components/citus/counts.ts";
 import { Held } from "../../components/citus/held.ts";
 import { explainKept, explainKeptOf, keepCopies } from "../../components/citus/kept.ts";
@@ -140,7 +140,7 @@ function cluster() {
 }
 
 describe("Held", () => {
-    test("rows that are missing keep every copy that moved and was not compared, and let go of what still serves", async (t) => {
+    test("rows that are missing keep every copy that moved and was not compared, and let go of what still serves", async () => {
         const { coordinator, held, sessions } = cluster();
         for (const n of ["1", "2", "3", "4"]) await held.hold(coordinator, n, n, "worker-1");
         const stops: string[] = [];
@@ -148,7 +148,7 @@ describe("Held", () => {
             stops.push(altered(sessions[0] as Node).at(-1) ?? "");
             return "The rebalance was stopped";
         };
-        await quickly(t, async () => {
+        await quickly(async () => {
             assert.equal(await held.compare(coordinator, "3", "worker-3", stop), 1);
             await assert.rejects(held.compare(coordinator, "1", "worker-3", stop), (error: Error) => {
                 const schema = /schema (citus_as_code_kept_[a-z0-9]+):/.exec(error.message)?.[1];
@@ -176,10 +176,10 @@ describe("Held", () => {
         assert.ok([first, second, third, fourth].every(({ closed }) => closed));
     });
 
-    test("a client that waits for its locks gets them, and they are taken again once it is through", async (t) => {
-        t.mock.timers.enable({ apis: ["setInterval"] });
+    test("a client that waits for its locks gets them, and they are taken again once it is through", async () => {
+        vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
         const look = async () => {
-            t.mock.timers.tick(500);
+            vi.advanceTimersByTime(500);
             for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
         };
         const client = { waits: false };
@@ -213,7 +213,7 @@ describe("Held", () => {
         assert.equal(session.said.length, before);
     });
 
-    test("several alarms at once are one, with all differences", async (t) => {
+    test("several alarms at once are one, with all differences", async () => {
         const { coordinator, held, counters } = cluster();
         counters["worker-3"] = new Node("worker-3", (sql) => {
             if (/pg_total_relation_size/.test(sql)) return [{ bytes: "8192" }];
@@ -223,7 +223,7 @@ describe("Held", () => {
         for (const n of ["1", "2"]) await held.hold(coordinator, n, n, "worker-1");
         let stops = 0;
         const stop = async () => `stopped ${++stops} times`;
-        const results = await quickly(t, () =>
+        const results = await quickly(() =>
             Promise.allSettled([
                 held.compare(coordinator, "1", "worker-3", stop),
                 held.compare(coordinator, "2", "worker-3", stop),
@@ -238,14 +238,14 @@ describe("Held", () => {
         }
     });
 
-    test("where a shard is could not be read: it is not touched, and that is said", async (t) => {
+    test("where a shard is could not be read: it is not touched, and that is said", async () => {
         const { coordinator, held, sessions } = cluster();
         for (const n of ["1", "2"]) await held.hold(coordinator, n, n, "worker-1");
         const asked = new Node(
             "coordinator",
             failing(/FROM pg_dist_placement/, "the database system is shutting down"),
         );
-        await quickly(t, () =>
+        await quickly(() =>
             assert.rejects(
                 held.compare(asked, "1", "worker-3", async () => "Stopped"),
                 /These could not be kept:\n {2}b_2 on worker-1: whether it moved could not be read: [\s\S]*shutting down/,

@@ -1,6 +1,6 @@
 /** What a living cluster can't change, the passphrase of its repository among it. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { validate } from "../../components/config.ts";
 import { type IdentityInputs, NO_REPOSITORY } from "../../components/hooks/identity.ts";
 import * as identity from "../../components/hooks/impl/identity.ts";

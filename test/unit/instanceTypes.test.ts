@@ -1,6 +1,6 @@
 /** Instance types by their names: which are none, which are arm64, and what is nearest to those. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { isInstanceType, x86TypeFor } from "../../components/config/instanceTypes.ts";
 
 describe("instance types", () => {

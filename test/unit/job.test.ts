@@ -1,7 +1,7 @@
 /** Following a rebalance: progress in words, and when to give up, with the cause. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { describeBytes } from "../../components/bytes.ts";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { type FollowOptions, followJob, JobError } from "../../components/citus/job.ts";
@@ -245,7 +245,7 @@ describe("words", () => {
 });
 
 describe("followJob", () => {
-    test("ends when the job is finished, with what was moved", async (t) => {
+    test("ends when the job is finished, with what was moved", async () => {
         const { session } = scripted([
             { state: "scheduled", tasks: [task(1, "blocked"), task(2, "runnable")] },
             {
@@ -257,7 +257,7 @@ describe("followJob", () => {
             { state: "finished", tasks: [task(1, "done"), task(2, "done")] },
         ]);
         const { follow, seen, moved } = options();
-        assert.deepEqual(await quickly(t, () => followJob(session, "7", follow)), {
+        assert.deepEqual(await quickly(() => followJob(session, "7", follow)), {
             done: 2,
             bytes: 3_000_000,
             copying: 2.25,
@@ -278,19 +278,19 @@ describe("followJob", () => {
         assert.ok(seen.every((p) => p.total === 2 && p.bytesTotal === 3_000_000));
     });
 
-    test("names the copy of reference tables, and does not count it as a move", async (t) => {
+    test("names the copy of reference tables, and does not count it as a move", async () => {
         const copy = task(9, "running", { shardId: null, sourceNodeId: null, targetNodeId: null });
         const { session } = scripted([
             { state: "running", tasks: [copy, task(1, "blocked")] },
             { state: "finished", tasks: [{ ...copy, status: "done" }, task(1, "done")] },
         ]);
         const { follow, seen, moved } = options();
-        assert.equal((await quickly(t, () => followJob(session, "7", follow))).done, 1);
+        assert.equal((await quickly(() => followJob(session, "7", follow))).done, 1);
         assert.equal(seen[0]?.now, "reference tables");
         assert.deepEqual(moved, ["1"]);
     });
 
-    test("tells the rate and the time left once copying has begun", async (t) => {
+    test("tells the rate and the time left once copying has begun", async () => {
         const { session } = scripted([
             ...[0, 0, 0].map(() => ({ state: "running", tasks: [task(3, "running")] })),
             ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => ({
@@ -301,21 +301,21 @@ describe("followJob", () => {
             { state: "finished", tasks: [task(3, "done")] },
         ]);
         const { follow, seen } = options();
-        await quickly(t, () => followJob(session, "7", follow));
+        await quickly(() => followJob(session, "7", follow));
         assert.ok(seen.slice(0, 4).every((p) => p.bytesPerSecond === 0 && p.secondsLeft === undefined));
         const late = seen.at(-2);
         assert.ok((late?.bytesPerSecond ?? 0) > 0 && (late?.secondsLeft ?? 0) > 0);
         assert.ok(seen.every((p) => p.bytesDone <= p.bytesTotal));
     });
 
-    test("a job that is gone counts as finished", async (t) => {
+    test("a job that is gone counts as finished", async () => {
         const { session } = scripted([{ state: undefined, tasks: [] }]);
-        const followed = await quickly(t, () => followJob(session, "7", options().follow));
+        const followed = await quickly(() => followJob(session, "7", options().follow));
         assert.deepEqual(followed, { done: 0, bytes: 0, copying: 0 });
     });
 
     for (const state of ["failed", "cancelled"]) {
-        test(`a ${state} job is an error with the task's own words`, async (t) => {
+        test(`a ${state} job is an error with the task's own words`, async () => {
             const message = "NOTICE: moving\nERROR:  cannot move shard 102002\nDETAIL: no replica identity";
             const { session } = scripted([
                 { state: "running", tasks: [task(1, "done"), task(2, "running")] },
@@ -324,7 +324,7 @@ describe("followJob", () => {
                     tasks: [task(1, "done", { message: "old ERROR" }), task(2, "error", { message, retries: 1 })],
                 },
             ]);
-            const failed = quickly(t, () => followJob(session, "7", options().follow));
+            const failed = quickly(() => followJob(session, "7", options().follow));
             await assert.rejects(failed, (error) => {
                 assert.ok(error instanceof JobError);
                 assert.equal(error.done, 1);
@@ -340,27 +340,27 @@ describe("followJob", () => {
         });
     }
 
-    test("reports trouble while a task is tried again, and goes on", async (t) => {
+    test("reports trouble while a task is tried again, and goes on", async () => {
         const { session } = scripted([
             { state: "running", tasks: [task(1, "runnable", { retries: 1, message: "ERROR: refused" })] },
             { state: "finished", tasks: [task(1, "done", { retries: 1, message: "ERROR: refused" })] },
         ]);
         const { follow, seen } = options();
-        assert.equal((await quickly(t, () => followJob(session, "7", follow))).done, 1);
+        assert.equal((await quickly(() => followJob(session, "7", follow))).done, 1);
         assert.deepEqual(
             seen.map((p) => p.trouble),
             ["ERROR: refused", undefined],
         );
     });
 
-    test("gives up with the cause after maxRetries", async (t) => {
+    test("gives up with the cause after maxRetries", async () => {
         const steps = [1, 2, 3].map((retries) => ({
             state: "running",
             tasks: [task(1, "runnable", { retries, message: "ERROR: disk full" })],
         }));
         const { session, looks } = scripted(steps);
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options({ maxRetries: 3 }).follow)),
+            quickly(() => followJob(session, "7", options({ maxRetries: 3 }).follow)),
             (error) =>
                 error instanceof JobError &&
                 error.message ===
@@ -369,16 +369,16 @@ describe("followJob", () => {
         assert.equal(looks(), 3);
     });
 
-    test("gives up after stuckAfter without any change, and not before", async (t) => {
+    test("gives up after stuckAfter without any change, and not before", async () => {
         const { session, looks } = scripted([{ state: "running", tasks: [task(1, "running")] }]);
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options({ stuckAfter: 20_000 }).follow)),
+            quickly(() => followJob(session, "7", options({ stuckAfter: 20_000 }).follow)),
             /^Error: nothing happened for 2[0-2] s:/,
         );
         assert.ok(looks() > 10);
     });
 
-    test("copying that gets on is not silence", async (t) => {
+    test("copying that gets on is not silence", async () => {
         let n = 0;
         const { session } = scripted([
             ...Array.from({ length: 60 }, () => ({
@@ -388,17 +388,17 @@ describe("followJob", () => {
             })),
             { state: "finished", tasks: [task(1, "done")] },
         ]);
-        assert.equal((await quickly(t, () => followJob(session, "7", options({ stuckAfter: 2000 }).follow))).done, 1);
+        assert.equal((await quickly(() => followJob(session, "7", options({ stuckAfter: 2000 }).follow))).done, 1);
     });
 
-    test("names a node that can't be reached and a slot that was lost", async (t) => {
+    test("names a node that can't be reached and a slot that was lost", async () => {
         const { session } = scripted(
             [{ state: "failed", tasks: [task(1, "error", { message: "ERROR: x", retries: 1 })] }],
             ["worker-2.c1.node"],
             [{ node: "worker-1.c1.node", result: "citus_shard_move_slot_1 lost" }],
         );
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options().follow)),
+            quickly(() => followJob(session, "7", options().follow)),
             (error: Error) => {
                 assert.deepEqual(error.message.split("\n"), [
                     "the rebalance failed:",
@@ -412,53 +412,53 @@ describe("followJob", () => {
         );
     });
 
-    test("says the same cause once, and at most five", async (t) => {
+    test("says the same cause once, and at most five", async () => {
         const tasks = Array.from({ length: 9 }, (_, i) => task(i, "error", { message: `ERROR: ${i % 7}`, retries: 1 }));
         const { session } = scripted([{ state: "failed", tasks }]);
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options().follow)),
+            quickly(() => followJob(session, "7", options().follow)),
             (error: Error) => error.message.split("\n").length === 11,
         );
     });
 
-    test("stops when nobody waits any more", async (t) => {
+    test("stops when nobody waits any more", async () => {
         const { session } = scripted([{ state: "running", tasks: [task(1, "running")] }]);
         let asked = 0;
         const alive = () => {
             if (++asked > 3) throw new Error("gone");
         };
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options({ alive }).follow)),
+            quickly(() => followJob(session, "7", options({ alive }).follow)),
             /gone/,
         );
     });
 
-    test("says that rows are still compared when the last move is done", async (t) => {
+    test("says that rows are still compared when the last move is done", async () => {
         const { session } = scripted([
             { state: "running", tasks: [task(1, "done")] },
             { state: "finished", tasks: [task(1, "done")] },
         ]);
         const { follow, seen } = options({ moved: () => new Promise((resolve) => setTimeout(resolve, 10_000)) });
-        await quickly(t, () => followJob(session, "7", follow));
+        await quickly(() => followJob(session, "7", follow));
         assert.deepEqual(
             seen.map(({ waiting }) => waiting),
             [undefined, "row counts", undefined],
         );
     });
 
-    test("an error while comparing a moved shard ends it", async (t) => {
+    test("an error while comparing a moved shard ends it", async () => {
         const { session } = scripted([{ state: "running", tasks: [task(1, "done"), task(2, "running")] }]);
         const moved = async () => {
             throw new Error("Rows are missing");
         };
         await assert.rejects(
-            quickly(t, () => followJob(session, "7", options({ moved }).follow)),
+            quickly(() => followJob(session, "7", options({ moved }).follow)),
             /Rows are missing/,
         );
     });
 });
 
-test("stopJob cancels and waits until nothing runs", async (t) => {
+test("stopJob cancels and waits until nothing runs", async () => {
     const asked: string[] = [];
     let live = 3;
     const session: Session = {
@@ -470,7 +470,7 @@ test("stopJob cancels and waits until nothing runs", async (t) => {
         certificateEnds: () => undefined,
         close: async () => undefined,
     };
-    await quickly(t, () => stopJob(session, "7"));
+    await quickly(() => stopJob(session, "7"));
     assert.match(asked[0] ?? "", /citus_job_cancel/);
     assert.equal(asked.length, 5);
 });

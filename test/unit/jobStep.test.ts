@@ -1,7 +1,7 @@
 /** From one look at a job to the next, for any job. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { afterWork, beginJob, type JobSeen, type JobState, step } from "../../components/citus/jobStep.ts";
 import type { Task } from "../../components/citus/jobTasks.ts";
 

@@ -1,6 +1,6 @@
 /** Who may join a cluster, and that nothing is touched when somebody may not. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { joinWorker, type NodeFacts, nameCoordinator, refusals, verifyMember } from "../../components/citus/join.ts";
 import { NO_LIMITS } from "../../components/citus/ownSession.ts";

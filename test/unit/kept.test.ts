@@ -1,6 +1,6 @@
 /** What stays in a state when only the backups are to stay. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { repositoryResource, saidOnFailure } from "../../scripts/lib/backups.ts";
 import { guardsOf, keptWith } from "../../scripts/lib/kept.ts";
 import type { StateResource } from "../../scripts/lib/resources.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { ALL_KEYS, filled, type Parsed, ROWS, SCHEMAS, SECRETS } from "../../components/config/derived.ts";
 import { PLATFORMS } from "../../components/config/platforms.ts";
 import { validate } from "../../components/config/validate.ts";

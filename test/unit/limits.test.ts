@@ -1,6 +1,6 @@
 /** Timeouts and read-only defaults: what the superuser is exempt from, and what owners' limits do to moves. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import {
     describeLimits,
     exempt,

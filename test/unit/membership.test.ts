@@ -1,6 +1,6 @@
 /** Whether a node whose machine was replaced takes part in the cluster again. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { whyApart } from "../../components/citus/membership.ts";
 import type { Session } from "../../components/citus/session.ts";

@@ -1,7 +1,7 @@
 /** Which image containers are made from: what its test found, which minor release is wanted, why it changes. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { ClusterArgs } from "../../components/config.ts";
 import { nodeImage } from "../../components/docker/image.ts";
 import { failureOf } from "../../components/docker/nodeImage/build.ts";

@@ -1,6 +1,6 @@
 /** Placing shards: what is refused before a node is marked, and that marks go when a rebalance fails. */
 import assert from "node:assert/strict";
-import { describe, type TestContext, test } from "node:test";
+import { describe, test } from "vitest";
 import { assess, describeAssessment, isAsked, isSettled, obstacle } from "../../components/citus/assess.ts";
 import type { NodeRow, ShardGroup } from "../../components/citus/catalog.ts";
 import { JobError } from "../../components/citus/job.ts";
@@ -261,9 +261,9 @@ const columnar = {
 };
 
 describe("place", () => {
-    test("empties a leaving worker, and leaves its removal to its own resource", async (t) => {
+    test("empties a leaving worker, and leaves its removal to its own resource", async () => {
         const citus = new FakeCitus();
-        const placed = await quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf()));
+        const placed = await quickly(() => place(citus, wantedOf([1, 2]), optionsOf()));
         assert.equal(placed.moved, 2);
         assert.equal(placed.bytes, 2_000_000);
         assert.ok(citus.groups.every((g) => g.groupId === 1 || g.groupId === 2));
@@ -272,73 +272,72 @@ describe("place", () => {
         assert.equal(citus.changes[0], "worker-3.c1.node shouldhaveshards false");
     });
 
-    test("removes a leaving worker that no resource removes, once it is empty", async (t) => {
+    test("removes a leaving worker that no resource removes, once it is empty", async () => {
         const citus = new FakeCitus();
-        await quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
+        await quickly(() => place(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
         assert.deepEqual(citus.changes.slice(-2), ["stop sync worker-3.c1.node", "remove worker-3.c1.node"]);
     });
 
-    test("waits for locks that a client's DDL holds, and not for ever", async (t) => {
-        const placed = await quickly(t, () => place(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
+    test("waits for locks that a client's DDL holds, and not for ever", async () => {
+        const placed = await quickly(() => place(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
         assert.equal(placed.moved, 2);
-        t.mock.timers.reset();
         const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
         await assert.rejects(
-            quickly(t, () => place(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
+            quickly(() => place(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
             /could not acquire the lock required to rebalance public\.visits/,
         );
     });
 
-    test("does nothing that changes a settled cluster but asks Citus for a plan", async (t) => {
+    test("does nothing that changes a settled cluster but asks Citus for a plan", async () => {
         const citus = new FakeCitus();
-        const placed = await quickly(t, () => place(citus, wantedOf([1, 2, 3]), optionsOf()));
+        const placed = await quickly(() => place(citus, wantedOf([1, 2, 3]), optionsOf()));
         assert.equal(placed.moved, 0);
         assert.deepEqual(citus.changes, ["rebalance by_disk_size false auto"]);
     });
 
-    test("with rebalance: false a settled cluster is not even asked", async (t) => {
+    test("with rebalance: false a settled cluster is not even asked", async () => {
         const citus = new FakeCitus();
-        await quickly(t, () => place(citus, wantedOf([1, 2, 3], { rebalance: false }), optionsOf()));
+        await quickly(() => place(citus, wantedOf([1, 2, 3], { rebalance: false }), optionsOf()));
         assert.deepEqual(citus.changes, []);
     });
 
-    test("with rebalance: false a leaving worker is only drained", async (t) => {
+    test("with rebalance: false a leaving worker is only drained", async () => {
         const citus = new FakeCitus();
-        await quickly(t, () => place(citus, wantedOf([1, 2], { rebalance: false }), optionsOf()));
+        await quickly(() => place(citus, wantedOf([1, 2], { rebalance: false }), optionsOf()));
         assert.equal(citus.changes[1], "rebalance by_disk_size true auto");
     });
 
-    test("takes up a worker that another run left marked", async (t) => {
+    test("takes up a worker that another run left marked", async () => {
         const citus = new FakeCitus({ nodes: [row(0), row(1), row(2), row(3, { holdsShards: false })] });
-        await quickly(t, () => place(citus, wantedOf([1, 2, 3]), optionsOf()));
+        await quickly(() => place(citus, wantedOf([1, 2, 3]), optionsOf()));
         assert.equal(citus.changes[0], "worker-3.c1.node shouldhaveshards true");
     });
 
-    test("follows a rebalance that is already running", async (t) => {
+    test("follows a rebalance that is already running", async () => {
         const citus = new FakeCitus({
             running: true,
             nodes: [row(0), row(1), row(2), row(3, { holdsShards: false })],
         });
         const options = optionsOf();
-        const placed = await quickly(t, () => place(citus, wantedOf([1, 2]), options));
+        const placed = await quickly(() => place(citus, wantedOf([1, 2]), options));
         assert.equal(placed.moved, 2);
         assert.ok(options.said.includes("a rebalance is already running; following it"));
     });
 
-    test("waits for old copies to be dropped", async (t) => {
+    test("waits for old copies to be dropped", async () => {
         const citus = new FakeCitus({ cleanup: 2 });
         // compareMoved asks both nodes of a move: only the leaving one can be asked here, so nothing is compared
         const options = optionsOf({ removedElsewhere: [] });
-        await quickly(t, () => place(citus, wantedOf([1, 2]), options));
+        await quickly(() => place(citus, wantedOf([1, 2]), options));
         assert.ok(options.said.some((text) => /^dropping [12] old cop(y|ies) of moved shards on worker-3$/.test(text)));
         assert.equal(citus.changes.at(-1), "remove worker-3.c1.node");
     });
 
     describe("undoes its marks", () => {
-        test("when the rebalance fails, and says what was moved and what to do", async (t) => {
+        test("when the rebalance fails, and says what was moved and what to do", async () => {
             const citus = new FakeCitus({ job: "failed" });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
                 (error: Error) => {
                     assert.match(
                         error.message,
@@ -354,41 +353,41 @@ describe("place", () => {
             assert.ok(!citus.changes.some((change) => change.startsWith("remove")));
         });
 
-        test("when the rebalance is refused", async (t) => {
+        test("when the rebalance is refused", async () => {
             const citus = new FakeCitus({ job: "refused" });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
                 /no capacity[\s\S]*worker-3 takes shards again/,
             );
             assert.ok(!isMarked(citus, 3));
         });
 
-        test("when nothing happens any more, after the job was stopped", async (t) => {
+        test("when nothing happens any more, after the job was stopped", async () => {
             const citus = new FakeCitus({ job: "stuck" });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf({ stuckAfter: 5000 }))),
+                quickly(() => place(citus, wantedOf([1, 2]), optionsOf({ stuckAfter: 5000 }))),
                 /nothing happened for [5-7] s/,
             );
             assert.deepEqual(citus.changes.slice(-2), ["cancel", "worker-3.c1.node shouldhaveshards true"]);
         });
 
-        test("when shards have nowhere to go", async (t) => {
+        test("when shards have nowhere to go", async () => {
             const citus = new FakeCitus({ stay: 1 });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
                 /worker-3 can't leave: 1 shards have nowhere to go[\s\S]*projects[\s\S]*worker-3 takes shards again/,
             );
             assert.ok(!isMarked(citus, 3));
         });
 
-        test("of all that leave, those too that a killed run marked", async (t) => {
+        test("of all that leave, those too that a killed run marked", async () => {
             const citus = new FakeCitus({
                 job: "failed",
                 nodes: [row(0), row(1), row(2), row(3), row(4, { holdsShards: false })],
                 shards: { 1: 2, 2: 2, 3: 2 },
             });
             await assert.rejects(
-                quickly(t, () =>
+                quickly(() =>
                     place(
                         citus,
                         wantedOf([1]),
@@ -403,25 +402,19 @@ describe("place", () => {
             );
         });
 
-        test("or says which could not be, and how", async (t) => {
+        test("or says which could not be, and how", async () => {
             const citus = new FakeCitus({ job: "failed", unmarkFails: true });
             await assert.rejects(
-                quickly(t, () => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
                 /worker-3 could not be set to take shards again: run SELECT citus_set_node_property/,
             );
         });
     });
 
     describe("refuses before anything is marked", () => {
-        const refused = async (
-            t: TestContext,
-            citus: FakeCitus,
-            wanted: Wanted,
-            options: PlaceOptions,
-            why: RegExp,
-        ) => {
+        const refused = async (citus: FakeCitus, wanted: Wanted, options: PlaceOptions, why: RegExp) => {
             await assert.rejects(
-                quickly(t, () => place(citus, wanted, options)),
+                quickly(() => place(citus, wanted, options)),
                 (error: Error) => {
                     assert.match(error.message, why);
                     assert.match(error.message, /No(thing| shard) was moved/);
@@ -431,25 +424,18 @@ describe("place", () => {
             assert.deepEqual(citus.changes, []);
         };
 
-        test("when no node is left to hold shards", (t) =>
+        test("when no node is left to hold shards", () =>
             refused(
-                t,
                 new FakeCitus(),
                 wantedOf([]),
                 optionsOf(),
                 /^No node is left to hold shards\.[\s\S]*citus:coordinator\.shards true/,
             ));
 
-        test("when a wanted worker is not registered", (t) =>
-            refused(
-                t,
-                new FakeCitus(),
-                wantedOf([1, 2, 3, 4]),
-                optionsOf(),
-                /^worker-4 should be registered and is not/,
-            ));
+        test("when a wanted worker is not registered", () =>
+            refused(new FakeCitus(), wantedOf([1, 2, 3, 4]), optionsOf(), /^worker-4 should be registered and is not/));
 
-        test("when a table can't be moved, with what to run", (t) => {
+        test("when a table can't be moved, with what to run", () => {
             const blockers = [
                 {
                     table: "projects",
@@ -463,7 +449,6 @@ describe("place", () => {
                 },
             ];
             return refused(
-                t,
                 new FakeCitus({ blockers }),
                 wantedOf([1, 2]),
                 optionsOf(),
@@ -471,37 +456,33 @@ describe("place", () => {
             );
         });
 
-        test("a table of another access method is no matter of a key: its size, heap, or writes that wait", (t) =>
+        test("a table of another access method is no matter of a key: its size, heap, or writes that wait", () =>
             refused(
-                t,
                 new FakeCitus({ blockers: [{ ...columnar, table: "projects" }] }),
                 wantedOf([1, 2]),
                 optionsOf(),
                 /^1 table stands in the way of moving shards:\n {2}projects {2}access method columnar, 1\.20 GB: INSERTs would fail for as long as a shard of it moves \(6 shards\)\n {6}SELECT alter_table_set_access_method\('projects', 'heap'\);\n(?![\s\S]*(REPLICA IDENTITY|PRIMARY KEY))[\s\S]*transferMode block_writes/,
             ));
 
-        test("force_logical moves tables without a key, and no others that can't be replicated", async (t) => {
+        test("force_logical moves tables without a key, and no others that can't be replicated", async () => {
             const keyless = { ...columnar, accessMethod: null, table: "projects" };
             const forced = wantedOf([1, 2], { transferMode: "force_logical" });
-            const placed = await quickly(t, () => place(new FakeCitus({ blockers: [keyless] }), forced, optionsOf()));
+            const placed = await quickly(() => place(new FakeCitus({ blockers: [keyless] }), forced, optionsOf()));
             assert.equal(placed.moved, 2);
-            t.mock.timers.reset();
             const citus = new FakeCitus({ blockers: [{ ...columnar, table: "projects" }] });
-            await refused(t, citus, forced, optionsOf(), /access method columnar/);
+            await refused(citus, forced, optionsOf(), /access method columnar/);
         });
 
-        test("when a node can't be reached", (t) =>
+        test("when a node can't be reached", () =>
             refused(
-                t,
                 new FakeCitus({ unreachable: [2] }),
                 wantedOf([1, 2]),
                 optionsOf(),
                 /^worker-2 \(worker-2\.c1\.node:5432\) can't be reached from the coordinator/,
             ));
 
-        test("when a leaving worker has a table or a database that is nowhere else", (t) =>
+        test("when a leaving worker has a table or a database that is nowhere else", () =>
             refused(
-                t,
                 new FakeCitus(),
                 wantedOf([1, 2]),
                 optionsOf({ open: async () => workerSession("worker-3", ["public.notes"], ["reports"]) }),
@@ -509,11 +490,11 @@ describe("place", () => {
             ));
 
         // design.md, 1: a worker that holds the only copy of anything can't be removed
-        test("when a worker of this stack leaves and can't be asked what only it has", (t) =>
-            refused(t, new FakeCitus(), wantedOf([1, 2]), optionsOf({ open: async () => undefined }), /worker-3/));
+        test("when a worker of this stack leaves and can't be asked what only it has", () =>
+            refused(new FakeCitus(), wantedOf([1, 2]), optionsOf({ open: async () => undefined }), /worker-3/));
     });
 
-    test("with block_writes only writes to what can't be replicated wait; preview says which and how long", async (t) => {
+    test("with block_writes only writes to what can't be replicated wait; preview says which and how long", async () => {
         const citus = new FakeCitus({ blockers: [columnar, { ...columnar, table: "projects" }] });
         const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
         const found = await look(citus, wanted);
@@ -523,12 +504,12 @@ describe("place", () => {
             /; writes to 2 of these shard groups wait while each is copied \(2 MB, the largest 1 MB, up to about 10 s each\): projects;/,
         );
         assert.match(describeAssessment(found, undefined), /the largest 1 MB; how long is not known/);
-        await quickly(t, () => place(citus, wanted, optionsOf()));
+        await quickly(() => place(citus, wanted, optionsOf()));
         assert.ok(citus.changes.includes("rebalance by_disk_size false force_logical"), citus.changes.join("\n"));
         assert.ok(citus.changes.includes("writes wait for readings,projects"));
     });
 
-    test("blockers are no obstacle when nothing has to move, or when writes may be blocked", async (t) => {
+    test("blockers are no obstacle when nothing has to move, or when writes may be blocked", async () => {
         const blockers = [
             {
                 table: "projects",
@@ -542,10 +523,9 @@ describe("place", () => {
             },
         ];
         const still = new FakeCitus({ blockers });
-        await quickly(t, () => place(still, wantedOf([1, 2, 3]), optionsOf()));
-        t.mock.timers.reset();
+        await quickly(() => place(still, wantedOf([1, 2, 3]), optionsOf()));
         const blocking = new FakeCitus({ blockers });
-        const placed = await quickly(t, () =>
+        const placed = await quickly(() =>
             place(blocking, wantedOf([1, 2], { transferMode: "block_writes" }), optionsOf()),
         );
         assert.equal(placed.moved, 2);

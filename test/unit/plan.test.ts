@@ -1,7 +1,7 @@
 /** The moves that a preview shows, for any placement. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import type { ShardGroup } from "../../components/citus/catalog.ts";
 import { type PlannedMove, type PlanOptions, planMoves, summarizeMoves } from "../../components/citus/plan.ts";
 

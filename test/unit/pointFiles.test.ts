@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describe, test } from "node:test";
 import { gunzipSync, gzipSync } from "node:zlib";
+import { describe, test } from "vitest";
 import { parseContents } from "../../components/restore/repository.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");

@@ -2,15 +2,15 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { reserve } from "../../components/hooks/impl/ports.ts";
 
 describe("a range of ports", () => {
     let folder: string;
-    before(() => {
+    beforeAll(() => {
         folder = mkdtempSync(join(tmpdir(), "citus-test-ports-"));
     });
-    after(() => rmSync(folder, { recursive: true }));
+    afterAll(() => rmSync(folder, { recursive: true }));
 
     test("is had by one of those who choose at the same time", () => {
         assert.equal(reserve(20_000, folder), true);

@@ -1,6 +1,6 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { describe, it } from "node:test";
+import { describe, it } from "vitest";
 import { notRun, quotePsql, whatWasKept } from "../../components/hooks/impl/postDeploy.ts";
 import { fileMistakes, whyAlone } from "../../components/postDeploy/file.ts";
 import { firstError, nextWay } from "../../components/postDeploy/way.ts";

@@ -1,6 +1,6 @@
 /** What a new node is given before Citus sends it the rest. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { differingExtensions, grantOrder, type Membership } from "../../components/citus/prepare.ts";
 
 const grant = (role: string, member: string, grantor: string, admin = false): Membership => ({

@@ -3,17 +3,17 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { after, test } from "node:test";
+import { afterAll, test, vi } from "vitest";
 import { thinProvider } from "../../components/hooks/provider.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "provider-"));
-after(() => rmSync(dir, { recursive: true }));
+afterAll(() => rmSync(dir, { recursive: true }));
 
-test("what a diff throws is not printed beside being shown, and everything else is printed", async (t) => {
+test("what a diff throws is not printed beside being shown, and everything else is printed", async () => {
     const path = join(dir, "refuses.mjs");
     writeFileSync(path, 'export const diff = () => { throw new Error("2 things stand in the way"); };');
     const printed: unknown[] = [];
-    t.mock.method(console, "error", (...args: unknown[]) => printed.push(args.join(" ")));
+    vi.spyOn(console, "error").mockImplementation((...args: unknown[]) => printed.push(args.join(" ")));
     const provider = thinProvider(relative(process.cwd(), path));
     await assert.rejects(
         async () => provider.diff?.("id", {}, {}),

@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { describe, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** Lists of nodes by their hashes, which are made up: one of old backups, one of present ones. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import {
     differencesFrom,
     differingMetadata,
@@ -115,19 +115,19 @@ describe("resolvePrepared", () => {
         assert.equal(node.recoveries, 1);
     });
 
-    test("goes on until none of Citus' own is left, and counts every round", async (t) => {
+    test("goes on until none of Citus' own is left, and counts every round", async () => {
         const nodes = [
             new FakeNode("coordinator"),
             new FakeNode("worker-1", { gids: ["citus_0_1_1_1", "citus_0_1_2_1", "citus_0_1_3_1"], atOnce: 1 }),
         ];
-        assert.deepEqual(await quickly(t, () => resolvePrepared(nodes)), { resolved: 3, own: [] });
+        assert.deepEqual(await quickly(() => resolvePrepared(nodes)), { resolved: 3, own: [] });
         assert.deepEqual(
             nodes.map((node) => node.recoveries),
             [3, 3],
         );
     });
 
-    test("after half a minute it fails, naming what is left and where, and nothing of the user's", async (t) => {
+    test("after half a minute it fails, naming what is left and where, and nothing of the user's", async () => {
         const nodes = [
             new FakeNode("coordinator", { gids: ["pay-17", "citus_0_1_2_3"] }),
             new FakeNode("worker-1", { gids: ["citus_0_4_5_6", "citus_0_7_8_9"], stuck: ["citus_0_4_5_6"] }),
@@ -135,7 +135,7 @@ describe("resolvePrepared", () => {
         ];
         let passed = 0;
         await assert.rejects(
-            quickly(t, async () => {
+            quickly(async () => {
                 const began = Date.now();
                 try {
                     await resolvePrepared(nodes);

@@ -1,7 +1,7 @@
 /** SQL carried by commands: what pg makes of a stream whose bytes travel in exchanges. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import pg from "pg";
+import { describe, test } from "vitest";
 import { type Carrier, RelayStream } from "../../components/aws/relay.ts";
 
 const message = (type: string, body: Buffer = Buffer.alloc(0)) => {

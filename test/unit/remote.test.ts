@@ -1,8 +1,8 @@
 /** The text of commands for a machine, and what its answers say. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import {
     exchangeCommand,
     MOST_TEXT,

@@ -1,6 +1,6 @@
 /** What a hook says when the engine asks it what a replaced container means for it: nothing of the container is known then. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import * as placement from "../../components/hooks/impl/placement.ts";
 import * as tenantGroup from "../../components/hooks/impl/tenantGroup.ts";
 

@@ -1,6 +1,6 @@
 /** What `npm run status` reads and shows. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { NodeArchive } from "../../components/citus/archive.ts";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import { type ClusterHealth, type HealthOptions, type NodeHealth, readHealth } from "../../components/citus/health.ts";

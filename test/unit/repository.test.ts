@@ -1,7 +1,7 @@
 /** Reading what scripts/node/repository.sh prints of a repository, and asking it for no more than is wanted. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import type { PointNode, RestorePoint, Stanza } from "../../components/restore/points.ts";
 import { parseContents, RepositoryError, readRepository, type Wanted } from "../../components/restore/repository.ts";
 

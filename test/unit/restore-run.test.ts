@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import * as postDeploy from "../../components/hooks/impl/postDeploy.ts";
 import { notProved } from "../../components/hooks/impl/recovered.ts";
 import type { PostDeployInputs } from "../../components/hooks/postDeploy.ts";

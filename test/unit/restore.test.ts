@@ -1,7 +1,7 @@
 /** What a restore may be asked for, which point is meant, whether it is provably there, and what each node has to do. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import {
     describePlan,
     planRestore,

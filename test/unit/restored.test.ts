@@ -1,6 +1,6 @@
 /** When a restore is made again: what is asked for decides, and nothing that happens to the data later. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { DockerSite } from "../../components/docker/site.ts";
 import * as restore from "../../components/hooks/impl/restore.ts";
 import type { RestoreInputs } from "../../components/hooks/restore.ts";

@@ -1,6 +1,6 @@
 /** In which order containers are replaced, and what a preview says of it. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { type FoundContainer, madeOf, turnsOf } from "../../components/docker/rolling.ts";
 import { describeTurns } from "../../components/hooks/impl/replacements.ts";
 

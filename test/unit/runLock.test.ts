@@ -1,6 +1,6 @@
 /** The lock of runs: waits for another run, and for nobody else. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import { takeRunLock } from "../../components/citus/runLock.ts";
 import type { Session } from "../../components/citus/session.ts";
 

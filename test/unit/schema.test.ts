@@ -1,6 +1,6 @@
 /** The file that dump --schema-only writes, from rows and scripts as the programs give them. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { citusCalls, refusals, summary } from "../../scripts/schema/calls.ts";
 import type { Catalog, Table } from "../../scripts/schema/catalog.ts";
 import { arrange, parseContents } from "../../scripts/schema/contents.ts";

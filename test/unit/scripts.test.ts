@@ -17,9 +17,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { describe, test } from "node:test";
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import type { ListrTask } from "listr2";
+import { describe, test } from "vitest";
 import { pause } from "../../components/pause.ts";
 import { Phases } from "../../scripts/lib/phases.ts";
 import { describeFindings, explainFindings } from "../../scripts/lib/preflight.ts";
@@ -100,7 +100,10 @@ describe("node scripts", () => {
     });
 });
 
-describe("backup.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
+/** They take locks with it, and a Mac has none. */
+const NO_FLOCK = spawnSync("flock", ["--version"]).error !== undefined;
+
+describe.skipIf(NO_FLOCK)("backup.sh", () => {
     /** The script with a lib.sh that only says what would be run. `may`: whether retention may drop what it would. */
     function run(
         types: string,
@@ -214,7 +217,7 @@ pgb() { case "$*" in *" check") echo "No space left on device"; ${given.cut ? "f
     });
 });
 
-describe("schedule.sh", { skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock" }, () => {
+describe.skipIf(NO_FLOCK)("schedule.sh", () => {
     /** Runs it with restore points that fail as often as is said, until `tries` of them were taken. */
     async function run(failures: number, tries: number): Promise<{ error: boolean; failed: boolean }> {
         const dir = mkdtempSync(join(tmpdir(), "citus-schedule-"));
@@ -311,9 +314,7 @@ describe("marks of the schedule", () => {
     });
 });
 
-describe("restore-point.sh waits for the first backups", {
-    skip: spawnSync("flock", ["--version"]).error !== undefined && "there is no flock",
-}, () => {
+describe.skipIf(NO_FLOCK)("restore-point.sh waits for the first backups", () => {
     /** @param psql what asking for nodes without a backup does; @param waited seconds since it first had to wait */
     function run(how: string, psql: string, waited?: number, info = "echo '[]'") {
         const dir = mkdtempSync(join(tmpdir(), "citus-point-"));

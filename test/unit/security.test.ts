@@ -1,8 +1,8 @@
 /** The SCRAM verifier that nodes are given instead of the password. */
 import assert from "node:assert/strict";
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { scramVerifier } from "../../components/scram.ts";
 
 describe("scramVerifier", () => {

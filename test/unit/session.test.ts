@@ -1,6 +1,6 @@
 /** A connection's statements, and what the database said beside an error. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { DatabaseError, oneAtATime, Warnings } from "../../components/citus/session.ts";
 
 test("one at a time, in order, also after one that failed", async () => {

@@ -1,7 +1,7 @@
 /** Machine size, role and worker count to settings: what must hold for every size, and the files that come out. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { validate } from "../../components/config.ts";
 import {
     computeSettings,

@@ -1,7 +1,7 @@
 /** Nodes that do not answer: who is asked, how long, and what is said of them. */
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:net";
-import { after, before, describe, test } from "node:test";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { saidBy } from "../../components/citus/said.ts";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
 import { ANSWERS_WITHIN, findSilent } from "../../components/citus/silent.ts";
@@ -14,12 +14,12 @@ import type { DirectAccess } from "../../components/reach.ts";
 let mute: Server;
 let port = 0;
 
-before(async () => {
+beforeAll(async () => {
     mute = createServer(() => undefined).listen(0, "127.0.0.1");
     await new Promise((resolve) => mute.once("listening", resolve));
     port = (mute.address() as { port: number }).port;
 });
-after(() => mute.close());
+afterAll(() => mute.close());
 
 const access = (at: number): DirectAccess => ({
     host: "127.0.0.1",

@@ -1,6 +1,6 @@
 /** Logical replication slots of users: which a new worker needs, and which keep one from leaving. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { NodeRow } from "../../components/citus/catalog.ts";
 import type { Session } from "../../components/citus/session.ts";
 import { describeSlots, makeSlots, type Slot, sharedSlots } from "../../components/citus/slots.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { after, before, test } from "node:test";
+import { afterAll, beforeAll, test } from "vitest";
 import { onlineMachines } from "../../components/aws/ssm.ts";
 import type { SsmShell } from "../../components/reach.ts";
 import { runScript } from "../../components/shell.ts";
@@ -46,14 +46,14 @@ const server = createServer((request, response) => {
 const KEYS = ["AWS_ENDPOINT_URL_SSM", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] as const;
 const kept = KEYS.map((key) => process.env[key]);
 
-before(async () => {
+beforeAll(async () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     process.env.AWS_ENDPOINT_URL_SSM = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     process.env.AWS_ACCESS_KEY_ID = "AKIA";
     process.env.AWS_SECRET_ACCESS_KEY = "secret";
 });
 
-after(() => {
+afterAll(() => {
     KEYS.forEach((key, i) => {
         if (kept[i] === undefined) delete process.env[key];
         else process.env[key] = kept[i];

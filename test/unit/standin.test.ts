@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, beforeEach, test } from "node:test";
+import { afterAll, beforeAll, beforeEach, test } from "vitest";
 import { type Machines, paper } from "../rehearsal/provider/machines.ts";
 import { Provider } from "../rehearsal/provider/provider.ts";
 import { type Props, UNKNOWN } from "../rehearsal/provider/values.ts";
@@ -13,12 +13,12 @@ const dir = mkdtempSync(join(tmpdir(), "standin-"));
 const file = join(dir, "world.json");
 const provider = new Provider(paper);
 
-before(() => {
+beforeAll(() => {
     process.env.STANDIN_WORLD = file;
     provider.configure({ region: "eu-central-1", accessKey: "a" });
 });
 beforeEach(() => writeWorld(file, emptyWorld()));
-after(() => rmSync(dir, { recursive: true }));
+afterAll(() => rmSync(dir, { recursive: true }));
 
 const VPC = "aws:ec2/vpc:Vpc";
 const SUBNET = "aws:ec2/subnet:Subnet";

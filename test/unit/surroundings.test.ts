@@ -4,9 +4,9 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { version } from "@pulumi/pulumi/version.js";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { isUsable, MINIMUM, NoCli } from "../../scripts/lib/cli.ts";
 import { CannotTell, exitCodeOf } from "../../scripts/lib/exit.ts";
 import { hasStack, namesStack, stackNames, stackToSelect } from "../../scripts/lib/project.ts";
@@ -140,10 +140,10 @@ describe("the own backend's URL", () => {
 
 describe("ensureState", () => {
     let dir: string;
-    before(() => {
+    beforeAll(() => {
         dir = mkdtempSync(join(tmpdir(), "citus state #%2F é-"));
     });
-    after(() => rmSync(dir, { recursive: true, force: true }));
+    afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
     test("makes a passphrase for this user only, once", () => {
         const state = join(dir, "fresh");

@@ -1,7 +1,7 @@
 /** The reader of all tenants and sign-in: what may be written, and what there is to do. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { FoundRole } from "../../components/citus/tenants/extraRole.ts";
 import { type FoundReader, reader } from "../../components/citus/tenants/reader.ts";
 import { bodyOf, type FoundSignIn, signIn } from "../../components/citus/tenants/signIn.ts";

@@ -1,6 +1,6 @@
 /** What is planned for changes of model, and what a run says that meets a refusal on its way. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import { change } from "../../components/citus/tenants/change.ts";
 import { converge } from "../../components/citus/tenants/converge.ts";

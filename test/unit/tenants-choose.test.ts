@@ -1,6 +1,6 @@
 /** Which model is recommended, and why. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { COSTS, choose, DEFAULTS, QUESTIONS, type Situation, TABLE } from "../../components/tenants/choose.ts";
 import { MODELS } from "../../components/tenants/spec.ts";
 

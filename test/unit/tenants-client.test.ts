@@ -1,6 +1,6 @@
 /** The client that keeps the shard map: what errors make it do, how often it asks, and a tenant's transaction. */
 import assert from "node:assert/strict";
-import { afterEach, describe, mock, test } from "node:test";
+import { afterEach, describe, test, vi } from "vitest";
 import type { Place, ShardMapJson } from "../../client/shardMap.ts";
 import { fromDatabase, ShardMapClient } from "../../client/shardMapClient.ts";
 import { isStale, neverBegan } from "../../client/stale.ts";
@@ -268,15 +268,15 @@ describe("a node that does not answer", () => {
 });
 
 describe("how often the map is asked for", () => {
-    afterEach(() => mock.timers.reset());
+    afterEach(() => vi.useRealTimers());
 
     test("errors make it ask once in a second, however many they are", async () => {
-        mock.timers.enable({ apis: ["Date"], now: 1_000_000 });
+        vi.useFakeTimers({ toFake: ["Date"], now: 1_000_000 });
         const { client, told } = await clientOf(JSON_MAP);
-        mock.timers.setTime(1_005_000);
+        vi.setSystemTime(1_005_000);
         for (let i = 0; i < 100; i++) await client.failed(failed("53300"));
         assert.equal(told.asked, 2);
-        mock.timers.setTime(1_006_001);
+        vi.setSystemTime(1_006_001);
         await Promise.all(Array.from({ length: 100 }, () => client.failed(failed("53300"))));
         assert.equal(told.asked, 3);
         assert.equal(await client.failed(failed("23505")), false);
@@ -284,12 +284,12 @@ describe("how often the map is asked for", () => {
     });
 
     test("a map that can't be had is asked for ever more seldom", async () => {
-        mock.timers.enable({ apis: ["Date"], now: 0 });
+        vi.useFakeTimers({ toFake: ["Date"], now: 0 });
         const { client, told } = await clientOf(JSON_MAP);
         told.broken = true;
         let asked = 0;
         for (let second = 2; second < 602; second++) {
-            mock.timers.setTime(second * 1000);
+            vi.setSystemTime(second * 1000);
             await client.failed(failed("53300"));
         }
         asked = told.asked - 1;
@@ -297,9 +297,9 @@ describe("how often the map is asked for", () => {
         assert.ok(asked >= 20 && asked <= 48, `${asked}`);
         told.broken = false;
         told.json = { ...JSON_MAP, version: "b" };
-        mock.timers.setTime(700_000);
+        vi.setSystemTime(700_000);
         assert.equal(await client.failed(failed("53300")), true);
-        mock.timers.setTime(702_000);
+        vi.setSystemTime(702_000);
         await client.failed(failed("53300"));
         assert.equal(told.asked - 1, asked + 2, "it answers again, and is asked again");
     });

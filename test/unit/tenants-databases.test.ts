@@ -1,7 +1,7 @@
 /** Where tenants' databases go, what is refused, and what a pool is told. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { look } from "../../components/citus/tenants/converge.ts";
 import {
     type DatabaseFound,

@@ -1,7 +1,7 @@
 /** EXPLAIN (FORMAT JSON) of Citus 14.0.1 on PostgreSQL 17, as it came, in words. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import { advise, adviseError, type KnownTable, parseExplain } from "../../components/citus/tenants/explain.ts";
 import { explainStatement, renderAdvice, written } from "../../scripts/tenants/explain.ts";

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
+import { afterAll, describe, test } from "vitest";
 import { identity } from "../../components/citus/tenants/databases.ts";
 import type { Manifest } from "../../components/citus/tenants/export.ts";
 import { exportTenant, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
@@ -17,7 +17,7 @@ import { clearStack } from "../../scripts/lib/project.ts";
 import { EMPTY } from "../tenants.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "citus-exports-test-"));
-after(() => rmSync(dir, { recursive: true, force: true }));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
 

@@ -1,6 +1,6 @@
 /** What keeps a template's files in bounds, and what passes policies by, without a database. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { explainExposed } from "../../components/citus/tenants/exposure.ts";
 import { perPlacement } from "../../components/citus/tenants/guards.ts";
 import { type FoundIsolation, isolation, planIsolation } from "../../components/citus/tenants/isolation.ts";

@@ -1,6 +1,6 @@
 /** Whether a distribution key is judged rightly, from values, shards and statements. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "vitest";
 import { explainReference } from "../../components/citus/references.ts";
 import { sumValues } from "../../components/citus/tenants/keyFacts.ts";
 import { judgeKey, type KeyFacts, poorKey } from "../../components/tenants/keyJudge.ts";

@@ -1,6 +1,6 @@
 /** The check of SQL files: each broken case is found where it is, and nothing is found once it is mended or was never broken. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { type Finding, lintSql } from "../../components/tenants/lint/lint.ts";
 import { declaredOf, fileOf, fixed, LINT_CASES, lineOf } from "../lintCases.ts";
 

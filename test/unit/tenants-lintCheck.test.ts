@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
+import { afterAll, describe, test } from "vitest";
 import { lintSql } from "../../components/tenants/lint/lint.ts";
 import type { GroupSpec, Model, TableSpec } from "../../components/tenants/spec.ts";
 import { batchesOf, checkBatches, findSql, groupsOfConfig, knownGroups } from "../../scripts/tenants/check.ts";
@@ -138,7 +138,7 @@ describe("groups", () => {
 
 describe("paths", () => {
     const dir = mkdtempSync(join(tmpdir(), "check-"));
-    after(() => rmSync(dir, { recursive: true }));
+    afterAll(() => rmSync(dir, { recursive: true }));
     writeFileSync(join(dir, "2.sql"), "SELECT 2;");
     writeFileSync(join(dir, "10.sql"), "SELECT 10;");
 

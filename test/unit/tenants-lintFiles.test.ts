@@ -1,7 +1,7 @@
 /** What is not a mistake, and how files are read. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { type Declared, type Finding, lintSql } from "../../components/tenants/lint/lint.ts";
 import { withoutPsql } from "../../components/tenants/lint/source.ts";
 

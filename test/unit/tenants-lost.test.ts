@@ -1,6 +1,6 @@
 /** Changes of model whose connection is lost at any of their statements, or that are killed there: what the next run makes of it. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { DatabaseError, keepOpen, type Session } from "../../components/citus/session.ts";
 import { type Copy, move } from "../../components/citus/tenants/change.ts";
 import type { Context } from "../../components/tenants/facet.ts";

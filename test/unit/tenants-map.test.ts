@@ -1,6 +1,6 @@
 /** The client of the shard map, PostgreSQL's hash functions, and what the facets of the map find to do. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { hashint4, hashint8, hashOf, hashtext, uuidHash } from "../../client/hash.ts";
 import { type Group, ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
 import { map } from "../../components/citus/tenants/map.ts";

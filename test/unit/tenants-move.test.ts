@@ -1,7 +1,7 @@
 /** A move of a tenant's database that ends anywhere, and what people do by hand before it is run again: no row is lost. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import { identity } from "../../components/citus/tenants/databases.ts";
 import { databasesOf, evacuate } from "../../components/citus/tenants/evacuate.ts";
@@ -359,7 +359,7 @@ async function stopped(fault: Fault, hand: string, act: (world: World) => boolea
     return true;
 }
 
-describe("a move of a database", { concurrency: true }, () => {
+describe.concurrent("a move of a database", () => {
     const operations = async () => {
         const world = new World();
         await world.move();

@@ -1,6 +1,6 @@
 /** Tenants that the application makes while it runs: what is planned for them, and how they get into the program. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { CREATE_TENANT, CREATE_TENANT_HASH } from "../../components/citus/tenants/createTenant.ts";
 import { withTenants } from "../../components/citus/tenants/onboarded.ts";
 import { type FoundOnboarding, onboarding, planOnboarding } from "../../components/citus/tenants/onboarding.ts";

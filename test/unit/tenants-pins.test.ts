@@ -1,6 +1,6 @@
 /** Which tenants are isolated, moved and pinned: what is planned, in what order, and what is refused. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { BlockerRow } from "../../components/citus/catalog.ts";
 import { explainPinned } from "../../components/citus/pinned.ts";
 import type { Session } from "../../components/citus/session.ts";

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, it } from "node:test";
+import { afterAll, describe, it } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import type { Prints } from "../../components/citus/tenants/checksum.ts";
 import { identity } from "../../components/citus/tenants/databases.ts";
@@ -15,7 +15,7 @@ import type { GroupSpec, Model } from "../../components/tenants/spec.ts";
 import { EMPTY } from "../tenants.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "citus-removal-test-"));
-after(() => rmSync(dir, { recursive: true, force: true }));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 type Tables = Record<string, string[]>;
 

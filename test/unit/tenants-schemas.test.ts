@@ -1,7 +1,7 @@
 /** Plans of roles, schemas, migrations, states and removals of tenants; statements of template files. */
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
-import { describe, it } from "node:test";
 import fc from "fast-check";
+import { describe, it } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import { differences } from "../../components/citus/tenants/baseline.ts";
 import { describeCost } from "../../components/citus/tenants/blocking.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { hashOf } from "../../client/hash.ts";
 import { ShardMap, type ShardMapJson } from "../../client/shardMap.ts";
 import type { Session } from "../../components/citus/session.ts";
@@ -197,11 +197,7 @@ describe("what is typed", () => {
 
     const command = (...args: string[]) => {
         const script = join(import.meta.dirname, "..", "..", "scripts", "tenants.ts");
-        const { status, stderr } = spawnSync(
-            process.execPath,
-            ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", script, ...args],
-            { encoding: "utf8" },
-        );
+        const { status, stderr } = spawnSync(process.execPath, [script, ...args], { encoding: "utf8" });
         return [status, stderr.trim()];
     };
 

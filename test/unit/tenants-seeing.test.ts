@@ -1,6 +1,6 @@
 /** What costs most, for whom, who waits, and what was prepared and not ended: decisions on what nodes said. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { readBackends } from "../../components/citus/activity.ts";
 import { explainFailedJob } from "../../components/citus/jobTasks.ts";
 import { Round } from "../../components/citus/tenants/ask.ts";

@@ -1,7 +1,7 @@
 /** What is planned for tables, rows and policies of tenants, from what is there. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { test } from "node:test";
+import { test } from "vitest";
 import { DatabaseError, type Session } from "../../components/citus/session.ts";
 import {
     type FoundBarred,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { TenantGroupSettings } from "../../components/tenants/args.ts";
 import { specOf as fileSpecOf, type ProjectFiles, readOnce, textOf } from "../../components/tenants/project.ts";
 import { groupValidator, validateGroups } from "../../components/tenants/validate.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import { sourceOf, validate } from "../../components/config.ts";
 import { Commands } from "../aws/commands.ts";
 import { announcement, expectedCost, forgottenDay, minutesOf, mostVcpus } from "../aws/cost.ts";
@@ -85,7 +85,7 @@ describe("npm run test:aws refuses", () => {
     const start = (environment: NodeJS.ProcessEnv): Promise<Ran> => {
         const others = Object.entries(process.env).filter(([key]) => !/^(AWS_|CITUS_|NODE_TEST)/.test(key));
         return collect(
-            spawn(process.execPath, ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "test/aws/aws.test.ts"], {
+            spawn(process.execPath, ["test/aws/aws.test.ts"], {
                 cwd: ROOT,
                 env: {
                     ...Object.fromEntries(others),

@@ -1,7 +1,7 @@
 /** Which nodes a cluster has: what a changed count or a retired worker adds and removes. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
 import fc from "fast-check";
+import { describe, test } from "vitest";
 import { MAX_WORKERS, validate } from "../../components/config.ts";
 import { nodeHost, topology, workerIndex, workerIndexes, workerName } from "../../components/topology.ts";
 

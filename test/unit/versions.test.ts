@@ -1,6 +1,6 @@
 /** Citus' library and its extension: which pairs work, what is refused, what is said of a pair that differs. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import {
     type CitusVersions,

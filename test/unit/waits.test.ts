@@ -1,6 +1,6 @@
 /** Who keeps us waiting: chains of locks over nodes, prepared transactions, and the words for it. */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, test, vi } from "vitest";
 import type { Task } from "../../components/citus/jobTasks.ts";
 import { waitersOf } from "../../components/citus/jobWaiters.ts";
 import type { Session } from "../../components/citus/session.ts";
@@ -175,8 +175,8 @@ describe("watched", () => {
         return { session, closed };
     };
 
-    test("a statement that lasts says who keeps it waiting; one that does not, asks nobody", async (t) => {
-        t.mock.timers.enable({ apis: ["setTimeout"] });
+    test("a statement that lasts says who keeps it waiting; one that does not, asks nobody", async () => {
+        vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
         let opened = 0;
         let finish = () => {};
         const slow = sessionOf((sql) => (sql === "slow" ? new Promise((resolve) => (finish = () => resolve([]))) : []));
@@ -205,26 +205,26 @@ describe("watched", () => {
             (text) => said.push(text),
         );
         await session.query("quick");
-        t.mock.timers.tick(60_000);
+        vi.advanceTimersByTime(60_000);
         assert.equal(opened, 0);
         const running = session.query("slow");
-        t.mock.timers.tick(4000);
+        vi.advanceTimersByTime(4000);
         await new Promise((resolve) => setImmediate(resolve));
         assert.deepEqual(said, [`waiting for ${describeHolder(ACTIVITY)}`]);
         finish();
         await running;
         assert.deepEqual(beside.closed, ["closed"]);
-        t.mock.timers.tick(60_000);
+        vi.advanceTimersByTime(60_000);
         assert.equal(said.length, 1);
     });
 
-    test("what can't be asked keeps nothing, and an error of the statement is its own", async (t) => {
-        t.mock.timers.enable({ apis: ["setTimeout"] });
+    test("what can't be asked keeps nothing, and an error of the statement is its own", async () => {
+        vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
         let fail = (_: Error) => {};
         const broken = sessionOf(() => new Promise((_, reject) => (fail = reject)));
         const session = watched(broken.session, 500, () => Promise.reject(new Error("no slot")), assert.fail);
         const running = session.query("x");
-        t.mock.timers.tick(4000);
+        vi.advanceTimersByTime(4000);
         fail(new Error("its own"));
         await assert.rejects(running, /its own/);
     });
