@@ -5,17 +5,18 @@ import type { GroupSpec } from "../../tenants/spec.ts";
 import { qualified } from "../quote.ts";
 import { releaseRunLock, takeRunLock } from "../runLock.ts";
 import { DatabaseError, type Session } from "../session.ts";
-import { Round } from "./ask.ts";
+import { type AskNodes, askNodes, Round } from "./ask.ts";
 import { makeLedger, recordGroup } from "./ledger.ts";
 import { adopt, withOnboarded } from "./onboarded.ts";
 
 export type Found = Readonly<Record<string, unknown>>;
 
 /**
- * What there is of a group, by facet: two questions, however many tenants.
+ * What there is of a group, by facet: two questions and a round of the nodes, however many tenants.
  * @param nodes the cluster's; empty when they are not known
  * @param read content of a file of the group's template
  * @param free bytes of disk free on a node
+ * @param ask how the nodes are asked. @default in a round of this look's own
  */
 export async function look(
     session: Session,
@@ -25,6 +26,7 @@ export async function look(
     nodes: readonly NodeTarget[] = [],
     read?: (path: string) => string,
     free?: (node: string) => Promise<number | undefined>,
+    ask: AskNodes = askNodes,
 ): Promise<Found> {
     const [probed] = await session.query<Probe>(
         `SELECT to_regclass('citus_as_code.tenant_group') IS NOT NULL AS ledger,
@@ -42,12 +44,14 @@ export async function look(
         return sql === undefined ? [] : [{ facet, sql }];
     });
     const columns = asked.map(({ sql }, i) => `(${sql}) AS f${i}`);
+    const answered = round.questions.length === 0 ? undefined : await ask(session, round.questions);
+    const given = [group.name, JSON.stringify(group), mark, JSON.stringify(places)];
     const [row] =
         asked.length === 0
             ? [{}]
             : await session.query<Record<string, unknown>>(
-                  `${round.clause()} SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
-                  [group.name, JSON.stringify(group), mark, JSON.stringify(places)],
+                  `${round.clause("$5")} SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
+                  answered === undefined ? given : [...given, JSON.stringify(answered)],
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
     for (const answer of answers.values()) refuseFailed(answer);

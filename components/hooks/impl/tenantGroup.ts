@@ -2,8 +2,10 @@
 
 import { readFileSync } from "node:fs";
 import { ShardMap } from "../../../client/shardMap.ts";
+import { handedOn } from "../../citus/handedOn.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../../citus/session.ts";
 import { ANSWERS_WITHIN } from "../../citus/silent.ts";
+import { type AskNodes, sharedRounds } from "../../citus/tenants/ask.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../../citus/tenants/converge.ts";
 import { describeKeys, keysBack } from "../../citus/tenants/keysBack.ts";
 import { withOnboarded } from "../../citus/tenants/onboarded.ts";
@@ -14,7 +16,7 @@ import type { Context } from "../../tenants/facet.ts";
 import { FACETS } from "../../tenants/models.ts";
 import { markOf, verifierOf } from "../../tenants/passwords.ts";
 import { specOf, textOf } from "../../tenants/project.ts";
-import { nodeOf as nameOf } from "../../topology.ts";
+import { COORDINATOR, nodeOf as nameOf } from "../../topology.ts";
 import type { TenantGroupInputs, TenantGroupNode } from "../tenantGroup.ts";
 import { comparable, silentNodes, unknown } from "./coordinator.ts";
 import { alive, note, progress, warn } from "./engine.ts";
@@ -125,56 +127,66 @@ export async function update(_id: string, _olds: TenantGroupState, news: TenantG
  */
 const reachable = ({ nodes }: TenantGroupInputs) => Array.isArray(nodes) && !unknown(nodes[0]);
 
+/** What the groups of a run are looked at with, by their coordinator's address. */
+const lookers = new Map<string, { readonly on: ReturnType<typeof handedOn>; readonly ask: AskNodes }>();
+
+function lookerOf(inputs: TenantGroupInputs) {
+    const { access } = coordinatorOf(inputs);
+    // a password that was changed meanwhile is another way in
+    const key = JSON.stringify(access);
+    const known = lookers.get(key);
+    if (known) return known;
+    const options = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN };
+    const made = { on: handedOn(() => connect(access, COORDINATOR, options)), ask: sharedRounds() };
+    lookers.set(key, made);
+    return made;
+}
+
+/** What there is of a group now, with the tenants that nobody wrote down yet. */
+async function lookAt(inputs: TenantGroupInputs) {
+    const read = (path: string) => textOf(readFileSync(path, "utf8"));
+    const free = async (name: string) => (await readFindings(nodeOf(inputs, name).shell))?.free;
+    // passwords that are not made yet are not there
+    const mark = unknown(inputs.seed) ? "" : markOf(inputs.seed);
+    const { on, ask } = lookerOf(inputs);
+    return on(async (session) => {
+        const group = await withOnboarded(session, inputs.group);
+        const facets = FACETS[inputs.group.model];
+        return { group, found: await look(session, group, facets, mark, inputs.nodes, read, free, ask) };
+    });
+}
+
 /**
  * Says what will happen to which tenant.
  * @returns whether something will; undefined when the coordinator can't be asked
  * @throws Error with what stands in the way
  */
 async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
-    let session: Session;
-    try {
-        session = await connect(coordinatorOf(news).access, "coordinator", {
-            timeout: ANSWERS_WITHIN,
-            nodeTimeout: ANSWERS_WITHIN,
-        });
-    } catch (error) {
-        if (changed)
-            warn(
-                news.self,
-                `the coordinator can't be reached, so what will happen to which tenant is not known\n${(error as Error).message}`,
-            );
-        return undefined;
-    }
-    const facets = FACETS[news.group.model];
-    // passwords that are not made yet are not there
-    const mark = unknown(news.seed) ? "" : markOf(news.seed);
-    try {
-        const read = (path: string) => textOf(readFileSync(path, "utf8"));
-        const free = async (name: string) => (await readFindings(nodeOf(news, name).shell))?.free;
-        const asked = async () => {
-            const group = await withOnboarded(session, news.group);
-            return { group, found: await look(session, group, facets, mark, news.nodes, read, free) };
-        };
-        const answer = await asked().catch((error: unknown) => {
-            if (error instanceof DatabaseError) return error;
-            throw error;
-        });
-        if (answer instanceof DatabaseError) {
-            const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
-            // what Citus makes of a silent node's answer says less than its name
-            const why = away === "" ? `\n${answer.message}` : `, because ${away} did not answer`;
-            warn(news.self, `what will happen to which tenant is not known${why}`);
+    const answer = await lookAt(news).catch((error: unknown) => {
+        if (error instanceof DatabaseError) return error;
+        throw error;
+    });
+    if (answer instanceof DatabaseError) {
+        if (answer.connecting) {
+            if (changed)
+                warn(
+                    news.self,
+                    `the coordinator can't be reached, so what will happen to which tenant is not known\n${answer.message}`,
+                );
             return undefined;
         }
-        const planned = planAll(answer.group, facets, answer.found);
-        if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
-        foreseen.add(news.group.name);
-        const lines = [...describeSteps(planned.steps), ...planned.notes];
-        if (lines.length > 0) note(news.self, lines.join("\n"));
-        return planned.steps.length > 0;
-    } finally {
-        await session.close().catch(() => undefined);
+        const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
+        // what Citus makes of a silent node's answer says less than its name
+        const why = away === "" ? `\n${answer.message}` : `, because ${away} did not answer`;
+        warn(news.self, `what will happen to which tenant is not known${why}`);
+        return undefined;
     }
+    const planned = planAll(answer.group, FACETS[news.group.model], answer.found);
+    if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
+    foreseen.add(news.group.name);
+    const lines = [...describeSteps(planned.steps), ...planned.notes];
+    if (lines.length > 0) note(news.self, lines.join("\n"));
+    return planned.steps.length > 0;
 }
 
 /** A new group has nothing to differ from, and is told of here. */
