@@ -17,6 +17,7 @@ import { planPolicies, wantedPolicies } from "../../components/citus/tenants/pol
 import { type FoundPolicies, NO_POLICIES, type PolicyTable } from "../../components/citus/tenants/policyLook.ts";
 import { type FoundRows, planRows, rows } from "../../components/citus/tenants/rows.ts";
 import type { ForeignKey } from "../../components/citus/tenants/tableKeys.ts";
+import { tables } from "../../components/citus/tenants/tables.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../components/citus/tenants/tablesFound.ts";
 import { planTables } from "../../components/citus/tenants/tablesPlan.ts";
 import type { Context } from "../../components/tenants/facet.ts";
@@ -738,4 +739,39 @@ test("policies of others that would open, break or lose rows are refused", () =>
     assert.match(policies({ permissive: false }), /RESTRICTIVE/);
     assert.match(policies({ subquery: true }), /sub-query/);
     assert.doesNotMatch(policies({ roles: ["reports"] }), /policy p/);
+});
+
+test("what a template will not make is refused before any of its files is run", async () => {
+    const sql = `CREATE TABLE companies (id bigint PRIMARY KEY, name text);
+        CREATE TABLE users (company_id bigint, id bigint, mail text, PRIMARY KEY (company_id, id));`;
+    const group: GroupSpec = {
+        ...GROUP,
+        template: [{ path: "shop.sql", sha256: "a" }],
+        tables: {
+            companies: { kind: "distributed", column: "id" },
+            users: { kind: "distributed", column: "compani_id" },
+            plans: { kind: "reference" },
+        },
+        signIn: { table: "users", column: "email" },
+        tenants: { 1: { values: { nam: "a" } }, 2: { values: { name: "b" } } },
+    };
+    const look = async (text: string, found = NO_TABLES) =>
+        planTables(group, (await tables.readFiles?.(group, found, () => text)) ?? found).refusals ?? [];
+    assert.deepEqual(await look(sql), [
+        "plans does not exist, and no file of template makes it. Make it (CREATE TABLE ...) in a file of template, or take it out of tables.",
+        "users gets no column compani_id from the files of template, and tables names it as the tenant's column. It gets company_id, id, mail. Did you mean company_id?",
+        "users gets no column email from the files of template, and signIn names it. It gets company_id, id, mail. Did you mean mail?",
+        "companies gets no column nam from the files of template, and values of 1 names it. It gets id, name. Did you mean name?",
+    ]);
+    // what only running it shows is left to the run
+    for (const hidden of ["DO $$ BEGIN END $$;", "SELECT make_plans();", "CREATE EXTENSION hstore;"])
+        assert.deepEqual(await look(`${sql} ${hidden}`), []);
+    // a table that is there is looked at as it is, also for what a file may add to it
+    const there = { ...NO_TABLES, tables: [table("plans"), table("users", { column: null })] };
+    assert.deepEqual(
+        (await look(sql, there)).map((one) => one.split(" gets ")[0]),
+        ["companies"],
+    );
+    // nothing is pending: the tables are there or not
+    assert.match((await look(sql, { ...NO_TABLES, pending: false })).join("\n"), /companies does not exist\. Make it/);
 });

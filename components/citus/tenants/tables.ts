@@ -264,6 +264,16 @@ export const tables: Facet<FoundTables> = {
             'plugins', current_setting('output_plugin_libraries', true))`;
     },
 
+    async readFiles(group, found, read) {
+        const there = new Set(found.tables.map(({ name }) => name));
+        if (!found.pending || Object.keys(group.tables).every((name) => there.has(name))) return found;
+        // the parser is loaded by whom it serves
+        const { groupTablesMade } = await import("../../tenants/lint/made.ts");
+        const files = group.template.map(({ path }) => ({ path, sql: read(path) }));
+        const made = await groupTablesMade(files, group.model);
+        return made === undefined ? found : { ...found, made };
+    },
+
     async readMachines(group, found, free) {
         if (!planTables(group, found).steps.some(({ kind }) => kind === "tables.beside")) return found;
         const names = [...new Set(["coordinator", ...(found.holders ?? [])])];

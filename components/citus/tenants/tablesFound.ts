@@ -88,6 +88,8 @@ export interface FoundTables {
     readonly rates: Readonly<Record<string, number>>;
     /** Whether files of the template are still to be run. */
     readonly pending: boolean;
+    /** Columns of the tables that the template makes, by name; undefined where only running it shows that. */
+    readonly made?: Readonly<Record<string, readonly string[]>>;
     /** Whether the role reads every row whatever the policies say. */
     readonly bypass: boolean;
     /** `output_plugin_libraries`, where PostgreSQL has it. */

@@ -8,6 +8,7 @@ import { literal, qualified } from "../quote.ts";
 import { explainReference } from "../references.ts";
 import { inTheWay, NO_FACTS } from "./besideFacts.ts";
 import { describeDisk, describeWait, lasting, neededDisk, rateOf } from "./besidePlan.ts";
+import { refuseUnmade } from "./promised.ts";
 import { unfit } from "./tableFit.ts";
 import { impossible, type KeyAside, type KeyEnd } from "./tableKeys.ts";
 import type { FoundTable, FoundTables, TableStep } from "./tablesFound.ts";
@@ -499,6 +500,8 @@ class Plan {
     }
 
     absent(): void {
+        const { made, pending } = this.found;
+        if (pending && made) this.refusals.push(...refuseUnmade(this.group, this.missing, made));
         for (const name of this.missing) {
             const spec = this.group.tables[name];
             if (!spec) continue;

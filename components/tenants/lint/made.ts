@@ -7,6 +7,31 @@ import { readSql, type SqlFile } from "./sql.ts";
 const OPAQUE =
     /^(DO|CALL|SELECT|WITH|EXECUTE|IMPORT|CREATE\s+SCHEMA)\b|^CREATE\s.*\bTABLE\b.*\bAS\s+(SELECT|WITH|TABLE|VALUES|EXECUTE)\b|\bATTACH\s+PARTITION\b/is;
 
+/** Statements that bring tables with them, beside {@link OPAQUE}. */
+const BRINGS = /^CREATE\s+EXTENSION\b/is;
+
+/**
+ * The group's tables as these files make them, by the names that a group declares them by, with the names of their columns.
+ * @returns undefined when only running them shows that
+ */
+export async function groupTablesMade(
+    files: readonly SqlFile[],
+    model: Model,
+): Promise<Readonly<Record<string, readonly string[]>> | undefined> {
+    if (files.some(({ sql }) => statements(sql).some(({ text }) => OPAQUE.test(text) || BRINGS.test(text))))
+        return undefined;
+    const { schema, findings } = await readSql(files, { model });
+    if (findings.length > 0) return undefined;
+    return Object.fromEntries(
+        [...schema.tables.values()]
+            .filter(({ known }) => known)
+            .map((table) => [
+                table.schema === "public" || table.schema === "" ? table.name : `${table.schema}.${table.name}`,
+                [...table.columns.keys()],
+            ]),
+    );
+}
+
 /**
  * Names of the tables that are a tenant's once these files have been run in its schema or database.
  * @returns undefined when only running them shows that
