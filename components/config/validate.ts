@@ -12,7 +12,7 @@ import { crossChecks } from "./checks.ts";
 import { ALL_KEYS, apart, filled, isKey, MAY_BE_EMPTY, type Parsed, readKey, SCHEMAS, SECRETS } from "./derived.ts";
 import { record } from "./fields.ts";
 import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
-import type { Key } from "./keys.ts";
+import { KEYS, type Key } from "./keys.ts";
 import { DEFAULT_INSTANCE_TYPE } from "./machine.ts";
 import { onThisPlatform } from "./misplaced.ts";
 import { type Mistake, pathOf } from "./mistakes.ts";
@@ -35,6 +35,20 @@ function emptyKeys(source: ConfigSource): Mistake[] {
         path: key,
         message: `has no value, got null or an empty text - write one, or take the key away: pulumi config rm citus:${key}`,
     }));
+}
+
+/** Keys whose text begins as JSON and is none: what it was meant to hold is not known, so nothing else is said of it. */
+function brokenJson(source: ConfigSource): Mistake[] {
+    return ALL_KEYS.flatMap((key) => {
+        const text = source.values[key];
+        if (typeof text !== "string" || KEYS[key].kind === "text" || !/^\s*[[{]/.test(text)) return [];
+        try {
+            JSON.parse(text);
+            return [];
+        } catch (error) {
+            return [{ path: key, message: `is not JSON: ${(error as Error).message} - got ${shown(text)}` }];
+        }
+    });
 }
 
 /** The platform, and whether it is one: until it is known nothing can be said of what belongs to it. */
@@ -145,7 +159,10 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         });
     }
     mistakes.push(...emptyKeys(source));
+    const broken = brokenJson(source);
+    mistakes.push(...broken);
     const values = readValues(source);
+    for (const { path } of broken) delete values[path as Key];
     const { platform, known: platformKnown } = platformOf(values.platform);
     const { kept, mistakes: misplaced } = platformKnown
         ? onThisPlatform(values, platform)

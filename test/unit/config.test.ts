@@ -122,7 +122,7 @@ const BAD: readonly [values: Values, ...mistakes: [path: string, ...parts: strin
     [{ worker: { cores: 1.5 } }, ["worker.cores", "a whole number", "got 1.5"]],
     [{ worker: { shards: true } }, ["worker", 'has no "shards"', "it has memory, cores"]],
     [{ worker: '{"cores": 1000}' }, ["worker.cores", "from 1 to 512", "got 1000"]],
-    [{ worker: '{"cores": 2' }, ["worker", "must be an object", "got "]],
+    [{ worker: '{"cores": 2' }, ["worker", "is not JSON: ", "got "]],
     [{ settings: "work_mem=4MB" }, ["settings", "must be an object", 'got "work_mem=4MB"']],
     [{ settings: { worker: {} } }, ["settings", 'has no "worker"', "it has all, coordinator, workers"]],
     [
@@ -509,6 +509,20 @@ describe("bad configurations", () => {
         const [mistake] = mistakesOf(values);
         assert.match(mistake?.path ?? "", /^(port|retire|workers)/);
     });
+});
+
+test("text that begins as JSON and is none is said to be so, with where, and nothing else is said of it", () => {
+    const found = mistakesOf({
+        tenantGroups: '{"clinics": {"model": "schema",, "tenants": {}}}',
+        worker: '{"memory": "1GB"',
+        workers: "2",
+    });
+    assert.deepEqual(
+        found.map(({ path }) => path),
+        ["worker", "tenantGroups"],
+    );
+    assert.match(found[0]?.message ?? "", /^is not JSON: Expected .* at position 16 \(line 1 column 17\) - got /);
+    assert.match(found[1]?.message ?? "", /^is not JSON: .* at position 31 /);
 });
 
 test("an unknown key of a node on docker is answered with the keys of docker", () => {
