@@ -1,4 +1,5 @@
 /** Groups of tenants as they were written, to specifications or every mistake. Pure but for the files that they name. */
+
 import { record } from "../config/fields.ts";
 import { type Mistake, pathOf } from "../config/mistakes.ts";
 import { shown } from "../shown.ts";
@@ -20,6 +21,7 @@ import {
     tenantRole,
     tenantsRole,
 } from "./spec.ts";
+import { withoutWrong } from "./withoutWrong.ts";
 
 const ROWS: readonly Model[] = ["rls", "row"];
 const OWN_PLACE: readonly Model[] = ["schema", "database"];
@@ -420,8 +422,22 @@ function checkGroup(name: string, value: unknown, known: Known): Checked {
     mistakes.push(...read.mistakes);
     const parsed = groupShape.safeParse(Object.keys(record(value)).length === 0 ? value : read.raw);
     if (!parsed.success) {
-        for (const issue of parsed.error.issues)
-            mistakes.push({ path: pathOf(["tenantGroups", name, ...issue.path]), message: issue.message });
+        const { issues } = parsed.error;
+        const wrong = issues.map((issue) => pathOf(["tenantGroups", name, ...issue.path]));
+        issues.forEach((issue, i) => {
+            mistakes.push({ path: wrong[i] ?? path, message: issue.message });
+        });
+        const rest = withoutWrong(read.raw, issues);
+        const others = rest === undefined ? undefined : groupShape.safeParse(rest);
+        if (others?.success)
+            mistakes.push(
+                ...groupMistakes(name, record(value), others.data, known).filter(
+                    (one) =>
+                        !wrong.some(
+                            (at) => one.path === at || one.path.startsWith(`${at}.`) || at.startsWith(`${one.path}.`),
+                        ),
+                ),
+            );
         return { mistakes, places: [], roles: [] };
     }
     const shape = parsed.data;

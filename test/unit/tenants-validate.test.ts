@@ -528,3 +528,30 @@ test("groups that come one after the other are each checked once, and their file
     const mended = validate({ ...groups, last: group(50) });
     assert.deepEqual([mended.mistakes, mended.groups.length], [[], 51]);
 });
+
+test("what is wrong in one place hides nothing that is wrong in another", () => {
+    const group = (more: object) =>
+        check({
+            shop: {
+                model: "row",
+                anchor: "companies",
+                tables: { companies: { distributeBy: "id" } },
+                tenants: { 1: {}, 2: { node: "worker-9" } },
+                ...more,
+            },
+        })
+            .mistakes.map(({ path }) => path.replace("tenantGroups.shop.", ""))
+            .sort();
+    assert.deepEqual(group({}), ["tenants.2.node"]);
+    assert.deepEqual(group({ lockTimeout: "soon", signIn: "companys.email" }), [
+        "lockTimeout",
+        "signIn",
+        "tenants.2.node",
+    ]);
+    assert.deepEqual(group({ tenants: { 1: { state: "asleep" }, 2: { node: "worker-9" } } }), [
+        "tenants.1.state",
+        "tenants.2.node",
+    ]);
+    // what others refer to is not there to be referred to
+    assert.deepEqual(group({ tables: { companies: { distributeBy: 1 } } }), ["tables.companies.distributeBy"]);
+});
