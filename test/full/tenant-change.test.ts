@@ -11,7 +11,7 @@ import type { Session } from "../../components/citus/session.ts";
 import { change, changedSince } from "../../components/citus/tenants/change.ts";
 import { type Prints, printTenant } from "../../components/citus/tenants/checksum.ts";
 import { converge, takeLock, unlock } from "../../components/citus/tenants/converge.ts";
-import { identity } from "../../components/citus/tenants/databases.ts";
+import { identity } from "../../components/citus/tenants/databaseFound.ts";
 import { exportTenant } from "../../components/citus/tenants/export.ts";
 import { placeOf } from "../../components/citus/tenants/place.ts";
 import { policies } from "../../components/citus/tenants/policies.ts";

@@ -6,10 +6,10 @@ import { look } from "../../components/citus/tenants/converge.ts";
 import {
     type DatabaseFound,
     type DatabasesFound,
-    databases,
     identity,
     type LedgerRow,
-} from "../../components/citus/tenants/databases.ts";
+} from "../../components/citus/tenants/databaseFound.ts";
+import { databases } from "../../components/citus/tenants/databases.ts";
 import { describeLeaving, targetOf } from "../../components/citus/tenants/evacuate.ts";
 import { type PoolFound, pool } from "../../components/citus/tenants/pool.ts";
 import { poolSize, renderPool } from "../../components/citus/tenants/poolConf.ts";

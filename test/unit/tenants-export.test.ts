@@ -5,9 +5,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, sta
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, test } from "vitest";
-import { identity } from "../../components/citus/tenants/databases.ts";
-import type { Manifest } from "../../components/citus/tenants/export.ts";
-import { exportTenant, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
+import { identity } from "../../components/citus/tenants/databaseFound.ts";
+import { exportTenant, type Manifest, makeFolder, readExport } from "../../components/citus/tenants/export.ts";
 import { bucketConf } from "../../components/citus/tenants/exportPlaces.ts";
 import { restoreTenant } from "../../components/citus/tenants/restore.ts";
 import { fit, parseHead } from "../../components/citus/tenants/restoreRows.ts";

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
-import { identity } from "../../components/citus/tenants/databases.ts";
+import { identity, type Move } from "../../components/citus/tenants/databaseFound.ts";
 import { databasesOf, evacuate } from "../../components/citus/tenants/evacuate.ts";
-import { copyName, type Move, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
+import { copyName, type MoveNode, moveDatabase } from "../../components/citus/tenants/moveDatabase.ts";
 
 const NAME = { group: "clinics", tenant: "acme" };
 const OWN = identity(NAME.group, NAME.tenant, 7);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, describe, it } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import type { Prints } from "../../components/citus/tenants/checksum.ts";
-import { identity } from "../../components/citus/tenants/databases.ts";
+import { identity } from "../../components/citus/tenants/databaseFound.ts";
 import { readExport } from "../../components/citus/tenants/export.ts";
 import { removalWith } from "../../components/citus/tenants/removal.ts";
 import type { Context } from "../../components/tenants/facet.ts";

@@ -5,7 +5,7 @@ import { describe, it } from "vitest";
 import type { Session } from "../../components/citus/session.ts";
 import { differences } from "../../components/citus/tenants/baseline.ts";
 import { describeCost } from "../../components/citus/tenants/blocking.ts";
-import { type DatabasesFound, identity, type LedgerRow } from "../../components/citus/tenants/databases.ts";
+import { type DatabasesFound, identity, type LedgerRow } from "../../components/citus/tenants/databaseFound.ts";
 import { ensureGroupRoles } from "../../components/citus/tenants/groupRoles.ts";
 import { migrations } from "../../components/citus/tenants/migrations.ts";
 import { type FoundRemoval, removalWith } from "../../components/citus/tenants/removal.ts";

@@ -9,22 +9,8 @@ import type { CommandResult } from "../../reach.ts";
 import { nodeOf } from "../../topology.ts";
 import { identifier, literal } from "../quote.ts";
 import type { Session } from "../session.ts";
-import { INVALID, identity, isEmpty } from "./databases.ts";
+import { INVALID, identity, isEmpty, type Move } from "./databaseFound.ts";
 import { recordRate } from "./ledger.ts";
-
-/** A move that has begun and not ended. */
-export interface Move {
-    readonly from: string;
-    readonly to: string;
-    /** `copy` until the copy is verified, `switch` until it has the name, `drop` until the old one is gone. */
-    readonly phase: "copy" | "switch" | "drop";
-    /** The connection limit that the database had. */
-    readonly limit: number;
-    /** When its clients were shut out, in milliseconds since 1970. */
-    readonly fenced: number;
-    /** What was in both when the copy was verified; see scripts/node/copy-database.sh. */
-    readonly print?: { readonly source: string; readonly copy: string };
-}
 
 export interface MoveNode {
     readonly name: string;

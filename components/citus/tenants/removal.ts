@@ -13,7 +13,7 @@ import { said, transaction } from "./batch.ts";
 import { lasting } from "./besidePlan.ts";
 import { changedSince } from "./change.ts";
 import { different, type Prints } from "./checksum.ts";
-import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databases.ts";
+import { another, type DatabasesFound, have, INVALID, isBegun, isEmpty, places, strayed } from "./databaseFound.ts";
 import { dropWhole } from "./drop.ts";
 import { exportTenant, type Manifest, readExport } from "./export.ts";
 import { takeExport } from "./givenExport.ts";

@@ -17,7 +17,7 @@ import {
     whereOf,
 } from "./checksum.ts";
 import { takeLock, unlock } from "./converge.ts";
-import { another, identity, isEmpty, type LedgerRow } from "./databases.ts";
+import { another, identity, isEmpty, type LedgerRow } from "./databaseFound.ts";
 import { dropWhole } from "./drop.ts";
 import {
     bring,

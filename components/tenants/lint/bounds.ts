@@ -1,19 +1,11 @@
 /** L17, L18: files of a template that reach out of their tenant, or out of their group. */
 import type { Node } from "libpg-query";
 import { parse } from "libpg-query";
+import type { Declared, Outside } from "./declared.ts";
 import { type Finding, finding } from "./finding.ts";
 import { keyOf, name } from "./model.ts";
-import { Source } from "./source.ts";
-import type { Declared, SqlFile } from "./sql.ts";
+import { Source, type SqlFile } from "./source.ts";
 import { actsOf, type Sort, type Target } from "./targets.ts";
-
-/** What belongs to others. */
-export interface Outside {
-    /** Schemas of tenants. */
-    readonly schemas?: readonly string[];
-    /** Tables of other groups, with their schemas. */
-    readonly tables?: readonly string[];
-}
 
 const LATER = "no error: what belongs to another is changed or dropped";
 

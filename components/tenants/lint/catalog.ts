@@ -3,8 +3,9 @@ import { parse } from "libpg-query";
 import { literal } from "../../citus/quote.ts";
 import type { Session } from "../../citus/session.ts";
 import { isClock, settingOf, unsteadyText } from "./ast.ts";
+import type { Declared } from "./declared.ts";
 import { type Key, type Kind, keyOf, nameOf, type Place, type Schema, type Table } from "./model.ts";
-import { about, type Declared } from "./sql.ts";
+import { about } from "./sql.ts";
 
 interface Row {
     readonly schema: string;

@@ -8,14 +8,17 @@ import { readDangers } from "../../citus/tenants/guards.ts";
 import { listed } from "../listed.ts";
 import { readBounds } from "./bounds.ts";
 import { readTables } from "./catalog.ts";
+import type { Declared } from "./declared.ts";
 import { type Finding, finding } from "./finding.ts";
 import { isCitus, nameOf, type Schema, type Table } from "./model.ts";
 import { readPassing } from "./passing.ts";
 import { RULES } from "./rules.ts";
-import { type Declared, readSql, type SqlFile } from "./sql.ts";
+import type { SqlFile } from "./source.ts";
+import { readSql } from "./sql.ts";
 
+export type { Declared } from "./declared.ts";
 export type { Finding } from "./finding.ts";
-export type { Declared, SqlFile } from "./sql.ts";
+export type { SqlFile } from "./source.ts";
 
 /** Says that hardly any rule was asked, where nobody says that a table of the files is to be distributed. */
 function unasked({ tables, model }: Schema): Finding[] {

@@ -1,7 +1,8 @@
 /** Which tables a template makes, without running it. */
 import type { Model } from "../spec.ts";
 import { statements } from "../statements.ts";
-import { readSql, type SqlFile } from "./sql.ts";
+import type { SqlFile } from "./source.ts";
+import { readSql } from "./sql.ts";
 
 /** Statements that may make tables, or make one a part of another, and do not show it. */
 const OPAQUE =

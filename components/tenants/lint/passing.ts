@@ -2,10 +2,10 @@
 import type { CreateFunctionStmt, DefElem, Node } from "libpg-query";
 import { parse } from "libpg-query";
 import { nodesIn, tableOf, texts } from "./ast.ts";
+import type { Declared } from "./declared.ts";
 import { type Finding, finding } from "./finding.ts";
 import { keyOf, name, type Place } from "./model.ts";
-import { Source } from "./source.ts";
-import type { Declared, SqlFile } from "./sql.ts";
+import { Source, type SqlFile } from "./source.ts";
 
 const LATER = "no error: every tenant's rows are shown";
 

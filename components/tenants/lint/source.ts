@@ -1,6 +1,11 @@
 /** One SQL file: its text as the parser can read it, and where in it something is. */
 import type { Place } from "./model.ts";
 
+export interface SqlFile {
+    readonly path: string;
+    readonly sql: string;
+}
+
 /** Rows of COPY ... FROM stdin and psql's own commands, which are not SQL, as blanks of the same length in bytes. */
 export function withoutPsql(sql: string): string {
     let rows = false;

@@ -18,7 +18,7 @@ import type {
     VariableSetStmt,
 } from "libpg-query";
 import { parse } from "libpg-query";
-import type { Model, TableSpec } from "../spec.ts";
+import type { TableSpec } from "../spec.ts";
 import {
     argumentsOf,
     constantOf,
@@ -34,35 +34,12 @@ import {
     typeOf,
     unsteady,
 } from "./ast.ts";
-import type { Outside } from "./bounds.ts";
 import { type Cost, costsOf, slow } from "./costs.ts";
+import type { Declared } from "./declared.ts";
 import type { Finding } from "./finding.ts";
 import { type Change, type Column, type Key, keyOf, type Place, type Schema, type Table } from "./model.ts";
-import { Source } from "./source.ts";
+import { Source, type SqlFile } from "./source.ts";
 import { syntaxError } from "./unrunnable.ts";
-
-export interface SqlFile {
-    readonly path: string;
-    readonly sql: string;
-}
-
-export interface Declared {
-    /** Name of the group. */
-    readonly name?: string;
-    /** Tables as a group declares them. */
-    readonly tables?: Readonly<Record<string, TableSpec>>;
-    readonly model?: Model;
-    /** The table of tenants. @default the first of tables with a column */
-    readonly anchor?: string;
-    /** Tables of other groups with their schemas, which a tenant's own schema can refer to. */
-    readonly others?: Readonly<Record<string, TableSpec>>;
-    /** Tables that hold nothing of the group's tenants, or are left alone, such as those of other groups. */
-    readonly ignored?: readonly string[];
-    /** What belongs to others, which files of models row and rls leave alone. */
-    readonly outside?: Outside;
-    /** Relations that every tenant's schema has, whoever made them. */
-    readonly known?: readonly string[];
-}
 
 type Late = "yes" | "maybe" | "no";
 

@@ -4,8 +4,7 @@ import { saysNoTransaction } from "../../postDeploy/file.ts";
 import { statements } from "../statements.ts";
 import { templateMistakes } from "../templateFile.ts";
 import { type Finding, finding } from "./finding.ts";
-import { Source } from "./source.ts";
-import type { SqlFile } from "./sql.ts";
+import { Source, type SqlFile } from "./source.ts";
 
 /** The PostgreSQL whose grammar the parser has. A newer server may read what it does not. */
 export const PARSER = 17;
