@@ -1,5 +1,6 @@
 /** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
 import { describeAge } from "../age.ts";
+import { pause } from "../pause.ts";
 import type { RestorePoint } from "../restore/points.ts";
 import { NODE_HOME } from "../settings.ts";
 import { nodeOf } from "../topology.ts";
@@ -112,18 +113,44 @@ function archiveOf(node: string, row: Row, lastPoint: string | undefined): NodeA
     };
 }
 
+interface Answer {
+    readonly host: string;
+    readonly groupId: number;
+    readonly facts: Row;
+}
+
+/** How often a node whose archive fails is asked for the reason, and how long apart in milliseconds. */
+const REASON_TRIES = 5;
+const REASON_EVERY = 400;
+
+/** While pgBackRest tries a segment again, the reason of the last time is not there. */
+const lacksReason = ({ facts }: Answer) =>
+    facts.failing && (oneLine(facts.reason) ?? oneLine(facts.archiveError)) === undefined;
+
 /**
  * Nodes that do not answer are left out.
  * @param silent hosts of nodes that are known not to answer: each would be waited for
  */
 export async function readArchive(coordinator: Session, silent: readonly string[] = []): Promise<ArchiveHealth> {
+    let answers = await ask(coordinator, silent);
+    for (let tries = 1; tries < REASON_TRIES && answers.some(lacksReason); tries++) {
+        await pause(REASON_EVERY);
+        answers = await ask(coordinator, silent);
+    }
+    return healthOf(answers);
+}
+
+async function ask(coordinator: Session, silent: readonly string[]): Promise<Answer[]> {
     const rows = await coordinator.query<{ host: string; groupId: number; success: boolean; result: string }>(
         `SELECT n.nodename AS host, n.groupid AS "groupId", r.success, r.result
            FROM ${onNodes("nodename <> ALL ($2)", "$1")} JOIN pg_dist_node n ON n.nodename = r.node_name AND n.nodeport = r.node_port
           ORDER BY n.groupid`,
         [QUERY, silent],
     );
-    const answers = rows.filter((row) => row.success).map((row) => ({ ...row, facts: JSON.parse(row.result) as Row }));
+    return rows.filter(({ success }) => success).map((row) => ({ ...row, facts: JSON.parse(row.result) as Row }));
+}
+
+function healthOf(answers: readonly Answer[]): ArchiveHealth {
     const own = answers.find((row) => row.groupId === 0)?.facts;
     const lastPoint = oneLine(own?.lastPoint ?? null);
     const pointError = oneLine(own?.pointError ?? null);

@@ -17,6 +17,7 @@ import { archiveProblems, type NodeArchive, readArchive } from "../../components
 import type { Session } from "../../components/citus/session.ts";
 import { NODE_HOME, nodeSettings, OWNED, restartNeeded } from "../../components/settings.ts";
 import { workerName } from "../../components/topology.ts";
+import { quickly } from "./clock.ts";
 
 const BACKUP: BackupArgs = {
     enabled: true,
@@ -368,6 +369,15 @@ describe("readArchive", () => {
         assert.equal(await failing({ archiveError: "no space left on device\n" }), "no space left on device");
         assert.equal(await failing({ reason: "  \n", archiveError: "disk full" }), "disk full");
         assert.equal(await failing({}), "the last segment was refused; the node's log has the reason");
+    });
+
+    test("while pgBackRest tries a segment again there is no reason: it is asked for until there is one", async () => {
+        const facts: Facts[] = [{ failing: true, waiting: 3 }];
+        const { session, asked } = coordinator(facts);
+        const found = quickly(() => readArchive(session));
+        facts[0] = { failing: true, waiting: 3, reason: "82\nPermission denied" };
+        assert.equal((await found).nodes[0]?.failing, "Permission denied");
+        assert.equal(asked.length, 2);
     });
 
     test("a reason is cut", async () => {
