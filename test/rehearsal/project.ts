@@ -1,6 +1,6 @@
 /** A Pulumi project whose aws plugin is the stand-in: its own state, its own world, no way to a network. */
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testCitus } from "../image.ts";
@@ -183,7 +183,9 @@ function sample(): string {
     const dir = mkdtempSync(join(tmpdir(), "citus-sample-"));
     writeFileSync(join(dir, "Pulumi.yaml"), "name: sample\nruntime: nodejs\n");
     writeFileSync(join(dir, "package.json"), '{"name": "sample", "main": "index.ts"}\n');
-    cpSync(join(ROOT, "tsconfig.json"), join(dir, "tsconfig.json"));
+    // a program as pulumi new makes it, which Pulumi itself compiles; what its types say is no matter here
+    const compilerOptions = { target: "es2022", module: "nodenext", moduleResolution: "nodenext", noCheck: true };
+    writeFileSync(join(dir, "tsconfig.json"), JSON.stringify({ compilerOptions }));
     symlinkSync(join(ROOT, "node_modules"), join(dir, "node_modules"));
     return dir;
 }
