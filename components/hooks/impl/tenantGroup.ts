@@ -127,6 +127,9 @@ export async function update(_id: string, _olds: TenantGroupState, news: TenantG
  */
 const reachable = ({ nodes }: TenantGroupInputs) => Array.isArray(nodes) && !unknown(nodes[0]);
 
+/** The coordinator can't be reached: nothing is known of any group. */
+class NotReached extends Error {}
+
 /** What the groups of a run are looked at with, by their coordinator's address. */
 const lookers = new Map<string, { readonly on: ReturnType<typeof handedOn>; readonly ask: AskNodes }>();
 
@@ -137,7 +140,11 @@ function lookerOf(inputs: TenantGroupInputs) {
     const known = lookers.get(key);
     if (known) return known;
     const options = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN };
-    const made = { on: handedOn(() => connect(access, COORDINATOR, options)), ask: sharedRounds() };
+    const open = () =>
+        connect(access, COORDINATOR, options).catch((error: Error) => {
+            throw new NotReached(error.message, { cause: error });
+        });
+    const made = { on: handedOn(open), ask: sharedRounds() };
     lookers.set(key, made);
     return made;
 }
@@ -163,18 +170,18 @@ async function lookAt(inputs: TenantGroupInputs) {
  */
 async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
     const answer = await lookAt(news).catch((error: unknown) => {
-        if (error instanceof DatabaseError) return error;
+        if (error instanceof DatabaseError || error instanceof NotReached) return error;
         throw error;
     });
+    if (answer instanceof NotReached) {
+        if (changed)
+            warn(
+                news.self,
+                `the coordinator can't be reached, so what will happen to which tenant is not known\n${answer.message}`,
+            );
+        return undefined;
+    }
     if (answer instanceof DatabaseError) {
-        if (answer.connecting) {
-            if (changed)
-                warn(
-                    news.self,
-                    `the coordinator can't be reached, so what will happen to which tenant is not known\n${answer.message}`,
-                );
-            return undefined;
-        }
         const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
         // what Citus makes of a silent node's answer says less than its name
         const why = away === "" ? `\n${answer.message}` : `, because ${away} did not answer`;
