@@ -1,6 +1,5 @@
 /** Following one background rebalance: what it has done, how fast, and why it does not get on. */
 import { pause } from "../pause.ts";
-import type { NodeRow } from "./catalog.ts";
 import {
     afterWork,
     beginJob,
@@ -13,11 +12,10 @@ import {
 } from "./jobStep.ts";
 import { type Task, taskReader } from "./jobTasks.ts";
 import { explainJob } from "./jobTrouble.ts";
-import { type Waiters, watchHolders } from "./jobWaiters.ts";
+import { type HolderOptions, watchHolders } from "./jobWaiters.ts";
 import { readCopied, readWork } from "./jobWork.ts";
 import { saidBy } from "./said.ts";
 import type { Session } from "./session.ts";
-import type { Holder } from "./waits.ts";
 
 /** A rebalance that did not end well. */
 export class JobError extends Error {
@@ -30,8 +28,7 @@ export class JobError extends Error {
     }
 }
 
-export interface FollowOptions extends JobLimits {
-    readonly nodes: readonly NodeRow[];
+export interface FollowOptions extends JobLimits, HolderOptions {
     /** Size and name of each shard group, by its tables' shard ids. */
     readonly groups: ReadonlyMap<string, MovingTable>;
     readonly progress: (progress: Progress) => void;
@@ -41,8 +38,6 @@ export interface FollowOptions extends JobLimits {
     readonly moved: (task: Task) => Promise<void>;
     /** Names of nodes that do not answer a question put to them directly. */
     readonly silent?: () => Promise<string[]>;
-    /** Who keeps the moves waiting; asked beside what the session is asked. */
-    readonly holders?: (waiters: Waiters) => Promise<readonly Holder[]>;
     /** Throws when nobody waits for this any more. */
     readonly alive: () => void;
 }

@@ -15,6 +15,12 @@ export interface Waiters {
     readonly leftovers: boolean;
 }
 
+export interface HolderOptions {
+    readonly nodes: readonly NodeRow[];
+    /** Who keeps the moves waiting; asked beside what the session is asked. */
+    readonly holders?: (waiters: Waiters) => Promise<readonly Holder[]>;
+}
+
 /** Pure. */
 export function waitersOf(tasks: readonly Task[], nodes: readonly NodeRow[]): Waiters {
     const coordinator = nodes.find((node) => node.groupId === 0);
@@ -45,10 +51,7 @@ export async function holdersOfJob(
 }
 
 /** Asks beside the job who keeps it waiting, one question at a time. */
-export function watchHolders(options: {
-    readonly nodes: readonly NodeRow[];
-    readonly holders?: (waiters: Waiters) => Promise<readonly Holder[]>;
-}) {
+export function watchHolders(options: HolderOptions) {
     let found: readonly Holder[] = [];
     let asking = false;
     let asked = 0;

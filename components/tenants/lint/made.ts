@@ -1,6 +1,7 @@
 /** Which tables a template makes, without running it. */
 import type { Model } from "../spec.ts";
 import { statements } from "../statements.ts";
+import type { Table } from "./model.ts";
 import type { SqlFile } from "./source.ts";
 import { readSql } from "./sql.ts";
 
@@ -12,6 +13,21 @@ const OPAQUE =
 const BRINGS = /^CREATE\s+EXTENSION\b/is;
 
 /**
+ * Tables whose columns these files show.
+ * @returns undefined when only running them shows what they make
+ */
+async function tablesIn(
+    files: readonly SqlFile[],
+    model: Model,
+    hidden: readonly RegExp[],
+): Promise<Table[] | undefined> {
+    if (files.some(({ sql }) => statements(sql).some(({ text }) => hidden.some((one) => one.test(text)))))
+        return undefined;
+    const { schema, findings } = await readSql(files, { model });
+    return findings.length > 0 ? undefined : [...schema.tables.values()].filter(({ known }) => known);
+}
+
+/**
  * The group's tables as these files make them, by the names that a group declares them by, with the names of their columns.
  * @returns undefined when only running them shows that
  */
@@ -19,17 +35,15 @@ export async function groupTablesMade(
     files: readonly SqlFile[],
     model: Model,
 ): Promise<Readonly<Record<string, readonly string[]>> | undefined> {
-    if (files.some(({ sql }) => statements(sql).some(({ text }) => OPAQUE.test(text) || BRINGS.test(text))))
-        return undefined;
-    const { schema, findings } = await readSql(files, { model });
-    if (findings.length > 0) return undefined;
-    return Object.fromEntries(
-        [...schema.tables.values()]
-            .filter(({ known }) => known)
-            .map((table) => [
-                table.schema === "public" || table.schema === "" ? table.name : `${table.schema}.${table.name}`,
-                [...table.columns.keys()],
+    const tables = await tablesIn(files, model, [OPAQUE, BRINGS]);
+    return (
+        tables &&
+        Object.fromEntries(
+            tables.map(({ schema, name, columns }) => [
+                schema === "public" || schema === "" ? name : `${schema}.${name}`,
+                [...columns.keys()],
             ]),
+        )
     );
 }
 
@@ -38,11 +52,8 @@ export async function groupTablesMade(
  * @returns undefined when only running them shows that
  */
 export async function tablesMade(files: readonly SqlFile[], model: Model): Promise<string[] | undefined> {
-    if (files.some(({ sql }) => statements(sql).some(({ text }) => OPAQUE.test(text)))) return undefined;
-    const { schema, findings } = await readSql(files, { model });
-    if (findings.length > 0) return undefined;
-    return [...schema.tables.values()].flatMap((table) => {
-        if (!table.known || table.partition !== undefined) return [];
+    return (await tablesIn(files, model, [OPAQUE]))?.flatMap((table) => {
+        if (table.partition !== undefined) return [];
         if (model === "schema") return table.schema === "" ? [table.name] : [];
         return [table.schema === "public" ? table.name : `${table.schema}.${table.name}`];
     });
