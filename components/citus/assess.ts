@@ -2,7 +2,7 @@
 import { describeBytes } from "../bytes.ts";
 import { listed } from "../tenants/listed.ts";
 import { type Blocker, blocking, explainBlockers, type NodeRow } from "./catalog.ts";
-import { explainReadOnly, type Hindrance, hindrances } from "./limits.ts";
+import { explainReadOnly, type Hindrance, hindrances, type Limit } from "./limits.ts";
 import { explainPinned, type PinnedTenant } from "./pinned.ts";
 import { type PlannedMove, planMoves, summarizeMoves } from "./plan.ts";
 import type { ClusterView } from "./view.ts";
@@ -30,7 +30,7 @@ export interface Assessment {
 }
 
 /**
- * What differs between the cluster and what is wanted. Workers that are not registered yet count as if they were, so that a
+ * What differs between the cluster and what is wanted, without {@link withLimits}. Workers that are not registered yet count as if they were, so that a
  * preview can tell what will move to them.
  */
 export function assess(view: ClusterView, wanted: Wanted): Assessment {
@@ -50,10 +50,7 @@ export function assess(view: ClusterView, wanted: Wanted): Assessment {
         moves,
         blockers: blocking(stuck, wanted.transferMode),
         waits: blocks ? moves.filter((move) => stuck.some((b) => move.tables.includes(b.table))) : [],
-        limits:
-            moves.length === 0
-                ? { refused: [], doubtful: [] }
-                : hindrances(view.limits, Math.max(...moves.map(({ bytes }) => bytes))),
+        limits: { refused: [], doubtful: [] },
         bound,
         misflagged: nodes.filter((n) => n.holdsShards !== shouldHoldShards(n, wanted)),
         stranded: nodes
@@ -67,6 +64,12 @@ export function assess(view: ClusterView, wanted: Wanted): Assessment {
         },
     };
 }
+
+/** The same with what limits of the tables' owners do to its moves. @param limits that are in force on the nodes */
+export const withLimits = (found: Assessment, limits: readonly Limit[]): Assessment => ({
+    ...found,
+    limits: hindrances(limits, Math.max(...found.moves.map(({ bytes }) => bytes))),
+});
 
 /** As Citus plans it, or as we expect it to where it can't be asked yet. */
 function findMoves(

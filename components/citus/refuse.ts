@@ -1,10 +1,10 @@
 /** What keeps shards from being placed, seen before anything moves. */
 
-import { type Assessment, assess, obstacle, refuseStranded } from "./assess.ts";
+import { type Assessment, obstacle, refuseStranded } from "./assess.ts";
+import { assessCluster } from "./assessCluster.ts";
 import type { NodeRow } from "./catalog.ts";
 import { explainOnlyCopies, readElsewhere, readGoneWithVolume } from "./leave.ts";
 import type { Session } from "./session.ts";
-import { readCluster } from "./view.ts";
 import { label, same, shouldHoldShards, type Wanted, type WantedWorker } from "./wanted.ts";
 
 /** What is asked before anything moves. */
@@ -28,7 +28,7 @@ export async function refuseUnplaceable(
     wanted: Wanted,
     options: PlaceChecks,
 ): Promise<{ found: Assessment; leaving: NodeRow[] }> {
-    const found = assess(await readCluster(session, wanted), wanted);
+    const found = await assessCluster(session, wanted);
     if (found.missing.length > 0) {
         throw new Error(
             `${found.missing.map((w) => w.name).join(", ")} should be registered and is not.\n` +

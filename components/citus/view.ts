@@ -2,7 +2,7 @@
 import { type Blocker, type NodeRow, readBlockers, readNodes, readShardGroups, type ShardGroup } from "./catalog.ts";
 import { whileTablesAreDropped } from "./dropped.ts";
 import { runningJob } from "./jobTasks.ts";
-import { type Limit, readBound, readLimits } from "./limits.ts";
+import { readBound } from "./limits.ts";
 import { hasStrategy, type PinnedTenant, pinnedStrategy, readPinned } from "./pinned.ts";
 import type { Session } from "./session.ts";
 import { strategyName } from "./strategy.ts";
@@ -14,8 +14,6 @@ export interface ClusterView {
     readonly groups: readonly ShardGroup[];
     readonly pinned: readonly PinnedTenant[];
     readonly blockers: readonly Blocker[];
-    /** Of the tables' owners, in the databases' and roles' own settings. */
-    readonly limits: readonly Limit[];
     /** Names of nodes on which the superuser is bound by what the database sets for its clients. */
     readonly bound: readonly string[];
     /** The rebalance that is under way. */
@@ -45,7 +43,6 @@ export async function readCluster(session: Session, wanted: Wanted): Promise<Clu
         groups,
         pinned,
         blockers: await readBlockers(session),
-        limits: await readLimits(session),
         bound: await readBound(session),
         running: await runningJob(session),
         plan: await readPlan(session, wanted, nodes, pinned),

@@ -74,7 +74,6 @@ const view: fc.Arbitrary<ClusterView> = fc
                     forcible: true,
                 }),
             ),
-            limits: [],
             bound,
             running,
             plan:

@@ -1,13 +1,13 @@
 /** Placing shards: what is refused before a node is marked, and that marks go when a rebalance fails. */
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
-import { assess, describeAssessment, isAsked, isSettled, obstacle } from "../../components/citus/assess.ts";
+import { describeAssessment, isAsked, isSettled, obstacle } from "../../components/citus/assess.ts";
+import { assessCluster } from "../../components/citus/assessCluster.ts";
 import type { NodeRow, ShardGroup } from "../../components/citus/catalog.ts";
 import { JobError } from "../../components/citus/job.ts";
 import { type PlaceOptions, place } from "../../components/citus/place.ts";
 import { DatabaseError, isLost, type Session } from "../../components/citus/session.ts";
 import { strategyName } from "../../components/citus/strategy.ts";
-import { readCluster } from "../../components/citus/view.ts";
 import type { Wanted } from "../../components/citus/wanted.ts";
 import { quickly } from "./clock.ts";
 
@@ -22,7 +22,6 @@ const row = (groupId: number, more: Partial<NodeRow> = {}): NodeRow => ({
     holdsShards: groupId !== 0,
     ...more,
 });
-const look = async (citus: FakeCitus, wanted: Wanted) => assess(await readCluster(citus, wanted), wanted);
 const worker = (n: number) => ({ name: `worker-${n}`, host: hostOf(n), port: 5432 });
 const wantedOf = (workers: number[], more: Partial<Wanted> = {}): Wanted => ({
     workers: workers.map(worker),
@@ -497,7 +496,7 @@ describe("place", () => {
     test("with block_writes only writes to what can't be replicated wait; preview says which and how long", async () => {
         const citus = new FakeCitus({ blockers: [columnar, { ...columnar, table: "projects" }] });
         const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
-        const found = await look(citus, wanted);
+        const found = await assessCluster(citus, wanted);
         assert.deepEqual(found.blockers, []);
         assert.match(
             describeAssessment(found, 100_000),
@@ -534,14 +533,14 @@ describe("place", () => {
 
 describe("assess", () => {
     test("a settled cluster needs nothing", async () => {
-        const found = await look(new FakeCitus(), wantedOf([1, 2, 3]));
+        const found = await assessCluster(new FakeCitus(), wantedOf([1, 2, 3]));
         assert.ok(isSettled(found));
         assert.equal(describeAssessment(found, undefined), "no shard has to move");
     });
 
     test("changes nothing, and tells what will move to workers that are still to come", async () => {
         const citus = new FakeCitus({ nodes: [row(0), row(1), row(2)], shards: { 1: 4, 2: 4 } });
-        const found = await look(citus, wantedOf([1, 2, 3, 4]));
+        const found = await assessCluster(citus, wantedOf([1, 2, 3, 4]));
         assert.deepEqual(citus.changes, []);
         assert.deepEqual(
             found.missing.map((w) => w.name),
@@ -557,8 +556,22 @@ describe("assess", () => {
         assert.match(describeAssessment(found, 2_000_000), /about 2 s at 2 MB\/s/);
     });
 
+    test("nodes are asked for the limits of tables' owners only where something moves", async () => {
+        const asked = async (workers: number[]) => {
+            const citus = new FakeCitus();
+            const questions: string[] = [];
+            const query = <T extends object>(sql: string) => {
+                questions.push(sql);
+                return citus.query<T>(sql);
+            };
+            await assessCluster(Object.assign(Object.create(citus) as FakeCitus, { query }), wantedOf(workers));
+            return questions.filter((sql) => /run_command_on_all_nodes.*pg_file_settings/s.test(sql)).length;
+        };
+        assert.equal(await asked([1, 2]), 1 + (await asked([1, 2, 3])));
+    });
+
     test("names who leaves", async () => {
-        const found = await look(new FakeCitus(), wantedOf([1, 2]));
+        const found = await assessCluster(new FakeCitus(), wantedOf([1, 2]));
         assert.deepEqual(
             found.leaving.map((n) => n.host),
             ["worker-3.c1.node"],
@@ -579,21 +592,23 @@ describe("assess", () => {
                 shards: 1,
             },
         ];
-        const join = await look(
+        const join = await assessCluster(
             new FakeCitus({ blockers, nodes: [row(0), row(1)], shards: { 1: 2 } }),
             wantedOf([1, 2]),
         );
         assert.equal(join.blockers.length, 1);
-        const leave = await look(new FakeCitus({ blockers }), wantedOf([1, 2]));
+        const leave = await assessCluster(new FakeCitus({ blockers }), wantedOf([1, 2]));
         assert.equal(leave.blockers.length, 0);
     });
 
     test("a running rebalance and a wrong mark are not settled", async () => {
         const marked = [row(0), row(1), row(2), row(3, { holdsShards: false })];
         assert.ok(
-            !isSettled(await look(new FakeCitus({ nodes: marked, shards: { 1: 3, 2: 3 } }), wantedOf([1, 2, 3]))),
+            !isSettled(
+                await assessCluster(new FakeCitus({ nodes: marked, shards: { 1: 3, 2: 3 } }), wantedOf([1, 2, 3])),
+            ),
         );
-        const running = await look(new FakeCitus({ running: true, nodes: marked }), wantedOf([1, 2, 3]));
+        const running = await assessCluster(new FakeCitus({ running: true, nodes: marked }), wantedOf([1, 2, 3]));
         assert.ok(!isSettled(running));
         assert.match(describeAssessment(running, undefined), /a rebalance is running/);
     });

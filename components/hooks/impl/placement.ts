@@ -3,7 +3,6 @@
 import { describeBytes } from "../../bytes.ts";
 import {
     type Assessment,
-    assess,
     describeAssessment,
     explainDrift,
     isAsked,
@@ -11,6 +10,7 @@ import {
     obstacle,
     refuseStranded,
 } from "../../citus/assess.ts";
+import { assessCluster } from "../../citus/assessCluster.ts";
 import { readNodes } from "../../citus/catalog.ts";
 import { dropKept, exempt, explainDoubtful } from "../../citus/limits.ts";
 import { place } from "../../citus/place.ts";
@@ -22,7 +22,6 @@ import { describeSlots } from "../../citus/slots.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../../citus/tenants/evacuate.ts";
 import type { MoveNode } from "../../citus/tenants/moveDatabase.ts";
 import { describeApart, isRefused, readOwnVersions, readVersions } from "../../citus/versions.ts";
-import { readCluster } from "../../citus/view.ts";
 import type { Wanted } from "../../citus/wanted.ts";
 import { tellHolders } from "../../citus/watch.ts";
 import { explainSilence, type NodeState, readNodeState } from "../../nodeState.ts";
@@ -298,18 +297,13 @@ async function exemptAll(session: Session, open: (host: string) => Promise<Sessi
     if (changed) await dropKept(session);
 }
 
-async function look(session: Session, inputs: PlacementInputs): Promise<Assessment> {
-    const wanted = wantedOf(inputs);
-    return assess(await readCluster(session, wanted), wanted);
-}
-
 /** Why shards that nobody asked to move can't be moved; undefined when there is nothing of the kind. */
 async function blockedDrift(
     session: Session,
     inputs: PlacementInputs,
     olds: PlacementState | undefined,
 ): Promise<string | undefined> {
-    const found = await look(session, inputs);
+    const found = await assessCluster(session, wantedOf(inputs));
     const why = obstacle(found);
     const asked = isAsked(olds && wantedOf(olds), wantedOf(inputs), found);
     return why === undefined || asked ? undefined : explainDrift(why);
@@ -400,7 +394,7 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
         }
         const apart = describeApart(await readVersions(session));
         if (apart !== undefined) warn(news.self, apart);
-        const found = await look(session, news).catch((error: unknown) => {
+        const found = await assessCluster(session, wantedOf(news)).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
