@@ -3,9 +3,9 @@ import { dirname } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { version } from "@pulumi/pulumi/version.js";
 import { CitusCluster } from "./components/cluster.ts";
-import { readConfig } from "./components/config.ts";
-import { caFile } from "./components/names.ts";
+import { readConfig } from "./components/config/index.ts";
 import { tenantGroup } from "./components/tenantGroup.ts";
+import { caFile } from "./core/node/names.ts";
 
 // a stack is made for every promise, which is half of the time a large cluster takes to preview
 if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) Error.stackTraceLimit = 0;

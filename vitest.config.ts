@@ -20,7 +20,7 @@ export default defineConfig({
                 extends: true,
                 test: {
                     name: "unit",
-                    include: ["test/unit/**/*.test.ts", "test/components/**/*.test.ts"],
+                    include: ["test/{bench,client,components,core,provider,repository,scripts}/**/*.test.ts"],
                     testTimeout: 60 * SECOND,
                     hookTimeout: 60 * SECOND,
                 },

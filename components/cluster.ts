@@ -1,26 +1,26 @@
 /** START HERE: a Citus cluster. */
 import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
-import { archiveSettings, stanzaOf } from "./archive.ts";
-import { placeOf } from "./aws/place.ts";
-import { AwsPlatform } from "./aws/platform.ts";
-import type { ClusterArgs } from "./config.ts";
-import { DockerPlatform } from "./docker/platform.ts";
-import { Backups } from "./hooks/backups.ts";
-import { Member } from "./hooks/member.ts";
-import { Placement } from "./hooks/placement.ts";
-import { PostDeploy } from "./hooks/postDeploy.ts";
-import { Recovered } from "./hooks/recovered.ts";
-import type { Restore } from "./hooks/restore.ts";
-import { selfUrn } from "./hooks/self.ts";
-import type { TenantGroupNode } from "./hooks/tenantGroup.ts";
-import { caFile, SUPERUSER } from "./names.ts";
-import type { Machine, NetworkOutput, Platform } from "./platform.ts";
-import type { BackupsOutput } from "./restore/site.ts";
-import { Security } from "./security.ts";
-import { nodeSettings, type Settings } from "./settings.ts";
-import { specOf } from "./tenants/project.ts";
-import { type NodeSpec, POSTGRES_PORT, topology } from "./topology.ts";
+import { archiveSettings, stanzaOf } from "../core/node/archive.ts";
+import { caFile, SUPERUSER } from "../core/node/names.ts";
+import { nodeSettings, type Settings } from "../core/node/settings.ts";
+import { type NodeSpec, POSTGRES_PORT, topology } from "../core/node/topology.ts";
+import type { BackupsOutput } from "../core/restore/site.ts";
+import type { ClusterArgs } from "./config/index.ts";
+import { specOf } from "./config/tenants/project.ts";
+import { placeOf } from "./platforms/aws/place.ts";
+import { AwsPlatform } from "./platforms/aws/platform.ts";
+import { DockerPlatform } from "./platforms/docker/platform.ts";
+import type { Machine, NetworkOutput, Platform } from "./platforms/platform.ts";
+import { Backups } from "./resources/backups.ts";
+import { Member } from "./resources/member.ts";
+import { Placement } from "./resources/placement.ts";
+import { PostDeploy } from "./resources/postDeploy.ts";
+import { Recovered } from "./resources/recovered.ts";
+import type { Restore } from "./resources/restore.ts";
+import { Security } from "./resources/security.ts";
+import { selfUrn } from "./resources/self.ts";
+import type { TenantGroupNode } from "./resources/tenantGroup.ts";
 
 export interface WorkerOutput {
     readonly name: string;

@@ -1,6 +1,8 @@
 /** What a program of your own imports: `import * as citus from "./components"`. */
 export { CitusCluster, type WorkerOutput } from "./cluster.ts";
-export { type ClusterArgs, readConfig } from "./config.ts";
+export { type ClusterArgs, readConfig } from "./config/index.ts";
+export type * from "./config/tenants/args.ts";
+export type { Login, Tenant } from "./login.ts";
 export {
     DatabaseTenants,
     type DatabaseTenantsArgs,
@@ -14,5 +16,3 @@ export {
     type SchemaTenantsArgs,
     TenantGroup,
 } from "./tenantGroup.ts";
-export type * from "./tenants/args.ts";
-export type { Login, Tenant } from "./tenants/login.ts";

@@ -1,9 +1,12 @@
 /** Groups of tenants of a cluster, one class for each model. */
 import * as pulumi from "@pulumi/pulumi";
+import { connectionTo } from "../core/tenants/group/connection.ts";
+import { passwordOf, seedOf } from "../core/tenants/group/passwords.ts";
+import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "../core/tenants/group/spec.ts";
+import { listed } from "../core/util/listed.ts";
+import { explain, type Mistake } from "../core/util/mistakes.ts";
+import { own } from "../core/util/ownProperty.ts";
 import type { CitusCluster } from "./cluster.ts";
-import { explain, type Mistake } from "./config/mistakes.ts";
-import { selfUrn } from "./hooks/self.ts";
-import { TenantGroupHook } from "./hooks/tenantGroup.ts";
 import type {
     DatabaseGroup,
     RlsGroup,
@@ -11,16 +14,13 @@ import type {
     RowGroup,
     SchemaGroup,
     TenantGroupSettings,
-} from "./tenants/args.ts";
-import { connectionTo } from "./tenants/connection.ts";
-import { type Inputs, isPlain } from "./tenants/inputs.ts";
-import { listed } from "./tenants/listed.ts";
-import { type Login, Tenant } from "./tenants/login.ts";
-import { own } from "./tenants/own.ts";
-import { passwordOf, seedOf } from "./tenants/passwords.ts";
-import { projectFiles, readOnce } from "./tenants/project.ts";
-import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "./tenants/spec.ts";
-import { groupValidator, type Validated } from "./tenants/validate.ts";
+} from "./config/tenants/args.ts";
+import { type Inputs, isPlain } from "./config/tenants/inputs.ts";
+import { projectFiles, readOnce } from "./config/tenants/project.ts";
+import { groupValidator, type Validated } from "./config/tenants/validate.ts";
+import { type Login, Tenant } from "./login.ts";
+import { selfUrn } from "./resources/self.ts";
+import { TenantGroupHook } from "./resources/tenantGroup.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
 type Args<Settings extends TenantGroupSettings> = {

@@ -1,8 +1,8 @@
 /** Backs up all nodes at once, then takes a restore point over them: npm run backup -- [full|diff|incr] [--no-point] */
 import { Argument, Option } from "commander";
 import { Listr } from "listr2";
-import { type Contents, timeOfName, whyNotRestorable } from "../components/restore/points.ts";
-import { COORDINATOR } from "../components/topology.ts";
+import { COORDINATOR } from "../core/node/topology.ts";
+import { type Contents, timeOfName, whyNotRestorable } from "../core/restore/points.ts";
 import { openBackups, readBackups, runningNodes, saidOnFailure } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { onNode, type StackNode } from "./lib/nodes.ts";

@@ -1,8 +1,9 @@
 /** Lists restore points and backups, newest first, and which points are provably restorable. Works without the cluster. */
-import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/bytes.ts";
-import { type Contents, type RestorePoint, whyNotRestorable } from "../components/restore/points.ts";
-import { COORDINATOR, workerIndex } from "../components/topology.ts";
+
+import { COORDINATOR, workerIndex } from "../core/node/topology.ts";
+import { type Contents, type RestorePoint, whyNotRestorable } from "../core/restore/points.ts";
+import { describeAge } from "../core/util/age.ts";
+import { describeBytes } from "../core/util/bytes.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { fittedTable } from "./lib/report.ts";

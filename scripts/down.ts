@@ -4,9 +4,9 @@
  */
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import type { ClusterArgs } from "../components/config.ts";
-import { dockerEngine } from "../components/docker/engine.ts";
-import { COORDINATOR } from "../components/topology.ts";
+import type { ClusterArgs } from "../components/config/index.ts";
+import { COORDINATOR } from "../core/node/topology.ts";
+import { dockerEngine } from "../core/reach/docker/engine.ts";
 import { openBackups, repositoryName, repositoryResource, runningNodes } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { answeringEngine } from "./lib/engine.ts";

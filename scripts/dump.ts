@@ -1,9 +1,9 @@
 /** The cluster's database as one SQL file: npm run dump -- all.sql.gz */
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
-import { describeBytes } from "../components/bytes.ts";
-import type { Session } from "../components/citus/session.ts";
-import { COORDINATOR } from "../components/topology.ts";
+import { COORDINATOR } from "../core/node/topology.ts";
+import type { Session } from "../core/reach/session.ts";
+import { describeBytes } from "../core/util/bytes.ts";
 import { LOUD, QUIET, trailer } from "./dump/file.ts";
 import { type Moment, takeMoment } from "./dump/moment.ts";
 import { type Output, openOutput } from "./dump/output.ts";

@@ -1,8 +1,8 @@
 /** Brings a file of npm run dump into a fresh, empty cluster: npm run load -- all.sql.gz */
 import { resolve } from "node:path";
-import { describeBytes } from "../components/bytes.ts";
-import type { Session, StreamSession } from "../components/citus/session.ts";
-import { COORDINATOR } from "../components/topology.ts";
+import { COORDINATOR } from "../core/node/topology.ts";
+import type { Session, StreamSession } from "../core/reach/session.ts";
+import { describeBytes } from "../core/util/bytes.ts";
 import { foundIn, roleNames } from "./dump/empty.ts";
 import { type Dump, readDump, type Visitor } from "./dump/file.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";

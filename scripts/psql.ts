@@ -2,8 +2,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { caFile } from "../components/names.ts";
-import { COORDINATOR } from "../components/topology.ts";
+import { caFile } from "../core/node/names.ts";
+import { COORDINATOR } from "../core/node/topology.ts";
 import { asksForHelp } from "./lib/command.ts";
 import { CannotTell, EXIT, fail } from "./lib/exit.ts";
 import { nodesOf } from "./lib/nodes.ts";

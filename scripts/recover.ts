@@ -2,14 +2,15 @@
  * One table or one tenant as it was at a restore point, beside what the cluster has now:
  * npm run recover -- --table public.orders --at 2026-11-30T10:00Z
  */
-import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/bytes.ts";
-import { identifier } from "../components/citus/quote.ts";
-import { connect, type Session, withSession } from "../components/citus/session.ts";
-import { choosePoint, type RestorePoint } from "../components/restore/points.ts";
-import { parseTime, refusedTarget } from "../components/restore/request.ts";
-import { listed } from "../components/tenants/listed.ts";
-import { COORDINATOR } from "../components/topology.ts";
+
+import { COORDINATOR } from "../core/node/topology.ts";
+import { connect, type Session, withSession } from "../core/reach/session.ts";
+import { choosePoint, type RestorePoint } from "../core/restore/points.ts";
+import { parseTime, refusedTarget } from "../core/restore/request.ts";
+import { identifier } from "../core/sql/quote.ts";
+import { describeAge } from "../core/util/age.ts";
+import { describeBytes } from "../core/util/bytes.ts";
+import { listed } from "../core/util/listed.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";
 import { asText } from "./dump/rows.ts";
 import { type Backed, openBackups, readBackups } from "./lib/backups.ts";
@@ -192,7 +193,7 @@ function missingRows(table: Definition, recovered: string, columns: string): str
 /** A tenant of a group comes as an export of the copy, which `npm run tenants -- restore` brings back. */
 async function recoverTenant(backed: Backed, asked: string, tenant: string): Promise<void> {
     const found = findTenant(groupsOf(await readResources(true)), tenant);
-    const { exportTenant } = await import("../components/citus/tenants/export.ts");
+    const { exportTenant } = await import("../core/tenants/exports/export.ts");
     const point = await findPoint(backed, asked);
     say(`Restoring       ${size(point)}, into a stack of its own, which is removed afterwards`);
     const file = await withCopy(

@@ -2,10 +2,11 @@
  * Restores the newest point (or --point) into a throw-away stack, checks it, prints RTO and RPO, and removes it.
  * The selected stack and its cluster are not touched. --keep leaves the copy.
  */
-import { describeAge } from "../components/age.ts";
-import { describeBytes } from "../components/bytes.ts";
-import { choosePoint } from "../components/restore/points.ts";
-import { refusedTarget } from "../components/restore/request.ts";
+
+import { choosePoint } from "../core/restore/points.ts";
+import { refusedTarget } from "../core/restore/request.ts";
+import { describeAge } from "../core/util/age.ts";
+import { describeBytes } from "../core/util/bytes.ts";
 import { openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { withCopy } from "./lib/copy.ts";

@@ -1,7 +1,7 @@
 /** Preflight, then `pulumi up` of the selected stack (dev at first), then how to go on. */
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { Listr } from "listr2";
-import { projectFiles } from "../components/tenants/project.ts";
+import { projectFiles } from "../components/config/tenants/project.ts";
 import { NoCli, pulumiCommand } from "./lib/cli.ts";
 import { main, script } from "./lib/command.ts";
 import { canRefresh } from "./lib/engine.ts";

@@ -3,9 +3,9 @@
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
-import type { RestoreOptions } from "../components/citus/tenants/restore.ts";
-import { nearest } from "../components/nearest.ts";
-import { QUESTIONS } from "../components/tenants/choose.ts";
+import { QUESTIONS } from "../core/tenants/ask/choose.ts";
+import type { RestoreOptions } from "../core/tenants/exports/restore.ts";
+import { nearest } from "../core/util/nearest.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
 import { adopt } from "./tenants/adopt.ts";
@@ -111,7 +111,7 @@ program
     .description("lets a change of a group's template go on to the next wave (rollout.approve)")
     .argument("<group>", "its name")
     .action(async (name: string) => {
-        const { approve } = await import("../components/citus/tenants/approve.ts");
+        const { approve } = await import("../core/tenants/files/approve.ts");
         const said = await withStack(({ groups, session }) =>
             approve(session, findGroup(groups, name).group, userInfo().username),
         );
@@ -132,7 +132,7 @@ program
     .description("one tenant's data as a file")
     .argument("<tenant>", "its name, or group/name")
     .action(async (name: string) => {
-        const { exportTenant } = await import("../components/citus/tenants/export.ts");
+        const { exportTenant } = await import("../core/tenants/exports/export.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
         console.log(await withTenant(found, exportTenant));
     });
@@ -144,9 +144,9 @@ program
     .argument("<file>", "what export wrote: a file, or an address of a bucket or the repository")
     .option("--replace", "in place of what is there, which is exported first (models schema and database)")
     .action(async (name: string, file: string, { replace }: RestoreOptions) => {
-        const { restoreTenant } = await import("../components/citus/tenants/restore.ts");
+        const { restoreTenant } = await import("../core/tenants/exports/restore.ts");
         const found = await withStack(async ({ groups }) => findTenant(groups, name));
-        const { remoteFile } = await import("../components/tenants/exportTarget.ts");
+        const { remoteFile } = await import("../core/tenants/exports/exportTarget.ts");
         const path = remoteFile(file) ? file : resolve(process.env.INIT_CWD ?? process.cwd(), file);
         await withTenant(found, (context, tenant) =>
             restoreTenant(context, tenant, path, { replace: replace === true }),

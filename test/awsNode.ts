@@ -7,8 +7,8 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeBundle } from "../components/aws/bundle.ts";
-import type { ClusterFacts, MachineFacts } from "../components/aws/userData.ts";
+import { makeBundle } from "../components/platforms/aws/bundle.ts";
+import type { ClusterFacts, MachineFacts } from "../components/platforms/aws/userData.ts";
 
 export const ROOT = join(import.meta.dirname, "..");
 export const REGION = "eu-central-1";

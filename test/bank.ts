@@ -1,7 +1,7 @@
 /** Transfers between accounts on different nodes, written so that half a transfer can be seen: two balances and two ledger rows. */
 import { randomBytes } from "node:crypto";
-import { connect, type Session } from "../components/citus/session.ts";
-import type { Access } from "../components/reach.ts";
+import type { Access } from "../core/node/reach.ts";
+import { connect, type Session } from "../core/reach/session.ts";
 
 export const BANK = `
 CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL);

@@ -1,7 +1,7 @@
 /** A repository as a large cluster fills it in weeks, made up: what reads it must not grow with it. */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import { packTar, type TarEntry } from "../components/tar.ts";
+import { packTar, type TarEntry } from "../core/util/tar.ts";
 
 export const BIG = { cluster: "big", nodes: 200, tables: 5000, days: 21, pointsADay: 288 };
 /** Segments that each node sends in a day: one a point and some more. */

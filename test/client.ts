@@ -2,8 +2,9 @@
  * A client that never stops writing and checks what it reads: transfers between companies, inserts, deletes, a table that
  * is emptied again and again, partitions that come and go, sums.
  */
-import { connect, type Session } from "../components/citus/session.ts";
-import type { Access } from "../components/reach.ts";
+
+import type { Access } from "../core/node/reach.ts";
+import { connect, type Session } from "../core/reach/session.ts";
 
 export interface ClientReport {
     transfers: number;

@@ -14,11 +14,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { connect, type Session } from "../components/citus/session.ts";
-import { dockerEngine, execute } from "../components/docker/engine.ts";
-import { pause } from "../components/pause.ts";
-import type { CommandResult, DirectAccess } from "../components/reach.ts";
-import type { RestorePoint, Stanza } from "../components/restore/points.ts";
+import type { CommandResult, DirectAccess } from "../core/node/reach.ts";
+import { dockerEngine, execute } from "../core/reach/docker/engine.ts";
+import { connect, type Session } from "../core/reach/session.ts";
+import type { RestorePoint, Stanza } from "../core/restore/points.ts";
+import { pause } from "../core/util/pause.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 import { findTestImage, IMAGE_MISSING, testImage } from "./image.ts";
 

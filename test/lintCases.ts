@@ -1,8 +1,8 @@
 /** One broken case for each mistake that a check finds: its SQL, and how a real cluster shows that the check is right. */
 import assert from "node:assert/strict";
-import type { Session } from "../components/citus/session.ts";
-import type { Declared } from "../components/tenants/lint/lint.ts";
-import type { TableSpec } from "../components/tenants/spec.ts";
+import type { Session } from "../core/reach/session.ts";
+import type { Declared } from "../core/tenants/check/lint.ts";
+import type { TableSpec } from "../core/tenants/group/spec.ts";
 
 export interface Cluster {
     readonly coordinator: Session;

@@ -1,9 +1,9 @@
 /** Nodes watched while something is done to them: when their containers were stopped, and when their servers answered. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { connect } from "../components/citus/session.ts";
-import { pause } from "../components/pause.ts";
-import type { DirectAccess } from "../components/reach.ts";
+import type { DirectAccess } from "../core/node/reach.ts";
+import { connect } from "../core/reach/session.ts";
+import { pause } from "../core/util/pause.ts";
 import { collect, type Ran, type TestStack } from "./lib.ts";
 
 interface Event {

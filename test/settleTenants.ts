@@ -4,8 +4,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
-import { FACETS } from "../components/tenants/models.ts";
-import type { GroupSpec } from "../components/tenants/spec.ts";
+import { FACETS } from "../core/tenants/facets.ts";
+import type { GroupSpec } from "../core/tenants/group/spec.ts";
 import type { Outputs } from "../scripts/lib/project.ts";
 import { publishedAccess, type TestStack } from "./lib.ts";
 import { settle } from "./tenants.ts";

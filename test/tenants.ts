@@ -2,17 +2,15 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
-import { connect, keepOpen } from "../components/citus/session.ts";
-import { converge, look, planAll } from "../components/citus/tenants/converge.ts";
-
-import { withOnboarded } from "../components/citus/tenants/onboarded.ts";
-import { readFindings } from "../components/nodeFindings.ts";
-
-import type { Context, Facet, NodeTarget, Step } from "../components/tenants/facet.ts";
-import { FACETS } from "../components/tenants/models.ts";
-import { markOf, passwordOf, verifierOf } from "../components/tenants/passwords.ts";
-import { specOf, textOf } from "../components/tenants/project.ts";
-import type { GroupSpec } from "../components/tenants/spec.ts";
+import { specOf, textOf } from "../components/config/tenants/project.ts";
+import { readFindings } from "../core/reach/nodeFindings.ts";
+import { connect, keepOpen } from "../core/reach/session.ts";
+import { FACETS } from "../core/tenants/facets.ts";
+import { converge, look, planAll } from "../core/tenants/group/converge.ts";
+import type { Context, Facet, NodeTarget, Step } from "../core/tenants/group/facet.ts";
+import { withOnboarded } from "../core/tenants/group/onboarded.ts";
+import { markOf, passwordOf, verifierOf } from "../core/tenants/group/passwords.ts";
+import type { GroupSpec } from "../core/tenants/group/spec.ts";
 import type { TestStack } from "./lib.ts";
 
 // exports of tests need not outlive the runner that they are run on

@@ -1,9 +1,9 @@
 /** What a cluster is made from, after validation. Types, with each default and what a change does. */
-import type { BackupArgs } from "../archive.ts";
-import type { Overrides } from "../settings.ts";
-import type { TenantGroupSettings } from "../tenants/args.ts";
+import type { BackupArgs } from "../../core/node/archive.ts";
+import type { Overrides } from "../../core/node/settings.ts";
 import type { AwsArgs } from "./awsArgs.ts";
 import type { PlatformName } from "./platforms.ts";
+import type { TenantGroupSettings } from "./tenants/args.ts";
 
 /** Citus of a new cluster. One that is there keeps the version that it was made with. */
 export const NEW_CITUS_VERSION = "14.1.0";

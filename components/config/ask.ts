@@ -2,12 +2,12 @@
  * What only AWS can say of a configuration: whether one may ask at all, and how large the machines are. And which Docker
  * engine the environment means.
  */
-import { credentialsProblem } from "../aws/credentials.ts";
-import { describeInstanceType } from "../aws/instanceType.ts";
-import { EngineError, engineHere, noEngine } from "../docker/context.ts";
-import { whySilent } from "../docker/engine.ts";
+import { credentialsProblem } from "../../core/reach/aws/credentials.ts";
+import { describeInstanceType } from "../../core/reach/aws/instanceType.ts";
+import { EngineError, engineHere, noEngine } from "../../core/reach/docker/context.ts";
+import { whySilent } from "../../core/reach/docker/engine.ts";
+import type { Mistake } from "../../core/util/mistakes.ts";
 import { awsPlace, isRegion } from "./awsChecks.ts";
-import type { Mistake } from "./mistakes.ts";
 import type { ConfigSource } from "./source.ts";
 import { wantedInstanceTypes } from "./validate.ts";
 

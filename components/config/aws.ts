@@ -1,8 +1,8 @@
 /** What the keys of the aws platform may hold. */
 import { z } from "zod";
-import { shown } from "../shown.ts";
-import { formatCidr, parseCidr, within } from "./cidr.ts";
-import { checked, flag, listOf, oneOf, text, whole } from "./fields.ts";
+import { formatCidr, parseCidr, within } from "../../core/util/cidr.ts";
+import { checked, flag, listOf, oneOf, text, whole } from "../../core/util/fields.ts";
+import { shown } from "../../core/util/shown.ts";
 import type { Parts } from "./row.ts";
 
 const idPattern = (prefix: string) => new RegExp(`^${prefix}-([0-9a-f]{8}|[0-9a-f]{17})$`);

@@ -1,13 +1,13 @@
 /** Rules of the aws platform that need more than one key, and where it runs. They look at what was given. */
 
-import { shown } from "../shown.ts";
-import { workerIndex, workerIndexes } from "../topology.ts";
+import { workerIndex, workerIndexes } from "../../core/node/topology.ts";
+import { formatCidr, overlap, parseCidr, within } from "../../core/util/cidr.ts";
+import { record } from "../../core/util/fields.ts";
+import type { Mistake } from "../../core/util/mistakes.ts";
+import { shown } from "../../core/util/shown.ts";
 import { MAX_WORKERS } from "./args.ts";
-import { formatCidr, overlap, parseCidr, within } from "./cidr.ts";
-import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
 import { MACHINE } from "./machine.ts";
-import type { Mistake } from "./mistakes.ts";
 import type { ConfigSource } from "./source.ts";
 
 const set = (value: unknown): string | undefined => (value === undefined || value === "" ? undefined : String(value));

@@ -1,11 +1,11 @@
 /** Rules that need more than one key. */
 
-import { shown } from "../shown.ts";
-import { HIGHEST_INDEX, nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../topology.ts";
+import { HIGHEST_INDEX, nodeHost, POOL_OFFSET, workerIndex, workerIndexes } from "../../core/node/topology.ts";
+import { record } from "../../core/util/fields.ts";
+import type { Mistake } from "../../core/util/mistakes.ts";
+import { shown } from "../../core/util/shown.ts";
 import { MAX_WORKERS } from "./args.ts";
-import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
-import type { Mistake } from "./mistakes.ts";
 
 /** They look at what was given, so that other mistakes do not hide theirs. */
 export function crossChecks(raw: Record<Key, unknown>, stack: string): Mistake[] {

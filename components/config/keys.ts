@@ -4,10 +4,10 @@
  */
 
 import { z } from "zod";
-import { POOL_OFFSET } from "../topology.ts";
+import { POOL_OFFSET } from "../../core/node/topology.ts";
+import { flag, oneOf, passphrase, whole } from "../../core/util/fields.ts";
 import { citusImage, MAX_WORKERS, NEW_CITUS_VERSION } from "./args.ts";
 import * as aws from "./aws.ts";
-import { flag, oneOf, passphrase, whole } from "./fields.ts";
 import { COORDINATOR, MACHINE } from "./machine.ts";
 import { PLATFORMS, type PlatformName } from "./platforms.ts";
 import { type KeyRow, objectOf } from "./row.ts";
@@ -253,7 +253,7 @@ export const KEYS = {
     },
     tenantGroups: {
         kind: "object",
-        // components/tenants/validate.ts says what a group may hold
+        // components/config/tenants/validate.ts says what a group may hold
         value: () => z.any(),
         default: {},
         copied: false,

@@ -1,7 +1,8 @@
 /** What `citus:coordinator` and `citus:worker` may hold. */
-import { shown } from "../shown.ts";
-import { checked, flag, memory, whole } from "./fields.ts";
-import { isInstanceType, x86TypeFor } from "./instanceTypes.ts";
+
+import { isInstanceType, x86TypeFor } from "../../core/reach/aws/instanceTypes.ts";
+import { checked, flag, memory, whole } from "../../core/util/fields.ts";
+import { shown } from "../../core/util/shown.ts";
 import type { PlatformName } from "./platforms.ts";
 import type { Parts } from "./row.ts";
 

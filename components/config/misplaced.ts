@@ -1,10 +1,10 @@
 /** Keys that are set and mean something on another platform only. */
 
-import { shown } from "../shown.ts";
+import { record } from "../../core/util/fields.ts";
+import type { Mistake } from "../../core/util/mistakes.ts";
+import { shown } from "../../core/util/shown.ts";
 import { ALL_KEYS, ROWS } from "./derived.ts";
-import { record } from "./fields.ts";
 import type { Key } from "./keys.ts";
-import type { Mistake } from "./mistakes.ts";
 import type { PlatformName } from "./platforms.ts";
 import type { Only } from "./row.ts";
 

@@ -1,10 +1,10 @@
 /** This stack's configuration as Pulumi has it. */
 import * as pulumi from "@pulumi/pulumi";
-import { projectFiles } from "../tenants/project.ts";
+import { explain } from "../../core/util/mistakes.ts";
 import type { ClusterArgs } from "./args.ts";
 import { askAws, askDocker } from "./ask.ts";
-import { explain } from "./mistakes.ts";
 import { sourceOf } from "./source.ts";
+import { projectFiles } from "./tenants/project.ts";
 import { validate } from "./validate.ts";
 
 /**

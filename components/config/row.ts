@@ -1,6 +1,6 @@
 /** What is said of a key in the table of keys, and of a key inside an object. */
 import type { z } from "zod";
-import { strictObject } from "./fields.ts";
+import { strictObject } from "../../core/util/fields.ts";
 import type { Kind } from "./parse.ts";
 import type { PlatformName } from "./platforms.ts";
 

@@ -1,7 +1,7 @@
 /** What a configuration is read from. */
 
-import type { ProjectFiles } from "../tenants/project.ts";
-import type { InstanceType } from "./instanceTypes.ts";
+import type { InstanceType } from "../../core/reach/aws/instanceTypes.ts";
+import type { ProjectFiles } from "./tenants/project.ts";
 
 export interface ConfigSource {
     readonly stack: string;

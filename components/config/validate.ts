@@ -1,23 +1,24 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
-import { nearest } from "../nearest.ts";
-import { fileMistakes } from "../postDeploy/file.ts";
-import { shown } from "../shown.ts";
-import type { ProjectFiles } from "../tenants/project.ts";
-import { validateGroups } from "../tenants/validate.ts";
-import { topology } from "../topology.ts";
+
+import { topology } from "../../core/node/topology.ts";
+import { isInstanceType, usableMemory, x86TypeFor } from "../../core/reach/aws/instanceTypes.ts";
+import { fileMistakes } from "../../core/sql/sqlFile.ts";
+import { record } from "../../core/util/fields.ts";
+import { type Mistake, pathOf } from "../../core/util/mistakes.ts";
+import { nearest } from "../../core/util/nearest.ts";
+import { shown } from "../../core/util/shown.ts";
 import { type ClusterArgs, MAX_WORKERS, type MachineArgs } from "./args.ts";
 import type { AwsArgs } from "./awsArgs.ts";
 import { awsChecks, awsPlace } from "./awsChecks.ts";
 import { crossChecks } from "./checks.ts";
 import { ALL_KEYS, apart, filled, isKey, MAY_BE_EMPTY, type Parsed, readKey, SCHEMAS, SECRETS } from "./derived.ts";
-import { record } from "./fields.ts";
-import { isInstanceType, usableMemory, x86TypeFor } from "./instanceTypes.ts";
 import { KEYS, type Key } from "./keys.ts";
 import { DEFAULT_INSTANCE_TYPE } from "./machine.ts";
 import { onThisPlatform } from "./misplaced.ts";
-import { type Mistake, pathOf } from "./mistakes.ts";
 import { PLATFORMS, type PlatformName } from "./platforms.ts";
 import type { ConfigSource } from "./source.ts";
+import type { ProjectFiles } from "./tenants/project.ts";
+import { validateGroups } from "./tenants/validate.ts";
 
 /** Each key that is set, as the value it means. */
 function readValues(source: ConfigSource): Partial<Record<Key, unknown>> {

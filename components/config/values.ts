@@ -1,11 +1,11 @@
 /** What the keys of both platforms may hold. */
 import { z } from "zod";
-import { GO_THERE, isHere, NOT_HERE } from "../docker/address.ts";
-import { refusedTarget } from "../restore/request.ts";
-import { OWNED } from "../settings.ts";
-import { shown } from "../shown.ts";
-import { workerIndex } from "../topology.ts";
-import { flag, listOf, oneOf, span, text, whole } from "./fields.ts";
+import { OWNED } from "../../core/node/settings.ts";
+import { workerIndex } from "../../core/node/topology.ts";
+import { GO_THERE, isHere, NOT_HERE } from "../../core/reach/docker/address.ts";
+import { refusedTarget } from "../../core/restore/request.ts";
+import { flag, listOf, oneOf, span, text, whole } from "../../core/util/fields.ts";
+import { shown } from "../../core/util/shown.ts";
 import { parse } from "./parse.ts";
 import type { PlatformName } from "./platforms.ts";
 import { objectOf, type Parts } from "./row.ts";

@@ -1,5 +1,5 @@
 /** Whether a database is as a fresh cluster has it. */
-import type { Session } from "../../components/citus/session.ts";
+import type { Session } from "../../core/reach/session.ts";
 
 /** Roles that a script makes, as SQL has their names. Pure. */
 export const roleNames = (script: string): string[] =>

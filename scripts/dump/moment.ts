@@ -3,9 +3,9 @@
  * node was first asked. So writes are made to wait until every node has taken its snapshot, and go on at once.
  */
 
-import { connect, type DatabaseError, type Session, type StreamSession } from "../../components/citus/session.ts";
-import { pause } from "../../components/pause.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { connect, type DatabaseError, type Session, type StreamSession } from "../../core/reach/session.ts";
+import { pause } from "../../core/util/pause.ts";
 import type { StackNode } from "../lib/nodes.ts";
 import { asText, type Nodes } from "./rows.ts";
 import { type RowTable, readTables } from "./tables.ts";

@@ -3,7 +3,7 @@
 import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { from, to } from "pg-copy-streams";
-import { DatabaseError, type StreamSession } from "../../components/citus/session.ts";
+import { DatabaseError, type StreamSession } from "../../core/reach/session.ts";
 import { countStatement, type Part, type RowTable, readStatement } from "./tables.ts";
 
 /** What must be the same in whoever writes values as text and whoever reads them. */

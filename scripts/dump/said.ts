@@ -1,6 +1,7 @@
 /** What the database said while a file was loaded, with the lines of that file. Pure. */
-import { DatabaseError } from "../../components/citus/session.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { DatabaseError } from "../../core/reach/session.ts";
 import type { CopyPart } from "./file.ts";
 
 /** What psql said, with the lines of the file instead of the script's. */

@@ -1,6 +1,7 @@
 /** How far sequences have come. The coordinator's go into the SQL; a worker numbers in a range of its own. */
-import { literal } from "../../components/citus/quote.ts";
-import type { Session } from "../../components/citus/session.ts";
+
+import type { Session } from "../../core/reach/session.ts";
+import { literal } from "../../core/sql/quote.ts";
 import type { WorkerSequence } from "./file.ts";
 import { oneLine } from "./tables.ts";
 

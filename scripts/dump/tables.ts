@@ -1,5 +1,5 @@
 /** Tables with rows, where their shards are, and the COPY statements that read and write them. */
-import type { Session } from "../../components/citus/session.ts";
+import type { Session } from "../../core/reach/session.ts";
 
 /** A shard, or the table itself where it has none. */
 export interface Part {

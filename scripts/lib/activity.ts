@@ -1,5 +1,5 @@
 /** npm run status -- activity */
-import { type Active, type ActivityView, readActivity } from "../../components/citus/activity.ts";
+import { type Active, type ActivityView, readActivity } from "../../core/citus/health/activity.ts";
 import { withStack } from "../tenants/stack.ts";
 import { EXIT } from "./exit.ts";
 import { fittedTable } from "./report.ts";

@@ -1,11 +1,11 @@
 /** What the scripts share about backups: the stack's nodes, and its repository. */
 
-import { s3Repository } from "../../components/archive.ts";
-import type { ClusterArgs } from "../../components/config.ts";
-import { readVolume } from "../../components/docker/site.ts";
-import type { Contents } from "../../components/restore/points.ts";
-import { readRepository, restoreSecrets, type Wanted } from "../../components/restore/repository.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+import type { ClusterArgs } from "../../components/config/index.ts";
+import { s3Repository } from "../../core/node/archive.ts";
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { readVolume } from "../../core/restore/dockerSite.ts";
+import type { Contents } from "../../core/restore/points.ts";
+import { readRepository, restoreSecrets, type Wanted } from "../../core/restore/repository.ts";
 import { answeringEngine, stackEngine } from "./engine.ts";
 import { CannotTell, NoCluster } from "./exit.ts";
 import { stackImage } from "./image.ts";

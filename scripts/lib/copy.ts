@@ -1,8 +1,8 @@
 /** A throw-away copy of the selected stack's cluster: a stack of its own, restored from a restore point and removed again. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { describeAge } from "../../components/age.ts";
-import type { RestorePoint } from "../../components/restore/points.ts";
+import type { RestorePoint } from "../../core/restore/points.ts";
+import { describeAge } from "../../core/util/age.ts";
 import type { Backed } from "./backups.ts";
 import { type ConfigValue, copyConfig } from "./copyConfig.ts";
 import { EXIT, fail } from "./exit.ts";

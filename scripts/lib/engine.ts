@@ -1,7 +1,7 @@
 /** The Docker engine that a stack's cluster is on: as its state has it, whatever the environment means now. */
-import { describeEngine, type Engine, resolveEngine } from "../../components/docker/context.ts";
-import { whySilent } from "../../components/docker/engine.ts";
-import { hasCluster, identify } from "../../components/docker/identity.ts";
+import { describeEngine, type Engine, resolveEngine } from "../../core/reach/docker/context.ts";
+import { whySilent } from "../../core/reach/docker/engine.ts";
+import { hasCluster, identify } from "../../core/reach/docker/identity.ts";
 import { clusterId, outputsOf, type StateResource } from "./resources.ts";
 
 const outputOf = (resources: readonly StateResource[], name: string) => outputsOf(resources, "DockerEngine")?.[name];

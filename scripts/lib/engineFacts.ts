@@ -1,8 +1,8 @@
 /** What `docker info` says about an engine, judged for a cluster. Pure. */
-import type { ClusterArgs } from "../../components/config.ts";
-import { architectureOf } from "../../components/docker/architecture.ts";
-import { BASE_ARCHITECTURE, BASE_IMAGES, isCitusImage, LISTED } from "../../components/docker/baseImages.ts";
-import { noForwarding } from "../../components/docker/trouble.ts";
+import type { ClusterArgs } from "../../components/config/index.ts";
+import { architectureOf } from "../../core/reach/docker/architecture.ts";
+import { BASE_ARCHITECTURE, BASE_IMAGES, isCitusImage, LISTED } from "../../core/reach/docker/baseImages.ts";
+import { noForwarding } from "../../core/reach/docker/trouble.ts";
 import type { Finding } from "./finding.ts";
 
 /** The part of `docker info` that is looked at. */

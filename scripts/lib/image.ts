@@ -1,7 +1,7 @@
 /** The images of a stack's nodes. Pure but for the name's hash of the node scripts. */
 import { join } from "node:path";
-import { type ClusterArgs, citusImage, defaultCitus } from "../../components/config.ts";
-import { CONTEXT, nodeImage } from "../../components/docker/image.ts";
+import { type ClusterArgs, citusImage, defaultCitus } from "../../components/config/index.ts";
+import { CONTEXT, nodeImage } from "../../core/image/contents.ts";
 import { ROOT } from "./project.ts";
 import { outputsOf, type StateResource } from "./resources.ts";
 

@@ -1,8 +1,8 @@
 /** The selected stack's nodes: how its hooks reach them, as its state has it. */
 
-import { resolveEngine } from "../../components/docker/context.ts";
-import type { Access, CommandResult, ScriptInput, Shell } from "../../components/reach.ts";
-import { runScript } from "../../components/shell.ts";
+import type { Access, CommandResult, ScriptInput, Shell } from "../../core/node/reach.ts";
+import { resolveEngine } from "../../core/reach/docker/context.ts";
+import { runScript } from "../../core/reach/run.ts";
 import type { StateResource } from "./resources.ts";
 
 export interface StackNode {

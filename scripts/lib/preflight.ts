@@ -4,13 +4,13 @@ import { readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { freemem, release, totalmem } from "node:os";
 import type Docker from "dockerode";
-import { credentialsProblem } from "../../components/aws/credentials.ts";
-import type { AwsArgs, ClusterArgs } from "../../components/config.ts";
-import { describeEngine, type Engine, engineHere, otherEngines } from "../../components/docker/context.ts";
-import { dockerEngine, reasonOf } from "../../components/docker/engine.ts";
-import { isPodman } from "../../components/docker/identity.ts";
-import { freePort, takenPorts } from "../../components/docker/trouble.ts";
-import { POOL_OFFSET } from "../../components/topology.ts";
+import type { AwsArgs, ClusterArgs } from "../../components/config/index.ts";
+import { POOL_OFFSET } from "../../core/node/topology.ts";
+import { credentialsProblem } from "../../core/reach/aws/credentials.ts";
+import { describeEngine, type Engine, engineHere, otherEngines } from "../../core/reach/docker/context.ts";
+import { dockerEngine, reasonOf } from "../../core/reach/docker/engine.ts";
+import { isPodman } from "../../core/reach/docker/identity.ts";
+import { freePort, takenPorts } from "../../core/reach/docker/trouble.ts";
 import {
     architectureNote,
     type EngineInfo,

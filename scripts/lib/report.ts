@@ -1,15 +1,15 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
-import { describeAge } from "../../components/age.ts";
-import { describeBytes } from "../../components/bytes.ts";
-import type { NodeArchive } from "../../components/citus/archive.ts";
-import { type ClusterHealth, readHealth } from "../../components/citus/health.ts";
-import { saidBy } from "../../components/citus/said.ts";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { ANSWERS_WITHIN } from "../../components/citus/silent.ts";
-import { readFindings } from "../../components/nodeFindings.ts";
-import { explainSilence, readNodeState } from "../../components/nodeState.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+import type { NodeArchive } from "../../core/citus/health/archive.ts";
+import { type ClusterHealth, readHealth } from "../../core/citus/health/health.ts";
+import { ANSWERS_WITHIN } from "../../core/citus/silent.ts";
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { readFindings } from "../../core/reach/nodeFindings.ts";
+import { explainSilence, readNodeState } from "../../core/reach/nodeState.ts";
+import { saidBy } from "../../core/reach/said.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import { describeAge } from "../../core/util/age.ts";
+import { describeBytes } from "../../core/util/bytes.ts";
 import { nodesOf } from "./nodes.ts";
 import type { StateResource } from "./resources.ts";
 import { wrapped } from "./screen.ts";

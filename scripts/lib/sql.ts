@@ -2,8 +2,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import type { SsmShell } from "../../components/reach.ts";
-import { runScript } from "../../components/shell.ts";
+import type { SsmShell } from "../../core/node/reach.ts";
+import { runScript } from "../../core/reach/run.ts";
 
 /** Variables of psql's that say where to, and as whom: those of somebody else's server must not mix with ours. */
 const CONNECTION =

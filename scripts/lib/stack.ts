@@ -1,7 +1,7 @@
 /** The selected stack as the Automation API sees it. */
 import { type ConfigMap, LocalWorkspace, type Stack } from "@pulumi/pulumi/automation/index.js";
-import { type ClusterArgs, explain, sourceOf, validate } from "../../components/config.ts";
-import type { ProjectFiles } from "../../components/tenants/project.ts";
+import { type ClusterArgs, explain, sourceOf, validate } from "../../components/config/index.ts";
+import type { ProjectFiles } from "../../components/config/tenants/project.ts";
 import { pulumiCommand } from "./cli.ts";
 import { around, ROOT, tidyStackFile } from "./project.ts";
 import { explainFailure, type Failure, NoAnswer } from "./refusal.ts";

@@ -1,8 +1,9 @@
 /** One table's rows from a restored copy into the living cluster: all of them or nothing. */
-import { describeBytes } from "../../components/bytes.ts";
-import { literal } from "../../components/citus/quote.ts";
-import { DatabaseError, type StreamSession } from "../../components/citus/session.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { DatabaseError, type StreamSession } from "../../core/reach/session.ts";
+import { literal } from "../../core/sql/quote.ts";
+import { describeBytes } from "../../core/util/bytes.ts";
 import { type Nodes, openSink, readRows } from "../dump/rows.ts";
 import { readTables, writeStatement } from "../dump/tables.ts";
 import { createStatements, type Definition, distribution, readLiving, type Target } from "./table.ts";

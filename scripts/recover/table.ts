@@ -1,6 +1,7 @@
 /** A table of a restored copy, and the statements that make one like it in the living cluster. */
-import { literal } from "../../components/citus/quote.ts";
-import type { Session } from "../../components/citus/session.ts";
+
+import type { Session } from "../../core/reach/session.ts";
+import { literal } from "../../core/sql/quote.ts";
 
 export interface Column {
     /** Quoted. */

@@ -1,6 +1,6 @@
 /** Reads a running cluster's shape through its coordinator. */
 
-import type { CommandResult } from "../../components/reach.ts";
+import type { CommandResult } from "../../core/node/reach.ts";
 import { onNode, type StackNode } from "../lib/nodes.ts";
 import { refusals } from "./calls.ts";
 import type { Catalog } from "./catalog.ts";

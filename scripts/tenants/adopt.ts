@@ -1,7 +1,7 @@
 /** npm run tenants -- adopt GROUP FILE: writes tenants that create_tenant made into the program's JSON file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { listTenants } from "../../components/citus/tenants/list.ts";
-import { listed } from "../../components/tenants/listed.ts";
+import { listTenants } from "../../core/tenants/ask/list.ts";
+import { listed } from "../../core/util/listed.ts";
 import { withStack } from "./stack.ts";
 
 const indentOf = (text: string) => /^[[{]\r?\n([ \t]+)/.exec(text)?.[1] ?? "    ";

@@ -1,12 +1,12 @@
 /** npm run tenants -- check [FILES] */
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { relative, resolve } from "node:path";
+import type { Mistake } from "../../components/config/index.ts";
 import { parse } from "../../components/config/parse.ts";
-import type { Mistake } from "../../components/config.ts";
-import type { Declared, Finding, lintSql, SqlFile } from "../../components/tenants/lint/lint.ts";
-import { type ProjectFiles, projectFiles, textOf } from "../../components/tenants/project.ts";
-import type { GroupSpec, Model, TableSpec } from "../../components/tenants/spec.ts";
-import { validateGroups } from "../../components/tenants/validate.ts";
+import { type ProjectFiles, projectFiles, textOf } from "../../components/config/tenants/project.ts";
+import { validateGroups } from "../../components/config/tenants/validate.ts";
+import type { Declared, Finding, lintSql, SqlFile } from "../../core/tenants/check/lint.ts";
+import type { GroupSpec, Model, TableSpec } from "../../core/tenants/group/spec.ts";
 import { askPulumi, ROOT } from "../lib/project.ts";
 import { readResources } from "../lib/resources.ts";
 import { specsOf, withStack } from "./stack.ts";
@@ -249,7 +249,7 @@ export async function check(
     // one that was run once, and is not there any more, says nothing
     const read = (path: string) =>
         existsSync(resolve(ROOT, path)) ? textOf(readFileSync(resolve(ROOT, path), "utf8")) : "";
-    const { lintDatabase, lintSql } = await import("../../components/tenants/lint/lint.ts");
+    const { lintDatabase, lintSql } = await import("../../core/tenants/check/lint.ts");
     const batches = batchesOf(given, groups, {
         read,
         ...(options.model === undefined ? {} : { model: options.model }),

@@ -7,8 +7,8 @@ import {
     QUESTIONS,
     type Situation,
     type WayOut,
-} from "../../components/tenants/choose.ts";
-import { own } from "../../components/tenants/own.ts";
+} from "../../core/tenants/ask/choose.ts";
+import { own } from "../../core/util/ownProperty.ts";
 import { CannotTell } from "../lib/exit.ts";
 
 type Question = (typeof QUESTIONS)[number];

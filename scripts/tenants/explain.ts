@@ -1,9 +1,10 @@
 /** npm run tenants -- explain "SELECT ..." */
 
 import type { Node, RangeVar, SelectStmt } from "libpg-query";
-import { identifier, literal } from "../../components/citus/quote.ts";
-import type { Session } from "../../components/citus/session.ts";
-import { comparedColumns, type Lookup, lookupTable } from "../../components/citus/tenants/cure.ts";
+import type { Session } from "../../core/reach/session.ts";
+import { identifier, literal } from "../../core/sql/quote.ts";
+import { statements } from "../../core/sql/statements.ts";
+import { comparedColumns, type Lookup, lookupTable } from "../../core/tenants/ask/cure.ts";
 import {
     type Advice,
     advise,
@@ -11,10 +12,9 @@ import {
     type Explained,
     type KnownTable,
     parseExplain,
-} from "../../components/citus/tenants/explain.ts";
-import { nodesIn } from "../../components/tenants/lint/ast.ts";
-import { appRole, type GroupSpec, tenantRole } from "../../components/tenants/spec.ts";
-import { statements } from "../../components/tenants/statements.ts";
+} from "../../core/tenants/ask/explain.ts";
+import { nodesIn } from "../../core/tenants/check/read/ast.ts";
+import { appRole, type GroupSpec, tenantRole } from "../../core/tenants/group/spec.ts";
 import { findTenant, withStack } from "./stack.ts";
 
 /**

@@ -1,5 +1,5 @@
 /** npm run tenants -- hot */
-import { type HotView, readHot } from "../../components/citus/tenants/hot.ts";
+import { type HotView, readHot } from "../../core/tenants/ask/hot.ts";
 import { EXIT } from "../lib/exit.ts";
 import { plainTable } from "../lib/report.ts";
 import { withStack } from "./stack.ts";

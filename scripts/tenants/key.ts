@@ -1,8 +1,9 @@
 /** npm run tenants -- key [GROUP|TABLE] */
-import { describeBytes } from "../../components/bytes.ts";
-import { type KeyAsked, readDistributed, readKeys } from "../../components/citus/tenants/keyFacts.ts";
-import { judgeKey, type KeyFacts, type KeyFinding } from "../../components/tenants/keyJudge.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
+
+import { type KeyAsked, readDistributed, readKeys } from "../../core/tenants/ask/keyFacts.ts";
+import { judgeKey, type KeyFacts, type KeyFinding } from "../../core/tenants/ask/keyJudge.ts";
+import type { GroupSpec } from "../../core/tenants/group/spec.ts";
+import { describeBytes } from "../../core/util/bytes.ts";
 import { readGroups } from "./check.ts";
 import { withStack } from "./stack.ts";
 

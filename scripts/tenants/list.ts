@@ -1,7 +1,8 @@
 /** npm run tenants */
-import { describeBytes } from "../../components/bytes.ts";
-import { type Listed, type ListedTenant, listTenants } from "../../components/citus/tenants/list.ts";
-import { describeSmall } from "../../components/citus/tenants/smallShards.ts";
+
+import { type Listed, type ListedTenant, listTenants } from "../../core/tenants/ask/list.ts";
+import { describeSmall } from "../../core/tenants/tables/smallShards.ts";
+import { describeBytes } from "../../core/util/bytes.ts";
 import { fittedTable } from "../lib/report.ts";
 import { screenWidth } from "../lib/screen.ts";
 import { withStack } from "./stack.ts";

@@ -1,11 +1,11 @@
 /** npm run tenants -- password NAME */
 import { ShardMap } from "../../client/shardMap.ts";
-import { ownComment } from "../../components/citus/tenants/groupRoles.ts";
-import { CHOSEN, NONE } from "../../components/citus/tenants/roleSql.ts";
-import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
-import { connectionTo } from "../../components/tenants/connection.ts";
-import { passwordOf } from "../../components/tenants/passwords.ts";
-import { appRole, onboardingRole, readerRole, tenantRole } from "../../components/tenants/spec.ts";
+import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
+import { connectionTo } from "../../core/tenants/group/connection.ts";
+import { passwordOf } from "../../core/tenants/group/passwords.ts";
+import { appRole, onboardingRole, readerRole, tenantRole } from "../../core/tenants/group/spec.ts";
+import { ownComment } from "../../core/tenants/roles/groupRoles.ts";
+import { CHOSEN, NONE } from "../../core/tenants/roles/roleSql.ts";
 import { readCluster } from "../lib/project.ts";
 import { findTenant, withStack } from "./stack.ts";
 

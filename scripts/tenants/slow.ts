@@ -1,6 +1,6 @@
 /** npm run tenants -- slow */
-import type { Session } from "../../components/citus/session.ts";
-import { type CostlyStatement, readSlow, type SlowView, withValues } from "../../components/citus/tenants/slow.ts";
+import type { Session } from "../../core/reach/session.ts";
+import { type CostlyStatement, readSlow, type SlowView, withValues } from "../../core/tenants/ask/slow.ts";
 import { EXIT } from "../lib/exit.ts";
 import { plainTable } from "../lib/report.ts";
 import { type ExplainedStatement, explainStatement, HEADS, oneStatement } from "./explain.ts";

@@ -1,12 +1,13 @@
 /** The selected stack's groups of tenants, as its state has them. */
-import { connect, type Session } from "../../components/citus/session.ts";
-import { onboardedTenants, withTenants } from "../../components/citus/tenants/onboarded.ts";
-import { withContext } from "../../components/hooks/impl/tenantGroup.ts";
-import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
-import { nearest } from "../../components/nearest.ts";
-import type { Context } from "../../components/tenants/facet.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
-import { COORDINATOR } from "../../components/topology.ts";
+
+import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
+import { COORDINATOR } from "../../core/node/topology.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import type { Context } from "../../core/tenants/group/facet.ts";
+import { onboardedTenants, withTenants } from "../../core/tenants/group/onboarded.ts";
+import type { GroupSpec } from "../../core/tenants/group/spec.ts";
+import { nearest } from "../../core/util/nearest.ts";
+import { withContext } from "../../provider/tenantGroup.ts";
 import { NoCluster } from "../lib/exit.ts";
 import { nodesOf } from "../lib/nodes.ts";
 import { DEFAULT_STACK, selectedStack } from "../lib/project.ts";

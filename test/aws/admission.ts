@@ -1,7 +1,8 @@
 /** Whether a run may begin: wanted, configured, with somebody to ask AWS in whose name. */
-import { credentialsProblem } from "../../components/aws/credentials.ts";
+
 import { awsPlace } from "../../components/config/awsChecks.ts";
-import { sourceOf, validate } from "../../components/config.ts";
+import { sourceOf, validate } from "../../components/config/index.ts";
+import { credentialsProblem } from "../../core/reach/aws/credentials.ts";
 import { PULUMI_MISSING, works } from "../lib.ts";
 import { clusterConfig } from "./plan.ts";
 

@@ -1,5 +1,5 @@
 /** Whether anything of a run is left in the account, as AWS itself says, and how to remove it by hand. */
-import { pause } from "../../components/pause.ts";
+import { pause } from "../../core/util/pause.ts";
 import { run, works } from "../lib.ts";
 import type { Place } from "./admission.ts";
 import { TAG } from "./plan.ts";

@@ -7,7 +7,7 @@ import {
     SSMClient,
     waitUntilCommandExecuted,
 } from "@aws-sdk/client-ssm";
-import { quote } from "../../components/aws/remote.ts";
+import { quote } from "../../core/reach/aws/remote.ts";
 import type { Place } from "./admission.ts";
 
 /** Seconds. */

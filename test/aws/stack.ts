@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Session, withSession } from "../../components/citus/session.ts";
+import { type Session, withSession } from "../../core/reach/session.ts";
 import { nodesOf, type StackNode } from "../../scripts/lib/nodes.ts";
 import { parseState, type StateResource } from "../../scripts/lib/resources.ts";
 import { copyProject, OwnStack, type Ran, ROOT } from "../lib.ts";

@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import pg from "pg";
 import { table } from "table";
-import { workerName } from "../../components/topology.ts";
+import { workerName } from "../../core/node/topology.ts";
 import { SCHEMA as CORE, TABLES as CORE_TABLES, docker, fingerprint, type Ran, type TestStack } from "../lib.ts";
 
 /** A reference table whose shard's name is shortened by Citus. */

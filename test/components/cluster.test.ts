@@ -8,11 +8,11 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
-import { type RestoreFromArgs, validate } from "../../components/config.ts";
-import { NO_REPOSITORY } from "../../components/hooks/identity.ts";
-import { beginnings } from "../../components/hooks/impl/ports.ts";
-import { type NodeConfiguration, nodeFiles } from "../../components/nodeFiles.ts";
-import type { Settings } from "../../components/settings.ts";
+import { type RestoreFromArgs, validate } from "../../components/config/index.ts";
+import { NO_REPOSITORY } from "../../components/resources/identity.ts";
+import { type NodeConfiguration, nodeFiles } from "../../core/node/files.ts";
+import type { Settings } from "../../core/node/settings.ts";
+import { beginnings } from "../../provider/ports.ts";
 import {
     abandon,
     type Built,
@@ -34,7 +34,7 @@ import {
 process.chdir(join(import.meta.dirname, "..", ".."));
 await mock();
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
-const { nodeImage, packagesHash, packagesImage, scriptsHash } = await import("../../components/docker/image.ts");
+const { nodeImage, packagesHash, packagesImage, scriptsHash } = await import("../../core/image/contents.ts");
 
 const CONTAINER = "docker:index/container:Container";
 const VOLUME = "docker:index/volume:Volume";

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
-import { validate } from "../../components/config.ts";
-import type { TenantGroupInputs } from "../../components/hooks/tenantGroup.ts";
-import { pause } from "../../components/pause.ts";
+import { validate } from "../../components/config/index.ts";
+import type { TenantGroupSettings } from "../../components/config/tenants/args.ts";
+import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
 import type { TenantGroup } from "../../components/tenantGroup.ts";
-import type { TenantGroupSettings } from "../../components/tenants/args.ts";
-import { passwordOf, seedOf } from "../../components/tenants/passwords.ts";
+import { passwordOf, seedOf } from "../../core/tenants/group/passwords.ts";
+import { pause } from "../../core/util/pause.ts";
 import { abandon, build, type Indexed, indexed, mock, PASSWORD, registeredSoFar, resolved } from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));

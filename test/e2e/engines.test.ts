@@ -5,8 +5,8 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, test } from "vitest";
-import { resolveEngine } from "../../components/docker/context.ts";
-import { POOL_OFFSET } from "../../components/topology.ts";
+import { POOL_OFFSET } from "../../core/node/topology.ts";
+import { resolveEngine } from "../../core/reach/docker/context.ts";
 import { docker, requireEngine, run, TestStack } from "../lib.ts";
 
 /** What the engine says when all its address ranges are taken. */

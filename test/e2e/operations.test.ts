@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, test } from "vitest";
-import { joinWorker, readFacts, refusals } from "../../components/citus/join.ts";
-import { connect, type Session } from "../../components/citus/session.ts";
+import { joinWorker, readFacts, refusals } from "../../core/citus/members/join.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed, TestStack } from "../lib.ts";
 import { NodeWatch } from "../nodeWatch.ts";
 

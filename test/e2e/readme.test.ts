@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, test } from "vitest";
-import { citusImage, NEW_CITUS_VERSION } from "../../components/config.ts";
+import { citusImage, NEW_CITUS_VERSION } from "../../components/config/index.ts";
 import { testImage } from "../image.ts";
 import { copyProject, docker, ROOT, requireEngine, run, TestStack } from "../lib.ts";
 

@@ -7,7 +7,7 @@ import { randomInt } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, test } from "vitest";
-import { connect } from "../../components/citus/session.ts";
+import { connect } from "../../core/reach/session.ts";
 import { audit, Bank } from "../bank.ts";
 import { testCitus, testImage } from "../image.ts";
 import { docker, type ListedPoint, requireEngine, run, TestStack, until } from "../lib.ts";

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { whileTablesAreDropped } from "../../components/citus/dropped.ts";
+import { whileTablesAreDropped } from "../../core/citus/dropped.ts";
 import { QUEUED, QUEUES, WritingClient } from "../client.ts";
 import { docker, fingerprint, requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
 

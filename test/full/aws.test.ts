@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, test } from "vitest";
-import { type Session, withSession } from "../../components/citus/session.ts";
+import { type Session, withSession } from "../../core/reach/session.ts";
 import { testCitus } from "../image.ts";
 import { docker, fingerprint, requireEngine, run, SCHEMA, seed } from "../lib.ts";
 import { AwsProject, type Step } from "../rehearsal/project.ts";

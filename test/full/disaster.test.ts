@@ -1,8 +1,8 @@
 /** Data that is lost, repositories that fail, runs that are killed: what comes back, what is refused, what is never offered. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { dockerEngine, execute } from "../../components/docker/engine.ts";
-import { pause } from "../../components/pause.ts";
+import { dockerEngine, execute } from "../../core/reach/docker/engine.ts";
+import { pause } from "../../core/util/pause.ts";
 import { audit, Bank } from "../bank.ts";
 import { collect, docker, requireEngine, run, TestStack, until } from "../lib.ts";
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { fromDatabase, type Place, ShardMapClient } from "../../client/index.ts";
-import { scramVerifier } from "../../components/scram.ts";
+import { scramVerifier } from "../../core/node/scram.ts";
 import { QUERIES as database } from "../../examples/database/queries.ts";
 import type { Query } from "../../examples/query.ts";
 import { QUERIES as rls } from "../../examples/rls/queries.ts";

@@ -7,10 +7,10 @@ import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterEach, beforeAll, beforeEach, describe, test } from "vitest";
-import { bundleKey, CURRENT_BUNDLE } from "../../components/aws/bundle.ts";
-import { parseAnswer, parsePart } from "../../components/aws/remote.ts";
-import { renderLauncher, renderUserData } from "../../components/aws/userData.ts";
-import { packFiles } from "../../components/tar.ts";
+import { bundleKey, CURRENT_BUNDLE } from "../../components/platforms/aws/bundle.ts";
+import { renderLauncher, renderUserData } from "../../components/platforms/aws/userData.ts";
+import { parseAnswer, parsePart } from "../../core/reach/aws/remote.ts";
+import { packFiles } from "../../core/util/tar.ts";
 import { AwsNode, bundleOf, CLUSTER, MACHINE, type Ran, ROOT } from "../awsNode.ts";
 
 beforeAll(() => {

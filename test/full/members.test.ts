@@ -1,9 +1,9 @@
 /** Workers that join, leave, and are changed by hand: what they hold decides, and no id or row comes twice or is lost. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { joinWorker } from "../../components/citus/join.ts";
-import { withSession } from "../../components/citus/session.ts";
-import { remove } from "../../components/hooks/impl/member.ts";
+import { joinWorker } from "../../core/citus/members/join.ts";
+import { withSession } from "../../core/reach/session.ts";
+import { remove } from "../../provider/member.ts";
 import { docker, fingerprint, requireEngine, TestStack } from "../lib.ts";
 
 const LONG = "a_reference_table_with_a_name_that_leaves_no_room_for_shard_ids";

@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { pause } from "../../components/pause.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import { pause } from "../../core/util/pause.ts";
 import { fingerprint, requireEngine, TestStack, until } from "../lib.ts";
 
 let stack: TestStack;

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, test } from "vitest";
-import { renderRepositoryConf } from "../../components/archive.ts";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { dockerEngine, execute } from "../../components/docker/engine.ts";
-import { whyNotRestorable } from "../../components/restore/points.ts";
-import { parseContents } from "../../components/restore/repository.ts";
-import { packFiles } from "../../components/tar.ts";
+import { renderRepositoryConf } from "../../core/node/archive.ts";
+import { dockerEngine, execute } from "../../core/reach/docker/engine.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import { whyNotRestorable } from "../../core/restore/points.ts";
+import { parseContents } from "../../core/restore/repository.ts";
+import { packFiles } from "../../core/util/tar.ts";
 import { BIG, bigRepository, pointNames } from "../bigRepository.ts";
 import { docker, requireEngine, run, TestStack, until } from "../lib.ts";
 

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, test } from "vitest";
-import { connect } from "../../components/citus/session.ts";
+import { connect } from "../../core/reach/session.ts";
 import { docker, fingerprint, requireEngine, SCHEMA, seed, TestStack, until } from "../lib.ts";
 
 const COMPANIES = 200;

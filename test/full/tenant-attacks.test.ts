@@ -1,8 +1,8 @@
 /** What a tenant with a login of its own tries on a real cluster, and what it must not get: each of these worked once. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { connect } from "../../components/citus/session.ts";
-import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import { connect } from "../../core/reach/session.ts";
+import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 

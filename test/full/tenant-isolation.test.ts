@@ -4,14 +4,14 @@
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { guardOf } from "../../components/citus/tenants/bounds.ts";
-import { runFile } from "../../components/citus/tenants/runFile.ts";
-import { databasePlace, schemaPlace } from "../../components/citus/tenants/runMigrations.ts";
-import { packed, ranRow, settingsFor, type TemplateFile } from "../../components/citus/tenants/template.ts";
-import { lintDatabase } from "../../components/tenants/lint/lint.ts";
-import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
-import { statements } from "../../components/tenants/statements.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import { statements } from "../../core/sql/statements.ts";
+import { lintDatabase } from "../../core/tenants/check/lint.ts";
+import { runFile } from "../../core/tenants/files/runFile.ts";
+import { databasePlace, schemaPlace } from "../../core/tenants/files/runMigrations.ts";
+import { packed, ranRow, settingsFor, type TemplateFile } from "../../core/tenants/files/template.ts";
+import { guardOf } from "../../core/tenants/group/bounds.ts";
+import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 

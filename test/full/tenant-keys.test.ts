@@ -1,10 +1,10 @@
 /** Keys of tenants of models row and rls, and who writes and is seen, on a real cluster: from every node, at any moment. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { policies, wantedPolicies } from "../../components/citus/tenants/policies.ts";
-import { roles } from "../../components/citus/tenants/roles.ts";
-import { rows } from "../../components/citus/tenants/rows.ts";
-import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
+import { roles } from "../../core/tenants/roles/roles.ts";
+import { policies, wantedPolicies } from "../../core/tenants/rows/policies.ts";
+import { rows } from "../../core/tenants/rows/rows.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 

@@ -1,7 +1,7 @@
 /** Each broken case of the check, built on a real cluster: Citus says what the check foretold, and the fix mends it. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, describe, test } from "vitest";
-import { type Finding, lintDatabase, lintSql } from "../../components/tenants/lint/lint.ts";
+import { type Finding, lintDatabase, lintSql } from "../../core/tenants/check/lint.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { type Cluster, declaredOf, fileOf, foretold, LINT_CASES, type LintCase, lineOf } from "../lintCases.ts";
 

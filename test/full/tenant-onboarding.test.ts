@@ -1,8 +1,8 @@
 /** Tenants that an application makes while it runs, on a real cluster: what is made, who may, and what `up` does then. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { scramVerifier } from "../../components/scram.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { scramVerifier } from "../../core/node/scram.ts";
+import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, type Client, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 
@@ -396,7 +396,7 @@ describe("tenants that sign up", () => {
     it("goes on during an up, and up brings what signed up meanwhile along", async () => {
         const group = clinics(NEXT);
         const made: Promise<unknown>[] = [];
-        const facets = (await import("../../components/tenants/models.ts")).FACETS.schema.map((facet) =>
+        const facets = (await import("../../core/tenants/facets.ts")).FACETS.schema.map((facet) =>
             facet.name !== "state"
                 ? facet
                 : {

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, onTestFinished, test } from "vitest";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { pinsFacet } from "../../components/citus/tenants/pins.ts";
-import { pause } from "../../components/pause.ts";
-import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
+import { pinsFacet } from "../../core/tenants/pins/pins.ts";
+import { pause } from "../../core/util/pause.ts";
 import { WritingClient } from "../client.ts";
 import { requireEngine, SCHEMA, seed, TestStack } from "../lib.ts";
 import { settleApart } from "../settleTenants.ts";

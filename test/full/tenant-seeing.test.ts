@@ -1,13 +1,13 @@
 /** Who else sees tenants (sign-in, readers), and what is seen of them: costly statements, shares, activity, transactions. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { readActivity } from "../../components/citus/activity.ts";
-import { readNodes } from "../../components/citus/catalog.ts";
-import { failedJob } from "../../components/citus/jobTasks.ts";
-import type { Session } from "../../components/citus/session.ts";
-import { readHot } from "../../components/citus/tenants/hot.ts";
-import { explainPrepared, readTransactions } from "../../components/citus/transactions.ts";
-import type { GroupSpec } from "../../components/tenants/spec.ts";
+import { readNodes } from "../../core/citus/catalog.ts";
+import { readActivity } from "../../core/citus/health/activity.ts";
+import { explainPrepared, readTransactions } from "../../core/citus/health/transactions.ts";
+import { failedJob } from "../../core/citus/rebalance/jobTasks.ts";
+import type { Session } from "../../core/reach/session.ts";
+import { readHot } from "../../core/tenants/ask/hot.ts";
+import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { explainStatement } from "../../scripts/tenants/explain.ts";
 import { findSlow, renderSlow } from "../../scripts/tenants/slow.ts";
 import { requireEngine, TestStack, until } from "../lib.ts";

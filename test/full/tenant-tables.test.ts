@@ -1,9 +1,9 @@
 /** Tables and tenants of models row and rls, for real: what changes, what is refused, and who sees which rows. */
 import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
-import { type Danger, guardedRelations, readDangers } from "../../components/citus/tenants/guards.ts";
-import { policies } from "../../components/citus/tenants/policies.ts";
-import type { GroupSpec, TenantSpec } from "../../components/tenants/spec.ts";
+import { type Danger, guardedRelations, readDangers } from "../../core/citus/guards.ts";
+import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
+import { policies } from "../../core/tenants/rows/policies.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, plan, settle } from "../tenants.ts";
 
@@ -61,7 +61,7 @@ afterAll(async () => {
 
 test("tables are distributed while a client writes, none of whose statements fails, and foreign keys are back", async () => {
     const session = await stack.access().then(async (access) => {
-        const { connect } = await import("../../components/citus/session.ts");
+        const { connect } = await import("../../core/reach/session.ts");
         return connect(access, "client");
     });
     let running = true;

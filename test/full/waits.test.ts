@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import pg from "pg";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { readBlockers, readNodes } from "../../components/citus/catalog.ts";
-import { readHealth } from "../../components/citus/health.ts";
-import { dropKept, exempt, readBound, readLimits } from "../../components/citus/limits.ts";
-import { NO_LIMITS } from "../../components/citus/ownSession.ts";
-import { type PlaceOptions, place } from "../../components/citus/place.ts";
-import { connect, type Session } from "../../components/citus/session.ts";
-import { pause } from "../../components/pause.ts";
-import { nodeOf } from "../../components/topology.ts";
+import { readBlockers, readNodes } from "../../core/citus/catalog.ts";
+import { readHealth } from "../../core/citus/health/health.ts";
+import { dropKept, exempt, readBound, readLimits } from "../../core/citus/limits.ts";
+import { type PlaceOptions, place } from "../../core/citus/rebalance/place.ts";
+import { nodeOf } from "../../core/node/topology.ts";
+import { NO_LIMITS } from "../../core/reach/ownSession.ts";
+import { connect, type Session } from "../../core/reach/session.ts";
+import { pause } from "../../core/util/pause.ts";
 import { collect, requireEngine, TestStack, until } from "../lib.ts";
 
 let stack: TestStack;

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HostConfig } from "dockerode";
-import { dockerEngine, execute } from "../../components/docker/engine.ts";
+import { dockerEngine, execute } from "../../core/reach/docker/engine.ts";
 import { Cloud } from "./cloud.ts";
 import type { InstanceSpec, Machines } from "./provider/machines.ts";
 import {

@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { dockerEngine, execute } from "../../components/docker/engine.ts";
+import { dockerEngine, execute } from "../../core/reach/docker/engine.ts";
 import { containerName, factsDir, INSTANCE, type InstanceFacts, REHEARSAL, type Site } from "./site.ts";
 
 /** Characters of an answer's outputs. */

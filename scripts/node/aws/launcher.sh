@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a new machine runs first: fetches this cluster's node scripts from the bucket and hands over to their boot.sh. It is
-# the user data, after a header of KEY=value lines and aws.sh (components/aws/userData.ts), and holds no secret. It changes
+# the user data, after a header of KEY=value lines and aws.sh (components/platforms/aws/userData.ts), and holds no secret. It changes
 # as good as never: what may change is in the bundle. Runs at every boot, and goes on until the node is made.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(type -t s3_get)" != function ]; then

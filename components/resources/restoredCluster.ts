@@ -1,0 +1,57 @@
+/** A cluster's data restored before its servers start: what is asked for is the same on every platform, the site is not. */
+import * as pulumi from "@pulumi/pulumi";
+import { POSTGRES_PORT } from "../../core/node/topology.ts";
+import type { ClusterArgs, RestoreFromArgs } from "../config/index.ts";
+import type { NodeArgs } from "./nodeArgs.ts";
+import type { Origin } from "./origin.ts";
+import { Restore, type RestoreArgs } from "./restore.ts";
+import type { Security } from "./security.ts";
+import { selfUrn } from "./self.ts";
+
+export interface RestoredCluster {
+    readonly args: ClusterArgs;
+    readonly security: Security;
+    readonly from: RestoreFromArgs;
+    readonly origin: pulumi.Output<Origin>;
+    /** The cluster's own volume or bucket. */
+    readonly ownRepository: pulumi.Output<string>;
+    readonly nodes: readonly NodeArgs[];
+    readonly site: RestoreArgs["site"];
+    readonly parent: pulumi.Resource;
+    readonly dependsOn: pulumi.Resource[];
+}
+
+export function restoreCluster(name: string, cluster: RestoredCluster): Restore {
+    const { args, security, from, origin, ownRepository, nodes, site, parent, dependsOn } = cluster;
+    return new Restore(
+        name,
+        {
+            request: origin.apply(({ cluster: named }) => ({
+                ...(named === "" ? {} : { cluster: named }),
+                point: from.point,
+                ...(from.onlyWorker === undefined ? {} : { onlyWorker: from.onlyWorker }),
+            })),
+            overwrite: from.overwrite,
+            database: args.database,
+            cluster: args.name,
+            clusterId: security.clusterId,
+            repository: origin.repository,
+            repositoryRegion: origin.region,
+            passphrase: pulumi.secret(args.restorePassphrase ?? args.backupPassphrase ?? ""),
+            ownRepository,
+            ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
+            verifier: security.verifier,
+            nodes: nodes.map(({ spec, machine }) => ({
+                name: spec.name,
+                role: spec.role,
+                host: spec.host,
+                port: POSTGRES_PORT,
+                memory: machine.memory,
+                cores: machine.cores,
+            })),
+            site,
+            self: selfUrn("Restore", name, parent),
+        },
+        { parent, dependsOn },
+    );
+}

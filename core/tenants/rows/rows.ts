@@ -1,0 +1,348 @@
+/** Tenants of models row and rls: the row of each in the anchor table, and what the ledger says of it. */
+
+import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { listed } from "../../util/listed.ts";
+import { own } from "../../util/ownProperty.ts";
+import { inBatches, said, transaction } from "../group/batch.ts";
+import type { Context, Facet, Planned, Step } from "../group/facet.ts";
+import type { GroupSpec, TenantSpec } from "../group/spec.ts";
+import type { FoundOnboarding } from "../onboarding/onboarding.ts";
+
+interface AnchorColumn {
+    readonly name: string;
+    /** NOT NULL without a default. */
+    readonly required: boolean;
+}
+
+export interface FoundRows {
+    /** In the ledger, by tenant. */
+    readonly states: Readonly<Record<string, string>>;
+    /** Tenants of the program whose row is there; undefined when there is no anchor table yet. */
+    readonly present?: readonly string[];
+    /** Tenants of the program that are no value of the anchor's key. */
+    readonly invalid: readonly string[];
+    /** How the database writes a key, where the program writes it otherwise: as its row has it, or as a new one would. */
+    readonly spelled: Readonly<Record<string, string>>;
+    /** Keys of the program that are one to the database. */
+    readonly same: readonly (readonly string[])[];
+    readonly type?: string | null;
+    readonly columns: readonly AnchorColumn[];
+    /** Tenants whose data is still to come from another group. */
+    readonly coming: readonly string[];
+    /** Tenants whose data is being taken to another group. */
+    readonly leaving: readonly string[];
+}
+
+const NOTHING: FoundRows = { states: {}, invalid: [], spelled: {}, same: [], columns: [], coming: [], leaving: [] };
+
+const BATCH = 500;
+
+/** How many are named before the rest is counted. */
+const NAMED = 10;
+
+const named = (names: readonly string[]) => listed(names, NAMED);
+
+const keyColumn = (group: GroupSpec) => group.tables[group.anchor ?? ""]?.column ?? "";
+
+/** Pure. */
+export function planRows(group: GroupSpec, found: FoundRows, all: Readonly<Record<string, unknown>> = {}): Planned {
+    const steps: Step[] = [];
+    const refusals: string[] = [];
+    const notes: string[] = [];
+    const anchor = group.anchor ?? "";
+    const present = new Set(found.present ?? []);
+    const coming = new Set(found.coming);
+    const leaving = new Set(found.leaving);
+    const columns = new Set(found.columns.map(({ name }) => name));
+    const required = found.columns.filter((c) => c.required && c.name !== keyColumn(group)).map(({ name }) => name);
+    const lacking = new Map<string, string[]>();
+    const unknown = new Map<string, string[]>();
+    const add = (map: Map<string, string[]>, key: string, tenant: string) =>
+        map.set(key, [...(map.get(key) ?? []), tenant]);
+    const wrong = new Set(found.invalid);
+
+    for (const [tenant, spec] of Object.entries(group.tenants)) {
+        if (wrong.has(tenant)) continue;
+        const wanted = spec.frozen ? "frozen" : "active";
+        const state = found.states[tenant];
+        const spelled = own(found.spelled, tenant);
+        if (spelled !== undefined) {
+            refusals.push(
+                `${tenant}: ${anchor}.${keyColumn(group)} is of type ${found.type}, and the database writes this key as ${spelled}: write it like that in the program`,
+            );
+            continue;
+        }
+        if (state === "superseded" || state === "deleting") {
+            notes.push(
+                state === "superseded"
+                    ? `${tenant}: its data went to another group. The old rows stay, and no tenant sees them. Take ${tenant} out of tenants here.`
+                    : `${tenant}: its deletion has begun. Give ${tenant} the state deleted to finish it.`,
+            );
+            continue;
+        }
+        if (coming.has(tenant)) {
+            if (spec.frozen && state === undefined)
+                steps.push({
+                    kind: "rows.state",
+                    tenant,
+                    text: `${tenant}: will be frozen once its data has come`,
+                    detail: wanted,
+                });
+            continue;
+        }
+        const there = present.has(tenant);
+        const frozen = spec.frozen ? ", frozen: it reads and does not write" : "";
+        if (!there) {
+            for (const column of required) if ((spec.values?.[column] ?? null) === null) add(lacking, column, tenant);
+            if (columns.size > 0)
+                for (const column of Object.keys(spec.values ?? {}))
+                    if (!columns.has(column)) add(unknown, column, tenant);
+            const gone = found.present !== undefined && (state === "active" || state === "frozen");
+            steps.push({
+                kind: "rows.create",
+                tenant,
+                text: gone
+                    ? `${tenant}: its row in ${anchor} was deleted by hand and is put back; other rows that were deleted are not`
+                    : `${tenant}: a row in ${anchor}${frozen}`,
+                detail: { gone },
+            });
+        } else if (state === undefined || state === "creating") {
+            steps.push({
+                kind: "rows.create",
+                tenant,
+                text: `${tenant}: is in ${anchor} already, and is taken into this group${frozen}`,
+                detail: { gone: false },
+            });
+        } else if (state !== wanted && !leaving.has(tenant)) {
+            steps.push({
+                kind: "rows.state",
+                tenant,
+                text:
+                    wanted === "frozen"
+                        ? `${tenant}: is frozen: it reads and does not write`
+                        : `${tenant}: writes again`,
+                detail: wanted,
+            });
+        }
+    }
+    if (found.type?.endsWith("[]")) wrong.clear();
+    if (found.type?.endsWith("[]"))
+        refusals.push(
+            `${anchor}.${keyColumn(group)} is of type ${found.type}: a list can't be a tenant's key. Use a column of type bigint, uuid or text`,
+        );
+    for (const names of found.same)
+        refusals.push(
+            `${names.join(" and ")} are the same key to the database (type ${found.type}): take all but one out of tenants`,
+        );
+    for (const tenant of wrong) {
+        const from = group.tenants[tenant]?.from;
+        if (from === undefined) continue;
+        wrong.delete(tenant);
+        refusals.push(
+            `${tenant}: its data comes from ${from.group}/${from.tenant}, and its key here must be a value of ${anchor}.${keyColumn(group)}, which is of type ${found.type ?? "another kind"}: write tenants: {"<its key>": {"from": "${from.group}/${from.tenant}"}}`,
+        );
+    }
+    if (wrong.size > 0)
+        refusals.push(
+            `${named([...wrong])}: not of type ${found.type ?? "value"}, as ${anchor}.${keyColumn(group)} is: correct the keys of tenants`,
+        );
+    for (const [column, tenants] of lacking)
+        refusals.push(
+            `${anchor}.${column} must have a value, and ${named(tenants)} ${tenants.length === 1 ? "gives" : "give"} none: say values: {"${column}": ...}, or give the column a default in a file of template`,
+        );
+    for (const [column, tenants] of unknown)
+        refusals.push(
+            `${anchor} has no column ${column}, which values of ${named(tenants)} ${tenants.length === 1 ? "names" : "name"}: correct it, or add the column in a file of template`,
+        );
+    const onboarded = (all.onboarding as FoundOnboarding | undefined)?.onboarded ?? [];
+    const others = Object.entries(found.states)
+        .filter(
+            ([name, state]) =>
+                ["active", "frozen"].includes(state) &&
+                !Object.hasOwn(group.tenants, name) &&
+                !onboarded.includes(name) &&
+                !group.delete.includes(name),
+        )
+        .map(([name]) => name);
+    if (others.length > 0)
+        notes.push(
+            `${named(others)}: not in the program any more, and left as ${others.length === 1 ? "it is" : "they are"}. To delete ${others.length === 1 ? "it" : "them"}, give ${others.length === 1 ? "it" : "them"} the state deleted.`,
+        );
+    return { steps, refusals, notes };
+}
+
+const sqlValue = (value: string | number | boolean | null) => (value === null ? "NULL" : literal(String(value)));
+
+interface Anchor {
+    /** Whether its key alone is unique. */
+    readonly unique: boolean;
+    /** Columns that PostgreSQL numbers itself, and that a value is not taken for without saying so. */
+    readonly always: readonly string[];
+}
+
+async function anchorOf({ group, session }: Context): Promise<Anchor> {
+    const [anchor] = await session.query<Anchor>(
+        `SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = $2 AND i.indkey::text = a.attnum::text
+                         WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL) AS unique,
+                ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attidentity = 'a') AS always`,
+        [qualified(group.anchor ?? ""), keyColumn(group)],
+    );
+    return anchor ?? { unique: false, always: [] };
+}
+
+/**
+ * The rows of tenants with the same columns, in one statement each. A row that somebody put in meanwhile stays theirs. A value
+ * that another column has already is an error, and not a tenant without a row.
+ */
+function insertRows(group: GroupSpec, tenants: readonly string[], { unique, always }: Anchor): string[] {
+    const bySet = new Map<string, { columns: string[]; rows: string[] }>();
+    for (const tenant of tenants) {
+        const values: NonNullable<TenantSpec["values"]> = {
+            ...group.tenants[tenant]?.values,
+            [keyColumn(group)]: tenant,
+        };
+        const columns = Object.keys(values).sort();
+        const key = columns.join("\0");
+        const set = bySet.get(key) ?? { columns, rows: [] };
+        set.rows.push(`(${columns.map((column) => sqlValue(values[column] ?? null)).join(", ")})`);
+        bySet.set(key, set);
+    }
+    return [...bySet.values()].map(
+        ({ columns, rows }) =>
+            `INSERT INTO ${qualified(group.anchor ?? "")} (${columns.map(identifier).join(", ")})${columns.some((column) => always.includes(column)) ? " OVERRIDING SYSTEM VALUE" : ""} VALUES ${rows.join(", ")}${unique ? ` ON CONFLICT (${identifier(keyColumn(group))}) DO NOTHING` : ""};`,
+    );
+}
+
+/** Which of these have their row by now. Others' writes may come in between: ON CONFLICT, and a batch's second try, are for those. */
+async function presentRows({ group, session }: Context, tenants: readonly string[]): Promise<Set<string>> {
+    const key = identifier(keyColumn(group));
+    const found = await session.query<{ tenant: string }>(
+        `SELECT ${key}::text AS tenant FROM ${qualified(group.anchor ?? "")} WHERE ${key} IN (${tenants.map(literal).join(", ")})`,
+    );
+    return new Set(found.map(({ tenant }) => tenant));
+}
+
+const stateRows = (group: GroupSpec, states: readonly (readonly [string, string])[]) => {
+    const given = states.map(
+        ([tenant, state]) => `(${[group.name, tenant, group.model, state].map(literal).join(", ")})`,
+    );
+    return `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ${given.join(", ")}
+        ON CONFLICT (grp, tenant) DO UPDATE SET state = excluded.state, model = excluded.model, since = now()
+        WHERE (t.state, t.model) IS DISTINCT FROM (excluded.state, excluded.model);
+        DELETE FROM citus_as_code.tenant_tombstone WHERE grp = ${literal(group.name)}
+           AND tenant IN (${states.map(([tenant]) => literal(tenant)).join(", ")});`;
+};
+
+async function create(context: Context, steps: readonly Step[]): Promise<void> {
+    const { group, session } = context;
+    const stateOf = (tenant: string): [string, string] => [tenant, group.tenants[tenant]?.frozen ? "frozen" : "active"];
+    const names = steps.map(({ tenant }) => tenant ?? "");
+    const anchor = await anchorOf(context);
+    const together = async (tenants: readonly string[]) => {
+        const present = await presentRows(context, tenants);
+        const missing = tenants.filter((tenant) => !present.has(tenant));
+        await transaction(
+            session,
+            [...insertRows(group, missing, anchor), stateRows(group, tenants.map(stateOf))].join("\n"),
+        );
+    };
+    await inBatches(
+        names,
+        BATCH,
+        together,
+        async (tenant, done) => {
+            await together([tenant]).catch((error: unknown) => {
+                throw new Error(
+                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed, and it is no tenant yet. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
+                );
+            });
+        },
+        (done) => {
+            context.alive();
+            if (names.length > BATCH) context.progress(`${done} of ${names.length} tenants have their row`);
+        },
+    );
+    for (const { tenant, detail } of steps)
+        if ((detail as { gone: boolean }).gone)
+            context.warn(
+                `${tenant}: its row in ${group.anchor} was deleted by hand and was put back. Its other rows may be gone too: compare with a backup.`,
+            );
+}
+
+export const rows: Facet<FoundRows> = {
+    name: "rows",
+    reads: ["onboarding"],
+    none: NOTHING,
+
+    sql(group, probe) {
+        const { anchor } = group;
+        const ledger = probe.ledger
+            ? `'states', (SELECT coalesce(jsonb_object_agg(tenant, state), '{}') FROM citus_as_code.tenant WHERE grp = $1),
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from' AND NOT EXISTS (
+                            SELECT 1 FROM citus_as_code.tenant_change c WHERE c.grp = $1 AND c.tenant = w.key AND c.phase = 'done')),
+               'leaving', (SELECT coalesce(jsonb_agg(c.from_tenant), '[]') FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.phase <> 'done')`
+            : `'states', '{}'::jsonb, 'leaving', '[]'::jsonb,
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from')`;
+        if (anchor === undefined || !probe.tables.includes(anchor))
+            return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'spelled', '{}'::jsonb, 'same', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
+        const relation = literal(qualified(anchor));
+        const column = literal(keyColumn(group));
+        // in queries of their own, so that Citus plans them alone, and in hex, which XML leaves as it is
+        const asked = (query: string, ...values: readonly string[]) =>
+            `convert_from(decode((xpath('//x/text()', query_to_xml(format(${literal(query)}, ${values.join(", ")}), true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb`;
+        const answer = (json: string) => `encode(convert_to(${json}::text, 'UTF8'), 'hex') AS x`;
+        return `WITH key AS MATERIALIZED (SELECT format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a
+                WHERE a.attrelid = ${relation}::regclass AND a.attname = ${column} AND NOT a.attisdropped),
+            wanted AS MATERIALIZED (SELECT k.tenant, key.type NOT LIKE '%[]' AND pg_input_is_valid(k.tenant, key.type) AS ok
+                FROM jsonb_object_keys($2::jsonb -> 'tenants') AS k (tenant), key),
+            valid AS MATERIALIZED (SELECT coalesce(array_agg(tenant), '{}') AS keys FROM wanted WHERE ok),
+            there AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(%1$I::text), '[]')")} FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])`,
+                column,
+                relation,
+                "valid.keys",
+                "key.type",
+            )} END AS stored FROM key, valid),
+            spelled AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(jsonb_build_array(k.key, k.key::%1$s::text, s.text)), '[]')")} FROM unnest(%2$L::text[]) k (key)
+                    LEFT JOIN (SELECT DISTINCT text FROM jsonb_array_elements_text(%3$L) AS j (text)) s ON s.text::%1$s = k.key::%1$s`,
+                "key.type",
+                "valid.keys",
+                "there.stored",
+            )} END AS list FROM key, valid, there),
+            texts AS MATERIALIZED (SELECT t ->> 0 AS tenant, t ->> 1 AS written, t ->> 2 AS stored FROM spelled, jsonb_array_elements(spelled.list) t),
+            same AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
+                `SELECT ${answer("coalesce(jsonb_agg(g.keys), '[]')")} FROM (SELECT jsonb_agg(key ORDER BY key) AS keys FROM unnest(%2$L::text[]) k (key) GROUP BY key::%1$s HAVING count(*) > 1) g`,
+                "key.type",
+                "valid.keys",
+            )} END AS list FROM key, valid)
+            SELECT jsonb_build_object('type', (SELECT type FROM key),
+                'present', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM texts WHERE stored IS NOT NULL),
+                'spelled', (SELECT coalesce(jsonb_object_agg(tenant, coalesce(stored, written)), '{}') FROM texts WHERE coalesce(stored, written) <> tenant),
+                'same', coalesce((SELECT list FROM same), '[]'),
+                'invalid', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM wanted WHERE NOT ok),
+                'columns', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname,
+                        'required', a.attnotnull AND NOT a.atthasdef AND a.attidentity = '')), '[]')
+                    FROM pg_attribute a WHERE a.attrelid = ${relation}::regclass AND a.attnum > 0 AND NOT a.attisdropped), ${ledger})`;
+    },
+
+    plan: planRows,
+
+    run: {
+        create,
+
+        state: async (context, steps) => {
+            for (let done = 0; done < steps.length; done += BATCH) {
+                context.alive();
+                const batch = steps.slice(done, done + BATCH);
+                await transaction(
+                    context.session,
+                    stateRows(
+                        context.group,
+                        batch.map((step) => [step.tenant ?? "", step.detail as string]),
+                    ),
+                );
+            }
+        },
+    },
+};
