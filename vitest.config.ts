@@ -4,6 +4,9 @@ const SECOND = 1000;
 /** Tests on real engines end by themselves or are ended by who started them. */
 const NEVER = 0;
 
+/** The documentation of what a program gives a cluster. */
+const ARGUMENTS = "test/components/config/args.test.ts";
+
 /** Two at a time: what is made on an engine needs the machine's cores itself. */
 const real = (name: string, ...include: string[]) => ({
     extends: true as const,
@@ -18,9 +21,14 @@ export default defineConfig({
         projects: [
             {
                 extends: true,
+                test: { name: "house", include: ["test/repository/{docs,floors}.test.ts", ARGUMENTS] },
+            },
+            {
+                extends: true,
                 test: {
                     name: "unit",
                     include: ["test/{bench,client,components,core,provider,repository,scripts}/**/*.test.ts"],
+                    exclude: ["test/repository/{docs,floors}.test.ts", ARGUMENTS],
                     testTimeout: 60 * SECOND,
                     hookTimeout: 60 * SECOND,
                 },

@@ -1,6 +1,7 @@
 /** The names that a cluster's data is kept under. */
 import { defaultCitus } from "../components/config/args.ts";
-import { type IdentityInputs, NO_REPOSITORY, type Place } from "../components/resources/identity.ts";
+import type { IdentityInputs, Place } from "../components/resources/identity.ts";
+import { NO_REPOSITORY } from "../core/node/archive.ts";
 import { unknown } from "./coordinator.ts";
 
 /** Fills the cluster's own default of Citus in, so that a preview knows it. */

@@ -1,6 +1,5 @@
 /** Looks only. Exit code 0 healthy, 1 needs attention, 2 can't tell. --json gives the same as data. */
 import { Argument } from "commander";
-import { activity } from "./lib/activity.ts";
 import { repositoryResource } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
@@ -9,6 +8,7 @@ import { readCluster } from "./lib/project.ts";
 import { isHealthy, readClusterHealth, renderStatus } from "./lib/report.ts";
 import { clusterName, readResources } from "./lib/resources.ts";
 import { screenWidth } from "./lib/screen.ts";
+import { activity } from "./status/activity.ts";
 
 async function status(view: string | undefined, { json }: { json?: boolean }): Promise<void> {
     if (view === "activity") return activity(json === true);

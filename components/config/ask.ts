@@ -2,12 +2,13 @@
  * What only AWS can say of a configuration: whether one may ask at all, and how large the machines are. And which Docker
  * engine the environment means.
  */
+import { RunError } from "@pulumi/pulumi/errors.js";
 import { credentialsProblem } from "../../core/reach/aws/credentials.ts";
-import { describeInstanceType } from "../../core/reach/aws/instanceType.ts";
-import { EngineError, engineHere, noEngine } from "../../core/reach/docker/context.ts";
+import { type Engine, EngineError, engineHere, noEngine, tlsFolder } from "../../core/reach/docker/context.ts";
 import { whySilent } from "../../core/reach/docker/engine.ts";
 import type { Mistake } from "../../core/util/mistakes.ts";
 import { awsPlace, isRegion } from "./awsChecks.ts";
+import { describeInstanceType } from "./instanceType.ts";
 import type { ConfigSource } from "./source.ts";
 import { wantedInstanceTypes } from "./validate.ts";
 
@@ -37,10 +38,26 @@ export async function askAws(
  * Whether the cluster can be made on the engine that is meant, asked before anything is.
  * @param configured `citus:dockerHost`
  * @param needed whether an engine has to answer; a preview needs none
- * @throws EngineError when it can't
+ * @throws RunError when it can't
  */
 export async function askDocker(configured: string | undefined, needed: boolean): Promise<void> {
-    const engine = engineHere(configured);
+    const engine = wantedEngine(configured);
     const silent = needed ? await whySilent(engine.address) : undefined;
-    if (silent !== undefined) throw new EngineError(`${noEngine(engine, silent)} Nothing was changed.`);
+    if (silent !== undefined) throw new RunError(`${noEngine(engine, silent)} Nothing was changed.`);
+}
+
+/**
+ * The Docker engine that is meant.
+ * @param configured `citus:dockerHost`
+ * @returns the engine, with the folder of its certificates where it has one
+ * @throws RunError, whose message Pulumi shows without a stack, when what names the engine is wrong
+ */
+export function wantedEngine(configured: string | undefined): Engine & { readonly certificates?: string } {
+    try {
+        const engine = engineHere(configured);
+        const certificates = tlsFolder(engine.address);
+        return certificates === undefined ? engine : { ...engine, certificates };
+    } catch (error) {
+        throw error instanceof EngineError ? new RunError(error.message) : error;
+    }
 }

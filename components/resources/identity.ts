@@ -7,7 +7,7 @@ export interface IdentityInputs {
     database: string;
     platform: string;
     clusterId: string;
-    /** Of the repository, empty when it is not encrypted, {@link NO_REPOSITORY} while nothing uses it; a secret. */
+    /** Of the repository, empty when it is not encrypted, `none` while nothing uses it; a secret. */
     passphrase: string;
     /** Citus' default of the day on which the cluster was made. Given empty it is filled in. */
     citusVersion: string;
@@ -23,9 +23,6 @@ export interface Place {
     /** The VPC, or the addresses of the one that is made: in another one all machines would be new at once. */
     network: string;
 }
-
-/** Shorter than any passphrase may be. */
-export const NO_REPOSITORY = "none";
 
 export type IdentityArgs = { [K in keyof Omit<IdentityInputs, "place">]: pulumi.Input<IdentityInputs[K]> } & {
     place?: pulumi.Input<Place>;

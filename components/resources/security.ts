@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
+import { NO_REPOSITORY } from "../../core/node/archive.ts";
 import { scramVerifier } from "../../core/node/scram.ts";
 import type { NodeSpec } from "../../core/node/topology.ts";
-import { Identity, NO_REPOSITORY, type Place } from "./identity.ts";
+import { Identity, type Place } from "./identity.ts";
 
 const HOURS_A_YEAR = 8766;
 

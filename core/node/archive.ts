@@ -52,6 +52,9 @@ export interface BackupArgs {
     readonly window?: string;
 }
 
+/** Stands for the passphrase of a cluster without a repository. It is shorter than any passphrase may be. */
+export const NO_REPOSITORY = "none";
+
 /** Where a node finds the repository; on Docker a volume of its own. */
 export const REPOSITORY_HOME = "/var/lib/citus-backups";
 const CURRENT = `${NODE_HOME}/conf/current`;

@@ -9,7 +9,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { type RestoreFromArgs, validate } from "../../components/config/index.ts";
-import { NO_REPOSITORY } from "../../components/resources/identity.ts";
+import { NO_REPOSITORY } from "../../core/node/archive.ts";
 import { type NodeConfiguration, nodeFiles } from "../../core/node/files.ts";
 import type { Settings } from "../../core/node/settings.ts";
 import { beginnings } from "../../provider/ports.ts";

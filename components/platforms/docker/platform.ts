@@ -13,12 +13,12 @@ import {
     POOL_PORT,
     POSTGRES_PORT,
 } from "../../../core/node/topology.ts";
-import { engineHere, tlsFolder } from "../../../core/reach/docker/context.ts";
 import { clearLeftover, dockerEngine, engineAnswers } from "../../../core/reach/docker/engine.ts";
 import { MADE_LABEL, madeOf, readContainers, turnsOf } from "../../../core/reach/docker/rolling.ts";
 import { freePort, takenPorts, tryAddressPool } from "../../../core/reach/docker/trouble.ts";
 import { graceSeconds } from "../../../core/reach/run.ts";
 import type { BackupsOutput } from "../../../core/restore/site.ts";
+import { wantedEngine } from "../../config/ask.ts";
 import { type ClusterArgs, citusImage, type RestoreFromArgs } from "../../config/index.ts";
 import { Configuration } from "../../resources/configuration.ts";
 import { DockerEngine } from "../../resources/dockerEngine.ts";
@@ -85,7 +85,8 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         this.prefix = name;
         this.args = args;
         this.security = security;
-        this.engine = engineHere(args.dockerHost).address;
+        const engine = wantedEngine(args.dockerHost);
+        this.engine = engine.address;
         // nothing is made, and the provider is given no other address, before it is known to be the cluster's engine
         const { address } = new DockerEngine(
             `${name}-engine`,
@@ -99,7 +100,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 host: address.apply(providerHost),
                 // empty, so that the provider does not take DOCKER_CONTEXT and DOCKER_CERT_PATH by an order of its own
                 context: "",
-                certPath: tlsFolder(this.engine) ?? "",
+                certPath: engine.certificates ?? "",
             },
             { parent: this },
         );

@@ -7,11 +7,10 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { RunError } from "@pulumi/pulumi/errors.js";
 import { DEFAULT_SOCKET, fullAddress, GO_THERE, isHere, NOT_HERE } from "./address.ts";
 
-/** An engine that can't be meant: named wrongly, or not on this machine. Pulumi shows its message without a stack. */
-export class EngineError extends RunError {}
+/** An engine that can't be meant: named wrongly, or not on this machine. */
+export class EngineError extends Error {}
 
 /** What the docker CLI looks at. */
 export interface Surroundings {

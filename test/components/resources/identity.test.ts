@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import { validate } from "../../../components/config/index.ts";
-import { type IdentityInputs, NO_REPOSITORY } from "../../../components/resources/identity.ts";
+import type { IdentityInputs } from "../../../components/resources/identity.ts";
+import { NO_REPOSITORY } from "../../../core/node/archive.ts";
 import * as identity from "../../../provider/identity.ts";
 
 const PASSPHRASE = "correct-horse-battery-staple";

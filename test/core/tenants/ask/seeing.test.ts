@@ -8,7 +8,7 @@ import { comparedColumns, lookupTable } from "../../../../core/tenants/ask/cure.
 import { type HotAnswer, weighTenants } from "../../../../core/tenants/ask/hot.ts";
 import { mergeStatements, withValues } from "../../../../core/tenants/ask/slow.ts";
 import { Round } from "../../../../core/tenants/group/ask.ts";
-import { renderActivity } from "../../../../scripts/lib/activity.ts";
+import { renderActivity } from "../../../../scripts/status/activity.ts";
 import { written } from "../../../../scripts/tenants/explain.ts";
 import { renderHot } from "../../../../scripts/tenants/hot.ts";
 import { renderSlow } from "../../../../scripts/tenants/slow.ts";

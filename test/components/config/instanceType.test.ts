@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, test } from "vitest";
-import { describeInstanceType } from "../../../../core/reach/aws/instanceType.ts";
+import { describeInstanceType } from "../../../components/config/instanceType.ts";
 
 /** As the engine answers. */
 const failure = (details: string) => Object.assign(new Error(details), { details });

@@ -1,5 +1,5 @@
 /** What EC2 says of an instance type. */
-import type { InstanceType } from "./instanceTypes.ts";
+import type { InstanceType } from "../../core/reach/aws/instanceTypes.ts";
 
 /**
  * Asks through Pulumi's provider, so that it only works inside of a program.

@@ -1,0 +1,75 @@
+/** No import goes up a floor. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, onTestFinished, test } from "vitest";
+import { ROOT } from "../lib.ts";
+import { brokenFloors, FLOORS } from "./floors.ts";
+
+/** @returns the names of the rules that such files break, each with the arrow */
+async function broken(files: Readonly<Record<string, string>>): Promise<string[]> {
+    const dir = mkdtempSync(join(tmpdir(), "citus-floors-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    for (const [file, text] of Object.entries(files)) {
+        mkdirSync(dirname(join(dir, file)), { recursive: true });
+        writeFileSync(join(dir, file), text);
+    }
+    return brokenFloors(dir);
+}
+
+const nothing = "export {};\n";
+
+describe("floors", () => {
+    test("no file breaks a rule", async () => {
+        assert.deepEqual(await brokenFloors(ROOT), []);
+    });
+
+    test("each floor may import from the one below", async () => {
+        const file = (floor: string) => (floor.endsWith(".ts") ? floor : `${floor}/a.ts`);
+        const files: Record<string, string> = {};
+        FLOORS.forEach((floor, index) => {
+            const below = FLOORS[index - 1];
+            const up = "../".repeat(file(floor).split("/").length - 1) || "./";
+            files[file(floor)] = below === undefined ? nothing : `import "${up}${file(below)}";\n`;
+        });
+        assert.deepEqual(await broken(files), []);
+    });
+
+    test("an arrow that goes up is an error, also one of types", async () => {
+        assert.deepEqual(
+            await broken({
+                "core/util/a.ts": 'import type { B } from "../citus/b.ts";\nexport type A = B;\n',
+                "core/citus/b.ts": "export type B = 1;\n",
+                "components/config/c.ts": 'import "../cluster.ts";\n',
+                "components/cluster.ts": nothing,
+            }),
+            [
+                "components/config imports only from below: components/config/c.ts -> components/cluster.ts",
+                "core/util imports only from below: core/util/a.ts -> core/citus/b.ts",
+            ],
+        );
+    });
+
+    test("a provider takes types alone from its resources", async () => {
+        assert.deepEqual(
+            await broken({
+                "provider/a.ts": 'import type { A } from "../components/resources/a.ts";\nexport type B = A;\n',
+                "provider/b.ts": 'export { b } from "../components/resources/b.ts";\n',
+                "components/resources/a.ts": "export type A = 1;\n",
+                "components/resources/b.ts": "export const b = 1;\n",
+            }),
+            ["a provider takes types alone from its resources: provider/b.ts -> components/resources/b.ts"],
+        );
+    });
+
+    test("a circle is an error", async () => {
+        assert.deepEqual(
+            await broken({
+                "core/util/a.ts": 'import "./b.ts";\n',
+                "core/util/b.ts": 'import "./a.ts";\n',
+            }),
+            ["no circles: core/util/a.ts -> core/util/b.ts"],
+        );
+    });
+});
