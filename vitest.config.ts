@@ -21,7 +21,11 @@ export default defineConfig({
         projects: [
             {
                 extends: true,
-                test: { name: "house", include: ["test/repository/{docs,floors}.test.ts", ARGUMENTS] },
+                test: {
+                    name: "house",
+                    include: ["test/repository/{docs,floors}.test.ts", ARGUMENTS],
+                    testTimeout: 60 * SECOND,
+                },
             },
             {
                 extends: true,
