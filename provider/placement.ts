@@ -2,8 +2,8 @@
 
 import type { PlacementInputs, PlacementWorker } from "../components/resources/placement.ts";
 import { readNodes } from "../core/citus/catalog.ts";
-import { describeSlots } from "../core/citus/health/slots.ts";
 import { dropKept, exempt, explainDoubtful } from "../core/citus/limits.ts";
+import { describeSlots } from "../core/citus/members/slots.ts";
 import {
     type Assessment,
     describeAssessment,

@@ -17,12 +17,12 @@ import { type Backed, openBackups, readBackups } from "./lib/backups.ts";
 import { main, script } from "./lib/command.ts";
 import { withCopy } from "./lib/copy.ts";
 import { CannotTell } from "./lib/exit.ts";
+import { findTenant, groupsOf, withTenant } from "./lib/groups.ts";
 import { nodesOf, type StackNode } from "./lib/nodes.ts";
 import { askPulumi } from "./lib/project.ts";
 import { parseState, readResources } from "./lib/resources.ts";
 import { copyRows } from "./recover/copyRows.ts";
 import { type Definition, readDefinition, readTarget } from "./recover/table.ts";
-import { findTenant, groupsOf, withTenant } from "./tenants/stack.ts";
 
 interface Options {
     readonly table?: string;

@@ -8,6 +8,7 @@ import type { RestoreOptions } from "../core/tenants/exports/restore.ts";
 import { nearest } from "../core/util/nearest.ts";
 import { main, script } from "./lib/command.ts";
 import { EXIT } from "./lib/exit.ts";
+import { findGroup, findTenant, withStack, withTenant } from "./lib/groups.ts";
 import { adopt } from "./tenants/adopt.ts";
 import { check } from "./tenants/check.ts";
 import { chooseModel } from "./tenants/choose.ts";
@@ -17,7 +18,6 @@ import { key } from "./tenants/key.ts";
 import { list } from "./tenants/list.ts";
 import { password } from "./tenants/password.ts";
 import { slow } from "./tenants/slow.ts";
-import { findGroup, findTenant, withStack, withTenant } from "./tenants/stack.ts";
 
 const program = script(
     "tenants",

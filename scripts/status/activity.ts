@@ -1,9 +1,9 @@
 /** npm run status -- activity */
 import { type Active, type ActivityView, readActivity } from "../../core/citus/health/activity.ts";
 import { EXIT } from "../lib/exit.ts";
+import { withStack } from "../lib/groups.ts";
 import { fittedTable } from "../lib/report.ts";
 import { screenWidth } from "../lib/screen.ts";
-import { withStack } from "../tenants/stack.ts";
 
 const flat = (text: string) => text.replace(/\s+/g, " ").trim();
 

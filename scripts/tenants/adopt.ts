@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { listTenants } from "../../core/tenants/ask/list.ts";
 import { listed } from "../../core/util/listed.ts";
-import { withStack } from "./stack.ts";
+import { withStack } from "../lib/groups.ts";
 
 const indentOf = (text: string) => /^[[{]\r?\n([ \t]+)/.exec(text)?.[1] ?? "    ";
 

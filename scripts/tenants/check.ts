@@ -7,9 +7,9 @@ import { type ProjectFiles, projectFiles, textOf } from "../../components/config
 import { validateGroups } from "../../components/config/tenants/validate.ts";
 import type { Declared, Finding, lintSql, SqlFile } from "../../core/tenants/check/lint.ts";
 import type { GroupSpec, Model, TableSpec } from "../../core/tenants/group/spec.ts";
+import { specsOf, withStack } from "../lib/groups.ts";
 import { askPulumi, ROOT } from "../lib/project.ts";
 import { readResources } from "../lib/resources.ts";
-import { specsOf, withStack } from "./stack.ts";
 
 /** What files of a group of rows leave alone: schemas of tenants, and tables of other groups. */
 const outsideOf = (groups: readonly GroupSpec[]) => ({

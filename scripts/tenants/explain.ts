@@ -15,7 +15,7 @@ import {
 } from "../../core/tenants/ask/explain.ts";
 import { nodesIn } from "../../core/tenants/check/read/ast.ts";
 import { appRole, type GroupSpec, tenantRole } from "../../core/tenants/group/spec.ts";
-import { findTenant, withStack } from "./stack.ts";
+import { findTenant, withStack } from "../lib/groups.ts";
 
 /**
  * The one statement in a text.

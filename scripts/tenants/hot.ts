@@ -1,8 +1,8 @@
 /** npm run tenants -- hot */
 import { type HotView, readHot } from "../../core/tenants/ask/hot.ts";
 import { EXIT } from "../lib/exit.ts";
+import { withStack } from "../lib/groups.ts";
 import { plainTable } from "../lib/report.ts";
-import { withStack } from "./stack.ts";
 
 const percent = (share: number) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 

@@ -4,8 +4,8 @@ import { type KeyAsked, readDistributed, readKeys } from "../../core/tenants/ask
 import { judgeKey, type KeyFacts, type KeyFinding } from "../../core/tenants/ask/keyJudge.ts";
 import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { describeBytes } from "../../core/util/bytes.ts";
+import { withStack } from "../lib/groups.ts";
 import { readGroups } from "./check.ts";
-import { withStack } from "./stack.ts";
 
 export interface JudgedKey extends KeyFacts {
     readonly findings: readonly KeyFinding[];

@@ -1,11 +1,11 @@
 /** npm run tenants */
 
 import { type Listed, type ListedTenant, listTenants } from "../../core/tenants/ask/list.ts";
-import { describeSmall } from "../../core/tenants/tables/smallShards.ts";
+import { describeSmall } from "../../core/tenants/ask/smallShards.ts";
 import { describeBytes } from "../../core/util/bytes.ts";
+import { withStack } from "../lib/groups.ts";
 import { fittedTable } from "../lib/report.ts";
 import { screenWidth } from "../lib/screen.ts";
-import { withStack } from "./stack.ts";
 
 const HEAD = ["group", "tenant", "model", "place", "size", "rows", "activity", "limits", "schema", "state"];
 

@@ -6,8 +6,8 @@ import { passwordOf } from "../../core/tenants/group/passwords.ts";
 import { appRole, onboardingRole, readerRole, tenantRole } from "../../core/tenants/group/spec.ts";
 import { ownComment } from "../../core/tenants/roles/groupRoles.ts";
 import { CHOSEN, NONE } from "../../core/tenants/roles/roleSql.ts";
+import { findTenant, withStack } from "../lib/groups.ts";
 import { readCluster } from "../lib/project.ts";
-import { findTenant, withStack } from "./stack.ts";
 
 export interface Login {
     readonly role: string;

@@ -2,9 +2,9 @@
 import type { Session } from "../../core/reach/session.ts";
 import { type CostlyStatement, readSlow, type SlowView, withValues } from "../../core/tenants/ask/slow.ts";
 import { EXIT } from "../lib/exit.ts";
+import { withStack } from "../lib/groups.ts";
 import { plainTable } from "../lib/report.ts";
 import { type ExplainedStatement, explainStatement, HEADS, oneStatement } from "./explain.ts";
-import { withStack } from "./stack.ts";
 
 export interface Examined extends CostlyStatement {
     /** Milliseconds a call. */

@@ -10,8 +10,8 @@ import { lintDatabase } from "../../core/tenants/check/lint.ts";
 import { runFile } from "../../core/tenants/files/runFile.ts";
 import { databasePlace, schemaPlace } from "../../core/tenants/files/runMigrations.ts";
 import { packed, ranRow, settingsFor, type TemplateFile } from "../../core/tenants/files/template.ts";
-import { guardOf } from "../../core/tenants/group/bounds.ts";
 import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
+import { guardOf } from "../../core/tenants/ledger/bounds.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 

@@ -72,4 +72,19 @@ describe("floors", () => {
             ["no circles: core/util/a.ts -> core/util/b.ts"],
         );
     });
+
+    test("so is a circle of folders, where no two files import each other", async () => {
+        assert.deepEqual(
+            await broken({
+                "core/citus/health/a.ts": 'import "../members/a.ts";\n',
+                "core/citus/members/a.ts": nothing,
+                "core/citus/members/b.ts": 'import "../health/b.ts";\n',
+                "core/citus/health/b.ts": nothing,
+            }),
+            [
+                "no circles of folders: core/citus/health -> core/citus/members",
+                "no circles of folders: core/citus/members -> core/citus/health",
+            ],
+        );
+    });
 });

@@ -69,6 +69,14 @@ const FORBIDDEN: IForbiddenRuleType[] = [
         to: { circular: true },
     },
     {
+        name: "no circles of folders",
+        comment: "Move what ties them to the lower of the two.",
+        severity: "error",
+        scope: "folder",
+        from: { path: "^(client|core|scripts)" },
+        to: { circular: true },
+    },
+    {
         name: "what is imported is there",
         severity: "error",
         from: {},

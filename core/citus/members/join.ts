@@ -2,7 +2,6 @@
 
 import type { Session } from "../../reach/session.ts";
 import { blocking, explainBlockers, type NodeRow, readBlockers, readNodes } from "../catalog.ts";
-import { makeSlots } from "../health/slots.ts";
 import { dropKept, exempt } from "../limits.ts";
 import { keepIdsApart } from "../sequences.ts";
 import { isOlder, UPDATE_EXTENSION } from "../versions.ts";
@@ -15,6 +14,7 @@ import {
     readUnplaced,
 } from "./leave.ts";
 import { byHand, prepareTarget } from "./prepare.ts";
+import { makeSlots } from "./slots.ts";
 
 /** What a server says about itself before it joins. */
 export interface NodeFacts {

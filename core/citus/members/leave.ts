@@ -3,9 +3,9 @@
 import type { Session } from "../../reach/session.ts";
 import { pause } from "../../util/pause.ts";
 import { countPlacements, movable, type NodeRow, readNodes } from "../catalog.ts";
-import { explainSlots, readSlots } from "../health/slots.ts";
 import { explainKeptOf } from "../keptCopies.ts";
 import { describeHolders, findUsers, type Holder } from "../waits.ts";
+import { explainSlots, readSlots } from "./slots.ts";
 
 /** Connects to another database of the same server. */
 export type OpenDatabase = (database: string) => Promise<Session>;

@@ -5,7 +5,7 @@ import type { Session } from "../../reach/session.ts";
 import { nearest } from "../../util/nearest.ts";
 import { SHARD_BYTES, SHARD_ROWS } from "../files/estimates.ts";
 import { type GroupSpec, type Model, tenantRole } from "../group/spec.ts";
-import { type FoundShards, type SmallShards, shardsSql, smallShards } from "../tables/smallShards.ts";
+import { type FoundShards, type SmallShards, shardsSql, smallShards } from "./smallShards.ts";
 
 export interface Activity {
     /** Statements in this period and the one before. */

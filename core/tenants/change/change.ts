@@ -2,6 +2,7 @@
 import { runScript } from "../../reach/run.ts";
 import { DatabaseError, type Session } from "../../reach/session.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { countOf } from "../../util/countOf.ts";
 import {
     emptyCheck,
     everything,
@@ -23,11 +24,11 @@ import { nodeOfTenant, type Place, placeOf } from "../data/tenantTables.ts";
 import { said } from "../group/batch.ts";
 import { batches, explainRefusals, look, planAll, takeLock } from "../group/converge.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
-import { recordRate } from "../group/ledger.ts";
 import { appRole, type GroupSpec, tenantRole } from "../group/spec.ts";
+import { recordRate } from "../ledger/measured.ts";
 import { privileges } from "../roles/privileges.ts";
 import { policies } from "../rows/policies.ts";
-import { type ChangeFound, countOf, type LedgerTenant, NOTHING_FOUND, type Phase, planChange } from "./changePlan.ts";
+import { type ChangeFound, type LedgerTenant, NOTHING_FOUND, type Phase, planChange } from "./changePlan.ts";
 
 /** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
 const FOUND = `(

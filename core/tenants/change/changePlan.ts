@@ -1,5 +1,6 @@
 /** Tenants that come from another group: which can, what that takes, and what stands in the way. Pure. */
 
+import { countOf } from "../../util/countOf.ts";
 import { type Named, pairUp, type Slice, slicesOf, splitName, type TableShape, unpaired } from "../data/shape.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec, Model } from "../group/spec.ts";
@@ -80,9 +81,6 @@ export const NOTHING_FOUND: ChangeFound = {
 
 /** Rows a second where nothing was measured: copied once, and read twice for the checksums. */
 const USUAL_RATE = 50_000;
-
-const grouped = (n: number) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
-export const countOf = (n: number, what: string) => `${grouped(n)} ${what}${n === 1 ? "" : "s"}`;
 
 const isByKey = (model: Model) => model === "rls" || model === "row";
 

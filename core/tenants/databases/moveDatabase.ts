@@ -9,7 +9,7 @@ import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import { pause } from "../../util/pause.ts";
-import { recordRate } from "../group/ledger.ts";
+import { recordRate } from "../ledger/measured.ts";
 import { INVALID, identity, isEmpty, type Move } from "./databaseFound.ts";
 
 export interface MoveNode {

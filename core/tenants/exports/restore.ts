@@ -1,8 +1,8 @@
 /** A tenant's data brought back from a file on this machine. */
 
 import { identifier, literal } from "../../sql/quote.ts";
+import { countOf } from "../../util/countOf.ts";
 import { hasPolicies, refreshPolicies, renewed } from "../change/change.ts";
-import { countOf } from "../change/changePlan.ts";
 import {
     different,
     emptyCheck,

@@ -1,7 +1,7 @@
 /** Models row and rls: an export whose tables have changed since. What both have is brought back and compared; the rest is named. */
 
 import { identifier, literal } from "../../sql/quote.ts";
-import { countOf } from "../change/changePlan.ts";
+import { countOf } from "../../util/countOf.ts";
 import { nameOf, PRINT, rowsOf, SAME_TEXT } from "../data/checksum.ts";
 import { inOrder, type Slice } from "../data/shape.ts";
 import type { Manifest } from "./export.ts";

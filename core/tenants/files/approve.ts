@@ -2,8 +2,8 @@
 
 import type { Session } from "../../reach/session.ts";
 import { look } from "../group/converge.ts";
-import { makeLedger } from "../group/ledger.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { makeLedger } from "../ledger/schema.ts";
 import { type FoundMigrations, migrations, stopsOf } from "./migrations.ts";
 
 /**

@@ -1,9 +1,9 @@
 /** What preview says of files that make others wait: on what, and for how long. Pure. */
 
 import { describeBytes } from "../../util/bytes.ts";
+import { lasting } from "../../util/lasting.ts";
 import { own } from "../../util/ownProperty.ts";
 import type { Cost } from "../check/read/costs.ts";
-import { lasting } from "../tables/besidePlan.ts";
 
 /** How large a table is now. */
 export interface Weight {

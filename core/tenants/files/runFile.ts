@@ -5,7 +5,7 @@ import type { Statement } from "../../sql/statements.ts";
 import { nextWay, type Way } from "../../sql/way.ts";
 import { createdIndex, needsNoTransaction } from "../check/read/templateFile.ts";
 import { FRESH } from "../group/batch.ts";
-import { bounded, type Guard } from "../group/bounds.ts";
+import { bounded, type Guard } from "../ledger/bounds.ts";
 import type { TemplateFile } from "./template.ts";
 
 /** Where a file runs. */

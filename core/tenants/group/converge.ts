@@ -4,9 +4,10 @@ import { releaseRunLock, takeRunLock } from "../../citus/runLock.ts";
 import { readFindings } from "../../reach/nodeFindings.ts";
 import { DatabaseError, type Session } from "../../reach/session.ts";
 import { qualified } from "../../sql/quote.ts";
+import { recordGroup } from "../ledger/groups.ts";
+import { makeLedger } from "../ledger/schema.ts";
 import { type AskNodes, askNodes, Round } from "./ask.ts";
 import type { Context, Facet, NodeTarget, Planned, Probe, Step } from "./facet.ts";
-import { makeLedger, recordGroup } from "./ledger.ts";
 import { adopt, withOnboarded } from "./onboarded.ts";
 import type { GroupSpec } from "./spec.ts";
 

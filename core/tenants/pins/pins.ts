@@ -11,11 +11,11 @@ import { COORDINATOR, nodeOf } from "../../node/topology.ts";
 import type { Session } from "../../reach/session.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
+import { USUAL_RATE } from "../../util/lasting.ts";
 import { pause } from "../../util/pause.ts";
 import type { Context, Facet, Probe, Step } from "../group/facet.ts";
-import { recordRate } from "../group/ledger.ts";
 import type { GroupSpec } from "../group/spec.ts";
-import { USUAL_RATE } from "../tables/besidePlan.ts";
+import { recordRate } from "../ledger/measured.ts";
 import { NO_PINS, type PinDetail, type PinsFound, pinOf, planPins } from "./pinsPlan.ts";
 
 const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));

@@ -3,10 +3,10 @@
 import { type BlockerRow, blockerOf } from "../../citus/catalog.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
+import { lasting } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
-import { lasting } from "../tables/besidePlan.ts";
 
 export interface PinNode {
     readonly name: string;

@@ -2,10 +2,11 @@
 
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
+import { countOf } from "../../util/countOf.ts";
+import { lasting } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { changedSince } from "../change/change.ts";
-import { countOf } from "../change/changePlan.ts";
 import { different, type Prints } from "../data/checksum.ts";
 import { databaseOf } from "../data/shape.ts";
 import {
@@ -28,7 +29,6 @@ import { keptOutside, type Outside, outsideRefusal, outsideSql } from "../isolat
 import { ownComment, ownTenantRole } from "../roles/groupRoles.ts";
 import { endSessions, privileges } from "../roles/privileges.ts";
 import { dropWhole } from "../schemas/drop.ts";
-import { lasting } from "../tables/besidePlan.ts";
 import {
     listUndeclared,
     type Undeclared,

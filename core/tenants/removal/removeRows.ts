@@ -4,7 +4,7 @@
  */
 
 import { identifier, literal } from "../../sql/quote.ts";
-import { countOf } from "../change/changePlan.ts";
+import { countOf } from "../../util/countOf.ts";
 import {
     different,
     everything,
@@ -21,8 +21,8 @@ import {
 import type { Slice } from "../data/shape.ts";
 import { placeOf } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
-import { recordRate } from "../group/ledger.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { recordRate } from "../ledger/measured.ts";
 import { changesOthers, REFERENCES, type Reference } from "./removeReferences.ts";
 
 /** Rows that go in one transaction. */

@@ -10,10 +10,10 @@ import { commitWords, runFile } from "../files/runFile.ts";
 import { batchSize, ranBy, schemaPlace } from "../files/runMigrations.ts";
 import { ranRows, refuseLocal, settingsFor, type TemplateFile, wasRun } from "../files/template.ts";
 import { FRESH, inBatches, said, transaction } from "../group/batch.ts";
-import { bounded, guardOf } from "../group/bounds.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { notNamed } from "../group/notNamed.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
+import { bounded, guardOf } from "../ledger/bounds.ts";
 import { newFiles } from "../onboarding/newFiles.ts";
 import { privileges } from "../roles/privileges.ts";
 

@@ -7,8 +7,8 @@ import { OWN_TABLES } from "../data/checksum.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
-import { PIN_DATABASE } from "../isolation/definers.ts";
 import { type Opening, openingsSql, placesOf } from "../isolation/openings.ts";
+import { PIN_DATABASE } from "../ledger/searchPath.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
 import { type Access, accessOf, privileges } from "../roles/privileges.ts";
 

@@ -26,26 +26,8 @@ export interface Beside {
 /** Bytes a second, by kind of call. */
 export type Rates = Readonly<Record<string, number>>;
 
-/** Bytes a second where nothing was measured: what a small machine does. */
-export const USUAL_RATE = 20_000_000;
-
 /** The longest time, in seconds, that writes wait for a switch of so many shards; one that would take longer is put off. */
 export const longestWait = (shards: number) => 10 + Math.ceil(shards / 20);
-
-const spell = (seconds: number) =>
-    seconds < 1
-        ? "less than a second"
-        : seconds < 120
-          ? `about ${Math.ceil(seconds)} s`
-          : seconds < 7200
-            ? `about ${Math.ceil(seconds / 60)} min`
-            : `about ${Math.ceil(seconds / 3600)} h`;
-
-/** How long that much takes, as a clause. */
-export function lasting(bytes: number, rate: number | undefined): string {
-    if (rate !== undefined && rate > 0) return spell(bytes / rate);
-    return `${spell(bytes / USUAL_RATE)} (at ${describeBytes(USUAL_RATE)}/s, since no rate was measured yet on this cluster)`;
-}
 
 /** The rate of making tables anew; another way of copying whole tables is the nearest that may have been measured. */
 export const rateOf = (rates: Rates) => rates.beside ?? rates.alter ?? rates.distribute;

@@ -3,11 +3,12 @@
 import { explainReference } from "../../citus/references.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
+import { lasting } from "../../util/lasting.ts";
 import { judgeKey } from "../ask/keyJudge.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec, TableSpec } from "../group/spec.ts";
 import { inTheWay, NO_FACTS } from "./besideFacts.ts";
-import { describeDisk, describeWait, lasting, neededDisk, rateOf } from "./besidePlan.ts";
+import { describeDisk, describeWait, neededDisk, rateOf } from "./besidePlan.ts";
 import { refuseUnmade } from "./promised.ts";
 import { unfit } from "./tableFit.ts";
 import { impossible, type KeyAside, type KeyEnd } from "./tableKeys.ts";

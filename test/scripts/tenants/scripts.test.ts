@@ -9,17 +9,17 @@ import type { TenantGroupInputs } from "../../../components/resources/tenantGrou
 import type { Session } from "../../../core/reach/session.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../../core/tenants/ask/choose.ts";
 import { type ListedTenant, listTenants } from "../../../core/tenants/ask/list.ts";
+import { smallShards } from "../../../core/tenants/ask/smallShards.ts";
 import { passwordOf } from "../../../core/tenants/group/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../../core/tenants/group/spec.ts";
-import { smallShards } from "../../../core/tenants/tables/smallShards.ts";
 import { EXIT, exitCodeOf } from "../../../scripts/lib/exit.ts";
+import { findTenant, groupsOf, specsOf } from "../../../scripts/lib/groups.ts";
 import type { StateResource } from "../../../scripts/lib/resources.ts";
 import { renderFindings } from "../../../scripts/tenants/check.ts";
 import { readAnswer, readFlags, renderChoice } from "../../../scripts/tenants/choose.ts";
 import { oneStatement, renderAdvice } from "../../../scripts/tenants/explain.ts";
 import { renderTenants } from "../../../scripts/tenants/list.ts";
 import { connectionString, findLogin } from "../../../scripts/tenants/password.ts";
-import { findTenant, groupsOf, specsOf } from "../../../scripts/tenants/stack.ts";
 
 const inputs = (name: string, model: GroupSpec["model"], tenants: Record<string, TenantSpec>): TenantGroupInputs => ({
     cluster: "citus-dev",

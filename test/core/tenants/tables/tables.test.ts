@@ -17,11 +17,11 @@ import { planPolicies, wantedPolicies } from "../../../../core/tenants/rows/poli
 import { type FoundPolicies, NO_POLICIES, type PolicyTable } from "../../../../core/tenants/rows/policyLook.ts";
 import { type FoundRows, planRows, rows } from "../../../../core/tenants/rows/rows.ts";
 import { NO_FACTS } from "../../../../core/tenants/tables/besideFacts.ts";
-import { lasting } from "../../../../core/tenants/tables/besidePlan.ts";
 import type { ForeignKey } from "../../../../core/tenants/tables/tableKeys.ts";
 import { tables } from "../../../../core/tenants/tables/tables.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../../../core/tenants/tables/tablesFound.ts";
 import { planTables } from "../../../../core/tenants/tables/tablesPlan.ts";
+import { lasting } from "../../../../core/util/lasting.ts";
 import { EMPTY } from "../../../tenants.ts";
 
 const GROUP: GroupSpec = {

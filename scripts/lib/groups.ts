@@ -8,10 +8,10 @@ import { onboardedTenants, withTenants } from "../../core/tenants/group/onboarde
 import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { nearest } from "../../core/util/nearest.ts";
 import { withContext } from "../../provider/tenantGroup.ts";
-import { NoCluster } from "../lib/exit.ts";
-import { nodesOf } from "../lib/nodes.ts";
-import { DEFAULT_STACK, selectedStack } from "../lib/project.ts";
-import { readResources, type StateResource } from "../lib/resources.ts";
+import { NoCluster } from "./exit.ts";
+import { nodesOf } from "./nodes.ts";
+import { DEFAULT_STACK, selectedStack } from "./project.ts";
+import { readResources, type StateResource } from "./resources.ts";
 
 const isGroup = ({ type }: StateResource) => type === "pulumi-nodejs:dynamic/citus:TenantGroup";
 

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { literal } from "../../sql/quote.ts";
-import { PIN_DATABASE, pinsOf } from "../isolation/definers.ts";
+import { PIN_DATABASE, pinsOf } from "./searchPath.ts";
 
 /**
  * Why an object is out of bounds; null when it is not. In a tenant's schema everything else is; for a group of rows the schemas of

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import type { NodeRow } from "../../../../core/citus/catalog.ts";
-import { describeSlots, makeSlots, type Slot, sharedSlots } from "../../../../core/citus/health/slots.ts";
+import { describeSlots, makeSlots, type Slot, sharedSlots } from "../../../../core/citus/members/slots.ts";
 import type { Session } from "../../../../core/reach/session.ts";
 
 const slot = (name: string, more: Partial<Slot> = {}): Slot => ({

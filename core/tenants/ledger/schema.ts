@@ -2,7 +2,6 @@
 
 import type { Session } from "../../reach/session.ts";
 import { MAKE_BOUNDS } from "./bounds.ts";
-import type { GroupSpec } from "./spec.ts";
 
 /**
  * Local tables of the coordinator. `tenant.state`: creating, active, frozen, superseded (its data went to another group and
@@ -60,32 +59,4 @@ export async function makeLedger(session: Session): Promise<boolean> {
     await session.query(LEDGER);
     await session.query(MAKE_BOUNDS);
     return (await columns()) !== before;
-}
-
-/** Writes down what a group is made from, for other groups that take tenants of it. */
-export async function recordGroup(session: Session, group: GroupSpec): Promise<void> {
-    await session.query(
-        `INSERT INTO citus_as_code.tenant_group (grp, spec) VALUES ($1, $2)
-         ON CONFLICT (grp) DO UPDATE SET spec = excluded.spec WHERE tenant_group.spec IS DISTINCT FROM excluded.spec`,
-        [group.name, JSON.stringify(group)],
-    );
-}
-
-/**
- * Writes down how fast something was, for the next estimate. Short runs say more about start-up than about copying.
- * @param least below which nothing is written down. @default 1,000,000
- */
-export async function recordRate(
-    session: Session,
-    what: string,
-    bytes: number,
-    seconds: number,
-    least = 1_000_000,
-): Promise<void> {
-    if (bytes < least || seconds <= 0) return;
-    await session.query(
-        `INSERT INTO citus_as_code.measured (what, bytes, seconds) VALUES ($1, $2, $3)
-         ON CONFLICT (what) DO UPDATE SET bytes = excluded.bytes, seconds = excluded.seconds, at = now()`,
-        [what, Math.round(bytes), seconds],
-    );
 }
