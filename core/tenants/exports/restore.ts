@@ -2,7 +2,7 @@
 
 import { identifier, literal } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
-import { hasPolicies, refreshPolicies, renewed } from "../change/change.ts";
+import { renewed } from "../change/changeUndo.ts";
 import {
     different,
     emptyCheck,
@@ -23,6 +23,7 @@ import { ranRow } from "../files/template.ts";
 import { transaction } from "../group/batch.ts";
 import { takeLock, unlock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
+import { hasPolicies, refreshPolicies } from "../rows/refreshPolicies.ts";
 import { dropWhole } from "../schemas/drop.ts";
 import {
     bring,

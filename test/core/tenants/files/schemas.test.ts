@@ -21,7 +21,8 @@ import {
     wavesOf,
 } from "../../../../core/tenants/group/rollout.ts";
 import type { GroupSpec } from "../../../../core/tenants/group/spec.ts";
-import { type FoundRemoval, removalWith } from "../../../../core/tenants/removal/removal.ts";
+import { removalWith } from "../../../../core/tenants/removal/removal.ts";
+import type { FoundRemoval } from "../../../../core/tenants/removal/removalPlan.ts";
 import { referencingFirst } from "../../../../core/tenants/removal/removeRows.ts";
 import { ensureGroupRoles } from "../../../../core/tenants/roles/groupRoles.ts";
 import { type FoundRoles, roles } from "../../../../core/tenants/roles/roles.ts";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import { DatabaseError, keepOpen, type Session } from "../../../../core/reach/session.ts";
-import { type Copy, move } from "../../../../core/tenants/change/change.ts";
+import { move } from "../../../../core/tenants/change/change.ts";
+import type { Copy } from "../../../../core/tenants/change/changeCopy.ts";
 import type { TableShape } from "../../../../core/tenants/data/shape.ts";
 import type { Context } from "../../../../core/tenants/group/facet.ts";
 import type { GroupSpec } from "../../../../core/tenants/group/spec.ts";

@@ -1,0 +1,3 @@
+/** A cause below its error. */
+
+export const indented = (error: unknown) => `  ${(error as Error).message.replaceAll("\n", "\n  ")}`;
