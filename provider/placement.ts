@@ -26,7 +26,7 @@ import { runScript } from "../core/reach/run.ts";
 import { saidBy } from "../core/reach/said.ts";
 import { connect, DatabaseError, isLost, type Session, withSession } from "../core/reach/session.ts";
 import { databasesOf, describeLeaving, evacuate, findLeaving } from "../core/tenants/databases/evacuate.ts";
-import type { MoveNode } from "../core/tenants/databases/moveDatabase.ts";
+import type { MoveNode } from "../core/tenants/databases/moveState.ts";
 import { describeBytes } from "../core/util/bytes.ts";
 import { pause } from "../core/util/pause.ts";
 import { comparable, rememberSilent, unknown } from "./coordinator.ts";

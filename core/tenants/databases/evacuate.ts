@@ -4,7 +4,8 @@ import { nodeOf } from "../../node/topology.ts";
 import type { Session } from "../../reach/session.ts";
 import { databaseOf } from "../data/shape.ts";
 import { takeLock, unlock } from "../group/converge.ts";
-import { copyName, type MoveNode, moveDatabase } from "./moveDatabase.ts";
+import { moveDatabase } from "./moveDatabase.ts";
+import { copyName, type MoveNode } from "./moveState.ts";
 
 interface Registered {
     readonly name: string;

@@ -2,13 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import type { NodeRow } from "../../../../core/citus/catalog.ts";
-import {
-    joinWorker,
-    type NodeFacts,
-    nameCoordinator,
-    refusals,
-    verifyMember,
-} from "../../../../core/citus/members/join.ts";
+import { joinWorker, nameCoordinator, verifyMember } from "../../../../core/citus/members/join.ts";
+import { type NodeFacts, refusals } from "../../../../core/citus/members/joinFacts.ts";
 import { NO_LIMITS } from "../../../../core/reach/ownSession.ts";
 import type { Session } from "../../../../core/reach/session.ts";
 

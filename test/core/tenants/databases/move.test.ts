@@ -5,7 +5,8 @@ import { describe, test } from "vitest";
 import type { Session } from "../../../../core/reach/session.ts";
 import { identity, type Move } from "../../../../core/tenants/databases/databaseFound.ts";
 import { databasesOf, evacuate } from "../../../../core/tenants/databases/evacuate.ts";
-import { copyName, type MoveNode, moveDatabase } from "../../../../core/tenants/databases/moveDatabase.ts";
+import { moveDatabase } from "../../../../core/tenants/databases/moveDatabase.ts";
+import { copyName, type MoveNode } from "../../../../core/tenants/databases/moveState.ts";
 
 const NAME = { group: "clinics", tenant: "acme" };
 const OWN = identity(NAME.group, NAME.tenant, 7);

@@ -7,7 +7,7 @@ import { withTenants } from "../../../../core/tenants/group/onboarded.ts";
 import type { GroupSpec } from "../../../../core/tenants/group/spec.ts";
 import { CREATE_TENANT, CREATE_TENANT_HASH } from "../../../../core/tenants/onboarding/createTenant.ts";
 import { type FoundOnboarding, onboarding, planOnboarding } from "../../../../core/tenants/onboarding/onboarding.ts";
-import { planRows } from "../../../../core/tenants/rows/rows.ts";
+import { planRows } from "../../../../core/tenants/rows/rowsPlan.ts";
 import { addTenants } from "../../../../scripts/tenants/adopt.ts";
 import { findLogin, refuseUnknown } from "../../../../scripts/tenants/password.ts";
 

@@ -13,9 +13,10 @@ import {
     wantedDomains,
     writersEnd,
 } from "../../../../core/tenants/isolation/barred.ts";
-import { planPolicies, wantedPolicies } from "../../../../core/tenants/rows/policies.ts";
+import { planPolicies, wantedPolicies } from "../../../../core/tenants/rows/policiesPlan.ts";
 import { type FoundPolicies, NO_POLICIES, type PolicyTable } from "../../../../core/tenants/rows/policyLook.ts";
-import { type FoundRows, planRows, rows } from "../../../../core/tenants/rows/rows.ts";
+import { rows } from "../../../../core/tenants/rows/rows.ts";
+import { type FoundRows, planRows } from "../../../../core/tenants/rows/rowsPlan.ts";
 import { NO_FACTS } from "../../../../core/tenants/tables/besideFacts.ts";
 import type { ForeignKey } from "../../../../core/tenants/tables/tableKeys.ts";
 import { tables } from "../../../../core/tenants/tables/tables.ts";
