@@ -9,9 +9,10 @@ import { statements } from "../../core/sql/statements.ts";
 import { lintDatabase } from "../../core/tenants/check/lint.ts";
 import { runFile } from "../../core/tenants/files/runFile.ts";
 import { databasePlace, schemaPlace } from "../../core/tenants/files/runMigrations.ts";
-import { packed, ranRow, settingsFor, type TemplateFile } from "../../core/tenants/files/template.ts";
+import { packed, settingsFor, type TemplateFile } from "../../core/tenants/files/template.ts";
 import type { GroupSpec, TenantSpec } from "../../core/tenants/group/spec.ts";
 import { guardOf } from "../../core/tenants/ledger/bounds.ts";
+import { ranRow } from "../../core/tenants/ledger/ran.ts";
 import { requireEngine, TestStack } from "../lib.ts";
 import { as, EMPTY, fileSpec, plan, settle } from "../tenants.ts";
 

@@ -1,10 +1,12 @@
 /** Every tenant of every group, from catalogs and ledger alone: no table is read, however many tenants there are. */
+
 import { hashOf } from "../../../client/hash.ts";
 import { type Place, type RowGroup, ShardMap } from "../../../client/shardMap.ts";
 import type { Session } from "../../reach/session.ts";
 import { nearest } from "../../util/nearest.ts";
 import { SHARD_BYTES, SHARD_ROWS } from "../files/estimates.ts";
 import { type GroupSpec, type Model, tenantRole } from "../group/spec.ts";
+import { isServed } from "../ledger/states.ts";
 import { type FoundShards, type SmallShards, shardsSql, smallShards } from "./smallShards.ts";
 
 export interface Activity {
@@ -99,7 +101,7 @@ const ANCHOR = `to_regclass(CASE strpos(g.spec ->> 'anchor', '.') > 0
     WHEN false THEN format('public.%I', g.spec ->> 'anchor') END)`;
 
 /** One whose data is still to come from another group serves nobody yet, whatever place there is for it. */
-const STATE = `CASE WHEN t.state IN ('active', 'frozen')
+const STATE = `CASE WHEN ${isServed("t.state")}
         AND (SELECT g.spec -> 'tenants' -> t.tenant ? 'from' FROM citus_as_code.tenant_group g WHERE g.grp = t.grp)
         AND NOT EXISTS (SELECT FROM citus_as_code.tenant_change c WHERE c.grp = t.grp AND c.tenant = t.tenant AND c.phase = 'done')
     THEN 'coming' ELSE t.state END`;

@@ -1,4 +1,5 @@
 /** A living tenant goes to a group of another model: fence, copy, verify, switch. The old copy stays. */
+
 import { qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { indented } from "../../util/indented.ts";
@@ -6,6 +7,7 @@ import { pairUp } from "../data/shape.ts";
 import { type Place, placeOf } from "../data/tenantTables.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import { recordRate } from "../ledger/measured.ts";
+import { followModel } from "../ledger/tenants.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import { type Copy, moveBetween, moveWithin, pipe } from "./changeCopy.ts";
 import { fence } from "./changeFence.ts";
@@ -91,7 +93,7 @@ async function follow(context: Context): Promise<void> {
         throw new Error(
             `${group.name}: rls → row: ${local.map(({ name }) => name).join(", ")} ${local.length === 1 ? "is" : "are"} not distributed yet. Its tenants are as they were. Run pulumi up again.`,
         );
-    await session.query("UPDATE citus_as_code.tenant SET model = 'row' WHERE grp = $1 AND model = 'rls'", [group.name]);
+    await followModel(session, group.name);
 }
 
 export const change: Facet<ChangeFound> = {

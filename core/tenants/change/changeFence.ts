@@ -5,6 +5,8 @@ import { indented } from "../../util/indented.ts";
 import { inTransaction } from "../data/checksum.ts";
 import type { Place } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
+import { fenceChange } from "../ledger/changes.ts";
+import { freezeForChange, unfreeze } from "../ledger/tenants.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import { type Change, type Detail, reach } from "./changeRecord.ts";
 
@@ -16,16 +18,8 @@ export async function fence(change: Change, detail: Detail): Promise<boolean> {
     const { context, source } = change;
     const { group: old, tenant } = source;
     await inTransaction(context.session, async () => {
-        await context.session.query(
-            `UPDATE citus_as_code.tenant_change SET phase = CASE phase WHEN 'plan' THEN 'fence' ELSE phase END,
-                    detail = jsonb_build_object('fenced', clock_timestamp()) || detail WHERE grp = $1 AND tenant = $2`,
-            [context.group.name, change.tenant],
-        );
-        await context.session.query(
-            `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES ($1, $2, $3, 'frozen')
-                 ON CONFLICT (grp, tenant) DO UPDATE SET state = 'frozen'`,
-            [old.name, tenant, old.model],
-        );
+        await fenceChange(context.session, { group: context.group.name, tenant: change.tenant });
+        await freezeForChange(context.session, { group: old.name, tenant }, old.model);
     });
     if (old.model === "rls" || old.model === "row") return refreshPolicies(context, old);
     const found = await source.session.query<{ revoke: string; grant: string }>(
@@ -58,9 +52,7 @@ export async function unfence(
 ): Promise<void> {
     const { session } = context;
     // one that is being deleted by now stays so
-    const fenced = "WHERE grp = $1 AND tenant = $2 AND state = 'frozen'";
-    if (was === null) await session.query(`DELETE FROM citus_as_code.tenant ${fenced}`, [old.name, tenant]);
-    else await session.query(`UPDATE citus_as_code.tenant SET state = $3 ${fenced}`, [old.name, tenant, was]);
+    await unfreeze(session, { group: old.name, tenant }, was);
     if (old.model === "rls" || old.model === "row") await refreshPolicies(context, old);
     for (const grant of grants)
         await there.query(grant).catch((error: unknown) => {

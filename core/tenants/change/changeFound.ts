@@ -2,6 +2,7 @@
 
 import { shapesSql } from "../data/checksum.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { inState } from "../ledger/states.ts";
 import { type ChangeFound, NOTHING_FOUND } from "./changePlan.ts";
 
 /** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
@@ -23,7 +24,7 @@ slices AS MATERIALIZED (
      WHERE p.model = 'schema' AND c.relkind IN ('r', 'p') AND NOT c.relispartition)
 SELECT jsonb_build_object(
     'models', (SELECT coalesce(jsonb_object_agg(m.model, m.n), '{}') FROM (SELECT model, count(*) AS n FROM citus_as_code.tenant WHERE grp = $1 GROUP BY model) AS m),
-    'gone', (SELECT coalesce(jsonb_object_agg(tenant, detail ->> 'moved_to'), '{}') FROM citus_as_code.tenant WHERE grp = $1 AND state = 'superseded'),
+    'gone', (SELECT coalesce(jsonb_object_agg(tenant, detail ->> 'moved_to'), '{}') FROM citus_as_code.tenant WHERE grp = $1 AND ${inState("state", "superseded")}),
     'pending', (SELECT coalesce(jsonb_object_agg(w.tenant, jsonb_build_object('change', w.change,
                     'group', (SELECT g.spec - 'tenants' || '{"tenants": {}}' FROM citus_as_code.tenant_group g WHERE g.grp = w.from_grp),
                     'source', (SELECT to_jsonb(t) FROM citus_as_code.tenant t WHERE t.grp = w.from_grp AND t.tenant = w.from_tenant),

@@ -4,6 +4,8 @@ import { countOf } from "../../util/countOf.ts";
 import { type Named, pairUp, type Slice, slicesOf, splitName, type TableShape, unpaired } from "../data/shape.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec, Model } from "../group/spec.ts";
+import type { Phase } from "../ledger/changes.ts";
+import type { TenantState } from "../ledger/states.ts";
 
 /** From which model to which a tenant can go. */
 const WAYS: readonly (readonly [Model, Model])[] = [
@@ -14,12 +16,9 @@ const WAYS: readonly (readonly [Model, Model])[] = [
     ["database", "schema"],
 ];
 
-export const PHASES = ["plan", "fence", "copy", "verify", "switch", "done"] as const;
-export type Phase = (typeof PHASES)[number];
-
 export interface LedgerTenant {
     readonly model: Model;
-    readonly state: string;
+    readonly state: TenantState;
     readonly node: string | null;
     readonly detail: Readonly<Record<string, unknown>>;
 }

@@ -6,7 +6,8 @@ import type { Pair } from "../data/shape.ts";
 import type { Place } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
-import type { Phase } from "./changePlan.ts";
+import type { Phase } from "../ledger/changes.ts";
+import { beginChange, reachPhase } from "../ledger/changes.ts";
 
 export interface Change {
     readonly context: Context;
@@ -40,10 +41,8 @@ export async function groupSpec(context: Context, name: string): Promise<GroupSp
 
 /** One phase after the other; the ledger says which one has begun. @param phase the same as before when undefined */
 export async function reach(change: Change, phase: Phase | undefined, detail: Partial<Detail> = {}): Promise<void> {
-    await change.context.session.query(
-        "UPDATE citus_as_code.tenant_change SET phase = coalesce($3, phase), detail = detail || $4::jsonb WHERE grp = $1 AND tenant = $2",
-        [change.context.group.name, change.tenant, phase ?? null, JSON.stringify(detail)],
-    );
+    const { context, tenant } = change;
+    await reachPhase(context.session, { group: context.group.name, tenant }, phase, detail);
 }
 
 interface Written {
@@ -63,13 +62,7 @@ export async function written(session: Session, group: string, tenant: string): 
 /** Writes a change down, unless a run that was killed has. */
 export async function begin({ context, tenant, source }: Change): Promise<Detail> {
     const { session, group } = context;
-    await session.query(
-        `INSERT INTO citus_as_code.tenant_change (grp, tenant, from_grp, from_tenant, phase, detail)
-         SELECT $1, $2, $3, $4, 'plan', jsonb_build_object('grants', '[]'::jsonb,
-                'was', (SELECT state FROM citus_as_code.tenant WHERE grp = $3 AND tenant = $4))
-             ON CONFLICT DO NOTHING`,
-        [group.name, tenant, source.group.name, source.tenant],
-    );
+    await beginChange(session, { group: group.name, tenant }, { group: source.group.name, tenant: source.tenant });
     const row = await written(session, group.name, tenant);
     if (!row)
         throw new Error(
@@ -77,6 +70,3 @@ export async function begin({ context, tenant, source }: Change): Promise<Detail
         );
     return row.detail;
 }
-
-export const forget = (session: Session, group: string, tenant: string) =>
-    session.query("DELETE FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2", [group, tenant]);

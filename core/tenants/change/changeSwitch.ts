@@ -6,6 +6,7 @@ import { schemaOf } from "../data/shape.ts";
 import { type Place, placeOf } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
+import { supersede, takeOver } from "../ledger/tenants.ts";
 import { privileges } from "../roles/privileges.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import type { LedgerTenant } from "./changePlan.ts";
@@ -15,20 +16,14 @@ import { type Change, reach } from "./changeRecord.ts";
 export async function switchOver(change: Change, checksum: Prints): Promise<void> {
     const { context, source, target } = change;
     const columns = Object.fromEntries(everything(source.slices).map((slice) => [slice.name, slice.columns]));
-    await context.session.query(
-        `UPDATE citus_as_code.tenant SET state = 'superseded', since = now(), detail = detail || $3::jsonb WHERE grp = $1 AND tenant = $2`,
-        [
-            source.group.name,
-            source.tenant,
-            JSON.stringify({ moved_to: `${target.group.name}/${target.tenant}`, checksum, columns }),
-        ],
+    const { session } = context;
+    const movedTo = `${target.group.name}/${target.tenant}`;
+    await supersede(
+        session,
+        { group: source.group.name, tenant: source.tenant },
+        { moved_to: movedTo, checksum, columns },
     );
-    await context.session.query(
-        `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES ($1, $2, $3, 'active')
-             ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE tenant.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END,
-                detail = tenant.detail - '{moved_to,checksum,columns}'::text[]`,
-        [target.group.name, target.tenant, target.group.model],
-    );
+    await takeOver(session, { group: target.group.name, tenant: target.tenant }, target.group.model);
     await reach(change, "done");
 }
 

@@ -7,10 +7,11 @@ import { nodeOfTenant, type Place } from "../data/tenantTables.ts";
 import { said } from "../group/batch.ts";
 import { takeLock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
+import type { Phase } from "../ledger/changes.ts";
+import { deleteChange } from "../ledger/changes.ts";
 import { clearCopy } from "./changeCopy.ts";
 import { isGone, unfence } from "./changeFence.ts";
-import type { Phase } from "./changePlan.ts";
-import { type Change, type Detail, forget, groupSpec, written } from "./changeRecord.ts";
+import { type Change, type Detail, groupSpec, written } from "./changeRecord.ts";
 
 /** A connection that nothing has happened to. */
 export async function fresh(context: Context, node: string, database?: string): Promise<Session> {
@@ -60,7 +61,7 @@ export async function giveUp({ context, tenant, from, source, target, pairs }: C
                             ? ""
                             : `\nThe rows in ${group.name}/${tenant} were left there:\n${indented(error)}\nLook at them, then empty those tables. `,
                 );
-        await forget(session, group.name, tenant);
+        await deleteChange(session, { group: group.name, tenant });
     }
     return `was given up: ${from} takes writes again, and is as it was. Nothing was switched.${left || " "}Remove the cause, then run pulumi up again.`;
 }
@@ -87,7 +88,7 @@ export async function undo(context: Context, tenant: string): Promise<void> {
             });
             await unfence(context, place, there ?? session, there ? row.detail : { ...row.detail, grants: [] });
         } else await unfence(context, place, session, row.detail);
-        await forget(session, group.name, tenant);
+        await deleteChange(session, { group: group.name, tenant });
     } catch (error) {
         throw new Error(
             `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Remove the cause, then run pulumi up again: it is safe to repeat.`,

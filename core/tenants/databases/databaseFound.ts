@@ -4,6 +4,7 @@ import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { databaseOf } from "../data/shape.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { placeByHand } from "../ledger/tenants.ts";
 
 /** A move that has begun and not ended. */
 export interface Move {
@@ -72,7 +73,7 @@ export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: Da
     const name = databaseOf(tenant);
     const [elsewhere, ...more] = places(found, name);
     if (elsewhere === undefined || have(found, node, name)) return undefined;
-    return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: UPDATE citus_as_code.tenant SET node = ${literal(elsewhere)} WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)};`;
+    return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: ${placeByHand({ group: group.name, tenant }, elsewhere)}`;
 }
 
 /** Why a database of a tenant's name, with this comment, is not the tenant's. */

@@ -3,6 +3,7 @@
  * tenant's role, moved when the program names another node. The ledger says where it is; what is there, one question to
  * all nodes tells.
  */
+
 import { runScript } from "../../reach/run.ts";
 import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
@@ -15,6 +16,9 @@ import { askAlone } from "../group/ask.ts";
 import { transaction } from "../group/batch.ts";
 import type { Ask, Context, Facet, Probe, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { makeOwn } from "../ledger/ownDatabase.ts";
+import type { ServedState } from "../ledger/states.ts";
+import { activateDatabases, beginDatabases } from "../ledger/tenants.ts";
 import { databasePrivileges } from "../state/state.ts";
 import { type DatabasesFound, identity, isBegun, isEmpty } from "./databaseFound.ts";
 import { type CreateDetail, limitOf, type MoveDetail, plan, roleOf } from "./databasesPlan.ts";
@@ -61,12 +65,6 @@ GRANT USAGE ON SCHEMA citus_as_code TO ${who};
 GRANT SELECT ON citus_as_code.tenant_identity TO ${who};`;
 }
 
-/** Tables of ours in each tenant's database: what was run there, and whose it is. */
-const OWN_TABLES = `
-CREATE SCHEMA citus_as_code;
-CREATE TABLE citus_as_code.migration (path text PRIMARY KEY, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now());
-CREATE TABLE citus_as_code.tenant_identity (grp text NOT NULL, tenant text NOT NULL, epoch bigint NOT NULL);`;
-
 /** How many tenants one note in the ledger is about: a killed run looks at no more than these again. */
 const CHUNK = 20;
 
@@ -79,16 +77,11 @@ const tenantOf = (step: Step): string => step.tenant ?? "";
 
 /** Writes tenants down before anything of them is made, each with an epoch that no other of its name had. */
 async function enter(context: Context, steps: readonly Step[]): Promise<Map<string, number>> {
-    const { session, group } = context;
-    const rows = await session.query<{ tenant: string; epoch: number }>(
-        `WITH new AS (INSERT INTO citus_as_code.tenant (grp, tenant, model, node, detail)
-            SELECT $1, t.tenant, 'database', t.node, jsonb_build_object('epoch', floor(extract(epoch FROM clock_timestamp()))::bigint)
-              FROM unnest($2::text[], $3::text[]) AS t (tenant, node)
-            ON CONFLICT (grp, tenant) DO UPDATE SET node = excluded.node RETURNING tenant, detail)
-         SELECT tenant, (detail->>'epoch')::float8 AS epoch FROM new`,
-        [group.name, steps.map(tenantOf), steps.map((step) => detailOf<CreateDetail>(step).node)],
+    return beginDatabases(
+        context.session,
+        context.group.name,
+        steps.map((step) => ({ tenant: tenantOf(step), node: detailOf<CreateDetail>(step).node })),
     );
-    return new Map(rows.map(({ tenant, epoch }) => [tenant, epoch]));
 }
 
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
@@ -131,13 +124,7 @@ async function settled(context: Context, steps: readonly Step[]): Promise<void> 
             sha256: group.template.find((file) => file.path === path)?.sha256 ?? "",
         })),
     );
-    await session.query(
-        `WITH ran AS (INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256)
-            SELECT $1, r.tenant, r.path, r.sha256 FROM jsonb_to_recordset($3) AS r (tenant text, path text, sha256 text)
-            ON CONFLICT DO NOTHING)
-         UPDATE citus_as_code.tenant SET state = 'active', since = now() WHERE grp = $1 AND tenant = ANY($2) AND state = 'creating'`,
-        [group.name, steps.map(tenantOf), JSON.stringify(ran)],
-    );
+    await activateDatabases(session, group.name, steps.map(tenantOf), ran);
 }
 
 interface Making {
@@ -189,8 +176,7 @@ async function fill(context: Context, session: Session, { tenant, epoch, files }
         if (!begun)
             await transaction(
                 session,
-                `SET LOCAL client_min_messages = warning; ${OWN_TABLES}
-                 INSERT INTO citus_as_code.tenant_identity VALUES (${literal(group.name)}, ${literal(tenant)}, ${epoch});`,
+                `SET LOCAL client_min_messages = warning; ${makeOwn({ group: group.name, tenant }, epoch)}`,
             );
         const ran = await session.query<{ path: string }>("SELECT path FROM citus_as_code.migration");
         const have = new Set(ran.map(({ path }) => path));
@@ -216,7 +202,7 @@ async function fill(context: Context, session: Session, { tenant, epoch, files }
 
 async function access(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
-    const rows = await session.query<{ tenant: string; node: string; state: "active" | "frozen" }>(
+    const rows = await session.query<{ tenant: string; node: string; state: ServedState }>(
         "SELECT tenant, node, state FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY($2)",
         [group.name, steps.map(tenantOf)],
     );

@@ -5,6 +5,8 @@ import type { CommandResult } from "../../node/reach.ts";
 import { nodeOf } from "../../node/topology.ts";
 import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
+import type { TenantState } from "../ledger/states.ts";
+import { placeDatabase } from "../ledger/tenants.ts";
 import { INVALID, type Move } from "./databaseFound.ts";
 
 export interface MoveNode {
@@ -41,7 +43,7 @@ export const copyName = ({ group, tenant }: TenantName) =>
 export interface Work {
     readonly ledger: Ledger;
     readonly name: TenantName;
-    readonly state: string;
+    readonly state: TenantState;
     /** The comment on the tenant's database. */
     readonly own: string;
     /** The comment on a copy of it that has not got its name yet. */
@@ -59,8 +61,13 @@ export class Ledger {
         this.name = name;
     }
 
-    async read(): Promise<{ node: string; state: string; epoch: number; move: Move | undefined }> {
-        const [row] = await this.coordinator.query<{ node: string; state: string; epoch: number; move: Move | null }>(
+    async read(): Promise<{ node: string; state: TenantState; epoch: number; move: Move | undefined }> {
+        const [row] = await this.coordinator.query<{
+            node: string;
+            state: TenantState;
+            epoch: number;
+            move: Move | null;
+        }>(
             `SELECT node, state, coalesce((detail->>'epoch')::float8, 0) AS epoch, detail->'move' AS move
                FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2`,
             [this.name.group, this.name.tenant],
@@ -76,12 +83,7 @@ export class Ledger {
     }
 
     async write(node: string, move: Move | undefined): Promise<void> {
-        await this.coordinator.query(
-            `UPDATE citus_as_code.tenant SET node = $3, since = now(),
-                    detail = CASE WHEN $4::jsonb IS NULL THEN detail - 'move' ELSE jsonb_set(detail, '{move}', $4::jsonb) END
-              WHERE grp = $1 AND tenant = $2`,
-            [this.name.group, this.name.tenant, node, move ? JSON.stringify(move) : null],
-        );
+        await placeDatabase(this.coordinator, this.name, node, move);
     }
 }
 

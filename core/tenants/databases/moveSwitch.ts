@@ -1,6 +1,7 @@
 /** A verified copy gets the name of the database, and the old one is dropped. */
 
-import { identifier, literal } from "../../sql/quote.ts";
+import { identifier } from "../../sql/quote.ts";
+import { forgetMoveByHand } from "../ledger/tenants.ts";
 import type { Move } from "./databaseFound.ts";
 import { fence, printOf } from "./moveCopy.ts";
 import { copyName, find, isWhole, refuseForeign, type Work } from "./moveState.ts";
@@ -74,7 +75,7 @@ export async function leaveOld(work: Work, move: Move): Promise<string> {
         throw new Error(
             `${group}/${tenant}: its database was moving from ${move.from} to ${move.to}, and ${move.from}, which has it, is not in the cluster any more.\n` +
                 `No database was touched. Register ${move.from} again. Or, to begin anew with an export or a backup, make the ledger forget the move:\n` +
-                `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`,
+                `  ${forgetMoveByHand({ group, tenant })}`,
         );
     const made = await find(await options.node(move.to).server(), tenant);
     if (!made || !isWhole(made)) throw new Error(explainLost(work, move, undefined, goneFrom(made)));

@@ -2,6 +2,7 @@
 
 import { identifier, literal } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
+import { forgetMoveByHand } from "../ledger/tenants.ts";
 import type { Move } from "./databaseFound.ts";
 import { type Found, isWhole, type Work } from "./moveState.ts";
 
@@ -25,7 +26,7 @@ export class NoSource extends Error {
         super(
             `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${there ? `a DROP DATABASE of the one on ${from} was begun and not ended: it can only be dropped` : `the one on ${from} is gone`}.\n` +
                 `No database was touched. Bring it back under its name from a backup. Or, to begin anew with an export, make the ledger forget the move:\n` +
-                `  UPDATE citus_as_code.tenant SET detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};${more}`,
+                `  ${forgetMoveByHand({ group, tenant })}${more}`,
         );
     }
 }
@@ -40,7 +41,7 @@ export function explainBoth({ name: { group, tenant } }: Work, { from, to }: Mov
     return (
         `${group}/${tenant}: its database was moving from ${from} to ${to}, and ${why}.\n` +
         `Both are kept as they are. Copy what is missing from one into the other. Rename the one that you do not want: ALTER DATABASE ${identifier(tenant)} RENAME TO …;\nThen tell the ledger where the other is:\n` +
-        `  UPDATE citus_as_code.tenant SET node = ${literal(to)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};  -- or ${literal(from)}`
+        `  ${forgetMoveByHand({ group, tenant }, to)}  -- or ${literal(from)}`
     );
 }
 
@@ -59,6 +60,6 @@ export function explainLost(
         return `${gone}, and the old one on ${move.from} is gone too.\nBring it back from an export or a backup.`;
     return (
         `${gone}.\nThe old one on ${move.from} is kept. It takes no connections, and has nothing that was written since the move. Bring the new one back.\nOr open the old one: ALTER DATABASE ${identifier(tenant)} CONNECTION LIMIT ${move.limit}; and tell the ledger where it is:\n` +
-        `  UPDATE citus_as_code.tenant SET node = ${literal(move.from)}, detail = detail - 'move' WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)};`
+        `  ${forgetMoveByHand({ group, tenant }, move.from)}`
     );
 }

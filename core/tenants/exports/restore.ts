@@ -4,6 +4,7 @@ import { renewed } from "../change/changeUndo.ts";
 import { different, type Prints } from "../data/checksum.ts";
 import { takeLock, unlock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
+import { isLeft } from "../ledger/states.ts";
 import { hasPolicies, refreshPolicies } from "../rows/refreshPolicies.ts";
 import { dropWhole } from "../schemas/drop.ts";
 import { bring, byKey, exportTenant, idOf, onNode, readExport, readManifest, refuseRouted } from "./export.ts";
@@ -64,7 +65,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
 /** @throws Error when a change of the tenant's model is unfinished, or its present data is an old copy */
 async function refuseLeft({ group, session }: Context, tenant: string): Promise<void> {
     const [row] = await session.query<{ moved: string | null; change: string | null }>(
-        `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND state IN ('superseded', 'deleting')) AS moved,
+        `SELECT (SELECT detail ->> 'moved_to' FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2 AND ${isLeft("state")}) AS moved,
                 (SELECT format('%s/%s to %s/%s', from_grp, from_tenant, grp, tenant) FROM citus_as_code.tenant_change
                   WHERE phase <> 'done' AND (grp = $1 AND tenant = $2 OR from_grp = $1 AND from_tenant = $2) LIMIT 1) AS change`,
         [group.name, tenant],

@@ -15,25 +15,23 @@ import { advanceSequences } from "../data/sequences.ts";
 import { databaseOf, type Slice, schemaOf } from "../data/shape.ts";
 import { type Place, placeOf } from "../data/tenantTables.ts";
 import { identity } from "../databases/databaseFound.ts";
-import { OWN_LEDGER, ownRow } from "../files/runMigrations.ts";
-import { ranRow } from "../files/template.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
+import { ownRows } from "../ledger/ownDatabase.ts";
+import { forgetRan, ranRow } from "../ledger/ran.ts";
+import { restored } from "../ledger/tenants.ts";
 import { byKey, idOf, type Manifest, onNode, ownDatabase } from "./export.ts";
 import { detour, type Fit, fit, notWhole, parseHead } from "./restoreRows.ts";
 import { afterFailure, begin, type Target } from "./restoreUndo.ts";
 
 /** SQL for the ledger's rows of the tenant: those that it had when it was exported, and no other. */
 function ledgerRows({ group }: Context, tenant: string, node: string, manifest: Manifest): string {
-    const key = [group.name, tenant].map(literal).join(", ");
+    const key = { group: group.name, tenant };
     const where = group.model === "database" ? literal(node) : "NULL";
     return `
-INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state, node, detail)
-VALUES (${key}, ${literal(group.model)}, 'active', ${where}, ${literal(JSON.stringify(manifest.detail))})
-ON CONFLICT (grp, tenant) DO UPDATE SET state = CASE t.state WHEN 'frozen' THEN 'frozen' ELSE 'active' END, since = now(), node = excluded.node, detail = t.detail - 'restoring' || excluded.detail;
-DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${key});
+${restored(key, group.model, where, manifest.detail)}
+${forgetRan(key)}
 ${manifest.migrations.map((file) => ranRow(group.name, tenant, file)).join("\n")}
-DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});
 `;
 }
 
@@ -110,10 +108,7 @@ ${round?.before ?? ""}`,
 /** The same in two databases, which can't commit together: the tenant's own goes first, as when files are run. */
 async function recordDatabase(context: Context, tenant: string, node: string, manifest: Manifest, rows: string) {
     const own = await context.open(node, databaseOf(tenant));
-    await transaction(
-        own,
-        `${OWN_LEDGER}\nDELETE FROM citus_as_code.migration;\n${manifest.migrations.map(ownRow).join("\n")}`,
-    );
+    await transaction(own, ownRows(manifest.migrations));
     await transaction(context.session, rows);
 }
 

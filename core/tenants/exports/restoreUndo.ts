@@ -1,9 +1,10 @@
 /** What is true after a file could not be restored. */
 
-import { identifier, literal } from "../../sql/quote.ts";
+import { identifier } from "../../sql/quote.ts";
 import { databaseOf } from "../data/shape.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
+import { beginRestoring, forgetRestoring } from "../ledger/tenants.ts";
 import { byKey, type Manifest } from "./export.ts";
 import { findOwn, type Known } from "./restoreFind.ts";
 
@@ -17,11 +18,7 @@ export async function begin(
     node: string,
     manifest: Manifest,
 ): Promise<Known> {
-    const [row] = await session.query<Known>(
-        `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, node, detail) VALUES ($1, $2, 'database', $3, $4)
-         ON CONFLICT (grp, tenant) DO UPDATE SET node = excluded.node, detail = t.detail || excluded.detail RETURNING node, detail`,
-        [group.name, tenant, node, JSON.stringify({ ...manifest.detail, restoring: true })],
-    );
+    const row = await beginRestoring<Known>(session, { group: group.name, tenant }, node, manifest.detail);
     return row ?? { node, detail: {} };
 }
 
@@ -42,13 +39,7 @@ async function undo(
         await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
     }
     if (known) return;
-    const key = [context.group.name, tenant].map(literal).join(", ");
-    await transaction(
-        context.session,
-        ["tenant", "tenant_migration"]
-            .map((table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`)
-            .join("\n"),
-    );
+    await transaction(context.session, forgetRestoring({ group: context.group.name, tenant }));
 }
 
 /** Where a restore puts what it brings. */

@@ -6,6 +6,9 @@ import type { Facet, Planned } from "../group/facet.ts";
 import { type FirstRuns, lateFiles, nameAfter, runOrder } from "../group/order.ts";
 import { rollout, type Stop, type UnderWay, WAVES, type Wave } from "../group/rollout.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { renameOwnByHand } from "../ledger/ownDatabase.ts";
+import { renameRanByHand } from "../ledger/ran.ts";
+import { isServed } from "../ledger/states.ts";
 import { describeCost, type Weight, weightOf } from "./blocking.ts";
 import { MANY_SHARDS, runFiles, runWave, TRIES } from "./runMigrations.ts";
 import { weightsOf } from "./weights.ts";
@@ -36,14 +39,11 @@ const named = (files: readonly string[]) => (files.length > 2 ? whole(files.leng
 
 function refuseMoved(group: GroupSpec, path: string, was: string, tenants: number): string {
     const ran = perTenant(group) ? `run for ${whole(tenants, "tenant")}` : "run";
-    const set = `SET path = ${literal(path)} WHERE`;
     return [
         `${path} has the content (sha256) of ${was}, which was ${ran} and is not in the template any more: it would run twice. If you rename it back to ${was}, nothing is run.`,
         `To keep the name ${path}, tell the ledger (npm run psql), then run pulumi up:`,
-        `UPDATE citus_as_code.tenant_migration ${set} grp = ${literal(group.name)} AND path = ${literal(was)};`,
-        ...(group.model === "database"
-            ? ["and in the database of each tenant:", `UPDATE citus_as_code.migration ${set} path = ${literal(was)};`]
-            : []),
+        renameRanByHand(group.name, was, path),
+        ...(group.model === "database" ? ["and in the database of each tenant:", renameOwnByHand(was, path)] : []),
     ].join("\n");
 }
 
@@ -176,7 +176,7 @@ const AGES = `coalesce((SELECT jsonb_object_agg(path, ages) FROM (
                 SELECT m.path, jsonb_object_agg(m.tenant, extract(epoch FROM now() - m.run_at)::float8) AS ages
                   FROM citus_as_code.tenant_migration m JOIN ${TEMPLATE} f USING (path)
                  WHERE m.grp = $1 GROUP BY 1
-                HAVING count(*) < (SELECT count(*) FROM citus_as_code.tenant WHERE grp = $1 AND state IN ('active', 'frozen'))) a), '{}')`;
+                HAVING count(*) < (SELECT count(*) FROM citus_as_code.tenant WHERE grp = $1 AND ${isServed("state")})) a), '{}')`;
 
 /** Files of the template, each once for each tenant, or once for the group in models row and rls. */
 export const migrations: Facet<FoundMigrations | undefined> = {
@@ -185,7 +185,7 @@ export const migrations: Facet<FoundMigrations | undefined> = {
     sql: (group, { ledger, approvals, tables }) => {
         if (!ledger) return undefined;
         const tenants = perTenant(group)
-            ? `(SELECT tenant FROM citus_as_code.tenant WHERE grp = $1 AND state IN ('active', 'frozen') AND $2::jsonb -> 'tenants' ? tenant)`
+            ? `(SELECT tenant FROM citus_as_code.tenant WHERE grp = $1 AND ${isServed("state")} AND $2::jsonb -> 'tenants' ? tenant)`
             : `(SELECT '' AS tenant)`;
         const many = tables
             .filter((table) => group.tables[table]?.kind === "distributed")

@@ -1,7 +1,7 @@
 /** Files of a group's template on their way: once for the group, or tenant after tenant, wave after wave. */
 
 import { DatabaseError, type Session } from "../../reach/session.ts";
-import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { identifier, qualified } from "../../sql/quote.ts";
 import { alteredTables } from "../../sql/statements.ts";
 import { pause } from "../../util/pause.ts";
 import { FRESH, said } from "../group/batch.ts";
@@ -9,10 +9,13 @@ import type { Context, Step } from "../group/facet.ts";
 import { stopsBetweenWaves, WAVES, type Wave, wavesOf } from "../group/rollout.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
 import { bounded, DATABASE_GUARD, guardOf } from "../ledger/bounds.ts";
+import { OWN_LEDGER, ownRow } from "../ledger/ownDatabase.ts";
+import { ranAgain, ranRow } from "../ledger/ran.ts";
+import type { ServedState } from "../ledger/states.ts";
 import { ensureGroupRoles } from "../roles/groupRoles.ts";
 import { databasePrivileges } from "../state/state.ts";
 import { commitWords, type FilePlace, runFile } from "./runFile.ts";
-import { ranRow, ranRows, readTemplate, refuseLocal, settingsFor, type TemplateFile, wasRun } from "./template.ts";
+import { ranRows, readTemplate, refuseLocal, settingsFor, type TemplateFile, wasRun } from "./template.ts";
 
 /** One ALTER TABLE of this many shards takes all of them at once. */
 export const MANY_SHARDS = 64;
@@ -31,14 +34,6 @@ const named = (files: readonly TemplateFile[]) =>
 const seconds = (milliseconds: number) => `${milliseconds / 1000} s`;
 const tenantOf = (step: Step) => step.tenant ?? "";
 const filesOf = (step: Step) => (step.detail as { files: readonly string[] }).files;
-
-/** In a tenant's database: what it ran. The truth, of which the ledger has a copy: two databases can't commit together. */
-export const OWN_LEDGER = `CREATE SCHEMA IF NOT EXISTS citus_as_code;
-CREATE TABLE IF NOT EXISTS citus_as_code.migration (path text PRIMARY KEY, sha256 text NOT NULL, run_at timestamptz NOT NULL DEFAULT now());`;
-
-/** The row there that says that a file was run; fails when there is one. */
-export const ownRow = ({ path, sha256 }: { path: string; sha256: string }) =>
-    `INSERT INTO citus_as_code.migration (path, sha256) VALUES (${literal(path)}, ${literal(sha256)});`;
 
 /** Whether trying again may help by itself. */
 const passing = (error: unknown) =>
@@ -210,7 +205,7 @@ export const databasePlace = (group: GroupSpec, file: TemplateFile, session: Ses
 async function inDatabase(context: Context, tenant: string, files: readonly TemplateFile[]) {
     const { group, session } = context;
     const role = tenantRole(group.name, tenant);
-    const [row] = await session.query<{ node: string | null; state: "active" | "frozen"; role: boolean }>(
+    const [row] = await session.query<{ node: string | null; state: ServedState; role: boolean }>(
         "SELECT node, state, to_regrole(quote_ident($3)) IS NOT NULL AS role FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
         [group.name, tenant, role],
     );
@@ -244,7 +239,7 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
             } catch (error) {
                 throw new FileError(file, error);
             }
-            await session.query(ranRow(group.name, tenant, file).replace(/;$/, " ON CONFLICT DO NOTHING;"));
+            await session.query(ranAgain(group.name, tenant, file));
         }
     } finally {
         await database.close().catch(() => undefined);

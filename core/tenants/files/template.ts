@@ -7,6 +7,7 @@ import { templateMistakes } from "../check/read/templateFile.ts";
 import { executed, FRESH } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
 import type { FileSpec, GroupSpec } from "../group/spec.ts";
+import { ranRow } from "../ledger/ran.ts";
 
 export interface TemplateFile extends FileSpec {
     readonly sql: string;
@@ -109,10 +110,6 @@ export const refuseLocal = (schema: string) =>
         RAISE EXCEPTION 'not distributed with its schema: %', found
             USING HINT = 'Citus does not distribute a table that a function or a DO block makes: write CREATE TABLE in the file itself.';
     END IF; END`)};`;
-
-/** The ledger's row that says that a tenant ran a file; fails when there is one. @param tenant '' for the whole group */
-export const ranRow = (group: string, tenant: string, { path, sha256 }: { path: string; sha256: string }) =>
-    `INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256) VALUES (${[group, tenant, path, sha256].map(literal).join(", ")});`;
 
 /** The rows of one that may be a baseline. */
 export const ranRows = (group: string, tenant: string, file: TemplateFile) =>

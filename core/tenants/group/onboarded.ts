@@ -1,11 +1,13 @@
 /** Tenants that create_tenant made and no program names yet: the ledger is all that knows them. */
 
 import type { Session } from "../../reach/session.ts";
+import { isServed, type TenantState } from "../ledger/states.ts";
+import { adoptOnboarded } from "../ledger/tenants.ts";
 import type { GroupSpec, TenantSpec } from "./spec.ts";
 
 interface OnboardedRow {
     readonly tenant: string;
-    readonly state: string;
+    readonly state: TenantState;
 }
 
 /** As the program would have them, by name, in the order in which they were made. */
@@ -16,7 +18,7 @@ export async function onboardedTenants(session: Session, group: GroupSpec): Prom
     if (!there?.ok) return {};
     const rows = await session.query<OnboardedRow>(
         `SELECT tenant, state FROM citus_as_code.tenant
-          WHERE grp = $1 AND detail ? 'onboarded' AND state IN ('active', 'frozen') ORDER BY since, tenant`,
+          WHERE grp = $1 AND detail ? 'onboarded' AND ${isServed("state")} ORDER BY since, tenant`,
         [group.name],
     );
     return Object.fromEntries(
@@ -50,9 +52,6 @@ export async function withOnboarded(session: Session, group: GroupSpec): Promise
 
 /** From here on the program's lines are what counts for the tenants that it names. @returns whether that is new for one */
 export async function adopt(session: Session, group: GroupSpec): Promise<boolean> {
-    const adopted = await session.query(
-        "UPDATE citus_as_code.tenant SET detail = detail - 'onboarded' WHERE grp = $1 AND tenant = ANY($2) AND detail ? 'onboarded' RETURNING tenant",
-        [group.name, [...Object.keys(group.tenants), ...group.delete]],
-    );
+    const adopted = await adoptOnboarded(session, group.name, [...Object.keys(group.tenants), ...group.delete]);
     return adopted.length > 0;
 }

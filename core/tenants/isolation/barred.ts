@@ -3,6 +3,7 @@
  * policies ask. The lists are check constraints of domains. Citus hands a change of one on to all nodes in one transaction,
  * no table is locked for it, and a node that joins has them before its first shard.
  */
+
 import { createHash } from "node:crypto";
 import { DatabaseError } from "../../reach/session.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
@@ -13,6 +14,7 @@ import { askAlone } from "../group/ask.ts";
 import { executed, said, transaction } from "../group/batch.ts";
 import type { Context, Probe, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
+import { inState } from "../ledger/states.ts";
 
 /** `reads` has the tenants that are seen, `writes` those that also write. */
 export type Right = "reads" | "writes";
@@ -154,10 +156,10 @@ export function barredSql(
     { ledger, ask = askAlone }: Pick<Probe, "ledger" | "ask">,
 ): string {
     const lists = ledger
-        ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (t.state = 'deleting'
-               OR t.state = 'frozen' AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
+        ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (${inState("t.state", "deleting")}
+               OR ${inState("t.state", "frozen")} AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
                   SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
-           'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (state = 'superseded' OR detail ? 'moved_to')),
+           'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (${inState("state", "superseded")} OR detail ? 'moved_to')),
            'buried', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant_tombstone WHERE grp = $1 AND moved_to IS NOT NULL AND $2::jsonb -> 'delete' ? tenant)`
         : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb, 'buried', '[]'::jsonb";
     return `(WITH lists AS MATERIALIZED (SELECT jsonb_build_object(${lists}) AS l),

@@ -1,4 +1,5 @@
 /** Whether tenants are kept apart by more than what this project set: files, views, functions, owners, memberships, grants. */
+
 import { createHash } from "node:crypto";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { listed } from "../../util/listed.ts";
@@ -7,6 +8,9 @@ import { askAlone } from "../group/ask.ts";
 import { executed, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Probe, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../group/spec.ts";
+import { correctRanByHand } from "../ledger/ran.ts";
+import { inState, isServed } from "../ledger/states.ts";
+import { forgetShut, noteShut } from "../ledger/tenants.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
 import { membershipsSql, type NodeAnswer, refuseMemberships } from "../roles/memberships.ts";
 import { CLOSE_CATALOGS, openCatalogs } from "./catalogs.ts";
@@ -65,7 +69,7 @@ function closedSql(group: GroupSpec): string {
         const role = ownTenantRole(group, tenant);
         return role === undefined ? [] : [{ tenant, nsp: tenant, role }];
     });
-    return `${placesOf(places)} UNION SELECT t.tenant, t.tenant, t.grp || '_' || t.tenant FROM citus_as_code.tenant t WHERE t.grp = $1 AND t.state = 'superseded'`;
+    return `${placesOf(places)} UNION SELECT t.tenant, t.tenant, t.grp || '_' || t.tenant FROM citus_as_code.tenant t WHERE t.grp = $1 AND ${inState("t.state", "superseded")}`;
 }
 
 const ENTERED = (group: string) => `(SELECT coalesce(jsonb_agg(to_jsonb(e)), '[]') FROM (
@@ -87,8 +91,8 @@ const PENDING = `(SELECT coalesce(jsonb_agg(f ->> 'path'), '[]') FROM jsonb_arra
 
 const KNOWN = `(SELECT coalesce(jsonb_agg(k.relname), '[]') FROM (
     SELECT c.relname FROM citus_as_code.tenant t JOIN pg_namespace n ON n.nspname = t.tenant JOIN pg_class c ON c.relnamespace = n.oid
-     WHERE t.grp = $1 AND t.state IN ('active', 'frozen') GROUP BY 1
-    HAVING count(*) = (SELECT count(*) FROM citus_as_code.tenant a WHERE a.grp = $1 AND a.state IN ('active', 'frozen'))) k)`;
+     WHERE t.grp = $1 AND ${isServed("t.state")} GROUP BY 1
+    HAVING count(*) = (SELECT count(*) FROM citus_as_code.tenant a WHERE a.grp = $1 AND ${isServed("a.state")})) k)`;
 
 const OUTSIDE = `jsonb_build_object(
     'schemas', (SELECT coalesce(jsonb_agg(DISTINCT t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.model = 'schema'),
@@ -109,7 +113,7 @@ function sql(group: GroupSpec, { ledger, tables, ask = askAlone }: Probe): strin
         'anchor', ${rows && group.anchor !== undefined && tables.includes(group.anchor) ? anchorSql(group.name, group.anchor) : "NULL::jsonb"},
         'entered', ${schema ? ENTERED(group.name) : "'[]'::jsonb"},
         'openings', ${schema ? `(SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.tenant, o.sql), '[]') FROM (${openingsSql(closedSql(group))}) o)` : "'[]'::jsonb"},
-        'shut', ${schema ? "(SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND t.state IN ('active', 'frozen') AND t.detail ? 'shut')" : "'[]'::jsonb"},
+        'shut', ${schema ? `(SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND ${isServed("t.state")} AND t.detail ? 'shut')` : "'[]'::jsonb"},
         'known', ${schema ? KNOWN : "'[]'::jsonb"},
         'outside', ${rows && ledger ? OUTSIDE : `'{"schemas": [], "tables": []}'::jsonb`}${ledger ? `,\n        'pending', ${PENDING},\n        'ran', (SELECT coalesce(jsonb_agg(DISTINCT m.path), '[]') FROM citus_as_code.tenant_migration m WHERE m.grp = $1)` : ""})`;
 }
@@ -171,7 +175,7 @@ function told({ rule, where, line, says, later, fix }: Finding): string {
 
 /** What to do with a file that other tenants ran, which is refused when it changes. */
 const ranWords = (group: GroupSpec, path: string) =>
-    `Other tenants ran this file. Correct it, and tell the ledger its new content (npm run psql): UPDATE citus_as_code.tenant_migration SET sha256 = '<sha256sum ${path}>' WHERE grp = ${literal(group.name)} AND path = ${literal(path)};`;
+    `Other tenants ran this file. Correct it, and tell the ledger its new content (npm run psql): ${correctRanByHand(group.name, path)}`;
 
 const sameNames = (a: readonly string[], b: readonly string[]) => [...a].sort().join("\0") === [...b].sort().join("\0");
 
@@ -286,8 +290,7 @@ export const isolation: Facet<FoundIsolation> = {
                 context.alive();
                 const openings = step.detail as readonly Opening[];
                 const back = openings.flatMap(({ back }) => back ?? []);
-                const note = `UPDATE citus_as_code.tenant SET detail = jsonb_set(detail, '{shut}', coalesce(detail -> 'shut', '[]') || ${literal(JSON.stringify(back))}::jsonb)
-                    WHERE grp = ${literal(context.group.name)} AND tenant = ${literal(step.tenant ?? "")};`;
+                const note = noteShut({ group: context.group.name, tenant: step.tenant ?? "" }, back);
                 const sql = openings.map((opening) => `${opening.sql};`).join("\n");
                 try {
                     await transaction(context.session, back.length === 0 ? sql : `${sql}\n${note}`);
@@ -307,10 +310,7 @@ export const isolation: Facet<FoundIsolation> = {
                         key,
                     );
                     for (const grant of row?.shut ?? []) await context.session.query(grant);
-                    await context.session.query(
-                        `UPDATE citus_as_code.tenant SET detail = detail - 'shut' ${where}`,
-                        key,
-                    );
+                    await forgetShut(context.session, { group: context.group.name, tenant: step.tenant ?? "" });
                 } catch (error) {
                     throw fail(step, error);
                 }

@@ -3,6 +3,7 @@
 import { identifier, literal } from "../../sql/quote.ts";
 import type { Context, Facet, NodeTarget, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { publishAddresses } from "../ledger/addresses.ts";
 import { groupRoleNames } from "../roles/groupRoles.ts";
 import { FOUND_HASH, SHARD_MAP, SHARD_MAP_HASH } from "./shardMap.ts";
 
@@ -63,15 +64,10 @@ function plan(_group: GroupSpec, found: Found) {
 
 /** All of it in one transaction, whatever part was missing. */
 async function publish({ group, nodes, session }: Context): Promise<void> {
-    const addresses = nodes.map(
-        ({ name, address }) => `(${literal(name)}, ${literal(address.host)}, ${Number(address.port)})`,
-    );
     await session.query(`
         SET LOCAL citus.enable_ddl_propagation = off;
         ${SHARD_MAP}
-        INSERT INTO citus_as_code.node_address (node, host, port) VALUES ${addresses.join(", ")}
-            ON CONFLICT (node) DO UPDATE SET host = excluded.host, port = excluded.port;
-        DELETE FROM citus_as_code.node_address WHERE node NOT IN (${quoted(nodes.map(({ name }) => name))})`);
+        ${publishAddresses(nodes)}`);
     const roles = await session.query<{ name: string }>(
         "SELECT rolname AS name FROM pg_roles WHERE rolname = ANY ($1)",
         [groupRoleNames(group)],

@@ -1,9 +1,11 @@
 /** A PgBouncer on each node, in front of all its databases, when a group wants one. */
+
 import { createHash } from "node:crypto";
 import { runScript } from "../../reach/run.ts";
 import { onAllNodes } from "../databases/databases.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { publishPool } from "../ledger/addresses.ts";
 import { POOL_FILE, renderPool } from "./poolConf.ts";
 
 interface NodePool {
@@ -96,11 +98,7 @@ async function configure(context: Context, steps: readonly Step[]): Promise<void
 async function publish({ session, nodes }: Context, name: string, on: boolean): Promise<void> {
     const address = nodes.find((node) => node.name === name)?.address;
     if (!address) return;
-    await session.query(
-        `INSERT INTO citus_as_code.node_address (node, host, port, pool_port) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (node) DO UPDATE SET pool_port = excluded.pool_port`,
-        [name, address.host, address.port, on ? (address.poolPort ?? null) : null],
-    );
+    await publishPool(session, { name, address }, on ? (address.poolPort ?? null) : null);
 }
 
 export const pool: Facet<PoolFound> = {

@@ -3,6 +3,7 @@
 import { listed } from "../../util/listed.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
+import { buryRouted, enterRouted } from "../ledger/tenants.ts";
 
 interface Entry {
     readonly host: string;
@@ -74,23 +75,14 @@ function plan(group: GroupSpec, { entries: found, others }: Found): Planned {
 async function set({ group, session }: Context, steps: readonly Step[]): Promise<void> {
     const tenants = steps.map(({ tenant }) => tenant);
     const details = steps.map(({ detail }) => JSON.stringify(detail));
-    await session.query(
-        `WITH given AS (SELECT g.tenant, g.detail::jsonb FROM unnest($2::text[], $3::text[]) AS g (tenant, detail)),
-              alive AS (DELETE FROM citus_as_code.tenant_tombstone t USING given WHERE t.grp = $1 AND t.tenant = given.tenant)
-         INSERT INTO citus_as_code.tenant (grp, tenant, model, state, detail)
-         SELECT $1, tenant, 'routed', 'active', detail FROM given
-         ON CONFLICT (grp, tenant) DO UPDATE SET detail = excluded.detail, state = 'active', since = now()
-          WHERE tenant.model = 'routed'`,
-        [group.name, tenants, details],
-    );
+    await enterRouted(session, group.name, tenants, details);
 }
 
 async function remove({ group, session }: Context, steps: readonly Step[]): Promise<void> {
-    await session.query(
-        `WITH removed AS (DELETE FROM citus_as_code.tenant WHERE grp = $1 AND tenant = ANY ($2) AND model = 'routed' RETURNING grp, tenant, model)
-         INSERT INTO citus_as_code.tenant_tombstone (grp, tenant, model) SELECT grp, tenant, model FROM removed
-         ON CONFLICT (grp, tenant) DO UPDATE SET ended = now(), moved_to = NULL`,
-        [group.name, steps.map(({ tenant }) => tenant)],
+    await buryRouted(
+        session,
+        group.name,
+        steps.map(({ tenant }) => tenant),
     );
 }
 

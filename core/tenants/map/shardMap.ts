@@ -1,5 +1,7 @@
 /** The map of tenants for applications, computed in the database whenever it is asked for. */
+
 import { createHash } from "node:crypto";
+import { isLeft, isServed } from "../ledger/states.ts";
 
 /**
  * Catalogs and ledger as the JSON that client/shardMap.ts reads, as far as whoever logged in may know it. Nothing in it is
@@ -33,7 +35,7 @@ left_behind AS (
      WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = t.grp AND l.tenant = t.tenant)
     UNION ALL
     SELECT t.grp, t.tenant, t.detail ->> 'moved_to'
-      FROM citus_as_code.tenant t WHERE t.state IN ('superseded', 'deleting')),
+      FROM citus_as_code.tenant t WHERE ${isLeft("t.state")}),
 seen AS (
     (SELECT t.grp, t.tenant FROM tenant_group g JOIN (
             SELECT l.grp, l.tenant FROM citus_as_code.tenant l UNION ALL SELECT d.grp, d.tenant FROM citus_as_code.tenant_tombstone d) t USING (grp)
@@ -50,7 +52,7 @@ node AS (
     SELECT n.groupid, split_part(n.nodename, '.', 1) AS name FROM pg_dist_node n WHERE n.noderole = 'primary'),
 tenant AS (
     SELECT t.grp, t.tenant, t.node, t.detail FROM citus_as_code.tenant t JOIN seen USING (grp, tenant)
-     WHERE t.state IN ('active', 'frozen')),
+     WHERE ${isServed("t.state")}),
 schema_node AS (
     SELECT DISTINCT ON (d.schemaid) ns.nspname AS schema, node.name
       FROM pg_dist_schema d JOIN pg_namespace ns ON ns.oid = d.schemaid JOIN pg_dist_partition p USING (colocationid)

@@ -2,11 +2,13 @@
  * Sign-in without knowing the tenant: `citus_as_code.sign_in_<group>(value)` gives the keys of the tenants that have a row with
  * this value, and nothing else. It runs as a role that may read these two columns only.
  */
+
 import { createHash } from "node:crypto";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Probe, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, type SignInSpec, signInFunction, signInRole } from "../group/spec.ts";
+import { isLeft } from "../ledger/states.ts";
 import {
     differences,
     type FoundRole,
@@ -67,7 +69,7 @@ BEGIN
     SELECT array_agg(k.key) INTO found_keys FROM (
         SELECT DISTINCT t.${key}::text AS key FROM ${qualified(signIn.table)} t WHERE t.${column} ${equals} $1 LIMIT ${MOST}) k;
     RETURN QUERY SELECT k FROM unnest(found_keys) k
-        WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = ${literal(group.name)} AND l.tenant = k AND l.state IN ('superseded', 'deleting'))
+        WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant l WHERE l.grp = ${literal(group.name)} AND l.tenant = k AND ${isLeft("l.state")})
         ORDER BY k;
 END
 `;

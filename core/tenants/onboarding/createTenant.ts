@@ -2,9 +2,12 @@
  * citus_as_code.create_tenant: makes one tenant inside a transaction of the application. It runs as the superuser on
  * behalf of a role that may do nothing else, so everything that it is given and every setting of the caller is distrusted.
  */
+
 import { createHash } from "node:crypto";
 import { literal } from "../../sql/quote.ts";
 import { KEY_LENGTH, PLAIN_NAME, plainNameRule, RESERVED_NAME } from "../group/names.ts";
+import { ranTemplate } from "../ledger/ran.ts";
+import { onboard } from "../ledger/tenants.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 import { privilegeSql } from "../roles/privileges.ts";
 import { asTenant, CHOSEN, NONE, roleSql, tenantPath } from "../roles/roleSql.ts";
@@ -204,7 +207,7 @@ BEGIN
             HINT = 'Choose another name. To have a deleted tenant again, name it in tenants and run pulumi up.';
     END IF;
     -- first of all, so that of two who ask for one name the other waits here, and is told
-    INSERT INTO citus_as_code.tenant (grp, tenant, model, state, detail) VALUES (g, key, o.model, 'active', '{"onboarded": true}') ON CONFLICT DO NOTHING;
+    ${onboard("g", "key", "o.model")}
     IF NOT FOUND THEN
         RAISE unique_violation USING MESSAGE = format('%s/%s exists already', g, key), HINT = 'Choose another name.';
     END IF;
@@ -227,8 +230,7 @@ BEGIN
             END LOOP;
         END LOOP;
         PERFORM citus_as_code.bounds_off();
-        INSERT INTO citus_as_code.tenant_migration (grp, tenant, path, sha256)
-            SELECT g, key, t.path, t.sha256 FROM citus_as_code.tenant_template t WHERE t.grp = g;
+        ${ranTemplate("g", "key")}
         PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
         -- Citus distributes no table that a function makes, so the schema is filled first
         PERFORM citus_schema_distribute(to_regnamespace(quote_ident(key)));

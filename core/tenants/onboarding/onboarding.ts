@@ -1,4 +1,5 @@
 /** What create_tenant needs: the function, the files of the template that all tenants ran, and who may call it. */
+
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
@@ -7,6 +8,7 @@ import { listed } from "../../util/listed.ts";
 import { executed, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, onboardingRole } from "../group/spec.ts";
+import { isServed } from "../ledger/states.ts";
 import { endSessions } from "../roles/privileges.ts";
 import { CREATE_TENANT, CREATE_TENANT_HASH, SIGNATURE } from "./createTenant.ts";
 
@@ -246,7 +248,7 @@ export const onboarding: Facet<FoundOnboarding> = {
                      AND coalesce(has_function_privilege(r.oid, to_regprocedure(${literal(SIGNATURE)}), 'EXECUTE'), false)),
         'strangers', (SELECT coalesce(jsonb_agg(s.name), '[]') FROM (${strangersOf()}) s),
         'onboarded', (SELECT coalesce(jsonb_agg(t.tenant ORDER BY t.since, t.tenant), '[]') FROM citus_as_code.tenant t
-                       WHERE t.grp = $1 AND t.detail ? 'onboarded' AND t.state IN ('active', 'frozen') AND NOT $2::jsonb -> 'delete' ? t.tenant
+                       WHERE t.grp = $1 AND t.detail ? 'onboarded' AND ${isServed("t.state")} AND NOT $2::jsonb -> 'delete' ? t.tenant
                          AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR ($2::jsonb -> 'tenants' -> t.tenant -> 'onboarded') = 'true')))`
             : undefined,
     readFiles: async (group, found, read) => {

@@ -16,6 +16,8 @@ import { pause } from "../../util/pause.ts";
 import type { Context, Facet, Probe, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { recordRate } from "../ledger/measured.ts";
+import { deletePins, writePins } from "../ledger/pins.ts";
+import { inState } from "../ledger/states.ts";
 import { NO_PINS, type PinDetail, type PinsFound, pinOf, planPins } from "./pinsPlan.ts";
 
 const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));
@@ -71,7 +73,7 @@ function sql(group: GroupSpec, probe: Probe): string {
         'pins', ${
             probe.ledger
                 ? `(SELECT coalesce(jsonb_object_agg(tenant, jsonb_build_object('anchor', anchor, 'key', key, 'node', node, 'gone',
-                               EXISTS (SELECT 1 FROM citus_as_code.tenant t WHERE t.grp = p.grp AND t.tenant = p.tenant AND t.state = 'superseded')
+                               EXISTS (SELECT 1 FROM citus_as_code.tenant t WHERE t.grp = p.grp AND t.tenant = p.tenant AND ${inState("t.state", "superseded")})
                             OR EXISTS (SELECT 1 FROM citus_as_code.tenant_tombstone t WHERE t.grp = p.grp AND t.tenant = p.tenant))), '{}')
                       FROM citus_as_code.tenant_pin p WHERE grp = $1)`
                 : "'{}'::jsonb"
@@ -334,20 +336,16 @@ async function pin({ session, group }: Context, steps: readonly Step[]): Promise
         ...pinOf(group, step.tenant ?? ""),
         node: (step.detail as PinDetail).node,
     }));
-    await session.query(
-        `INSERT INTO citus_as_code.tenant_pin (grp, tenant, anchor, key, node)
-         SELECT $1, r.tenant, r.anchor, r.key, r.node FROM jsonb_to_recordset($2::jsonb) AS r (tenant text, anchor text, key text, node text)
-         ON CONFLICT (grp, tenant) DO UPDATE SET anchor = excluded.anchor, key = excluded.key, node = excluded.node`,
-        [group.name, JSON.stringify(rows)],
-    );
+    await writePins(session, group.name, rows);
     await honourPins(session);
 }
 
 async function unpin({ session, group }: Context, steps: readonly Step[]): Promise<void> {
-    await session.query("DELETE FROM citus_as_code.tenant_pin WHERE grp = $1 AND tenant = ANY ($2)", [
+    await deletePins(
+        session,
         group.name,
         steps.map(({ tenant }) => tenant),
-    ]);
+    );
     await honourPins(session);
 }
 

@@ -1,12 +1,13 @@
 /** A tenant's data is exported, and deleted as it was exported. */
 
-import { identifier, literal } from "../../sql/quote.ts";
+import { identifier } from "../../sql/quote.ts";
 import { own } from "../../util/ownProperty.ts";
 import { different, type Prints } from "../data/checksum.ts";
 import { databaseOf } from "../data/shape.ts";
 import { type Manifest, readExport } from "../exports/export.ts";
 import { takeExport } from "../exports/givenExport.ts";
 import type { Context } from "../group/facet.ts";
+import { noteDropped } from "../ledger/tenants.ts";
 import { dropWhole } from "../schemas/drop.ts";
 import { type Detail, detailOf, keyOf, type Leaving, record } from "./leaving.ts";
 import { findDatabase, isThere, serverOf } from "./present.ts";
@@ -57,12 +58,10 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
 }
 
 /** SQL that writes down that its data is gone. */
-const DROPPED = (leaving: Leaving) =>
-    `UPDATE citus_as_code.tenant SET detail = detail || '{"dropped": true}' WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
+const DROPPED = (leaving: Leaving) => noteDropped(keyOf(leaving));
 
 /** SQL that writes down what of its export is deleted, with the rows themselves. */
-const DELETED = (leaving: Leaving) => (deleted: Prints) =>
-    `UPDATE citus_as_code.tenant SET detail = detail || ${literal(JSON.stringify({ dropped: true, deleted }))} WHERE (grp, tenant) = (${keyOf(leaving).map(literal).join(", ")})`;
+const DELETED = (leaving: Leaving) => (deleted: Prints) => noteDropped(keyOf(leaving), { deleted });
 
 /** @returns what is not as it was exported; nothing was deleted then */
 async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {

@@ -2,6 +2,8 @@
 
 import type { Prints } from "../data/checksum.ts";
 import type { Context } from "../group/facet.ts";
+import type { TenantKey } from "../ledger/key.ts";
+import { noteDeleting } from "../ledger/tenants.ts";
 
 /** SQL for the tenant that another one's data is on the way to. */
 export const TAKEN = (group: string, tenant: string) =>
@@ -41,12 +43,12 @@ export interface Leaving {
     readonly node: string;
 }
 
-export const keyOf = ({ context, tenant }: Leaving) => [context.group.name, tenant];
+export const keyOf = ({ context, tenant }: Leaving): TenantKey => ({ group: context.group.name, tenant });
 
 export async function rowOf(leaving: Leaving): Promise<Row> {
     const [row] = await leaving.context.session.query<Row>(
         "SELECT state, node, detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
-        keyOf(leaving),
+        [leaving.context.group.name, leaving.tenant],
     );
     return row ?? { state: null, node: null, detail: {} };
 }
@@ -54,8 +56,5 @@ export async function rowOf(leaving: Leaving): Promise<Row> {
 export const detailOf = async (leaving: Leaving): Promise<Detail> => (await rowOf(leaving)).detail;
 
 export async function record(leaving: Leaving, detail: Detail): Promise<void> {
-    await leaving.context.session.query(
-        "UPDATE citus_as_code.tenant SET detail = detail || $3::jsonb WHERE grp = $1 AND tenant = $2",
-        [...keyOf(leaving), JSON.stringify(detail)],
-    );
+    await noteDeleting(leaving.context.session, keyOf(leaving), detail);
 }

@@ -3,6 +3,7 @@
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { transaction } from "../group/batch.ts";
+import { bury as forgetTenant } from "../ledger/tenants.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 import { type Detail, detailOf, type Leaving } from "./leaving.ts";
 import { countRows, ownRole } from "./present.ts";
@@ -84,16 +85,6 @@ export async function leftOf(leaving: Leaving): Promise<string[]> {
 /** The ledger forgets it, but for that it was there. */
 export async function bury(leaving: Leaving, detail: Detail): Promise<void> {
     const { context, tenant } = leaving;
-    const key = [context.group.name, tenant].map(literal).join(", ");
-    const moved = detail.moved_to === undefined ? "NULL" : literal(detail.moved_to);
-    await transaction(
-        context.session,
-        [
-            `INSERT INTO citus_as_code.tenant_tombstone (grp, tenant, model, moved_to) VALUES (${key}, ${literal(context.group.model)}, ${moved})
-                 ON CONFLICT (grp, tenant) DO UPDATE SET model = excluded.model, ended = now(), moved_to = excluded.moved_to;`,
-            ...["tenant_pin", "tenant_migration", "tenant_change", "tenant"].map(
-                (table) => `DELETE FROM citus_as_code.${table} WHERE (grp, tenant) = (${key});`,
-            ),
-        ].join("\n"),
-    );
+    const key = { group: context.group.name, tenant };
+    await transaction(context.session, forgetTenant(key, context.group.model, detail.moved_to));
 }

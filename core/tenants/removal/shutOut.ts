@@ -1,9 +1,10 @@
 /** A tenant is written down as on its way out, and nobody reaches it any more. */
 
-import { identifier, literal } from "../../sql/quote.ts";
+import { identifier } from "../../sql/quote.ts";
 import { changedSince } from "../change/changeSwitch.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
+import { beginDeleting, freezeByHand } from "../ledger/tenants.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
 import { endSessions, privileges } from "../roles/privileges.ts";
 import { type Leaving, record, rowOf, TAKEN } from "./leaving.ts";
@@ -30,15 +31,9 @@ export async function begin(context: Context, tenant: string): Promise<Leaving> 
     if (changed !== undefined)
         throw new Error(
             `${changed}\nIt is not deleted. Bring what is new over to the other group. If it is not needed: ` +
-                `UPDATE citus_as_code.tenant SET state = 'frozen' WHERE grp = ${literal(group.name)} AND tenant = ${literal(tenant)}; then run pulumi up again.`,
+                `${freezeByHand({ group: group.name, tenant })} then run pulumi up again.`,
         );
-    await session.query(
-        `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ($1, $2, $3, 'deleting')
-             ON CONFLICT (grp, tenant) DO UPDATE SET state = 'deleting', since = now(),
-                detail = CASE t.state WHEN 'deleting' THEN t.detail
-                              ELSE t.detail - '{exported,sha256,prints,earlier,dropped,deleted}'::text[] || jsonb_build_object('was', t.state) END`,
-        [group.name, tenant, group.model],
-    );
+    await beginDeleting(session, { group: group.name, tenant }, group.model);
     const [colocation] = await session.query<{ id: number }>(
         `SELECT colocationid AS id FROM pg_dist_schema WHERE schemaid = to_regnamespace(quote_ident($1)) AND $2 = 'schema'`,
         [tenant, group.model],

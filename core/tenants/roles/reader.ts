@@ -4,6 +4,7 @@ import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type GroupSpec, readerRole } from "../group/spec.ts";
+import { isServed } from "../ledger/states.ts";
 import {
     differences,
     type FoundRole,
@@ -64,7 +65,7 @@ const ofSchemas = (role: string) => `(
       FROM citus_as_code.tenant l JOIN pg_namespace n ON n.nspname = l.tenant
       LEFT JOIN (SELECT c.relnamespace, bool_and(has_table_privilege(${role}, c.oid, 'SELECT')) AS reads, bool_or(${MORE(role)}) AS more
                    FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') GROUP BY 1) s ON s.relnamespace = n.oid
-     WHERE l.grp = $1 AND l.state IN ('active', 'frozen'))`;
+     WHERE l.grp = $1 AND ${isServed("l.state")})`;
 
 function plan(group: GroupSpec, found: FoundReader): Planned {
     const { role, readable } = found;

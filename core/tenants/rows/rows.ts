@@ -4,6 +4,8 @@ import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import type { GroupSpec, TenantSpec } from "../group/spec.ts";
+import type { ServedState } from "../ledger/states.ts";
+import { enterRows } from "../ledger/tenants.ts";
 import { type FoundRows, keyColumn, planRows } from "./rowsPlan.ts";
 
 const NOTHING: FoundRows = { states: {}, invalid: [], spelled: {}, same: [], columns: [], coming: [], leaving: [] };
@@ -61,20 +63,12 @@ async function presentRows({ group, session }: Context, tenants: readonly string
     return new Set(found.map(({ tenant }) => tenant));
 }
 
-const stateRows = (group: GroupSpec, states: readonly (readonly [string, string])[]) => {
-    const given = states.map(
-        ([tenant, state]) => `(${[group.name, tenant, group.model, state].map(literal).join(", ")})`,
-    );
-    return `INSERT INTO citus_as_code.tenant AS t (grp, tenant, model, state) VALUES ${given.join(", ")}
-        ON CONFLICT (grp, tenant) DO UPDATE SET state = excluded.state, model = excluded.model, since = now()
-        WHERE (t.state, t.model) IS DISTINCT FROM (excluded.state, excluded.model);
-        DELETE FROM citus_as_code.tenant_tombstone WHERE grp = ${literal(group.name)}
-           AND tenant IN (${states.map(([tenant]) => literal(tenant)).join(", ")});`;
-};
-
 async function create(context: Context, steps: readonly Step[]): Promise<void> {
     const { group, session } = context;
-    const stateOf = (tenant: string): [string, string] => [tenant, group.tenants[tenant]?.frozen ? "frozen" : "active"];
+    const stateOf = (tenant: string): [string, ServedState] => [
+        tenant,
+        group.tenants[tenant]?.frozen ? "frozen" : "active",
+    ];
     const names = steps.map(({ tenant }) => tenant ?? "");
     const anchor = await anchorOf(context);
     const together = async (tenants: readonly string[]) => {
@@ -82,7 +76,9 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
         const missing = tenants.filter((tenant) => !present.has(tenant));
         await transaction(
             session,
-            [...insertRows(group, missing, anchor), stateRows(group, tenants.map(stateOf))].join("\n"),
+            [...insertRows(group, missing, anchor), enterRows(group.name, group.model, tenants.map(stateOf))].join(
+                "\n",
+            ),
         );
     };
     await inBatches(
@@ -176,9 +172,10 @@ export const rows: Facet<FoundRows> = {
                 const batch = steps.slice(done, done + BATCH);
                 await transaction(
                     context.session,
-                    stateRows(
-                        context.group,
-                        batch.map((step) => [step.tenant ?? "", step.detail as string]),
+                    enterRows(
+                        context.group.name,
+                        context.group.model,
+                        batch.map((step) => [step.tenant ?? "", step.detail as ServedState]),
                     ),
                 );
             }

@@ -14,6 +14,9 @@ import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { notNamed } from "../group/notNamed.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
 import { bounded, guardOf } from "../ledger/bounds.ts";
+import { forgetRan } from "../ledger/ran.ts";
+import type { TenantState } from "../ledger/states.ts";
+import { activate, beginCreating } from "../ledger/tenants.ts";
 import { newFiles } from "../onboarding/newFiles.ts";
 import { privileges } from "../roles/privileges.ts";
 
@@ -21,7 +24,7 @@ export interface FoundSchemas {
     /** Existing schemas, and whether Citus has each as a tenant's. */
     readonly schemas: Readonly<Record<string, boolean>>;
     /** Their state in the ledger. */
-    readonly ledger: Readonly<Record<string, string>>;
+    readonly ledger: Readonly<Record<string, TenantState>>;
     /** Groups that have a schema of the name of one of these tenants. */
     readonly others: Readonly<Record<string, string>>;
 }
@@ -91,21 +94,12 @@ CREATE SCHEMA ${identifier(tenant)};`;
 
 /** After the template: who may use it, and the ledger's row. */
 function end(group: GroupSpec, tenant: string): string {
-    const key = [group.name, tenant].map(literal).join(", ");
     const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
-    return [
-        FRESH,
-        refuseLocal(tenant),
-        ...role,
-        `INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'active')
-             ON CONFLICT (grp, tenant) DO UPDATE SET state = 'active', since = now();`,
-        `DELETE FROM citus_as_code.tenant_tombstone WHERE (grp, tenant) = (${key});`,
-    ].join("\n");
+    return [FRESH, refuseLocal(tenant), ...role, activate({ group: group.name, tenant }, "schema")].join("\n");
 }
 
-/** The ledger of what it ran, empty: another tenant had the name. */
-const forget = (group: GroupSpec, tenant: string) =>
-    `DELETE FROM citus_as_code.tenant_migration WHERE (grp, tenant) = (${[group.name, tenant].map(literal).join(", ")});`;
+/** What it ran, empty: another tenant had the name. */
+const forget = ({ name }: GroupSpec, tenant: string) => forgetRan({ group: name, tenant });
 
 /** A whole tenant in one transaction. @param batch tenants that the same transaction made before */
 const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[], batch: readonly string[]) =>
@@ -126,7 +120,6 @@ const wholeOf = (group: GroupSpec, tenant: string, files: readonly TemplateFile[
  */
 async function fileAfterFile(context: Context, tenant: string, files: readonly TemplateFile[], doing: Doing) {
     const { group, session } = context;
-    const key = [group.name, tenant].map(literal).join(", ");
     const [there] = await session.query<{ there: boolean }>(
         "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS there",
         [tenant],
@@ -136,7 +129,7 @@ async function fileAfterFile(context: Context, tenant: string, files: readonly T
             session,
             `${begin(tenant)}
 ${forget(group, tenant)}
-INSERT INTO citus_as_code.tenant (grp, tenant, model, state) VALUES (${key}, 'schema', 'creating') ON CONFLICT (grp, tenant) DO NOTHING;`,
+${beginCreating({ group: group.name, tenant }, "schema")}`,
         );
     const ran = await ranBy(session, group, tenant);
     for (const file of files.filter((one) => !wasRun(ran, one))) {

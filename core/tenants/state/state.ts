@@ -1,19 +1,21 @@
 /** Whether a tenant writes, only reads, or is fenced because its data went elsewhere; for tenants with a schema or database. */
 
 import type { Session } from "../../reach/session.ts";
-import { literal } from "../../sql/quote.ts";
 import { own } from "../../util/ownProperty.ts";
 import { OWN_TABLES } from "../data/checksum.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { type Opening, openingsSql, placesOf } from "../isolation/openings.ts";
+import { GIVE_BACK, noteShutOwn } from "../ledger/ownDatabase.ts";
 import { PIN_DATABASE } from "../ledger/searchPath.ts";
+import { inState, type TenantState } from "../ledger/states.ts";
+import { noteFenced, setServed } from "../ledger/tenants.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
 import { type Access, accessOf, privileges } from "../roles/privileges.ts";
 
 interface FoundTenant {
-    readonly state: string;
+    readonly state: TenantState;
     /** What its role may do in its schema; null where there is none to ask of. */
     readonly access: string | null;
 }
@@ -54,20 +56,10 @@ function planStates(group: GroupSpec, found: FoundStates): Planned {
 const OWN_SCHEMAS = `SELECT n.nspname::text AS name FROM pg_namespace n
      WHERE ${OWN_TABLES} ORDER BY 1`;
 
-/** What was taken in a tenant's database while it did not write, and comes back; nothing where nothing was. */
-const GIVE_BACK = `DO ${literal(`DECLARE given text; BEGIN
-    IF to_regclass('citus_as_code.shut') IS NOT NULL THEN
-        FOR given IN DELETE FROM citus_as_code.shut RETURNING sql LOOP EXECUTE given; END LOOP;
-    END IF; END`)};`;
-
 /** Takes rights that others have, and notes those that come back. */
 function takeAway(openings: readonly Opening[]): string {
     const back = openings.flatMap((opening) => opening.back ?? []);
-    return [
-        ...(back.length === 0 ? [] : ["CREATE TABLE IF NOT EXISTS citus_as_code.shut (sql text PRIMARY KEY);"]),
-        ...back.map((sql) => `INSERT INTO citus_as_code.shut VALUES (${literal(sql)}) ON CONFLICT DO NOTHING;`),
-        ...openings.map(({ sql }) => `${sql};`),
-    ].join("\n");
+    return [...noteShutOwn(back), ...openings.map(({ sql }) => `${sql};`)].join("\n");
 }
 
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
@@ -87,11 +79,8 @@ export async function setDatabaseAccess(session: Session, role: string, access: 
 
 /** Whether its database is fenced is written down too: this database can't see into it. */
 function ledgerRow(group: string, tenant: string, access: Access): string {
-    const where = `WHERE grp = ${literal(group)} AND tenant = ${literal(tenant)}`;
-    return access === "fenced"
-        ? `UPDATE citus_as_code.tenant SET detail = detail || '{"fenced": true}' ${where} AND state = 'superseded';`
-        : `UPDATE citus_as_code.tenant SET state = ${literal(access)}, detail = detail - 'fenced',
-                  since = CASE state WHEN ${literal(access)} THEN since ELSE now() END ${where} AND state IN ('active', 'frozen');`;
+    const key = { group, tenant };
+    return access === "fenced" ? noteFenced(key) : setServed(key, access);
 }
 
 async function hasRole(session: Session, role: string): Promise<boolean> {
@@ -167,7 +156,7 @@ export const state: Facet<FoundStates> = {
                          ? accessOf(
                                "SELECT tenant, $1 || '_' || tenant AS role FROM citus_as_code.tenant WHERE grp = $1",
                            )
-                         : `SELECT tenant, CASE WHEN detail ? 'fenced' THEN 'fenced' WHEN state = 'superseded' THEN 'mixed' END AS access
+                         : `SELECT tenant, CASE WHEN detail ? 'fenced' THEN 'fenced' WHEN ${inState("state", "superseded")} THEN 'mixed' END AS access
                               FROM citus_as_code.tenant WHERE grp = $1`
                  }) a USING (tenant)
                 WHERE l.grp = $1 AND NOT EXISTS (SELECT FROM citus_as_code.tenant_change c

@@ -6,7 +6,7 @@ import type { Context } from "../group/facet.ts";
 import { type Copied, newName } from "./besideFollow.ts";
 import { NEW, OLD, statementsOf } from "./besideMake.ts";
 import type { Beside } from "./besidePlan.ts";
-import { putBack, writeDown } from "./keysBack.ts";
+import { forgetKey, putBack, writeDown } from "./keysBack.ts";
 
 interface Around {
     readonly views: readonly { readonly view: string; readonly definition: string; readonly options: string }[];
@@ -182,10 +182,7 @@ export class Switch {
             );
         this.keys = keys.filter(({ valid }) => valid);
         for (const { table, name } of keys.filter(({ valid }) => !valid))
-            await session.query(
-                "DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3",
-                [this.context.group.name, table, name],
-            );
+            await forgetKey(session, this.context.group.name, table, name);
     }
 
     /** New sequences go on where the old ones are, on each node: a worker has numbers of its own. */

@@ -51,12 +51,16 @@ async function putOne(session: Session, group: string, table: string, key: strin
             ),
         );
     await session.query(`ALTER TABLE ${qualified(table)} VALIDATE CONSTRAINT ${name}`);
-    await session.query("DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3", [
+    await forgetKey(session, group, table, key);
+}
+
+/** A foreign key is there again, or is given up. */
+export const forgetKey = (session: Session, group: string, table: string, key: string) =>
+    session.query("DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3", [
         group,
         table,
         key,
     ]);
-}
 
 /** @throws Error when rows break it */
 export async function putBack(session: Session, group: string, table: string, key: string): Promise<void> {

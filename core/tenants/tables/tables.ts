@@ -12,7 +12,7 @@ import { recordRate } from "../ledger/measured.ts";
 import { makeBeside, NEW, OLD, sweep } from "./beside.ts";
 import { besideFacts } from "./besideFacts.ts";
 import { intoMetadata, keepNumbers, pastWorkers } from "./identities.ts";
-import { describeKeys, keysBack, putBack, setAside } from "./keysBack.ts";
+import { describeKeys, forgetKey, keysBack, putBack, setAside } from "./keysBack.ts";
 import { type FoundTables, NO_TABLES, type TableStep } from "./tablesFound.ts";
 import { planTables } from "./tablesPlan.ts";
 
@@ -293,10 +293,7 @@ export const tables: Facet<FoundTables> = {
 
         forget: (context, steps) =>
             eachStep(context, steps, async (table, { key = "" }) => {
-                await context.session.query(
-                    "DELETE FROM citus_as_code.tenant_foreign_key WHERE grp = $1 AND tbl = $2 AND name = $3",
-                    [context.group.name, table, key],
-                );
+                await forgetKey(context.session, context.group.name, table, key);
                 context.warn(`${table}: foreign key ${key} was dropped`);
             }),
 

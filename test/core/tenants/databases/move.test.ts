@@ -152,7 +152,7 @@ class World {
         if (/^SELECT .* FROM citus_as_code.tenant /s.test(sql)) return [{ ...row }];
         if (/^UPDATE citus_as_code.tenant /.test(sql)) {
             this.ledgers[tenant] = { ...row, node, move: move === null ? null : JSON.parse(move) };
-            return [];
+            return [{ tenant }];
         }
         throw new Error(`not known here: ${sql}`);
     });

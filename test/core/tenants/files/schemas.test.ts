@@ -579,7 +579,7 @@ describe("plan of schemas", () => {
             schemas: { acme: true, globex: true },
             ledger: { acme: "active", globex: "creating" },
             others: {},
-        };
+        } as const;
         const { steps } = schemas.plan(group({ template }), found, { migrations });
         deepEqual(
             steps.map(({ text, detail }) => [text, detail]),

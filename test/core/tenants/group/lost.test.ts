@@ -178,10 +178,12 @@ class Cluster {
         else if (starts("INSERT INTO citus_as_code.tenant (")) {
             const state = flat.includes("'frozen') ON") ? "frozen" : "active";
             put(this.tenants, key, { node: null, ...tenant, state });
+            return [{ tenant: key }];
         } else if (starts("UPDATE citus_as_code.tenant SET state = 'superseded'")) {
-            assert.ok(tenant);
+            if (tenant?.state !== "frozen") return [];
             const { moved_to } = JSON.parse(given[2] ?? "") as { moved_to: string };
             put(this.tenants, key, { ...tenant, state: "superseded", moved: moved_to });
+            return [{ tenant: key }];
         } else if (starts("UPDATE citus_as_code.tenant SET state = $3")) {
             if (tenant?.state === "frozen") put(this.tenants, key, { ...tenant, state: given[2] ?? "" });
         } else if (starts("DELETE FROM citus_as_code.tenant ")) {

@@ -150,7 +150,9 @@ class Cluster {
             };
         } else if (/^UPDATE citus_as_code\.tenant SET detail = detail \|\| \$3/.test(sql)) {
             ok(world.ledger);
+            if (world.ledger.state !== "deleting") return [];
             Object.assign(world.ledger.detail, JSON.parse(String(parameters[2])));
+            return [{ tenant: "acme" }];
         } else if (/SET detail = detail \|\| '\{"dropped"/.test(sql)) {
             ok(world.ledger);
             Object.assign(world.ledger.detail, JSON.parse(/\|\| '(.*)' WHERE/.exec(sql)?.[1] ?? ""));
