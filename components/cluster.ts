@@ -6,6 +6,7 @@ import { caFile, SUPERUSER } from "../core/node/names.ts";
 import { nodeSettings, type Settings } from "../core/node/settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "../core/node/topology.ts";
 import type { BackupsOutput } from "../core/restore/site.ts";
+import type { TenantGroupNode } from "../provider/tenantGroup.ts";
 import type { ClusterArgs } from "./config/index.ts";
 import { specOf } from "./config/tenants/project.ts";
 import { placeOf } from "./platforms/aws/place.ts";
@@ -19,8 +20,6 @@ import { PostDeploy } from "./resources/postDeploy.ts";
 import { Recovered } from "./resources/recovered.ts";
 import type { Restore } from "./resources/restore.ts";
 import { Security } from "./resources/security.ts";
-import { selfUrn } from "./resources/self.ts";
-import type { TenantGroupNode } from "./resources/tenantGroup.ts";
 
 export interface WorkerOutput {
     readonly name: string;
@@ -207,7 +206,6 @@ function recover(
                 shell: machine.shell,
             })),
             backups: args.backup.enabled,
-            self: selfUrn("Recovered", `${name}-recovered`, parent),
         },
         { parent, dependsOn: cluster.machines.map((machine) => machine.ready) },
     );
@@ -223,7 +221,6 @@ function watchBackups(
         {
             coordinator: cluster.coordinator.access,
             citus: cluster.citusVersion,
-            self: selfUrn("Backups", `${name}-backups-watch`, parent),
         },
         { parent, dependsOn: [cluster.placement] },
     );
@@ -252,7 +249,6 @@ function registerMembers(
                 coordinator: coordinatorAccess,
                 access: machine.access,
                 transferMode: args.transferMode,
-                self: selfUrn("Member", `${name}-${machine.spec.name}`, parent),
             },
             // with the coordinator's data goes every registration: a destroy has nothing to unregister from
             { parent, dependsOn, ...(machine === args.coordinator ? {} : { deletedWith: args.coordinator.volume }) },
@@ -289,7 +285,6 @@ function placeShards(
             strategy: args.rebalance.strategy,
             transferMode: args.rebalance.transferMode,
             ...(args.rebalance.threshold === undefined ? {} : { threshold: args.rebalance.threshold }),
-            self: selfUrn("Placement", `${name}-shards`, parent),
         },
         // a destroy begins here: refused here, it has deleted nothing yet
         { parent, dependsOn: cluster.members, protect: args.protect },
@@ -309,7 +304,6 @@ function runPostDeploy(
             database: args.database,
             restoreId: cluster.coordinator.ready.restored as pulumi.Output<string>,
             shell: cluster.coordinator.shell,
-            self: selfUrn("PostDeploy", `${name}-post-deploy`, parent),
         },
         { parent, dependsOn: [cluster.placement] },
     );

@@ -19,7 +19,6 @@ import { type Inputs, isPlain } from "./config/tenants/inputs.ts";
 import { projectFiles, readOnce } from "./config/tenants/project.ts";
 import { groupValidator, type Validated } from "./config/tenants/validate.ts";
 import { type Login, Tenant } from "./login.ts";
-import { selfUrn } from "./resources/self.ts";
 import { TenantGroupHook } from "./resources/tenantGroup.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
@@ -147,7 +146,6 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
                 nodes: cluster.nodes,
                 seed: this.seed,
                 exports: `.state/${pulumi.getStack()}/exports`,
-                self: selfUrn("TenantGroup", `${name}-tenants`, this),
             },
             // a destroy of the whole cluster is no group that left the program
             { parent: this, dependsOn: [...cluster.settled], deletedWith: cluster.volume },

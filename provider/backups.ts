@@ -1,28 +1,33 @@
 /** Archive and backups of a living cluster, looked at and never changed. */
 
-import type { BackupsInputs } from "../components/resources/backups.ts";
 import { archiveProblems, readArchive } from "../core/citus/health/archive.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
+import type { Access } from "../core/node/reach.ts";
 import { withSession } from "../core/reach/session.ts";
-import { comparable, silentNodes, unknown } from "./coordinator.ts";
-import { note, warn } from "./engine.ts";
+import { comparable, silentNodes } from "./coordinator.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
+
+export interface BackupsInputs {
+    coordinator: Access;
+    /** Citus in full; empty when it is not known. */
+    citus: string;
+}
 
 /** Below 14.0 the locks of a restore point are taken on the coordinator only. */
 export function writersMustUseCoordinator(citus: string): boolean {
     return Number(citus.split(".")[0]) < 14;
 }
 
-function sayVersion(inputs: BackupsInputs): void {
+function sayVersion(ask: Ask, inputs: BackupsInputs): void {
     if (inputs.citus !== "" && !unknown(inputs.citus) && writersMustUseCoordinator(inputs.citus)) {
-        note(
-            inputs.self,
+        ask.note(
             `Citus ${inputs.citus} is older than 14.0: a restore point is one moment of the cluster only if every write enters through the coordinator`,
         );
     }
 }
 
-async function look(inputs: BackupsInputs): Promise<void> {
-    const { coordinator } = inputs;
+async function look(ask: Ask, { coordinator }: BackupsInputs): Promise<void> {
     const health = await withSession(
         coordinator,
         "coordinator",
@@ -33,28 +38,34 @@ async function look(inputs: BackupsInputs): Promise<void> {
         () => undefined,
     );
     const problems = health ? archiveProblems(health) : [];
-    if (problems.length > 0) warn(inputs.self, problems.join("\n"));
+    if (problems.length > 0) ask.warn(problems.join("\n"));
 }
 
-export async function create(inputs: BackupsInputs) {
-    sayVersion(inputs);
-    return { id: "backups", outs: inputs };
-}
+export class BackupsKind implements ResourceKind<BackupsInputs, BackupsInputs> {
+    readonly type = "citus-clusters:index:Backups";
+    readonly description = "Looks whether the cluster's archive and backups are well, and changes nothing.";
+    readonly inputs = {
+        coordinator: { type: "object", secret: true, description: "How the coordinator is reached." },
+        citus: { type: "string", description: "Citus in full, such as 14.1.0." },
+    } as const;
+    readonly outputs = {};
 
-export async function update(_id: string, _olds: BackupsInputs, news: BackupsInputs) {
-    return { outs: news };
-}
+    async create(ask: Ask, inputs: BackupsInputs) {
+        sayVersion(ask, inputs);
+        return { id: "backups", outs: inputs };
+    }
 
-export async function diff(_id: string, olds: BackupsInputs, news: BackupsInputs) {
-    if (unknown(news.coordinator)) return { changes: true };
-    sayVersion(news);
-    await look(news);
-    return { changes: comparable(olds) !== comparable(news) };
-}
+    async update(_ask: Ask, _id: string, _olds: BackupsInputs, news: BackupsInputs) {
+        return { outs: news };
+    }
 
-export async function read(id: string, props: BackupsInputs) {
-    return { id, props };
-}
+    async diff(ask: Ask, _id: string, olds: BackupsInputs, news: BackupsInputs) {
+        if (unknown(news.coordinator)) return { changes: true };
+        sayVersion(ask, news);
+        await look(ask, news);
+        return { changes: comparable(olds) !== comparable(news) };
+    }
 
-/** The repository has its own resource. */
-export async function remove() {}
+    /** The repository has its own resource. */
+    async delete() {}
+}

@@ -1,9 +1,8 @@
 /** A node's configuration, put in place on it. */
 
-import type { ConfigurationInputs } from "../components/resources/configuration.ts";
 import { nodeFiles } from "../core/node/files.ts";
-import type { Shell } from "../core/node/reach.ts";
-import { restartNeeded, type Settings } from "../core/node/settings.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
+import { type Overrides, restartNeeded, type Settings } from "../core/node/settings.ts";
 import { explainFindings, readFindings } from "../core/reach/nodeFindings.ts";
 import { readNodeState } from "../core/reach/nodeState.ts";
 import {
@@ -17,12 +16,55 @@ import {
     whileStopped,
 } from "../core/reach/run.ts";
 import { pause } from "../core/util/pause.ts";
-import { comparable, oneAtATime, unknown } from "./coordinator.ts";
-import { alive, note, progress, warn } from "./engine.ts";
+import { comparable, oneAtATime } from "./coordinator.ts";
+import type { Ask, Difference, ResourceKind } from "./kind.ts";
 import { explainLoop, startsAgain, waitUntilBack } from "./replaced.ts";
 import { refuseSettings } from "./settingsCheck.ts";
+import { unknown } from "./unknown.ts";
 
-interface ConfigurationState extends ConfigurationInputs {
+/** What a node's configuration consists of, as plain values. */
+export interface ConfigurationInputs {
+    /** The node's name, for messages. */
+    name: string;
+    cluster: string;
+    /** Random, made with the stack: marks volumes and nodes as this stack's own. */
+    clusterId: string;
+    database: string;
+    settings: Settings;
+    /** `citus:settings`, those of other nodes too: whoever is asked first checks them for all. @default not checked */
+    overrides?: Overrides;
+    /** Networks that carry only nodes. */
+    nodeNetworks: string[];
+    caCertificate: string;
+    certificate: string;
+    /** PEM; a secret. */
+    privateKey: string;
+    /** SCRAM verifier of the superuser's password; a secret. The password itself never reaches a node. */
+    verifier: string;
+    /** pgBackRest's configuration and the schedule, by file name; empty without backups. */
+    backup: Record<string, string>;
+    /** Another one for each restore: the database may be another then. */
+    restoreId?: string;
+    /** How scripts are run on it. */
+    shell: Shell;
+    /** Id of the container or machine that runs the node; a new one is given the configuration again. */
+    machine: string;
+    /** Version of the machine's own secret that holds the configuration; empty in a container. */
+    secretVersion: string;
+    /**
+     * How the coordinator is asked whether the node takes part again after its machine was replaced, and the host that the
+     * node is registered with; a secret. @default not asked
+     */
+    membership?: { coordinator: Access; host: string };
+    /** sha256 of the node scripts that the machine must have; empty in a container, whose image has them. */
+    bundle: string;
+    /** GiB that the data volume must have; 0 where it has no size of its own. */
+    volumeSize: number;
+    /** Whether a machine sends metrics for alarms. */
+    metrics: boolean;
+}
+
+export interface ConfigurationState extends ConfigurationInputs {
     systemIdentifier?: string;
     /** The last restore that put its database in place, also one that nobody asks for any more. */
     restored?: string;
@@ -120,11 +162,10 @@ const REFUSED = 5;
  * Has a server that was starting take the configuration: what it read may have been the one before.
  * @returns the restart-only settings that wait for a restart
  */
-async function apply(inputs: ConfigurationInputs): Promise<Applied> {
+async function apply(ask: Ask, inputs: ConfigurationInputs): Promise<Applied> {
     const began = Date.now();
     const watch = await watchStart(inputs.shell);
     for (;;) {
-        alive();
         const result = await runScript(inputs.shell, ["apply.sh"]).catch((error: Error & { statusCode?: number }) => {
             // it is being started again
             if (error.statusCode === 409) return { code: NOT_YET, stdout: "", stderr: error.message };
@@ -134,7 +175,7 @@ async function apply(inputs: ConfigurationInputs): Promise<Applied> {
         if (result.code === NOT_YET) {
             const hopeless = await watch.hopeless();
             if (hopeless === undefined) {
-                if (Date.now() - began > 5_000) progress(inputs.self)(`waiting for ${inputs.name} to answer`);
+                if (Date.now() - began > 5_000) ask.progress(`waiting for ${inputs.name} to answer`);
                 await pause(200);
                 continue;
             }
@@ -213,13 +254,12 @@ async function watchStart(shell: Shell): Promise<Watch> {
 const ARCHIVE_WAITS = /archive is not checked yet/;
 
 /** Ends when the node answers over verified TLS, in the right database, with Citus loaded. */
-async function waitUntilReady(inputs: ConfigurationInputs): Promise<void> {
-    const report = progress(inputs.self);
+async function waitUntilReady(ask: Ask, inputs: ConfigurationInputs): Promise<void> {
+    const report = ask.progress;
     const began = Date.now();
     const watch = await watchStart(inputs.shell);
     let said = "";
     for (;;) {
-        alive();
         try {
             const result = await runScript(inputs.shell, ["health.sh"]);
             if (result.code === 0) return;
@@ -246,13 +286,13 @@ async function notReady(inputs: ConfigurationInputs, said: string, hopeless: str
  * @param stop whether the server has to be started anew for that
  * @returns the error to end with
  */
-async function putBack(inputs: ConfigurationInputs, error: unknown, stop: boolean): Promise<unknown> {
+async function putBack(ask: Ask, inputs: ConfigurationInputs, error: unknown, stop: boolean): Promise<unknown> {
     if (!(error instanceof NotReady)) return error;
     const back = (shell: Shell) => runScript(shell, ["settle.sh", "back"]);
     try {
         const done = stop ? await whileStopped(inputs.shell, back) : await back(inputs.shell);
         if (keyValues(done.stdout).back !== "yes") return error;
-        await waitUntilReady(inputs);
+        await waitUntilReady(ask, inputs);
     } catch (second) {
         return new Error(
             `${error.message}\nThe former configuration could not be put back: ${(second as Error).message}`,
@@ -284,7 +324,7 @@ async function readFacts(inputs: ConfigurationInputs): Promise<string> {
 /** One node after another; when one does not come back the others are left alone. */
 const failedRestarts = new Map<string, string>();
 
-async function restart(inputs: ConfigurationInputs, settings: readonly string[]): Promise<void> {
+async function restart(ask: Ask, inputs: ConfigurationInputs, settings: readonly string[]): Promise<void> {
     await oneAtATime(`restart ${inputs.clusterId}`, async () => {
         const failed = failedRestarts.get(inputs.clusterId);
         if (failed) {
@@ -294,16 +334,15 @@ async function restart(inputs: ConfigurationInputs, settings: readonly string[])
             );
         }
         const began = Date.now();
-        progress(inputs.self)(`restarting ${inputs.name} for ${settings.join(", ")}`);
+        ask.progress(`restarting ${inputs.name} for ${settings.join(", ")}`);
         try {
             await service(inputs.shell, "restart");
-            await waitUntilReady(inputs);
+            await waitUntilReady(ask, inputs);
         } catch (error) {
             failedRestarts.set(inputs.clusterId, inputs.name);
-            throw await putBack(inputs, error, true);
+            throw await putBack(ask, inputs, error, true);
         }
-        note(
-            inputs.self,
+        ask.note(
             `${inputs.name} restarted in ${((Date.now() - began) / 1000).toFixed(1)} s for ${settings.join(", ")}`,
         );
     });
@@ -316,49 +355,51 @@ async function endRestore({ name, shell }: ConfigurationInputs): Promise<void> {
 }
 
 /** Safe to repeat, and where a container takes no command because its server ends at once, done while it is stopped. */
-async function configure(inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<Placed> {
+async function configure(ask: Ask, inputs: ConfigurationInputs, systemIdentifier: string | undefined): Promise<Placed> {
     const on = (shell: Shell) => putInPlace({ ...inputs, shell }, systemIdentifier);
     return on(inputs.shell).catch(async (error: unknown) => {
         if (!(await isLooping(inputs.shell, error))) throw error;
-        progress(inputs.self)(`${inputs.name} starts again and again: stopping it to configure it`);
+        ask.progress(`${inputs.name} starts again and again: stopping it to configure it`);
         return whileStopped(inputs.shell, on);
     });
 }
 
-function tellApplied(inputs: ConfigurationInputs, olds: ConfigurationState | undefined, applied: Applied): void {
+function tellApplied(
+    ask: Ask,
+    inputs: ConfigurationInputs,
+    olds: ConfigurationState | undefined,
+    applied: Applied,
+): void {
     if (applied.password && olds?.verifier === inputs.verifier)
-        note(
-            inputs.self,
-            `${inputs.name}: the superuser's password was not the stack's. The stack's is in place again`,
-        );
+        ask.note(`${inputs.name}: the superuser's password was not the stack's. The stack's is in place again`);
     if (applied.reset.length > 0)
-        note(
-            inputs.self,
+        ask.note(
             `${inputs.name}: what ALTER SYSTEM had set for ${applied.reset.join(", ")} is taken back: the stack's value holds`,
         );
 }
 
 async function converge(
+    ask: Ask,
     inputs: ConfigurationInputs,
     systemIdentifier: string | undefined,
     olds?: ConfigurationState,
 ): Promise<ConfigurationState> {
     const { shell, machine, bundle, volumeSize, metrics } = inputs;
-    await prepare(shell, { machine, bundle, volumeSize, metrics }, progress(inputs.self));
+    await prepare(shell, { machine, bundle, volumeSize, metrics }, ask.progress);
     // a restore that was killed and withdrawn left it stopped; a container starts by itself
     if (shell.kind === "ssm") await service(shell, "start");
     await refuseSettings(askedOf(inputs, shell), { whole: inputs, secretVersion: inputs.secretVersion });
-    const placed = await configure(inputs, systemIdentifier);
+    const placed = await configure(ask, inputs, systemIdentifier);
     const backFrom =
         (stop: boolean) =>
         async (error: unknown): Promise<never> => {
-            throw await putBack(inputs, error, stop);
+            throw await putBack(ask, inputs, error, stop);
         };
-    const applied = placed.applied ?? (await apply(inputs).catch(backFrom(true)));
-    tellApplied(inputs, olds, applied);
+    const applied = placed.applied ?? (await apply(ask, inputs).catch(backFrom(true)));
+    tellApplied(ask, inputs, olds, applied);
     // a node whose archive was just configured is only ready after its restart
-    if (applied.pending.length > 0) await restart(inputs, applied.pending);
-    else await waitUntilReady(inputs).catch(backFrom(false));
+    if (applied.pending.length > 0) await restart(ask, inputs, applied.pending);
+    else await waitUntilReady(ask, inputs).catch(backFrom(false));
     await accept(inputs, placed.name);
     if (inputs.restoreId === undefined) await endRestore(inputs);
     const restored = inputs.restoreId ?? olds?.restored;
@@ -376,15 +417,11 @@ const askedOf = ({ name, clusterId, overrides }: ConfigurationInputs, shell: She
     ...(overrides === undefined ? {} : { overrides }),
 });
 
-export async function create(inputs: ConfigurationInputs) {
-    return { id: inputs.machine, outs: await converge(inputs, undefined) };
-}
-
-export async function update(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+async function reconfigure(ask: Ask, olds: ConfigurationState, news: ConfigurationInputs): Promise<ConfigurationState> {
     const restored = news.restoreId !== undefined && news.restoreId !== olds.restoreId;
     if (olds.machine === news.machine) await refuseAbsent(news);
     const replaced = olds.machine !== undefined && olds.machine !== news.machine && !restored;
-    const outs = await converge(news, restored ? undefined : olds.systemIdentifier, olds).catch(
+    const outs = await converge(ask, news, restored ? undefined : olds.systemIdentifier, olds).catch(
         async (error: unknown) => {
             // one that was waited for has said why
             if (error instanceof NotReady || !replaced) throw error;
@@ -392,17 +429,17 @@ export async function update(_id: string, olds: ConfigurationState, news: Config
         },
     );
     if (replaced) {
-        await waitUntilBack(news);
-        note(news.self, `${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
+        await waitUntilBack(ask, news);
+        ask.note(`${news.name}: its machine was replaced, ${DATA_KEPT(outs.systemIdentifier)}`);
     }
-    return { outs };
+    return outs;
 }
 
-/** Runs in preview too. */
-export async function diff(_id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+/** Says what will become of the node. */
+async function foresee(ask: Ask, olds: ConfigurationState, news: ConfigurationInputs): Promise<Difference> {
     // the settings of other nodes are no change of this one
     const ignore = ["systemIdentifier", "restored", "overrides"];
-    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: await hasDrifted(olds) };
+    if (comparable(olds, ignore) === comparable(news, ignore)) return { changes: await hasDrifted(ask, olds) };
     refuseShrinking(olds, news);
     // what is replaced tells the engine who else is: nothing of it is known then, and nobody is told anything
     if (unknown(news.shell)) return { changes: true };
@@ -413,26 +450,24 @@ export async function diff(_id: string, olds: ConfigurationState, news: Configur
             unknown(news.machine) ? undefined : { settings: news.settings },
         );
     const said = describeChange(olds, news);
-    if (said !== undefined) tell(news, said, note);
+    if (said !== undefined) tell(ask, said, ask.note);
     return { changes: true };
 }
 
 /** What is told of a node once a run. */
-function tell({ name, self }: Pick<ConfigurationInputs, "name" | "self">, said: string, how: typeof note): void {
-    const key = self ?? name;
-    if (told.get(key) === said) return;
-    told.set(key, said);
-    how(self, said);
+function tell({ urn }: Ask, said: string, how: (text: string) => void): void {
+    if (told.get(urn) === said) return;
+    told.set(urn, said);
+    how(said);
 }
 
 /** Whether something on the node is another than the stack says. What `up` can't put right is told. A machine is asked by a refresh. */
-async function hasDrifted(state: ConfigurationState): Promise<boolean> {
-    const { name, shell } = state;
+async function hasDrifted(ask: Ask, { name, shell }: ConfigurationState): Promise<boolean> {
     const found = shell?.kind === "docker" ? await readFindings(shell) : undefined;
     if (found === undefined) return false;
     const { mended, problems, notes } = explainFindings(name, found);
     if (mended.length + problems.length + notes.length > 0)
-        tell(state, [...mended, ...problems, ...notes].join("\n"), warn);
+        tell(ask, [...mended, ...problems, ...notes].join("\n"), ask.warn);
     return mended.length > 0;
 }
 
@@ -490,15 +525,65 @@ function changedSettings(before: Settings, after: Settings): string[] {
         .map((name) => `${name} ${before[name] ?? "(default)"} → ${after[name] ?? "(default)"}`);
 }
 
-export async function read(id: string, props: ConfigurationState) {
-    if (props.shell?.kind !== "ssm") return { id, props };
-    const { stopped: _stopped, drift: _drift, ...rest } = props;
-    // what is not there says so by itself; what is there and stopped is started by the next update
-    if (await isStopped(props.shell)) return { id, props: { ...rest, stopped: true } };
-    const found = await readFindings(props.shell);
-    const drift = found === undefined ? [] : explainFindings(props.name, found).mended;
-    return { id, props: drift.length > 0 ? { ...rest, drift } : rest };
-}
+export class ConfigurationKind implements ResourceKind<ConfigurationInputs, ConfigurationState> {
+    readonly type = "citus-clusters:index:Configuration";
+    readonly description = "A node's configuration, certificate and password, in place on it.";
+    readonly inputs = {
+        name: { type: "string", description: "The node's, such as worker-1." },
+        cluster: { type: "string", description: "The cluster's name." },
+        clusterId: { type: "string", description: "Marks what is the stack's own." },
+        database: { type: "string", description: "The database that is distributed." },
+        settings: { type: "object", description: "Of PostgreSQL and Citus, by name." },
+        overrides: { type: "object", optional: true, description: "citus:settings, those of other nodes too." },
+        nodeNetworks: { type: "array", description: "Networks that carry only nodes." },
+        caCertificate: { type: "string", description: "PEM." },
+        certificate: { type: "string", description: "PEM." },
+        privateKey: { type: "string", secret: true, description: "PEM." },
+        verifier: { type: "string", secret: true, description: "Of the superuser's password." },
+        backup: { type: "object", secret: true, description: "pgBackRest's files; empty without backups." },
+        restoreId: { type: "string", optional: true, description: "Another one for each restore." },
+        shell: { type: "object", description: "How scripts run on the node." },
+        machine: { type: "string", description: "Id of the container or machine that runs the node." },
+        secretVersion: { type: "string", description: "Of the machine's own secret; empty in a container." },
+        membership: {
+            type: "object",
+            secret: true,
+            optional: true,
+            description: "Where it is asked whether it is back.",
+        },
+        bundle: { type: "string", description: "sha256 of the node scripts; empty in a container." },
+        volumeSize: { type: "integer", description: "GiB; 0 where it has no size of its own." },
+        metrics: { type: "boolean", description: "Whether a machine sends metrics." },
+    } as const;
+    readonly outputs = {
+        systemIdentifier: { type: "string", optional: true, description: "PostgreSQL's own number of the database." },
+        restored: { type: "string", optional: true, description: "The last restore that is in place." },
+        stopped: { type: "boolean", optional: true, description: "Seen by a refresh: its service is stopped." },
+        drift: { type: "array", optional: true, description: "Seen by a refresh: what the next update puts right." },
+    } as const;
 
-/** The configuration goes with the volume. */
-export async function remove() {}
+    async create(ask: Ask, inputs: ConfigurationInputs) {
+        return { id: inputs.machine, outs: await converge(ask, inputs, undefined) };
+    }
+
+    async update(ask: Ask, _id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+        return { outs: await reconfigure(ask, olds, news) };
+    }
+
+    diff(ask: Ask, _id: string, olds: ConfigurationState, news: ConfigurationInputs) {
+        return foresee(ask, olds, news);
+    }
+
+    async read(_ask: Ask, _id: string, props: ConfigurationState) {
+        if (props.shell?.kind !== "ssm") return props;
+        const { stopped: _stopped, drift: _drift, ...rest } = props;
+        // what is not there says so by itself; what is there and stopped is started by the next update
+        if (await isStopped(props.shell)) return { ...rest, stopped: true };
+        const found = await readFindings(props.shell);
+        const drift = found === undefined ? [] : explainFindings(props.name, found).mended;
+        return drift.length > 0 ? { ...rest, drift } : rest;
+    }
+
+    /** The configuration goes with the volume. */
+    async delete() {}
+}

@@ -1,24 +1,13 @@
-/** What the hooks share about the coordinator: how to reach it, and its node table read once for many. */
+/** What the kinds share about the coordinator: how to reach it, and its node table read once for many. */
 import { type NodeRow, readNodes } from "../core/citus/catalog.ts";
 import { type Access, addressOf } from "../core/node/reach.ts";
 import { withSession } from "../core/reach/session.ts";
 import { pause } from "../core/util/pause.ts";
 
-/** What Pulumi puts in place of a value that is not known before `up`. */
-const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
-
-/** Whether a value, or anything inside it, is unknown. */
-export function unknown(value: unknown): boolean {
-    if (value === UNKNOWN) return true;
-    if (Array.isArray(value)) return value.some(unknown);
-    if (value !== null && typeof value === "object") return Object.values(value).some(unknown);
-    return false;
-}
-
-/** Inputs without what Pulumi adds, for comparing. */
+/** Inputs as a text that is the same for the same values, for comparing. */
 export function comparable(props: object, ignore: readonly string[] = []): string {
     const own = Object.entries(props).filter(
-        ([key, value]) => !key.startsWith("__") && !ignore.includes(key) && value !== undefined && value !== null,
+        ([key, value]) => !ignore.includes(key) && value !== undefined && value !== null,
     );
     return JSON.stringify(
         own.sort(([a], [b]) => (a < b ? -1 : 1)),

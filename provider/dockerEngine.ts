@@ -1,12 +1,20 @@
 /** Keeping a cluster on the engine that it was made on. */
 
-import type { DockerEngineInputs } from "../components/resources/dockerEngine.ts";
 import { DEFAULT_SOCKET } from "../core/reach/docker/address.ts";
 import { engineAnswers, whySilent } from "../core/reach/docker/engine.ts";
 import { type EngineIdentity, hasCluster, identify } from "../core/reach/docker/identity.ts";
-import { comparable, unknown } from "./coordinator.ts";
+import { comparable } from "./coordinator.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
 
-interface DockerEngineState extends DockerEngineInputs {
+export interface DockerEngineInputs {
+    /** In full, as `unix:///var/run/docker.sock`. */
+    address: string;
+    /** Labels everything that the cluster has there. */
+    clusterId: string;
+}
+
+export interface DockerEngineState extends DockerEngineInputs {
     /** {@link EngineIdentity.id} */
     engineId: string;
     engineName: string;
@@ -53,12 +61,6 @@ async function judge(
     return found;
 }
 
-/** In preview too: a stack of before engines were written down is looked for. */
-export async function check(olds: DockerEngineState | undefined, news: DockerEngineInputs) {
-    if (olds?.address === undefined && !unknown(news)) await judge(undefined, news);
-    return { inputs: news };
-}
-
 async function found(olds: DockerEngineState | undefined, news: DockerEngineInputs): Promise<DockerEngineState> {
     const engine = await judge(olds, news);
     if (engine === undefined)
@@ -69,28 +71,46 @@ async function found(olds: DockerEngineState | undefined, news: DockerEngineInpu
     return { ...news, engineId: engine.id, engineName: engine.name };
 }
 
-export async function create(inputs: DockerEngineInputs) {
-    return { id: "engine", outs: await found(undefined, inputs) };
-}
+export class DockerEngineKind implements ResourceKind<DockerEngineInputs, DockerEngineState> {
+    readonly type = "citus-clusters:index:DockerEngine";
+    readonly description = "The Docker engine that the cluster is on. It can't be changed for another one.";
+    readonly inputs = {
+        address: { type: "string", description: "In full, as unix:///var/run/docker.sock." },
+        clusterId: { type: "string", description: "Labels everything that the cluster has there." },
+    } as const;
+    readonly outputs = { engineId: { type: "string" }, engineName: { type: "string" } } as const;
 
-export async function diff(_id: string, olds: DockerEngineState, news: DockerEngineInputs) {
-    if (unknown(news)) return { changes: true };
-    const engine = await judge(olds, news);
-    const own = ["engineId", "engineName"];
-    return {
-        changes:
-            comparable(olds, own) !== comparable(news, own) || (engine !== undefined && engine.id !== olds.engineId),
-    };
-}
+    /** In preview too: a stack of before engines were written down is looked for. */
+    async check(_ask: Ask, olds: Partial<DockerEngineInputs>, news: DockerEngineInputs) {
+        if (olds.address === undefined && !unknown(news)) await judge(undefined, news);
+        return { inputs: news };
+    }
 
-export async function update(_id: string, olds: DockerEngineState, news: DockerEngineInputs) {
-    return { outs: await found(olds, news) };
-}
+    async create(_ask: Ask, inputs: DockerEngineInputs) {
+        return { id: "engine", outs: await found(undefined, inputs) };
+    }
 
-/** A refresh against an engine that has nothing of the cluster would take everything out of the state. */
-export async function read(id: string, props: DockerEngineState) {
-    await judge(props, props);
-    return { id, props };
-}
+    async diff(_ask: Ask, _id: string, olds: DockerEngineState, news: DockerEngineInputs) {
+        if (unknown(news)) return { changes: true };
+        const engine = await judge(olds, news);
+        const own = ["engineId", "engineName"];
+        return {
+            changes:
+                comparable(olds, own) !== comparable(news, own) ||
+                (engine !== undefined && engine.id !== olds.engineId),
+        };
+    }
 
-export async function remove() {}
+    async update(_ask: Ask, _id: string, olds: DockerEngineState, news: DockerEngineInputs) {
+        return { outs: await found(olds, news) };
+    }
+
+    /** A refresh against an engine that has nothing of the cluster would take everything out of the state. */
+    async read(_ask: Ask, _id: string, props: DockerEngineState) {
+        await judge(props, props);
+        return props;
+    }
+
+    /** The engine stays. */
+    async delete() {}
+}

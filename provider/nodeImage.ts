@@ -1,15 +1,40 @@
 /** The image that containers are made from. */
 
-import type { NodeImageInputs } from "../components/resources/nodeImage.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
 import { type CitusVersions, namedVersion, readVersions, refuseVersion } from "../core/citus/versions.ts";
 import { nodeImage } from "../core/image/contents.ts";
 import { type MadeImage, makeNodeImage } from "../core/image/make.ts";
 import { volumeOwners } from "../core/image/volumes.ts";
+import type { Access } from "../core/node/reach.ts";
 import { dockerEngine } from "../core/reach/docker/engine.ts";
 import { withSession } from "../core/reach/session.ts";
-import { unknown } from "./coordinator.ts";
-import { note, progress, warn } from "./engine.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
+
+export interface NodeImageInputs {
+    /** Image with PostgreSQL 17 and Citus that it is built on. Given empty it is what the cluster has, `newBase` for a new one. */
+    base: string;
+    /** `citus:postgresVersion`; empty when it is not set, which keeps what the cluster runs. */
+    postgres: string;
+    /** Hash of what the packages are installed with. */
+    packagesHash: string;
+    /** Hash of what runs on a node. */
+    scriptsHash: string;
+    /** Its name on the engine, filled in. */
+    name: string;
+    /** Docker engine as DOCKER_HOST has it, the environment's when empty. */
+    engine: string;
+    /** The cluster whose volumes it has to be able to read. */
+    clusterId: string;
+    /** Asked which versions of the Citus extension the image has to run; a secret. */
+    coordinator: Access;
+}
+
+/** What the program gives. */
+export interface NodeImageGiven extends Omit<NodeImageInputs, "name"> {
+    /** What `base` is for a cluster that has no image yet, when it is given empty. */
+    newBase?: string;
+}
 
 export interface NodeImageState extends NodeImageInputs {
     /** Empty when a refresh saw that the image is gone. */
@@ -58,20 +83,20 @@ export function wantedPostgres(olds: NodeImageState | undefined, news: NodeImage
     return olds !== undefined && olds.base === news.base && olds.postgresVersion ? olds.postgresVersion : "newest";
 }
 
-async function make(inputs: NodeImageInputs, olds: NodeImageState | undefined): Promise<NodeImageState> {
+async function make(ask: Ask, inputs: NodeImageInputs, olds: NodeImageState | undefined): Promise<NodeImageState> {
     const same = olds?.base === inputs.base && olds.packagesHash === inputs.packagesHash;
     const made = await makeNodeImage(
         dockerEngine(inputs.engine),
         { base: inputs.base, postgres: wantedPostgres(olds, inputs) },
         {
             name: inputs.name,
-            progress: progress(inputs.self),
+            progress: ask.progress,
             ...(same && olds.packages ? { packages: olds.packages } : {}),
         },
     );
     await refuseForeign(inputs, made);
     if (olds !== undefined) await refuseCitus({ ...olds, coordinator: inputs.coordinator }, made.citus);
-    if (made.remarks.length > 0) warn(inputs.self, made.remarks.join("\n"));
+    if (made.remarks.length > 0) ask.warn(made.remarks.join("\n"));
     return {
         ...inputs,
         imageId: made.imageId,
@@ -80,26 +105,6 @@ async function make(inputs: NodeImageInputs, olds: NodeImageState | undefined): 
         citusVersion: made.citus,
         emulated: made.emulated ? made.platform : "",
     };
-}
-
-/**
- * Fills in what it is built on and its name, so that a preview knows them. What is remembered is what the last `up` that
- * succeeded had: an image that could not be used is not.
- */
-export async function check(
-    olds: Partial<NodeImageInputs> | undefined,
-    { newBase, ...news }: Omit<NodeImageInputs, "name"> & { newBase?: string },
-) {
-    const base = news.base || olds?.base || newBase || "";
-    return { inputs: { ...news, base, name: nodeImage({ base, postgres: news.postgres || "newest" }) } };
-}
-
-export async function create(inputs: NodeImageInputs) {
-    return { id: inputs.name, outs: await make(inputs, undefined) };
-}
-
-export async function update(_id: string, olds: NodeImageState, news: NodeImageInputs) {
-    return { outs: await make(news, olds) };
 }
 
 /** Why another image is needed, in words; empty when none is. Pure. */
@@ -120,29 +125,68 @@ export function changesOf(olds: NodeImageState, news: NodeImageInputs): string[]
     ];
 }
 
-export async function diff(_id: string, olds: NodeImageState, news: NodeImageInputs) {
-    const changes = changesOf(olds, news);
-    if (changes.length > 0) {
-        if (olds.base !== news.base)
-            await refuseCitus({ ...olds, coordinator: news.coordinator }, namedVersion(news.base));
-        note(
-            news.self,
-            `${changes.join("; ")}. An image is built and tried first. Containers are replaced where it differs from theirs.`,
-        );
+export class NodeImageKind implements ResourceKind<NodeImageInputs, NodeImageState, NodeImageGiven> {
+    readonly type = "citus-clusters:index:NodeImage";
+    readonly description = "The image that every node's container is made from, built and tried.";
+    readonly inputs = {
+        base: { type: "string", description: "Image with PostgreSQL 17 and Citus; the cluster's own when empty." },
+        newBase: { type: "string", optional: true, description: "What base is for a new cluster." },
+        postgres: { type: "string", description: "Minor release of PostgreSQL; the cluster's own when empty." },
+        packagesHash: { type: "string", description: "Of what the packages are installed with." },
+        scriptsHash: { type: "string", description: "Of what runs on a node." },
+        engine: { type: "string", description: "Docker engine as DOCKER_HOST has it." },
+        clusterId: { type: "string", description: "The cluster whose volumes it has to be able to read." },
+        coordinator: { type: "object", secret: true, description: "How the coordinator is reached." },
+    } as const;
+    readonly outputs = {
+        name: { type: "string", description: "Its name on the engine." },
+        imageId: { type: "string", description: "sha256:..." },
+        packages: { type: "string", description: "The image with the packages that it is built on." },
+        postgresVersion: { type: "string", description: "In full, such as 17.10." },
+        citusVersion: { type: "string", description: "In full, such as 14.1.0." },
+        emulated: { type: "string", description: "Such as linux/amd64 where the engine emulates it." },
+    } as const;
+
+    /**
+     * Fills in what it is built on and its name, so that a preview knows them. What is remembered is what the last `up`
+     * that succeeded had: an image that could not be used is not.
+     */
+    async check(_ask: Ask, olds: Partial<NodeImageInputs>, { newBase, ...news }: NodeImageGiven) {
+        const base = news.base || olds.base || newBase || "";
+        return { inputs: { ...news, base, name: nodeImage({ base, postgres: news.postgres || "newest" }) } };
     }
-    return { changes: changes.length > 0 };
-}
 
-export async function read(id: string, props: NodeImageState) {
-    const gone = await dockerEngine(props.engine)
-        .getImage(props.imageId)
-        .inspect()
-        .then(
-            () => false,
-            (error: { statusCode?: number }) => error.statusCode === 404,
-        );
-    return { id, props: gone ? { ...props, imageId: "" } : props };
-}
+    async create(ask: Ask, inputs: NodeImageInputs) {
+        return { id: inputs.name, outs: await make(ask, inputs, undefined) };
+    }
 
-/** Other stacks of the same content use it too. */
-export async function remove() {}
+    async update(ask: Ask, _id: string, olds: NodeImageState, news: NodeImageInputs) {
+        return { outs: await make(ask, news, olds) };
+    }
+
+    async diff(ask: Ask, _id: string, olds: NodeImageState, news: NodeImageInputs) {
+        const changes = changesOf(olds, news);
+        if (changes.length > 0) {
+            if (olds.base !== news.base)
+                await refuseCitus({ ...olds, coordinator: news.coordinator }, namedVersion(news.base));
+            ask.note(
+                `${changes.join("; ")}. An image is built and tried first. Containers are replaced where it differs from theirs.`,
+            );
+        }
+        return { changes: changes.length > 0 };
+    }
+
+    async read(_ask: Ask, _id: string, props: NodeImageState) {
+        const gone = await dockerEngine(props.engine)
+            .getImage(props.imageId)
+            .inspect()
+            .then(
+                () => false,
+                (error: { statusCode?: number }) => error.statusCode === 404,
+            );
+        return gone ? { ...props, imageId: "" } : props;
+    }
+
+    /** Other stacks of the same content use it too. */
+    async delete() {}
+}

@@ -1,6 +1,5 @@
 /** Shards where they belong. */
 
-import type { PlacementInputs, PlacementWorker } from "../components/resources/placement.ts";
 import { readNodes } from "../core/citus/catalog.ts";
 import { dropKept, exempt, explainDoubtful } from "../core/citus/limits.ts";
 import { describeSlots } from "../core/citus/members/slots.ts";
@@ -16,7 +15,7 @@ import {
 import { assessCluster } from "../core/citus/rebalance/assessCluster.ts";
 import { place } from "../core/citus/rebalance/place.ts";
 import { refuseOnlyCopies, refuseUnplaceable } from "../core/citus/rebalance/refuse.ts";
-import type { Wanted } from "../core/citus/rebalance/wanted.ts";
+import type { Wanted, WantedWorker } from "../core/citus/rebalance/wanted.ts";
 import { ANSWERS_WITHIN, findSilent, type SilentNode } from "../core/citus/silent.ts";
 import { describeApart, isRefused, readOwnVersions, readVersions } from "../core/citus/versions.ts";
 import { tellHolders } from "../core/citus/watch.ts";
@@ -29,10 +28,29 @@ import { databasesOf, describeLeaving, evacuate, findLeaving } from "../core/ten
 import type { MoveNode } from "../core/tenants/databases/moveState.ts";
 import { describeBytes } from "../core/util/bytes.ts";
 import { pause } from "../core/util/pause.ts";
-import { comparable, rememberSilent, unknown } from "./coordinator.ts";
-import { alive, note, progress, warn } from "./engine.ts";
+import { comparable, rememberSilent } from "./coordinator.ts";
+import type { Ask, Difference, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
 
-interface PlacementState extends PlacementInputs {
+export interface PlacementWorker extends WantedWorker {
+    /** How to reach the worker itself from here. */
+    access: Access;
+    /** How scripts run on it; undefined in a state of before there were tenants' databases. */
+    shell?: Shell;
+}
+
+/** What the placement is told, as plain values. */
+export interface PlacementInputs extends Omit<Wanted, "workers"> {
+    workers: PlacementWorker[];
+    coordinator: Access;
+    /** How scripts run on the coordinator. */
+    shell?: Shell;
+    /** The coordinator's host in pg_dist_node. */
+    coordinatorHost: string;
+    cluster: string;
+}
+
+export interface PlacementState extends PlacementInputs {
     status?: string;
     bytesPerSecond?: number;
 }
@@ -161,7 +179,6 @@ async function waitForWorkers(
         if (Date.now() >= end || silent.some(({ state }) => state?.passing === false))
             throw new NoAnswer(`${explainAll(silent)}\n${whatNow(silent.map(({ state }) => state))}`);
         report(`waiting for ${silent.map(({ name, why }) => `${name} (${why})`).join(", ")}`);
-        alive();
         await pause(1000);
     }
 }
@@ -170,7 +187,6 @@ async function waitForWorkers(
 function patiently(inputs: PlacementInputs, report: (text: string) => void) {
     return async (why: string) => {
         report(`waiting for the coordinator: ${why}`);
-        alive();
         const state = await readNodeState(inputs.shell);
         if (state?.passing === false) throw new NoAnswer(explainCoordinator(why, state));
     };
@@ -194,16 +210,13 @@ export function wentAway(error: unknown): boolean {
     return isLost(first) && !first.connecting;
 }
 
-async function converge(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
+async function converge(ask: Ask, inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
     for (let attempt = 0; ; attempt++) {
         try {
-            return await convergeOnce(inputs, olds);
+            return await convergeOnce(ask, inputs, olds);
         } catch (error) {
             if (attempt >= RESUMES || !wentAway(error)) throw error;
-            warn(
-                inputs.self,
-                `the coordinator closed the connection; waiting for it and going on: ${firstLineOf(error)}`,
-            );
+            ask.warn(`the coordinator closed the connection; waiting for it and going on: ${firstLineOf(error)}`);
         }
     }
 }
@@ -215,8 +228,12 @@ const firstLineOf = (error: unknown) =>
         .join(" ")
         .replace(/\s+/g, " ");
 
-async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | undefined): Promise<PlacementState> {
-    const report = progress(inputs.self);
+async function convergeOnce(
+    ask: Ask,
+    inputs: PlacementInputs,
+    olds: PlacementState | undefined,
+): Promise<PlacementState> {
+    const report = ask.progress;
     const removedElsewhere: PlacementWorker[] = olds?.workers ?? [];
     let answered = false;
     return withSession(
@@ -230,7 +247,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 await exemptAll(session, nodes.open);
                 const drift = await blockedDrift(session, inputs, olds);
                 if (drift !== undefined) {
-                    warn(inputs.self, drift);
+                    ask.warn(drift);
                     return { ...inputs, ...remembered(olds), status: await describe(session, inputs, "not balanced") };
                 }
                 const checks = {
@@ -246,15 +263,15 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                     wanted: inputs.workers,
                     node: nodes.moveNode,
                     progress: report,
-                    alive,
+                    alive: () => undefined,
                 });
-                if (moved.length > 0) note(inputs.self, moved.join("\n"));
+                if (moved.length > 0) ask.note(moved.join("\n"));
                 const placed = await place(session, wantedOf(inputs), {
                     ...checks,
                     probe: nodes.probe,
                     openFresh: nodes.openFresh,
                     progress: report,
-                    alive,
+                    alive: () => undefined,
                 });
                 const rate =
                     placed.bytes > ENOUGH_TO_MEASURE && placed.copying !== undefined && placed.copying > 1
@@ -263,8 +280,7 @@ async function convergeOnce(inputs: PlacementInputs, olds: PlacementState | unde
                 if (placed.moved > 0) {
                     const counted =
                         placed.counted > 0 ? `; ${placed.counted} tables of them counted against their old copies` : "";
-                    note(
-                        inputs.self,
+                    ask.note(
                         `moved ${placed.moved} shard group${placed.moved === 1 ? "" : "s"}, ${describeBytes(placed.bytes)}, in ${placed.seconds.toFixed(1)} s${counted}`,
                     );
                 }
@@ -321,14 +337,6 @@ async function describe(
     return `${inputs.cluster}: PostgreSQL ${row?.postgres}, Citus ${row?.citus}, ${workers}, TLS verified, ${balance}`;
 }
 
-export async function create(inputs: PlacementInputs) {
-    return { id: inputs.cluster, outs: await converge(inputs, undefined) };
-}
-
-export async function update(_id: string, olds: PlacementState, news: PlacementInputs) {
-    return { outs: await converge(news, olds) };
-}
-
 /** An `up` that changes nothing else must not be green on a cluster that nobody asked, so it asks again in its update. */
 const NOT_ASKED =
     "So it is not known here whether the cluster is well, and which shards would move. pulumi up asks every node again, and fails while one does not answer.";
@@ -355,12 +363,12 @@ async function checkLeaving(
     }
 }
 
-/** Runs in preview too: this is where a user learns what will move and what stands in the way. */
-export async function diff(_id: string, olds: PlacementState, news: PlacementInputs) {
+/** Where a user learns, in preview too, what will move and what stands in the way. */
+async function foresee(ask: Ask, olds: PlacementState, news: PlacementInputs): Promise<Difference> {
     const changed = comparable(olds, COMPUTED) !== comparable(news, COMPUTED);
     // while a container is replaced the engine asks what depends on it, with all that comes from it unknown
     if (unknown(news.coordinator) || unknown(news.shell) || !Array.isArray(news.workers)) return { changes: true };
-    const report = progress(news.self);
+    const report = ask.progress;
     const late = setTimeout(() => report("waiting for an answer of every node"), 1500);
     let session: Session;
     try {
@@ -376,52 +384,52 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
     } catch (error) {
         clearTimeout(late);
         const why = explainSilence(saidBy(error), await readNodeState(news.shell));
-        warn(news.self, `coordinator does not answer: ${why}\n${NOT_ASKED}`);
+        ask.warn(`coordinator does not answer: ${why}\n${NOT_ASKED}`);
         return { changes: true };
     }
     try {
         const own = await readOwnVersions(session);
         if (own.some(isRefused)) {
-            warn(news.self, `${describeApart(own)}\n${NOT_ASKED}`);
+            ask.warn(`${describeApart(own)}\n${NOT_ASKED}`);
             return { changes: true };
         }
         let silent = await askWorkers(session, news, olds);
         if (silent.length > 0 && silent.every(({ state }) => state?.passing === true))
             silent = await askWorkers(session, news, olds);
         if (silent.length > 0) {
-            warn(news.self, `${explainAll(silent)}\n${NOT_ASKED}`);
+            ask.warn(`${explainAll(silent)}\n${NOT_ASKED}`);
             return { changes: true };
         }
         const apart = describeApart(await readVersions(session));
-        if (apart !== undefined) warn(news.self, apart);
+        if (apart !== undefined) ask.warn(apart);
         const found = await assessCluster(session, wantedOf(news)).catch((error: unknown) => {
             if (error instanceof DatabaseError) return error;
             throw error;
         });
         if (found instanceof DatabaseError) {
-            warn(news.self, `${found.message}\n${NOT_ASKED}`);
+            ask.warn(`${found.message}\n${NOT_ASKED}`);
             return { changes: true };
         }
         const why = obstacle(found);
         if (why !== undefined) {
             if (isAsked(wantedOf(olds), wantedOf(news), found)) throw new Error(why);
             // what nobody asked for keeps nothing else from being applied
-            warn(news.self, explainDrift(why));
+            ask.warn(explainDrift(why));
             return { changes: changed || found.bound.length > 0 };
         }
         const doubt = explainDoubtful(found.limits);
-        if (doubt !== undefined) warn(news.self, doubt);
+        if (doubt !== undefined) ask.warn(doubt);
         refuseStranded(found);
         const settled = isSettled(found);
         const { leaving } = await findLeaving(session, news.workers);
         if (changed || !settled)
-            note(news.self, [describeAssessment(found, olds.bytesPerSecond), ...describeLeaving(leaving)].join("\n"));
+            ask.note([describeAssessment(found, olds.bytesPerSecond), ...describeLeaving(leaving)].join("\n"));
         await checkLeaving(session, news, olds, found, databasesOf(leaving));
         const slots = await describeSlots(session, {
             coming: found.missing.map(({ name }) => name),
             leaving: found.leaving,
         });
-        if (slots.length > 0) warn(news.self, slots.join("\n"));
+        if (slots.length > 0) ask.warn(slots.join("\n"));
         return { changes: changed || !settled };
     } finally {
         clearTimeout(late);
@@ -429,9 +437,42 @@ export async function diff(_id: string, olds: PlacementState, news: PlacementInp
     }
 }
 
-export async function read(id: string, props: PlacementState) {
-    return { id, props };
-}
+export class PlacementKind implements ResourceKind<PlacementInputs, PlacementState> {
+    readonly type = "citus-clusters:index:Placement";
+    readonly description = "Shards where they belong: one rebalance for all joins and leaves, followed to its end.";
+    readonly inputs = {
+        cluster: { type: "string", description: "The cluster's name." },
+        coordinator: { type: "object", secret: true, description: "How the coordinator is reached." },
+        coordinatorHost: { type: "string", description: "Its host in pg_dist_node." },
+        shell: { type: "object", optional: true, description: "How scripts run on the coordinator." },
+        workers: {
+            type: "array",
+            secret: true,
+            description: "Those that are to hold shards, and how they are reached.",
+        },
+        coordinatorShards: { type: "boolean", description: "Whether the coordinator holds shards too." },
+        rebalance: { type: "boolean", description: "Whether shards are spread, or only leaving workers emptied." },
+        strategy: { type: "string", description: "by_disk_size or by_shard_count." },
+        transferMode: { type: "string", description: "auto, force_logical or block_writes." },
+        threshold: { type: "number", optional: true, description: "0 to 1; how uneven it may stay." },
+    } as const;
+    readonly outputs = {
+        status: { type: "string", optional: true, description: "One line about the cluster." },
+        bytesPerSecond: { type: "integer", optional: true, description: "How fast the last rebalance copied." },
+    } as const;
 
-/** Nothing to undo: the shards go with the databases. */
-export async function remove() {}
+    async create(ask: Ask, inputs: PlacementInputs) {
+        return { id: inputs.cluster, outs: await converge(ask, inputs, undefined) };
+    }
+
+    async update(ask: Ask, _id: string, olds: PlacementState, news: PlacementInputs) {
+        return { outs: await converge(ask, news, olds) };
+    }
+
+    diff(ask: Ask, _id: string, olds: PlacementState, news: PlacementInputs) {
+        return foresee(ask, olds, news);
+    }
+
+    /** Nothing to undo: the shards go with the databases. */
+    async delete() {}
+}

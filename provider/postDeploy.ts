@@ -2,15 +2,25 @@
 
 import { readFileSync } from "node:fs";
 import { specOf, textOf } from "../components/config/tenants/project.ts";
-import type { PostDeployInputs } from "../components/resources/postDeploy.ts";
 import { endStrangers, RUN_LOCKS } from "../core/citus/runLock.ts";
+import type { Shell } from "../core/node/reach.ts";
 import { runScript } from "../core/reach/run.ts";
 import { literal } from "../core/sql/quote.ts";
 import { whyAlone } from "../core/sql/sqlFile.ts";
 import { firstError, nextWay, type Way } from "../core/sql/way.ts";
 import type { FileSpec } from "../core/tenants/group/spec.ts";
-import { comparable, unknown } from "./coordinator.ts";
-import { note, progress } from "./engine.ts";
+import { comparable } from "./coordinator.ts";
+import type { Ask, Difference, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
+
+export interface PostDeployInputs {
+    files: FileSpec[];
+    database: string;
+    /** Another one for each restore: what the files made may be gone. @default the cluster was not restored */
+    restoreId?: string;
+    /** The coordinator's. */
+    shell: Shell;
+}
 
 /** What was run is written down in the database, in the same transaction: a killed run does not run it twice. */
 const LEDGER = `
@@ -43,16 +53,16 @@ const hashesOf = ({ sha256, also = [] }: FileSpec) => [sha256, ...also];
 export const notRun = (files: readonly FileSpec[], ran: ReadonlySet<string>) =>
     files.filter((file) => !hashesOf(file).some((hash) => ran.has(`${hash} ${file.path}`)));
 
-async function runAll(inputs: PostDeployInputs): Promise<void> {
+async function runAll(ask: Ask, inputs: PostDeployInputs): Promise<void> {
     const made = await psql(inputs, "transaction", { "ledger.sql": LEDGER });
     if (made.code !== 0)
         throw new Error(`coordinator: the list of files that were run can't be made\n${quotePsql(made.stderr, "")}`);
     const known = new Set(made.stdout.split("\n"));
     const fresh = notRun(inputs.files, known);
     for (const [i, file] of fresh.entries()) {
-        progress(inputs.self)(`running ${file.path} (${i + 1} of ${fresh.length})`);
-        const ran = await runOne(inputs, file);
-        if (ran) note(inputs.self, `ran ${file.path}${ran}`);
+        ask.progress(`running ${file.path} (${i + 1} of ${fresh.length})`);
+        const ran = await runOne(ask, inputs, file);
+        if (ran) ask.note(`ran ${file.path}${ran}`);
     }
 }
 
@@ -134,7 +144,7 @@ export function whatWasKept(way: Way, alone: string, content: string, stderr: st
 }
 
 /** @returns how it ran, for the note; undefined when it was run before */
-async function runOne(inputs: PostDeployInputs, file: FileSpec): Promise<string | undefined> {
+async function runOne(ask: Ask, inputs: PostDeployInputs, file: FileSpec): Promise<string | undefined> {
     const content = contentOf(file);
     let alone = whyAlone(content) ?? "";
     let way: Way = alone === "" ? "transaction" : "alone";
@@ -159,22 +169,13 @@ async function runOne(inputs: PostDeployInputs, file: FileSpec): Promise<string 
             );
         }
         if (next === "alone") alone = `PostgreSQL said: ${error?.message}`;
-        progress(inputs.self)(`running ${file.path} once more, ${next}: ${error?.message}`);
+        ask.progress(`running ${file.path} once more, ${next}: ${error?.message}`);
         way = next;
     }
 }
 
-export async function create(inputs: PostDeployInputs) {
-    await runAll(inputs);
-    return { id: "post-deploy", outs: inputs };
-}
-
-export async function update(_id: string, _olds: PostDeployInputs, news: PostDeployInputs) {
-    await runAll(news);
-    return { outs: news };
-}
-
-export async function diff(_id: string, olds: PostDeployInputs, news: PostDeployInputs) {
+/** Says which files will run. */
+async function foresee(ask: Ask, olds: PostDeployInputs, news: PostDeployInputs): Promise<Difference> {
     if (unknown(news.shell)) return { changes: true };
     // known when the nodes are: a preview does not say what a restore will take away
     const ignore = unknown(news.restoreId ?? "") ? ["restoreId"] : [];
@@ -186,14 +187,36 @@ export async function diff(_id: string, olds: PostDeployInputs, news: PostDeploy
         return alone === undefined ? file.path : `${file.path} (without a transaction around it: ${alone})`;
     };
     if (fresh.length === 0 && news.restoreId !== undefined && news.restoreId !== olds.restoreId)
-        note(news.self, "the database was restored: runs the files again that it does not have");
-    if (fresh.length > 0) note(news.self, `runs ${fresh.map(shown).join(", ")}`);
+        ask.note("the database was restored: runs the files again that it does not have");
+    if (fresh.length > 0) ask.note(`runs ${fresh.map(shown).join(", ")}`);
     return { changes: true };
 }
 
-export async function read(id: string, props: PostDeployInputs) {
-    return { id, props };
-}
+export class PostDeployKind implements ResourceKind<PostDeployInputs, PostDeployInputs> {
+    readonly type = "citus-clusters:index:PostDeploy";
+    readonly description = "The user's own SQL files, run on the coordinator in order, each content once.";
+    readonly inputs = {
+        files: { type: "array", description: "Path and sha256 of each." },
+        database: { type: "string", description: "Where they run." },
+        restoreId: { type: "string", optional: true, description: "Another one for each restore." },
+        shell: { type: "object", description: "How scripts run on the coordinator." },
+    } as const;
+    readonly outputs = {};
 
-/** What the files made goes with the database. */
-export async function remove() {}
+    async create(ask: Ask, inputs: PostDeployInputs) {
+        await runAll(ask, inputs);
+        return { id: "post-deploy", outs: inputs };
+    }
+
+    async update(ask: Ask, _id: string, _olds: PostDeployInputs, news: PostDeployInputs) {
+        await runAll(ask, news);
+        return { outs: news };
+    }
+
+    diff(ask: Ask, _id: string, olds: PostDeployInputs, news: PostDeployInputs) {
+        return foresee(ask, olds, news);
+    }
+
+    /** What the files made goes with the database. */
+    async delete() {}
+}

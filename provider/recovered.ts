@@ -1,6 +1,5 @@
 /** A restored cluster, once all its nodes run. */
 
-import type { RecoveredInputs, RecoveredNode } from "../components/resources/recovered.ts";
 import {
     differencesFrom,
     differingMetadata,
@@ -10,10 +9,31 @@ import {
     resumeRepairs,
     unreachablePairs,
 } from "../core/citus/recover.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
 import { runScript } from "../core/reach/run.ts";
 import { connect, type Session } from "../core/reach/session.ts";
 import type { RestorePoint } from "../core/restore/points.ts";
-import { note, progress, warn } from "./engine.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+
+export interface RecoveredNode {
+    name: string;
+    access: Access;
+    shell: Shell;
+}
+
+/** What is checked after a restore, as plain values. */
+export interface RecoveredInputs {
+    /** Another one for each restore. */
+    restoreId: string;
+    /** The restore point's manifest, as JSON. */
+    manifest: string;
+    /** A single worker was rebuilt: the manifest's numbers do not hold. */
+    partial: boolean;
+    /** The coordinator first. */
+    nodes: RecoveredNode[];
+    /** Whether a first backup and restore point are made. */
+    backups: boolean;
+}
 
 const PATIENCE = 60_000;
 
@@ -39,8 +59,8 @@ export function notProved(coordinator: RecoveredNode, point: string, what: strin
     );
 }
 
-async function prove(inputs: RecoveredInputs): Promise<void> {
-    const report = progress(inputs.self);
+async function prove(ask: Ask, inputs: RecoveredInputs): Promise<void> {
+    const report = ask.progress;
     const point = JSON.parse(inputs.manifest) as RestorePoint;
     const all: Session[] = [];
     const notWhole = (what: string, why: readonly string[]) =>
@@ -60,8 +80,7 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
             throw notWhole("its transactions did not end", [error.message]);
         });
         if (own.length > 0)
-            warn(
-                inputs.self,
+            ask.warn(
                 `transactions that were prepared by hand before the restore point are still open: ${own.join(", ")}. End each with COMMIT PREPARED or ROLLBACK PREPARED.`,
             );
         report("comparing metadata");
@@ -74,13 +93,11 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
         ];
         if (wrong.length > 0) throw notWhole("it is not whole", wrong);
         if (tables.empty.length > 0)
-            warn(
-                inputs.self,
+            ask.warn(
                 `${tables.empty.join(", and ")}. This is right if the rows were deleted shortly before the restore point; otherwise restore to an earlier one.`,
             );
         await Promise.all(sessions.map(resumeRepairs));
-        note(
-            inputs.self,
+        ask.note(
             `whole: ${point.tables.length === 1 ? "1 table" : `${point.tables.length} tables`} on ${sessions.length} nodes; ${resolved === 0 ? "no transaction was" : resolved === 1 ? "1 transaction was" : `${resolved} transactions were`} between the two phases of a commit`,
         );
     } finally {
@@ -89,8 +106,8 @@ async function prove(inputs: RecoveredInputs): Promise<void> {
 }
 
 /** A restored cluster is on a timeline of its own, so its backups begin anew. */
-async function firstBackup(inputs: RecoveredInputs): Promise<void> {
-    const report = progress(inputs.self);
+async function firstBackup(ask: Ask, inputs: RecoveredInputs): Promise<void> {
+    const report = ask.progress;
     report("making a first backup of every node");
     const results = await Promise.all(
         inputs.nodes.map(async (node) => ({
@@ -106,8 +123,7 @@ async function firstBackup(inputs: RecoveredInputs): Promise<void> {
         if (point.code !== 0) bad.push(`coordinator: ${point.stderr.trim()}`);
     }
     if (bad.length > 0) {
-        warn(
-            inputs.self,
+        ask.warn(
             [
                 "the cluster is restored, but it has no backup of its own yet:",
                 ...bad,
@@ -122,28 +138,37 @@ async function accept(inputs: RecoveredInputs): Promise<void> {
     await Promise.all(inputs.nodes.map((node) => runScript(node.shell, ["accept.sh", "plan"])));
 }
 
-async function recover(inputs: RecoveredInputs): Promise<RecoveredInputs> {
+async function recover(ask: Ask, inputs: RecoveredInputs): Promise<RecoveredInputs> {
     await accept(inputs);
-    await prove(inputs);
-    if (inputs.backups) await firstBackup(inputs);
+    await prove(ask, inputs);
+    if (inputs.backups) await firstBackup(ask, inputs);
     return inputs;
 }
 
-export async function create(inputs: RecoveredInputs) {
-    return { id: "recovered", outs: await recover(inputs) };
-}
+export class RecoveredKind implements ResourceKind<RecoveredInputs, RecoveredInputs> {
+    readonly type = "citus-clusters:index:Recovered";
+    readonly description = "A restored cluster that is proved whole.";
+    readonly inputs = {
+        restoreId: { type: "string", description: "Another one for each restore." },
+        manifest: { type: "string", description: "The restore point's manifest, as JSON." },
+        partial: { type: "boolean", description: "A single worker was rebuilt." },
+        nodes: { type: "array", secret: true, description: "The coordinator first, and how each is reached." },
+        backups: { type: "boolean", description: "Whether a first backup and restore point are made." },
+    } as const;
+    readonly outputs = {};
 
-export async function update(_id: string, olds: RecoveredInputs, news: RecoveredInputs) {
-    return { outs: olds.restoreId === news.restoreId ? news : await recover(news) };
-}
+    async create(ask: Ask, inputs: RecoveredInputs) {
+        return { id: "recovered", outs: await recover(ask, inputs) };
+    }
 
-export async function diff(_id: string, olds: RecoveredInputs, news: RecoveredInputs) {
-    return { changes: olds.restoreId !== news.restoreId };
-}
+    async update(ask: Ask, _id: string, olds: RecoveredInputs, news: RecoveredInputs) {
+        return { outs: olds.restoreId === news.restoreId ? news : await recover(ask, news) };
+    }
 
-export async function read(id: string, props: RecoveredInputs) {
-    return { id, props };
-}
+    async diff(_ask: Ask, _id: string, olds: RecoveredInputs, news: RecoveredInputs) {
+        return { changes: olds.restoreId !== news.restoreId };
+    }
 
-/** Nothing to undo. */
-export async function remove() {}
+    /** Nothing to undo. */
+    async delete() {}
+}

@@ -1,21 +1,27 @@
 /** After a node's machine was replaced: whether the node came back, and takes part in the cluster again. */
 
-import type { ConfigurationInputs } from "../components/resources/configuration.ts";
 import { activate, whyApart } from "../core/citus/members/membership.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
-import type { Shell } from "../core/node/reach.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
 import { lastWords, restartsOf } from "../core/reach/run.ts";
 import { saidBy } from "../core/reach/said.ts";
 import { withSession } from "../core/reach/session.ts";
 import { pause } from "../core/util/pause.ts";
-import { alive, progress } from "./engine.ts";
+import type { Ask } from "./kind.ts";
 
-export const lastWordsOf = (inputs: ConfigurationInputs) =>
-    lastWords(inputs.shell).catch(() => "(its log can't be read)");
+/** A node whose machine is another one now. */
+export interface ReplacedNode {
+    readonly name: string;
+    readonly shell: Shell;
+    /** Where it is asked whether the node takes part again, and the host that it is registered with. @default not asked */
+    readonly membership?: { readonly coordinator: Access; readonly host: string };
+}
 
-export async function explainLoop(inputs: ConfigurationInputs): Promise<Error> {
+export const lastWordsOf = (node: ReplacedNode) => lastWords(node.shell).catch(() => "(its log can't be read)");
+
+export async function explainLoop(node: ReplacedNode): Promise<Error> {
     return new Error(
-        `${inputs.name} does not come up: it starts and ends again and again.\nIts last words:\n${await lastWordsOf(inputs)}\n` +
+        `${node.name} does not come up: it starts and ends again and again.\nIts last words:\n${await lastWordsOf(node)}\n` +
             "Its data is where it was. Mend what it names, then run pulumi up again: it is safe to repeat.",
     );
 }
@@ -37,14 +43,12 @@ const BACK_WITHIN = 60_000;
 const BY_ITSELF = 10_000;
 
 /** After its machine was replaced: ends when the coordinator reaches the node and it has the coordinator's metadata. */
-export async function waitUntilBack(inputs: ConfigurationInputs): Promise<void> {
-    const { membership, name } = inputs;
+export async function waitUntilBack(ask: Ask, { membership, name }: ReplacedNode): Promise<void> {
     if (membership === undefined) return;
     const { coordinator, host } = membership;
     const began = Date.now();
     const options = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN };
     for (;;) {
-        alive();
         const apart = await withSession(
             coordinator,
             "coordinator",
@@ -61,7 +65,7 @@ export async function waitUntilBack(inputs: ConfigurationInputs): Promise<void> 
                 `${name} was replaced and answers, and does not take part in the cluster again: ${apart.why}\n` +
                     "Containers that wait for it are left as they are. Its data is kept. Mend what is named, then run pulumi up again.",
             );
-        progress(inputs.self)(`${name} answers; ${apart.why}`);
+        ask.progress(`${name} answers; ${apart.why}`);
         await pause(500);
     }
 }

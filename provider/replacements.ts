@@ -1,12 +1,28 @@
 /** Before containers are replaced: who and in which order, and whether those that stay are well. */
 
-import type { ReplacementNode, ReplacementsInputs } from "../components/resources/replacements.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
 import { type FoundContainer, readContainers, turnsOf } from "../core/reach/docker/rolling.ts";
 import { explainSilence, readNodeState } from "../core/reach/nodeState.ts";
 import { saidBy } from "../core/reach/said.ts";
 import { connect } from "../core/reach/session.ts";
-import { unknown } from "./coordinator.ts";
-import { alive, note, progress } from "./engine.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
+
+/** A node as it is wanted. */
+export interface ReplacementNode {
+    readonly name: string;
+    /** What its container is made of, as a hash: another one means another container. */
+    readonly made: string;
+    readonly access: Access;
+    readonly shell: Shell;
+}
+
+export interface ReplacementsInputs {
+    /** The Docker engine's address in full. */
+    engine: string;
+    clusterId: string;
+    nodes: ReplacementNode[];
+}
 
 /** How long a node that stays may take to answer, in milliseconds. */
 const PATIENCE = 60_000;
@@ -30,23 +46,17 @@ export function describeTurns(order: readonly string[]): string | undefined {
 }
 
 /** @returns undefined where the engine can't be asked, as in CI */
-const ask = ({ engine, clusterId }: ReplacementsInputs) => readContainers(engine, clusterId).catch(() => undefined);
+const look = ({ engine, clusterId }: ReplacementsInputs) => readContainers(engine, clusterId).catch(() => undefined);
 
 /** As the state has it, where no engine answers. */
-const remembered = (olds: Partial<ReplacementsInputs> | undefined): FoundContainer[] =>
-    (olds?.nodes ?? []).map(({ name, made }) => ({ node: name, made, serves: true }));
+const remembered = (olds: Partial<ReplacementsInputs>): FoundContainer[] =>
+    (olds.nodes ?? []).map(({ name, made }) => ({ node: name, made, serves: true }));
 
-async function say(olds: Partial<ReplacementsInputs> | undefined, news: ReplacementsInputs): Promise<string[]> {
-    const order = turnsOf((await ask(news)) ?? remembered(olds), wantedOf(news));
+async function say(ask: Ask, olds: Partial<ReplacementsInputs>, news: ReplacementsInputs): Promise<string[]> {
+    const order = turnsOf((await look(news)) ?? remembered(olds), wantedOf(news));
     const said = describeTurns(order);
-    if (said !== undefined) note(news.self, said);
+    if (said !== undefined) ask.note(said);
     return order;
-}
-
-/** In preview too: a stack of before this was written down is replaced in turn as well. */
-export async function check(olds: Partial<ReplacementsInputs> | undefined, news: ReplacementsInputs) {
-    if (olds?.engine === undefined && !unknown(news.clusterId) && !unknown(news.engine)) await say(undefined, news);
-    return { inputs: news };
 }
 
 /** @throws Error when it does not answer */
@@ -56,7 +66,6 @@ async function requireAnswer(node: ReplacementNode, order: readonly string[], re
         patience: PATIENCE,
         waiting: async (why: string) => {
             report(`waiting for ${node.name}: ${why}`);
-            alive();
             if ((await readNodeState(node.shell))?.passing === false) throw new Error(why);
         },
     };
@@ -69,37 +78,50 @@ async function requireAnswer(node: ReplacementNode, order: readonly string[], re
     await session.close();
 }
 
-async function begin(inputs: ReplacementsInputs): Promise<void> {
+async function begin(ask: Ask, inputs: ReplacementsInputs): Promise<void> {
     const found = await readContainers(inputs.engine, inputs.clusterId);
     const order = turnsOf(found, wantedOf(inputs));
     if (order.length === 0) return;
     const stays = inputs.nodes.filter(({ name }) => !order.includes(name) && found.some(({ node }) => node === name));
-    const report = progress(inputs.self);
+    const report = ask.progress;
     await Promise.all(stays.map((node) => requireAnswer(node, order, report)));
 }
 
-export async function create(inputs: ReplacementsInputs) {
-    await begin(inputs);
-    return { id: "replacements", outs: inputs };
-}
+export class ReplacementsKind implements ResourceKind<ReplacementsInputs, ReplacementsInputs> {
+    readonly type = "citus-clusters:index:Replacements";
+    readonly description = "What comes before the first container of a cluster is replaced.";
+    readonly inputs = {
+        engine: { type: "string", description: "The Docker engine's address in full." },
+        clusterId: { type: "string", description: "Labels everything that the cluster has there." },
+        nodes: { type: "array", secret: true, description: "Each node, and what its container is made of." },
+    } as const;
+    readonly outputs = {};
 
-export async function update(_id: string, _olds: ReplacementsInputs, news: ReplacementsInputs) {
-    await begin(news);
-    return { outs: news };
-}
+    /** In preview too: a stack of before this was written down is replaced in turn as well. */
+    async check(ask: Ask, olds: Partial<ReplacementsInputs>, news: ReplacementsInputs) {
+        if (olds.engine === undefined && !unknown(news.clusterId) && !unknown(news.engine)) await say(ask, {}, news);
+        return { inputs: news };
+    }
 
-/** Runs in preview too. What the engine has decides, so the next run finishes one that was killed. */
-export async function diff(_id: string, olds: ReplacementsInputs, news: ReplacementsInputs) {
-    // while something that it depends on is replaced the engine asks with all that comes from it unknown
-    if (!Array.isArray(news.nodes)) return { changes: true };
-    const order = await say(olds, news);
-    const names = (inputs: ReplacementsInputs) => inputs.nodes.map(({ name, made }) => `${name} ${made}`).join();
-    return { changes: order.length > 0 || names(olds) !== names(news) };
-}
+    async create(ask: Ask, inputs: ReplacementsInputs) {
+        await begin(ask, inputs);
+        return { id: "replacements", outs: inputs };
+    }
 
-export async function read(id: string, props: ReplacementsInputs) {
-    return { id, props };
-}
+    async update(ask: Ask, _id: string, _olds: ReplacementsInputs, news: ReplacementsInputs) {
+        await begin(ask, news);
+        return { outs: news };
+    }
 
-/** The containers have resources of their own. */
-export async function remove() {}
+    /** Runs in preview too. What the engine has decides, so the next run finishes one that was killed. */
+    async diff(ask: Ask, _id: string, olds: ReplacementsInputs, news: ReplacementsInputs) {
+        // while something that it depends on is replaced the engine asks with all that comes from it unknown
+        if (!Array.isArray(news.nodes)) return { changes: true };
+        const order = await say(ask, olds, news);
+        const names = (inputs: ReplacementsInputs) => inputs.nodes.map(({ name, made }) => `${name} ${made}`).join();
+        return { changes: order.length > 0 || names(olds) !== names(news) };
+    }
+
+    /** The containers have resources of their own. */
+    async delete() {}
+}

@@ -1,19 +1,54 @@
 /** All nodes of a cluster restored to one point, with nothing near that they could reach. */
 
 import { createHash, randomBytes } from "node:crypto";
-import type { RestoreInputs } from "../components/resources/restore.ts";
 import { stanzaOf } from "../core/node/archive.ts";
-import { awsSite } from "../core/restore/awsSite.ts";
-import { dockerSite } from "../core/restore/dockerSite.ts";
-import { describePlan, planRestore, type RestorePlan } from "../core/restore/plan.ts";
+import { type AwsSite, awsSite } from "../core/restore/awsSite.ts";
+import { type DockerSite, dockerSite } from "../core/restore/dockerSite.ts";
+import {
+    describePlan,
+    planRestore,
+    type RestorePlan,
+    type RestoreRequest,
+    type TargetNode,
+} from "../core/restore/plan.ts";
 import { newestTimeline } from "../core/restore/points.ts";
 import { RepositoryError } from "../core/restore/repository.ts";
 import { HoldsData, restoreNodes } from "../core/restore/run.ts";
 import type { Site } from "../core/restore/site.ts";
-import { comparable, unknown } from "./coordinator.ts";
-import { alive, note, progress, warn } from "./engine.ts";
+import { comparable } from "./coordinator.ts";
+import type { Ask, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
 
-interface RestoreState extends RestoreInputs {
+export interface RestoreNode extends TargetNode {
+    /** MiB. */
+    memory: number;
+    cores: number;
+}
+
+/** What a restore is told, as plain values. */
+export interface RestoreInputs {
+    request: Omit<RestoreRequest, "nodes" | "database">;
+    overwrite: boolean;
+    database: string;
+    cluster: string;
+    clusterId: string;
+    /** The volume or bucket that is the repository. */
+    repository: string;
+    /** Where that bucket is; empty for a volume. */
+    repositoryRegion: string;
+    /** A secret; empty when the repository is not encrypted. */
+    passphrase: string;
+    /** The cluster's own repository, and its passphrase; the same two in a restore in place. */
+    ownRepository: string;
+    ownPassphrase: string;
+    /** Where the nodes' data is, and what works on it. */
+    site: DockerSite | AwsSite;
+    /** SCRAM verifier of the new superuser's password; a secret. */
+    verifier: string;
+    nodes: RestoreNode[];
+}
+
+export interface RestoreState extends RestoreInputs {
     point?: string;
     restoreId?: string;
     manifest?: string;
@@ -22,7 +57,7 @@ interface RestoreState extends RestoreInputs {
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`;
 
 /** Where it works: the one place that knows of platforms. */
-function siteOf(inputs: RestoreInputs): Site {
+function siteOf(ask: Ask, inputs: RestoreInputs): Site {
     const { site } = inputs;
     if (site.kind === "aws") {
         const bucket = (name: string, region: string, passphrase: string) => ({
@@ -34,7 +69,7 @@ function siteOf(inputs: RestoreInputs): Site {
             site,
             bucket(inputs.repository, inputs.repositoryRegion, inputs.passphrase),
             bucket(inputs.ownRepository, site.nodes[0]?.shell.region ?? "", inputs.ownPassphrase),
-            progress(inputs.self),
+            ask.progress,
         );
     }
     const volume = (name: string, passphrase: string) => ({
@@ -75,40 +110,38 @@ async function makePlan(inputs: RestoreInputs, site: Site): Promise<RestorePlan>
 const refused = (why: readonly string[]) =>
     new Error(["The cluster can't be restored:", ...why.map((line) => `  ${line}`), "Nothing was touched."].join("\n"));
 
-/** In preview too: what will be restored, or every reason why not. */
-export async function check(olds: RestoreState | undefined, news: RestoreInputs) {
-    const before = olds?.request === undefined ? undefined : olds;
+/** What will be restored, or every reason why not. */
+async function foresee(ask: Ask, olds: Partial<RestoreInputs>, news: RestoreInputs): Promise<void> {
+    const before = olds.request === undefined ? undefined : (olds as RestoreInputs);
     const { site: at } = news;
     // a volume that is not named yet is not there yet; a machine that is not there can't look
     const eyes = at.kind === "docker" ? [at.engine, at.image] : at;
     const known = !unknown([news.repository, news.request, news.passphrase, news.database, eyes]);
-    if (!known || !(await siteOf(news).canLook())) {
+    if (!known || !(await siteOf(ask, news).canLook())) {
         if (!before || !askedBefore(before, news))
-            warn(news.self, "preview can't read the repository yet, so pulumi up looks up which point it restores");
-        return { inputs: news };
+            ask.warn("preview can't read the repository yet, so pulumi up looks up which point it restores");
+        return;
     }
-    if (before && askedBefore(before, news)) return { inputs: news };
+    if (before && askedBefore(before, news)) return;
     try {
-        const site = siteOf(news);
+        const site = siteOf(ask, news);
         const plan = await makePlan(news, site);
-        note(news.self, describePlan(plan));
+        ask.note(describePlan(plan));
         if (news.passphrase !== "" && news.ownPassphrase === "")
-            warn(
-                news.self,
+            ask.warn(
                 "the repository that is restored from is encrypted, but this cluster's own will not be. To encrypt it, set citus:backupPassphrase before this pulumi up",
             );
-        await refuseData(news, plan, site);
+        await refuseData(ask, news, plan, site);
     } catch (error) {
         if (!before) throw error;
         throw new Error(
             `${(error as Error).message}\nThis cluster was restored before and runs. To leave it as it is, set citus:restoreFrom back to what it was, or remove it: pulumi config rm citus:restoreFrom`,
         );
     }
-    return { inputs: news };
 }
 
 /** A restore replaces an existing database only with restoreFrom.overwrite. */
-async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
+async function refuseData(ask: Ask, inputs: RestoreInputs, plan: RestorePlan, site: Site): Promise<void> {
     const leaving = plan.toTheEnd ? [] : await site.leaving();
     if (leaving.length > 0) throw alsoLeaving(leaving, plan);
     const holding = await site.holdings(inputs.nodes.map(({ name }) => name));
@@ -117,8 +150,7 @@ async function refuseData(inputs: RestoreInputs, plan: RestorePlan, site: Site):
         .filter((name) => holding.get(name) === "database");
     if (held.length === 0) return;
     if (!inputs.overwrite) throw holdsData(held, plan);
-    warn(
-        inputs.self,
+    ask.warn(
         `the databases of ${held.join(", ")} go back to their state at ${plan.point.time}; what is in them now is put aside on each node's volume`,
     );
 }
@@ -146,11 +178,11 @@ function holdsData(names: readonly string[], plan: RestorePlan): Error {
     );
 }
 
-async function restore(inputs: RestoreInputs): Promise<RestoreState> {
+async function restore(ask: Ask, inputs: RestoreInputs): Promise<RestoreState> {
     const began = Date.now();
-    const site = siteOf(inputs);
+    const site = siteOf(ask, inputs);
     const plan = await makePlan(inputs, site);
-    await refuseData(inputs, plan, site);
+    await refuseData(ask, inputs, plan, site);
     const timelines = await readTimelines(inputs, site);
     const times = await restoreNodes({
         site,
@@ -162,16 +194,15 @@ async function restore(inputs: RestoreInputs): Promise<RestoreState> {
         timelines,
         planId: planIdOf(inputs, plan),
         targets: inputs.nodes,
-        report: progress(inputs.self),
-        alive,
+        report: ask.progress,
+        alive: () => undefined,
     }).catch((error: Error) => {
         if (error instanceof HoldsData) throw holdsData(error.nodes, plan);
         throw error;
     });
     const target = plan.toTheEnd ? "the end of its archive" : `${plan.point.name} of ${plan.point.time}`;
     const names = plan.restored.map((node) => node.name);
-    note(
-        inputs.self,
+    ask.note(
         `restored ${names.join(", ")} to ${target}${plan.surplus.length > 0 ? `, and put aside what ${plan.surplus.map(({ name }) => name).join(", ")} had,` : ""} in ${seconds(Date.now() - began)} (files ${seconds(times.files)}, WAL ${seconds(times.recover)})`,
     );
     return {
@@ -198,22 +229,49 @@ function planIdOf(inputs: RestoreInputs, plan: RestorePlan): string {
         .slice(0, 16);
 }
 
-export async function create(inputs: RestoreInputs) {
-    return { id: `${inputs.cluster}-restore`, outs: await restore(inputs) };
-}
+export class RestoreKind implements ResourceKind<RestoreInputs, RestoreState> {
+    readonly type = "citus-clusters:index:Restore";
+    readonly description = "The data of every node, restored to one restore point before any of their servers starts.";
+    readonly inputs = {
+        request: { type: "object", description: "Which point of which cluster." },
+        overwrite: { type: "boolean", description: "Whether a database that is there may be put aside." },
+        database: { type: "string", description: "The database that is distributed." },
+        cluster: { type: "string", description: "The cluster's name." },
+        clusterId: { type: "string", description: "Marks what is the stack's own." },
+        repository: { type: "string", description: "The volume or bucket that is restored from." },
+        repositoryRegion: { type: "string", description: "Where that bucket is; empty for a volume." },
+        passphrase: { type: "string", secret: true, description: "Of that repository; empty when not encrypted." },
+        ownRepository: { type: "string", description: "The cluster's own repository." },
+        ownPassphrase: { type: "string", secret: true, description: "Of the cluster's own repository." },
+        site: { type: "object", description: "Where the nodes' data is, and what works on it." },
+        verifier: { type: "string", secret: true, description: "Of the new superuser's password." },
+        nodes: { type: "array", description: "What each node is restored as." },
+    } as const;
+    readonly outputs = {
+        point: { type: "string", optional: true, description: "The restore point's name." },
+        restoreId: { type: "string", optional: true, description: "Another one for each restore that was made." },
+        manifest: { type: "string", optional: true, description: "The restore point's manifest, as JSON." },
+    } as const;
 
-export async function update(_id: string, olds: RestoreState, news: RestoreInputs) {
-    return { outs: askedBefore(olds, news) ? olds : await restore(news) };
-}
+    /** In preview too. */
+    async check(ask: Ask, olds: Partial<RestoreInputs>, news: RestoreInputs) {
+        await foresee(ask, olds, news);
+        return { inputs: news };
+    }
 
-/** Only another request restores again: a volume that is lost later must not take the others back to an old point. */
-export async function diff(_id: string, olds: RestoreState, news: RestoreInputs) {
-    return { changes: unknown(news.repository) || !askedBefore(olds, news) };
-}
+    async create(ask: Ask, inputs: RestoreInputs) {
+        return { id: `${inputs.cluster}-restore`, outs: await restore(ask, inputs) };
+    }
 
-export async function read(id: string, props: RestoreState) {
-    return { id, props };
-}
+    async update(ask: Ask, _id: string, olds: RestoreState, news: RestoreInputs) {
+        return { outs: askedBefore(olds, news) ? olds : await restore(ask, news) };
+    }
 
-/** What was restored stays. */
-export async function remove() {}
+    /** Only another request restores again: a volume that is lost later must not take the others back to an old point. */
+    async diff(_ask: Ask, _id: string, olds: RestoreState, news: RestoreInputs) {
+        return { changes: unknown(news.repository) || !askedBefore(olds, news) };
+    }
+
+    /** What was restored stays. */
+    async delete() {}
+}

@@ -3,9 +3,9 @@
 import { readFileSync } from "node:fs";
 import { ShardMap } from "../client/shardMap.ts";
 import { specOf, textOf } from "../components/config/tenants/project.ts";
-import type { TenantGroupInputs, TenantGroupNode } from "../components/resources/tenantGroup.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
 import { tellHolders } from "../core/citus/watch.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
 import { COORDINATOR, nodeOf as nameOf } from "../core/node/topology.ts";
 import { handedOn } from "../core/reach/handedOn.ts";
 import { readFindings } from "../core/reach/nodeFindings.ts";
@@ -14,14 +14,33 @@ import { FACETS } from "../core/tenants/facets.ts";
 import { type AskNodes, sharedRounds } from "../core/tenants/group/ask.ts";
 import type { Place } from "../core/tenants/group/connection.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../core/tenants/group/converge.ts";
-import type { Context } from "../core/tenants/group/facet.ts";
+import type { Context, NodeTarget } from "../core/tenants/group/facet.ts";
 import { withOnboarded } from "../core/tenants/group/onboarded.ts";
 import { markOf, verifierOf } from "../core/tenants/group/passwords.ts";
+import type { GroupSpec } from "../core/tenants/group/spec.ts";
 import { describeKeys, keysBack } from "../core/tenants/tables/keysBack.ts";
-import { comparable, silentNodes, unknown } from "./coordinator.ts";
-import { alive, note, progress, warn } from "./engine.ts";
+import { comparable, silentNodes } from "./coordinator.ts";
+import type { Ask, Difference, ResourceKind } from "./kind.ts";
+import { unknown } from "./unknown.ts";
 
-interface TenantGroupState extends TenantGroupInputs {
+export interface TenantGroupNode extends NodeTarget {
+    readonly access: Access;
+    readonly shell: Shell;
+}
+
+export interface TenantGroupInputs {
+    /** Name of the cluster. */
+    cluster: string;
+    group: GroupSpec;
+    /** The coordinator first. */
+    nodes: TenantGroupNode[];
+    /** What the passwords of the group's roles are made from; a secret. */
+    seed: string;
+    /** Folder for exports, relative to the project. */
+    exports: string;
+}
+
+export interface TenantGroupState extends TenantGroupInputs {
     summary?: string;
     places?: Readonly<Record<string, Place>>;
 }
@@ -39,13 +58,17 @@ function nodeOf(inputs: TenantGroupInputs, name: string): TenantGroupNode {
 const coordinatorOf = (inputs: TenantGroupInputs) => nodeOf(inputs, "coordinator");
 
 /** Everything that work on a group needs, from its resource alone. */
-export async function withContext<T>(inputs: TenantGroupInputs, use: (context: Context) => Promise<T>): Promise<T> {
-    const { group, seed, self } = inputs;
+export async function withContext<T>(
+    inputs: TenantGroupInputs,
+    ask: Pick<Ask, "progress" | "note" | "warn">,
+    use: (context: Context) => Promise<T>,
+): Promise<T> {
+    const { group, seed } = inputs;
     const watch = () => connect(coordinatorOf(inputs).access, "coordinator");
     const another = (name: string, database?: string) => {
         const { access, host } = nodeOf(inputs, name);
         return connect(database ? { ...access, database } : access, name, {
-            wrap: tellHolders(progress(self), { open: watch, host }),
+            wrap: tellHolders(ask.progress, { open: watch, host }),
         });
     };
     const kept = keepOpen(another);
@@ -71,12 +94,12 @@ export async function withContext<T>(inputs: TenantGroupInputs, use: (context: C
                     },
                     verifier: (role) => ({ verifier: verifierOf(seed, role), mark: markOf(seed) }),
                     exports: inputs.exports,
-                    progress: progress(self),
-                    note: (text) => note(self, text),
-                    warn: (text) => warn(self, text),
-                    alive,
+                    progress: ask.progress,
+                    note: ask.note,
+                    warn: ask.warn,
+                    alive: () => undefined,
                 }),
-            { patience: 60_000, wrap: tellHolders(progress(self)) },
+            { patience: 60_000, wrap: tellHolders(ask.progress) },
         );
     } finally {
         await kept.closeAll();
@@ -104,21 +127,13 @@ async function placesOf({ session, group }: Context): Promise<Record<string, Pla
 /** Groups of which this process has said what will happen: the engine asks for that right before it has it done. */
 const foreseen = new Set<string>();
 
-async function settle(inputs: TenantGroupInputs): Promise<TenantGroupState> {
-    const places = await withContext(inputs, async (context) => {
+async function settle(ask: Ask, inputs: TenantGroupInputs): Promise<TenantGroupState> {
+    const places = await withContext(inputs, ask, async (context) => {
         const done = await converge(context, FACETS[inputs.group.model], markOf(inputs.seed));
-        if (done.length > 0 && !foreseen.has(inputs.group.name)) note(inputs.self, describeSteps(done).join("\n"));
+        if (done.length > 0 && !foreseen.has(inputs.group.name)) ask.note(describeSteps(done).join("\n"));
         return inputs.group.model === "database" ? placesOf(context) : undefined;
     });
     return { ...inputs, summary: summaryOf(inputs), ...(places ? { places } : {}) };
-}
-
-export async function create(inputs: TenantGroupInputs) {
-    return { id: inputs.group.name, outs: await settle(inputs) };
-}
-
-export async function update(_id: string, _olds: TenantGroupState, news: TenantGroupInputs) {
-    return { outs: await settle(news) };
 }
 
 /**
@@ -168,15 +183,14 @@ async function lookAt(inputs: TenantGroupInputs) {
  * @returns whether something will; undefined when the coordinator can't be asked
  * @throws Error with what stands in the way
  */
-async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
+async function foresee(ask: Ask, news: TenantGroupInputs, changed: boolean): Promise<boolean | undefined> {
     const answer = await lookAt(news).catch((error: unknown) => {
         if (error instanceof DatabaseError || error instanceof NotReached) return error;
         throw error;
     });
     if (answer instanceof NotReached) {
         if (changed)
-            warn(
-                news.self,
+            ask.warn(
                 `the coordinator can't be reached, so what will happen to which tenant is not known\n${answer.message}`,
             );
         return undefined;
@@ -185,33 +199,15 @@ async function foresee(news: TenantGroupInputs, changed: boolean): Promise<boole
         const away = silentNodes(coordinatorOf(news).access).map(nameOf).join(", ");
         // what Citus makes of a silent node's answer says less than its name
         const why = away === "" ? `\n${answer.message}` : `, because ${away} did not answer`;
-        warn(news.self, `what will happen to which tenant is not known${why}`);
+        ask.warn(`what will happen to which tenant is not known${why}`);
         return undefined;
     }
     const planned = planAll(answer.group, FACETS[news.group.model], answer.found);
     if (planned.refusals.length > 0) throw new Error(explainRefusals(news.group, planned.refusals));
     foreseen.add(news.group.name);
     const lines = [...describeSteps(planned.steps), ...planned.notes];
-    if (lines.length > 0) note(news.self, lines.join("\n"));
+    if (lines.length > 0) ask.note(lines.join("\n"));
     return planned.steps.length > 0;
-}
-
-/** A new group has nothing to differ from, and is told of here. */
-export async function check(olds: TenantGroupState | undefined, news: TenantGroupInputs) {
-    if (olds?.group === undefined && reachable(news) && !unknown(news.group)) await foresee(news, true);
-    return { inputs: news };
-}
-
-/** Runs in preview too. */
-export async function diff(_id: string, olds: TenantGroupState, news: TenantGroupInputs) {
-    if (!reachable(news) || unknown(news.seed) || unknown(news.group)) return { changes: true };
-    // a node that is still to come has an address to be written down
-    const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
-    return { changes: (await foresee(news, changed)) || changed };
-}
-
-export async function read(id: string, props: TenantGroupState) {
-    return { id, props };
 }
 
 /** What becomes of a group that left the program, for a person. */
@@ -221,7 +217,7 @@ function describeLeft({ group }: Pick<TenantGroupInputs, "group">): string {
 }
 
 /** Foreign keys that an `up` took off and did not come to put back. A cluster that is going can't be asked, and needs none. */
-async function bringKeysBack(props: TenantGroupState): Promise<void> {
+async function bringKeysBack(ask: Ask, props: TenantGroupState): Promise<void> {
     let session: Session;
     try {
         session = await connect(coordinatorOf(props).access, "coordinator", {
@@ -234,20 +230,55 @@ async function bringKeysBack(props: TenantGroupState): Promise<void> {
     try {
         const keys = await keysBack(session, props.group.name);
         const said = describeKeys(keys).trim();
-        if (keys.off.length > 0) warn(props.self, said);
-        else if (said !== "") note(props.self, said);
+        if (keys.off.length > 0) ask.warn(said);
+        else if (said !== "") ask.note(said);
     } catch (error) {
-        warn(
-            props.self,
-            `whether foreign keys of ${props.group.name} are off is not known\n${(error as Error).message}`,
-        );
+        ask.warn(`whether foreign keys of ${props.group.name} are off is not known\n${(error as Error).message}`);
     } finally {
         await session.close().catch(() => undefined);
     }
 }
 
-/** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
-export async function remove(_id: string, props: TenantGroupState) {
-    if (reachable(props)) await bringKeysBack(props);
-    note(props.self, describeLeft(props));
+export class TenantGroupKind implements ResourceKind<TenantGroupInputs, TenantGroupState> {
+    readonly type = "citus-clusters:index:TenantGroup";
+    readonly description = "One group of tenants, all of them.";
+    readonly inputs = {
+        cluster: { type: "string", description: "The cluster's name." },
+        group: { type: "object", description: "The model, its settings and its tenants." },
+        nodes: { type: "array", secret: true, description: "The coordinator first, and how each is reached." },
+        seed: { type: "string", secret: true, description: "What the passwords of its roles are made from." },
+        exports: { type: "string", description: "Folder for exports, relative to the project." },
+    } as const;
+    readonly outputs = {
+        summary: { type: "string", optional: true, description: "One line about the group." },
+        places: { type: "object", optional: true, description: "Model database: where each tenant is." },
+    } as const;
+
+    /** A new group has nothing to differ from, and is told of here. */
+    async check(ask: Ask, olds: Partial<TenantGroupInputs>, news: TenantGroupInputs) {
+        if (olds.group === undefined && reachable(news) && !unknown(news.group)) await foresee(ask, news, true);
+        return { inputs: news };
+    }
+
+    async create(ask: Ask, inputs: TenantGroupInputs) {
+        return { id: inputs.group.name, outs: await settle(ask, inputs) };
+    }
+
+    async update(ask: Ask, _id: string, _olds: TenantGroupState, news: TenantGroupInputs) {
+        return { outs: await settle(ask, news) };
+    }
+
+    /** Runs in preview too. */
+    async diff(ask: Ask, _id: string, olds: TenantGroupState, news: TenantGroupInputs): Promise<Difference> {
+        if (!reachable(news) || unknown(news.seed) || unknown(news.group)) return { changes: true };
+        // a node that is still to come has an address to be written down
+        const changed = comparable(olds, IGNORED) !== comparable(news, IGNORED) || unknown(news.nodes);
+        return { changes: (await foresee(ask, news, changed)) || changed };
+    }
+
+    /** Tenants stay in the database: nothing is dropped because a group was removed from the program. */
+    async delete(ask: Ask, _id: string, props: TenantGroupState) {
+        if (reachable(props)) await bringKeysBack(ask, props);
+        ask.note(describeLeft(props));
+    }
 }

@@ -14,7 +14,7 @@ import { EXIT } from "./lib/exit.ts";
 import { guardsOf, keptWith } from "./lib/kept.ts";
 import { nodesOf, onNode, type StackNode } from "./lib/nodes.ts";
 import { clearStack, mustPulumi, runPulumi, STATE, selectedStack } from "./lib/project.ts";
-import { clusterId, readResources } from "./lib/resources.ts";
+import { clusterId, readResources, refuseOldState } from "./lib/resources.ts";
 import { stackArgs, stackConfig, useStack } from "./lib/stack.ts";
 
 /** Taking a cluster down needs little of its configuration, and must not wait for the rest to be right. */
@@ -72,6 +72,7 @@ async function down(options: { yes?: boolean; keepBackups?: boolean; lastPoint: 
     // with secrets: a wrong passphrase is named before anything is begun
     const resources = await readResources(true);
     if (resources.length <= 1) return console.log(`There is no cluster in stack ${stack}.`);
+    refuseOldState(resources);
     const args = await argsToLeave(stack);
     const local = args.platform === "docker";
     const what = options.keepBackups ? "all its data; its backups are kept" : "all its data and backups";

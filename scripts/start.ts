@@ -12,7 +12,7 @@ import { describeFindings, explainFindings, notesOf, preflight } from "./lib/pre
 import { DEFAULT_STACK, readOutputs, selectedStack, tidyStackFile } from "./lib/project.ts";
 import { withNextStep } from "./lib/refusal.ts";
 import { readClusterHealth, renderStatus } from "./lib/report.ts";
-import { clusterName, readResources } from "./lib/resources.ts";
+import { clusterName, readResources, refuseOldState } from "./lib/resources.ts";
 import { screenWidth, wrapped } from "./lib/screen.ts";
 import { explained, stackArgs, useStack } from "./lib/stack.ts";
 
@@ -28,6 +28,7 @@ async function start(): Promise<void> {
     const args = await stackArgs(stack, name, projectFiles);
     const running = stack !== undefined && (await readOutputs()) !== undefined;
     const before = stack === undefined ? [] : await readResources();
+    refuseOldState(before);
     const base = baseImage(args, before);
     const findings = [
         ...(await preflight(args, running, base)),

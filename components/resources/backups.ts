@@ -1,20 +1,12 @@
-import * as pulumi from "@pulumi/pulumi";
-import type { Access } from "../../core/node/reach.ts";
-import { thinProvider } from "./provider.ts";
-
-export interface BackupsInputs {
-    coordinator: Access;
-    citus: string;
-    self?: string;
-}
+import type * as pulumi from "@pulumi/pulumi";
+import type { BackupsInputs, BackupsKind } from "../../provider/backups.ts";
+import { CitusResource } from "./resource.ts";
 
 export type BackupsArgs = { [K in keyof BackupsInputs]: pulumi.Input<BackupsInputs[K]> };
 
-const provider = thinProvider("provider/backups.ts");
-
 /** Looks at every `up` and preview whether the cluster's archive and backups are well, and says so when not. */
-export class Backups extends pulumi.dynamic.Resource {
+export class Backups extends CitusResource<BackupsKind> {
     constructor(name: string, args: BackupsArgs, opts?: pulumi.CustomResourceOptions) {
-        super(provider, name, { ...args }, opts, "citus", "Backups");
+        super("citus-clusters:index:Backups", name, { ...args }, opts);
     }
 }

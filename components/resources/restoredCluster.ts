@@ -6,7 +6,6 @@ import type { NodeArgs } from "./nodeArgs.ts";
 import type { Origin } from "./origin.ts";
 import { Restore, type RestoreArgs } from "./restore.ts";
 import type { Security } from "./security.ts";
-import { selfUrn } from "./self.ts";
 
 export interface RestoredCluster {
     readonly args: ClusterArgs;
@@ -50,7 +49,6 @@ export function restoreCluster(name: string, cluster: RestoredCluster): Restore 
                 cores: machine.cores,
             })),
             site,
-            self: selfUrn("Restore", name, parent),
         },
         { parent, dependsOn },
     );

@@ -6,7 +6,8 @@ import * as tls from "@pulumi/tls";
 import { NO_REPOSITORY } from "../../core/node/archive.ts";
 import { scramVerifier } from "../../core/node/scram.ts";
 import type { NodeSpec } from "../../core/node/topology.ts";
-import { Identity, type Place } from "./identity.ts";
+import type { Place } from "../../provider/identity.ts";
+import { Identity } from "./identity.ts";
 
 const HOURS_A_YEAR = 8766;
 

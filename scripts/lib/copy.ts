@@ -61,7 +61,7 @@ function sayStill(say: (text: string) => void) {
 
 /** What goes on without progress of its own, by the types that Pulumi says it creates. */
 const STEPS: readonly (readonly [type: RegExp, what: string])[] = [
-    [/docker:index:RemoteImage|citus:NodeImage|pulumi-nodejs:dynamic:NodeImage/, "building the node image"],
+    [/citus-clusters:index:NodeImage/, "building the node image"],
     [/docker:index:Container|aws:ec2:Instance/, "starting its nodes"],
     [/:Member /, "registering its workers"],
 ];

@@ -1,19 +1,20 @@
 /** The selected stack's groups of tenants, as its state has them. */
 
-import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
 import { COORDINATOR } from "../../core/node/topology.ts";
 import { connect, type Session } from "../../core/reach/session.ts";
 import type { Context } from "../../core/tenants/group/facet.ts";
 import { onboardedTenants, withTenants } from "../../core/tenants/group/onboarded.ts";
 import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { nearest } from "../../core/util/nearest.ts";
+import { paced } from "../../core/util/paced.ts";
+import type { TenantGroupInputs } from "../../provider/tenantGroup.ts";
 import { withContext } from "../../provider/tenantGroup.ts";
 import { NoCluster } from "./exit.ts";
 import { nodesOf } from "./nodes.ts";
 import { DEFAULT_STACK, selectedStack } from "./project.ts";
 import { readResources, type StateResource } from "./resources.ts";
 
-const isGroup = ({ type }: StateResource) => type === "pulumi-nodejs:dynamic/citus:TenantGroup";
+const isGroup = ({ type }: StateResource) => type === "citus-clusters:index:TenantGroup";
 
 /** What groups are made from, which is no secret. */
 export function specsOf(resources: readonly StateResource[]): GroupSpec[] {
@@ -140,6 +141,7 @@ export function withTenant<T>(
     { inputs, tenant }: NamedTenant,
     use: (context: Context, tenant: string) => Promise<T>,
 ): Promise<T> {
-    const { self: _, ...rest } = inputs;
-    return withContext(rest, (context) => use(context, tenant));
+    // as `pulumi up` says it, without a row of its own
+    const say = (text: string) => console.error(text);
+    return withContext(inputs, { progress: paced(say), note: say, warn: say }, (context) => use(context, tenant));
 }

@@ -26,7 +26,7 @@ function shellOf(outputs: Readonly<Record<string, unknown>>): Shell | undefined 
 
 /** @param resources of the state, with secrets in the clear where an access is asked for */
 export function nodesOf(resources: readonly StateResource[]): Map<string, StackNode> {
-    const of = (kind: string) => resources.filter(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`);
+    const of = (kind: string) => resources.filter(({ type }) => type === `citus-clusters:index:${kind}`);
     const accesses = new Map(of("Member").map(({ outputs }) => [outputs?.name, outputs?.access as Access | undefined]));
     const nodes = of("Configuration").flatMap(({ outputs }): StackNode[] => {
         const shell = outputs && shellOf(outputs);

@@ -18,23 +18,23 @@ interface Phase {
     say?: (text: string) => void;
 }
 
-const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
+const PLACEMENT = "citus-clusters:index:Placement";
 
 const PHASES: readonly [title: string, types: readonly string[]][] = [
-    ["Building", ["pulumi-nodejs:dynamic/citus:NodeImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
-    ["Restoring", ["pulumi-nodejs:dynamic/citus:Restore", "pulumi-nodejs:dynamic/citus:Recovered"]],
+    ["Building", ["citus-clusters:index:NodeImage", "aws:ec2/vpc:Vpc", "aws:s3/bucket:Bucket"]],
+    ["Restoring", ["citus-clusters:index:Restore", "citus-clusters:index:Recovered"]],
     [
         "Creating",
         [
             "docker:index/container:Container",
             "aws:ec2/instance:Instance",
             "aws:ec2/volumeAttachment:VolumeAttachment",
-            "pulumi-nodejs:dynamic/citus:Configuration",
+            "citus-clusters:index:Configuration",
         ],
     ],
-    ["Registering", ["pulumi-nodejs:dynamic/citus:Member"]],
+    ["Registering", ["citus-clusters:index:Member"]],
     ["Placing", [PLACEMENT]],
-    ["Post-deploy", ["pulumi-nodejs:dynamic/citus:PostDeploy"]],
+    ["Post-deploy", ["citus-clusters:index:PostDeploy"]],
 ];
 
 /** Operations that only look, or find nothing to change. */
@@ -91,7 +91,7 @@ export class Phases {
         const said = event.diagnosticEvent;
         if (said && said.severity === "error") this.messages.push(plain(said.message));
         // Pulumi's own are about its plugins
-        if (said?.urn && said.severity === "warning" && typeOf(said.urn).startsWith("pulumi-nodejs:dynamic/citus:"))
+        if (said?.urn && said.severity === "warning" && typeOf(said.urn).startsWith("citus-clusters:index:"))
             this.warned.set(said.urn, (this.warned.get(said.urn) ?? new Set()).add(plain(said.message)));
         if (said?.urn && said.severity === "info")
             this.phaseOf(said.urn)?.say?.(plain(said.message).split("\n")[0] ?? "");

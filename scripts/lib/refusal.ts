@@ -104,7 +104,7 @@ const PROVIDER_ENDED =
 export function withNextStep(words: string): string {
     if (!PROVIDER_ENDED.test(words)) return words;
     return (
-        `${words}\n\nThe process that carries out the changes (pulumi-resource-pulumi-nodejs) ended while it worked: somebody or something killed it, for want of memory perhaps.\n` +
+        `${words}\n\nThe process that carries out the changes (pulumi-resource-citus-clusters) ended while it worked: somebody or something killed it, for want of memory perhaps.\n` +
         "What was done until then is in the state or is found again. Run the same command once more: it ends where this one would have."
     );
 }

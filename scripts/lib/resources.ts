@@ -39,16 +39,28 @@ export async function readResources(secrets = false): Promise<StateResource[]> {
     return exported === undefined ? [] : parseState(exported);
 }
 
+/**
+ * A state of before there was a provider of our own is not gone on with: its resources would be made a second time.
+ * @throws Error saying what to do
+ */
+export function refuseOldState(resources: readonly StateResource[]): void {
+    const old = resources.filter(({ type }) => type.startsWith("pulumi-nodejs:dynamic/citus:"));
+    if (old.length === 0) return;
+    throw new Error(
+        `This stack was made by a version before this one: ${old.length} of its resources, such as ${old[0]?.type}, are of a kind that there is no more.\n` +
+            "Nothing was changed, and the cluster runs on as it is. To go on with it, use the version that made it.\n" +
+            "To have it made by this version: with the version that made it write its data out (npm run dump) and take it down (npm run down), then npm start with this one.",
+    );
+}
+
 /** The cluster's name as its data is kept under; undefined when there is none. */
 export function clusterName(resources: readonly StateResource[]): string | undefined {
-    return resources.find((r) => r.type === "pulumi-nodejs:dynamic/citus:Identity")?.outputs?.name as
-        | string
-        | undefined;
+    return resources.find((r) => r.type === "citus-clusters:index:Identity")?.outputs?.name as string | undefined;
 }
 
 /** What the state has of the cluster's only resource of one kind, such as `NodeImage`; undefined when there is none. */
 export const outputsOf = (resources: readonly StateResource[], kind: string) =>
-    resources.find(({ type }) => type === `pulumi-nodejs:dynamic/citus:${kind}`)?.outputs;
+    resources.find(({ type }) => type === `citus-clusters:index:${kind}`)?.outputs;
 
 /** The stack's random id, which labels everything it made; also what a killed run left behind. */
 export function clusterId(resources: readonly StateResource[]): string | undefined {

@@ -1,11 +1,11 @@
 /** npm run tenants -- password NAME */
 import { ShardMap } from "../../client/shardMap.ts";
-import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
 import { connectionTo } from "../../core/tenants/group/connection.ts";
 import { passwordOf } from "../../core/tenants/group/passwords.ts";
 import { appRole, onboardingRole, readerRole, tenantRole } from "../../core/tenants/group/spec.ts";
 import { ownComment } from "../../core/tenants/roles/groupRoles.ts";
 import { CHOSEN, NONE } from "../../core/tenants/roles/roleSql.ts";
+import type { TenantGroupInputs } from "../../provider/tenantGroup.ts";
 import { findTenant, withStack } from "../lib/groups.ts";
 import { readCluster } from "../lib/project.ts";
 

@@ -1,7 +1,7 @@
 /** Which machines an `up` replaced, by the engine's event log. Pure. */
 
 const INSTANCE = "aws:ec2/instance:Instance";
-const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
+const CONFIGURATION = "citus-clusters:index:Configuration";
 const OF_A_REPLACEMENT = ["delete-replaced", "create-replacement"];
 
 interface LoggedEvent {

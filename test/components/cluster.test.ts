@@ -39,17 +39,17 @@ const { nodeImage, packagesHash, packagesImage, scriptsHash } = await import("..
 const CONTAINER = "docker:index/container:Container";
 const VOLUME = "docker:index/volume:Volume";
 const NETWORK = "docker:index/network:Network";
-const IMAGE = "pulumi-nodejs:dynamic/citus:NodeImage";
-const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
-const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
-const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
-const POST_DEPLOY = "pulumi-nodejs:dynamic/citus:PostDeploy";
-const PORTS = "pulumi-nodejs:dynamic/citus:PortRange";
-const IDENTITY = "pulumi-nodejs:dynamic/citus:Identity";
-const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
-const REPLACEMENTS = "pulumi-nodejs:dynamic/citus:Replacements";
-const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
-const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
+const IMAGE = "citus-clusters:index:NodeImage";
+const CONFIGURATION = "citus-clusters:index:Configuration";
+const MEMBER = "citus-clusters:index:Member";
+const PLACEMENT = "citus-clusters:index:Placement";
+const POST_DEPLOY = "citus-clusters:index:PostDeploy";
+const PORTS = "citus-clusters:index:PortRange";
+const IDENTITY = "citus-clusters:index:Identity";
+const BACKUPS = "citus-clusters:index:Backups";
+const REPLACEMENTS = "citus-clusters:index:Replacements";
+const RESTORE = "citus-clusters:index:Restore";
+const RECOVERED = "citus-clusters:index:Recovered";
 
 const made = new Map<string, Promise<Built<CitusCluster>>>();
 
@@ -87,7 +87,7 @@ for (const workers of [2, 3]) {
                 "random:index/randomPassword:RandomPassword citus-tenants",
                 "tls:index/privateKey:PrivateKey citus-ca",
                 "tls:index/selfSignedCert:SelfSignedCert citus-ca",
-                "pulumi-nodejs:dynamic/citus:DockerEngine citus-engine",
+                "citus-clusters:index:DockerEngine citus-engine",
                 "pulumi:providers:docker citus-docker",
                 `${IMAGE} citus-node-image`,
                 `${REPLACEMENTS} citus-replacements`,
@@ -117,7 +117,7 @@ for (const workers of [2, 3]) {
                 if (type === "citus:index:Cluster") return "";
                 if ([MEMBER, PLACEMENT, BACKUPS, "citus:index:Security", "citus:docker:Platform"].includes(type))
                     return "citus:index:Cluster::citus";
-                if (/^(random|tls):|citus:Identity$/.test(type)) return "citus:index:Security::citus";
+                if (/^(random|tls):|citus-clusters:index:Identity$/.test(type)) return "citus:index:Security::citus";
                 if ([VOLUME, CONTAINER, CONFIGURATION].includes(type) && name !== "citus-backups")
                     return `citus:docker:Node::${name.replace(/-data$/, "")}`;
                 return "citus:docker:Platform::citus";
@@ -242,7 +242,6 @@ for (const workers of [2, 3]) {
                     container: `citus-dev-012345-${node}`,
                 });
                 assert.equal(inputs.machine, `citus-${node}-id`);
-                assert.ok(inputs.self.endsWith(`citus:docker:Node$${CONFIGURATION}::citus-${node}`), inputs.self);
             }
         });
 
@@ -400,7 +399,6 @@ for (const workers of [2, 3]) {
             const { inputs, request, secrets } = built.one(BACKUPS, "citus-backups-watch");
             assert.equal(inputs.coordinator.port, 24_000);
             assert.equal(inputs.citus, "14.1.0");
-            assert.ok(inputs.self.endsWith(`citus:index:Cluster$${BACKUPS}::citus-backups-watch`), inputs.self);
             assert.ok(secrets.includes("coordinator"), secrets.join());
             assert.ok(request.getDependenciesList().some((urn) => urn.endsWith(`${PLACEMENT}::citus-shards`)));
         });
@@ -566,7 +564,7 @@ describe("a change of the configuration", () => {
         ] as const) {
             const built = await cluster(values);
             assert.equal(built.one(DOCKER).inputs.host, address);
-            const { address: kept, clusterId } = built.one("pulumi-nodejs:dynamic/citus:DockerEngine").inputs;
+            const { address: kept, clusterId } = built.one("citus-clusters:index:DockerEngine").inputs;
             assert.deepEqual([kept, clusterId], [address, CLUSTER_ID]);
             for (const { inputs } of built.of(CONFIGURATION)) assert.equal(inputs.shell.engine, address);
         }
@@ -809,9 +807,7 @@ describe("restored from a repository", () => {
     });
 
     test("the restore is told what is wanted, from where, and into which volumes", () => {
-        const { self, site, verifier, ...inputs } = built.one(RESTORE).inputs;
-        // which the dynamic provider adds
-        delete inputs.__provider;
+        const { site, verifier, ...inputs } = built.one(RESTORE).inputs;
         const at = (node: string) => ({
             name: node,
             role: node === "coordinator" ? "coordinator" : "worker",
@@ -845,12 +841,6 @@ describe("restored from a repository", () => {
             })),
         });
         assert.equal(verifier, built.one(CONFIGURATION, "citus-coordinator").inputs.verifier);
-        assert.ok(self.endsWith(`citus:docker:Platform$${RESTORE}::citus-restore`), self);
-    });
-
-    test("it is planned in preview already", () => {
-        assert.match(built.one(RESTORE).inputs.__provider, /call\("check", olds, news\)/);
-        assert.doesNotMatch(built.one(RECOVERED).inputs.__provider, /"check"/);
     });
 
     test("it needs the image and every volume, and no container", () => {
@@ -888,7 +878,6 @@ describe("restored from a repository", () => {
             nodes.map((node, i) => [node, `citus-dev-012345-${node}`, 24_000 + i]),
         );
         assert.ok(secrets.includes("nodes"), secrets.join());
-        assert.ok(inputs.self.endsWith(`citus:index:Cluster$${RECOVERED}::citus-recovered`), inputs.self);
     });
 
     test("nobody is registered before that", () => {
@@ -983,7 +972,7 @@ describe("containers that are there already", () => {
     const configured = ({ request }: Registered): string =>
         request
             .getDependenciesList()
-            .flatMap((urn) => /citus:Configuration::citus-(.*)$/.exec(urn)?.[1] ?? [])
+            .flatMap((urn) => /:Configuration::citus-(.*)$/.exec(urn)?.[1] ?? [])
             .join();
     const waits = (built: Built<CitusCluster>) =>
         Object.fromEntries(built.of(CONTAINER).map((one) => [one.name.replace("citus-", ""), configured(one)]));
@@ -1079,7 +1068,7 @@ describe("the node image", () => {
 
     test("is told its base, its name and the hashes of what goes into it", async () => {
         const built = await cluster();
-        const { __provider, self, coordinator, ...plain } = built.one(IMAGE).inputs;
+        const { coordinator, ...plain } = built.one(IMAGE).inputs;
         assert.equal(coordinator.serverName, "coordinator.citus-dev.node");
         assert.deepEqual(plain, {
             base: "",
@@ -1090,7 +1079,6 @@ describe("the node image", () => {
             engine: built.one("pulumi:providers:docker").inputs.host,
             clusterId: CLUSTER_ID,
         });
-        assert.ok(self.endsWith(`citus:docker:Platform$${IMAGE}::citus-node-image`), self);
         const other = (await cluster({ citusVersion: "14.2.0", postgresVersion: "17.10" })).one(IMAGE).inputs;
         assert.equal(other.base, "citusdata/citus:14.2.0-pg17");
         assert.equal(other.postgres, "17.10");

@@ -86,10 +86,10 @@ function outputs(type: string, name: string, inputs: Values): Values {
             return { certRequestPem: `REQUEST OF ${name}` };
         case "tls:index/locallySignedCert:LocallySignedCert":
             return { certPem: `CERTIFICATE OF ${name}` };
-        case "pulumi-nodejs:dynamic/citus:Identity":
+        case "citus-clusters:index:Identity":
             // what its check does for a new cluster
             return { citusVersion: NEW_CITUS_VERSION };
-        case "pulumi-nodejs:dynamic/citus:NodeImage":
+        case "citus-clusters:index:NodeImage":
             return {
                 imageId: "sha256:image",
                 name: "citus-node:17-image",
@@ -100,15 +100,15 @@ function outputs(type: string, name: string, inputs: Values): Values {
             };
         case "docker:index/network:Network":
             return { ipamConfigs: [{ subnet: name.endsWith("-nodes") ? NODE_SUBNET : "172.31.0.0/16" }] };
-        case "pulumi-nodejs:dynamic/citus:PortRange":
+        case "citus-clusters:index:PortRange":
             return { first: name.endsWith("-pool-ports") ? 25_000 : 24_000 };
-        case "pulumi-nodejs:dynamic/citus:Member":
+        case "citus-clusters:index:Member":
             return { groupId: name.endsWith("coordinator") ? 0 : ++groups, nodeId: groups + 1 };
-        case "pulumi-nodejs:dynamic/citus:Placement":
+        case "citus-clusters:index:Placement":
             return { status: "a line about the cluster" };
-        case "pulumi-nodejs:dynamic/citus:Configuration":
+        case "citus-clusters:index:Configuration":
             return inputs.restoreId === undefined ? {} : { restored: inputs.restoreId };
-        case "pulumi-nodejs:dynamic/citus:Restore":
+        case "citus-clusters:index:Restore":
             return { point: "citus-prod_point", restoreId: "feedbeef", manifest: '{"name":"citus-prod_point"}' };
         case "pulumi:pulumi:StackReference":
             return { outputs: name.endsWith(`/${ORIGIN_STACK}`) ? { backups: ORIGIN_BACKUPS } : {} };

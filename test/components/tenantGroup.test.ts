@@ -6,10 +6,10 @@ import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
 import { validate } from "../../components/config/index.ts";
 import type { TenantGroupSettings } from "../../components/config/tenants/args.ts";
-import type { TenantGroupInputs } from "../../components/resources/tenantGroup.ts";
 import type { TenantGroup } from "../../components/tenantGroup.ts";
 import { passwordOf, seedOf } from "../../core/tenants/group/passwords.ts";
 import { pause } from "../../core/util/pause.ts";
+import type { TenantGroupInputs } from "../../provider/tenantGroup.ts";
 import { abandon, build, type Indexed, indexed, mock, PASSWORD, registeredSoFar, resolved } from "./mocks.ts";
 
 process.chdir(join(import.meta.dirname, "..", ".."));
@@ -18,7 +18,7 @@ afterAll(abandon);
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
 const { DatabaseTenants, RowTenants, SchemaTenants, tenantGroup } = await import("../../components/tenantGroup.ts");
 
-const HOOK = "pulumi-nodejs:dynamic/citus:TenantGroup";
+const HOOK = "citus-clusters:index:TenantGroup";
 
 async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
     const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
@@ -71,7 +71,7 @@ describe("one group", () => {
     });
 
     test("waits until the shards are in their place", () => {
-        const [placement] = built.of("pulumi-nodejs:dynamic/citus:Placement");
+        const [placement] = built.of("citus-clusters:index:Placement");
         assert.ok(
             built
                 .one(HOOK)
@@ -166,7 +166,7 @@ test("what is wrong between two groups stops the first one too, although it was 
             refused = error;
         }
     });
-    const settled = () => indexed(registeredSoFar()).of("pulumi-nodejs:dynamic/citus:Placement").length > 0;
+    const settled = () => indexed(registeredSoFar()).of("citus-clusters:index:Placement").length > 0;
     for (const end = Date.now() + 10_000; !settled() && Date.now() < end; ) await pause(20);
     await pause(200);
     assert.ok(settled());

@@ -137,7 +137,7 @@ test("a Docker context, then a loopback port of the same engine: start, status, 
     // what tries the image has no name
     assert.equal(proxy.count(/^POST \S*\/containers\/create\?\S*name=citus-/), 2);
     assert.ok(proxy.count(/^POST \S*\/networks\/create/) >= 2);
-    const [kept] = await ofState(stack, "pulumi-nodejs:dynamic/citus:DockerEngine");
+    const [kept] = await ofState(stack, "citus-clusters:index:DockerEngine");
     assert.equal(kept?.outputs.address, `unix://${socket}`);
     const [provider] = await ofState(stack, "pulumi:providers:docker");
     assert.equal(provider?.outputs.host, `unix://${socket}`);
@@ -154,7 +154,7 @@ test("a Docker context, then a loopback port of the same engine: start, status, 
     reach(stack, { DOCKER_HOST: tcp, DOCKER_CONTEXT: "nonsense" });
     const containers = (await ofState(stack, "docker:index/container:Container")).map(({ id }) => id).sort();
     await stack.up();
-    const [moved] = await ofState(stack, "pulumi-nodejs:dynamic/citus:DockerEngine");
+    const [moved] = await ofState(stack, "citus-clusters:index:DockerEngine");
     assert.equal(moved?.outputs.address, tcp);
     assert.deepEqual(
         (await ofState(stack, "docker:index/container:Container")).map(({ id }) => id).sort(),

@@ -229,7 +229,7 @@ test("scripts that change leave PostgreSQL as it is, although the packages can't
         const { deployment } = JSON.parse(stdout) as {
             deployment: { resources: { type: string; outputs?: { packages?: string } }[] };
         };
-        return deployment.resources.find(({ type }) => type.endsWith("citus:NodeImage"))?.outputs?.packages;
+        return deployment.resources.find(({ type }) => type === "citus-clusters:index:NodeImage")?.outputs?.packages;
     };
     const before = await packages();
     assert.match(String(before), /^sha256:/);

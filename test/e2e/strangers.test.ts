@@ -87,7 +87,7 @@ beforeAll(() => {
     mkdirSync(join(dir, ".state", "cli", "bin"), { recursive: true, mode: 0o700 });
     const right = (process.env.PATH ?? "").split(delimiter).find((one) => existsSync(join(one, "pulumi")));
     assert.ok(right, "the Pulumi CLI on PATH");
-    for (const name of ["pulumi", "pulumi-language-nodejs", "pulumi-resource-pulumi-nodejs"])
+    for (const name of ["pulumi", "pulumi-language-nodejs"])
         if (existsSync(join(right, name))) symlinkSync(join(right, name), join(dir, ".state", "cli", "bin", name));
 });
 

@@ -18,9 +18,9 @@ const VOLUME = "aws:ebs/volume:Volume";
 const ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment";
 const RECORD = "aws:route53/record:Record";
 const BUCKET = "aws:s3/bucket:Bucket";
-const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
-const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
-const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
+const CONFIGURATION = "citus-clusters:index:Configuration";
+const MEMBER = "citus-clusters:index:Member";
+const PLACEMENT = "citus-clusters:index:Placement";
 
 const PASSPHRASE = "correct-horse-battery-staple";
 

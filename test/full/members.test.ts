@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { afterAll, beforeAll, test } from "vitest";
 import { joinWorker } from "../../core/citus/members/join.ts";
 import { withSession } from "../../core/reach/session.ts";
-import { remove } from "../../provider/member.ts";
+import { MemberKind } from "../../provider/member.ts";
 import { docker, fingerprint, requireEngine, TestStack } from "../lib.ts";
+import { ask } from "../provider/ask.ts";
 
 const LONG = "a_reference_table_with_a_name_that_leaves_no_room_for_shard_ids";
 const OBJECTS = `
@@ -133,7 +134,11 @@ test("a worker that was drained and unregistered by hand is registered again", a
     const refreshed = await stack.pulumi(["refresh", "--yes", "--skip-preview"]);
     assert.equal(refreshed.code, 0, refreshed.output);
     const state = await stack.pulumi(["stack", "export"]);
-    assert.match(state.stdout, /citus:Member::[^"]*worker-2"/, "a removal would not ask what it holds any more");
+    assert.match(
+        state.stdout,
+        /citus-clusters:index:Member::[^"]*worker-2"/,
+        "a removal would not ask what it holds any more",
+    );
     await stack.up();
     await assertWhole(print, 2);
     await insertThrough("worker-2");
@@ -264,7 +269,7 @@ test("a worker that its coordinator does not know is kept while it holds rows, o
     await stack.sql(`DELETE FROM pg_dist_placement WHERE groupid = ${group}`, [host]);
     await stack.sql("DELETE FROM pg_dist_node WHERE nodename = $1", [host]);
     await assert.rejects(
-        remove("", props),
+        new MemberKind().delete(ask(), "", props),
         /worker-2 is not registered, and it holds what the coordinator places nowhere else:\n {2}table public\.(notes|lines|days_2026)_/,
     );
     await withSession(coordinator, "coordinator", (session) =>
@@ -277,7 +282,10 @@ test("a worker that its coordinator does not know is kept while it holds rows, o
     await stack.closeSessions();
     docker(["pause", stack.container("worker-2")]);
     try {
-        await assert.rejects(remove("", props), /worker-2 is not registered and does not answer/);
+        await assert.rejects(
+            new MemberKind().delete(ask(), "", props),
+            /worker-2 is not registered and does not answer/,
+        );
     } finally {
         docker(["unpause", stack.container("worker-2")]);
     }

@@ -9,8 +9,9 @@ import { judgeKey } from "../../core/tenants/ask/keyJudge.ts";
 import { lintDatabase } from "../../core/tenants/check/lint.ts";
 import type { GroupSpec } from "../../core/tenants/group/spec.ts";
 import { tables } from "../../core/tenants/tables/tables.ts";
-import { remove } from "../../provider/tenantGroup.ts";
+import { TenantGroupKind, type TenantGroupState } from "../../provider/tenantGroup.ts";
 import { requireEngine, TestStack } from "../lib.ts";
+import { ask } from "../provider/ask.ts";
 import { settleApart } from "../settleTenants.ts";
 import { as, EMPTY, plan, settle } from "../tenants.ts";
 
@@ -375,7 +376,7 @@ test("a step that fails puts its foreign keys back, and so does a group that lea
     );
     assert.deepEqual(await keys(), ["companies_plan_fkey true"]);
     const access = await stack.access();
-    await remove("shop", {
+    await new TenantGroupKind().delete(ask(), "shop", {
         group: shop(),
         seed: "",
         exports: "",
@@ -389,7 +390,7 @@ test("a step that fails puts its foreign keys back, and so does a group that lea
                 shell: { kind: "docker", engine: "", container: "" },
             },
         ],
-    } as unknown as Parameters<typeof remove>[1]);
+    } as unknown as TenantGroupState);
     assert.deepEqual(await keys(), KEYS);
     assert.equal(Number(await one("SELECT count(*) FROM citus_as_code.tenant_foreign_key")), 0);
     await settle(stack, shop());

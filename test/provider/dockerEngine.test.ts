@@ -5,8 +5,9 @@ import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, test } from "vitest";
-import * as hook from "../../provider/dockerEngine.ts";
+import { DockerEngineKind } from "../../provider/dockerEngine.ts";
 import { answeringEngine, canRefresh } from "../../scripts/lib/engine.ts";
+import { ask } from "./ask.ts";
 
 const CLUSTER = "0123456789abcdef";
 
@@ -68,10 +69,12 @@ afterAll(() => {
     rmSync(folder, { recursive: true, force: true });
 });
 
+const kind = new DockerEngineKind();
+
 describe("the engine of a cluster", () => {
     test("is written down with its id and name", async () => {
         const address = await engine("one", { id: "A" });
-        assert.deepEqual((await hook.create(wanted(address))).outs, {
+        assert.deepEqual((await kind.create(ask(), wanted(address))).outs, {
             ...wanted(address),
             engineId: "A",
             engineName: "one",
@@ -80,18 +83,18 @@ describe("the engine of a cluster", () => {
 
     test("at the same address is no change", async () => {
         const address = await engine("one", { id: "A" });
-        assert.deepEqual(await hook.diff("engine", kept(address, "A"), wanted(address)), { changes: false });
+        assert.deepEqual(await kind.diff(ask(), "engine", kept(address, "A"), wanted(address)), { changes: false });
     });
 
     test("under another address is taken up", async () => {
         const address = await engine("one", { id: "A" });
-        assert.deepEqual(await hook.diff("engine", kept(NOWHERE, "A"), wanted(address)), { changes: true });
-        assert.equal((await hook.update("engine", kept(NOWHERE, "A"), wanted(address))).outs.address, address);
+        assert.deepEqual(await kind.diff(ask(), "engine", kept(NOWHERE, "A"), wanted(address)), { changes: true });
+        assert.equal((await kind.update(ask(), "engine", kept(NOWHERE, "A"), wanted(address))).outs.address, address);
     });
 
     test("that lost its id but has the cluster is the same", async () => {
         const address = await engine("one", { id: "B", has: true });
-        assert.equal((await hook.update("engine", kept(address, "A"), wanted(address))).outs.engineId, "B");
+        assert.equal((await kind.update(ask(), "engine", kept(address, "A"), wanted(address))).outs.engineId, "B");
     });
 
     for (const [what, at] of [
@@ -105,24 +108,24 @@ describe("the engine of a cluster", () => {
                 error.message.includes(`is on the Docker engine old at ${olds.address}.`) &&
                 error.message.includes(`would use the Docker engine new at ${address},`) &&
                 error.message.includes("Nothing was changed.");
-            await assert.rejects(hook.diff("engine", olds, wanted(address)), refused);
-            await assert.rejects(hook.update("engine", olds, wanted(address)), refused);
+            await assert.rejects(kind.diff(ask(), "engine", olds, wanted(address)), refused);
+            await assert.rejects(kind.update(ask(), "engine", olds, wanted(address)), refused);
         });
 
     test("Podman makes up an id for each request, so its address counts", async () => {
         const address = await engine("pod", { id: "any", podman: true });
-        assert.deepEqual(await hook.diff("engine", kept(address, ""), wanted(address)), { changes: false });
-        await assert.rejects(hook.diff("engine", kept(NOWHERE, ""), wanted(address)), /which has nothing of it/);
+        assert.deepEqual(await kind.diff(ask(), "engine", kept(address, ""), wanted(address)), { changes: false });
+        await assert.rejects(kind.diff(ask(), "engine", kept(NOWHERE, ""), wanted(address)), /which has nothing of it/);
     });
 
     test("that does not answer is not judged in a preview, and stops an up", async () => {
-        assert.deepEqual(await hook.diff("engine", kept(NOWHERE, "A"), wanted(NOWHERE)), { changes: false });
+        assert.deepEqual(await kind.diff(ask(), "engine", kept(NOWHERE, "A"), wanted(NOWHERE)), { changes: false });
         await assert.rejects(
-            hook.create(wanted(NOWHERE)),
+            kind.create(ask(), wanted(NOWHERE)),
             /No Docker engine answers at unix:\/\/\/nowhere\.sock \(no such socket\)/,
         );
         await assert.rejects(
-            hook.update("engine", kept("unix:///old.sock", "A"), wanted(NOWHERE)),
+            kind.update(ask(), "engine", kept("unix:///old.sock", "A"), wanted(NOWHERE)),
             /No Docker engine answers/,
         );
     });
@@ -131,20 +134,20 @@ describe("the engine of a cluster", () => {
         const [there, address] = [await engine("there", { id: "A", has: true }), await engine("new", { id: "B" })];
         process.env.DOCKER_HOST = there;
         await assert.rejects(
-            hook.check(undefined, wanted(address)),
+            kind.check(ask(), {}, wanted(address)),
             /is on the Docker engine unix:.*there-\d+\.sock\. This run would use/,
         );
-        await assert.rejects(hook.create(wanted(address)), /which has nothing of it/);
-        assert.deepEqual(await hook.check(undefined, wanted(there)), { inputs: wanted(there) });
+        await assert.rejects(kind.create(ask(), wanted(address)), /which has nothing of it/);
+        assert.deepEqual(await kind.check(ask(), {}, wanted(there)), { inputs: wanted(there) });
     });
 
     test("without IPv4 forwarding gets no new cluster, and keeps the one it has", async () => {
         const address = await engine("off", { id: "A", forwarding: false });
         await assert.rejects(
-            hook.create(wanted(address)),
+            kind.create(ask(), wanted(address)),
             /IPv4 forwarding is off .*sysctl -w net\.ipv4\.ip_forward=1.*Nothing was changed\./,
         );
-        assert.deepEqual(await hook.diff("engine", kept(address, "A"), wanted(address)), { changes: false });
+        assert.deepEqual(await kind.diff(ask(), "engine", kept(address, "A"), wanted(address)), { changes: false });
     });
 });
 
@@ -152,7 +155,7 @@ describe("before a refresh and a destroy", () => {
     const state = (address: string, engineId: string) => [
         {
             urn: "urn:engine",
-            type: "pulumi-nodejs:dynamic/citus:DockerEngine",
+            type: "citus-clusters:index:DockerEngine",
             outputs: { address, engineId, engineName: "old" },
         },
         { urn: "urn:id", type: "random:index/randomId:RandomId", outputs: { hex: CLUSTER } },
@@ -174,7 +177,7 @@ describe("before a refresh and a destroy", () => {
         await assert.rejects(canRefresh(there), refused);
         await assert.rejects(answeringEngine(there), refused);
         await assert.rejects(
-            hook.read("engine", kept(await engine("another", { id: "C" }), "A")),
+            kind.read(ask(), "engine", kept(await engine("another", { id: "C" }), "A")),
             /is on the Docker engine old at/,
         );
     });

@@ -6,10 +6,13 @@ import type { ClusterArgs } from "../../components/config/index.ts";
 import { failureOf } from "../../core/image/build.ts";
 import { nodeImage } from "../../core/image/contents.ts";
 import { better, parseTrial, refusal, remarks, type Trial, wantsSecond } from "../../core/image/trial.ts";
-import { check as checkIdentity } from "../../provider/identity.ts";
-import { changesOf, check, diff, type NodeImageState, wantedPostgres } from "../../provider/nodeImage.ts";
+import { IdentityKind } from "../../provider/identity.ts";
+import { changesOf, NodeImageKind, type NodeImageState, wantedPostgres } from "../../provider/nodeImage.ts";
 import { baseImage, sameCitus } from "../../scripts/lib/image.ts";
 import { newestOf } from "../image.ts";
+import { ask } from "./ask.ts";
+
+const kind = new NodeImageKind();
 
 const FINE: Trial = { postgres: "17.10", basePostgres: "17.6", citus: "14.1.0", uid: 999, broken: [], flaws: [] };
 const COORDINATOR = {
@@ -166,12 +169,12 @@ describe("the minor release that is wanted", () => {
     ] as const)
         test(`Citus ${version} is refused in preview, by what the cluster ran last where it does not answer`, async () => {
             const base = `citusdata/citus:${version}-pg17`;
-            await assert.rejects(diff("x", state, news({ base })), why);
+            await assert.rejects(kind.diff(ask(), "x", state, news({ base })), why);
         });
 
     test("the next Citus, and an image that does not say what it holds, are tried", async () => {
         for (const base of ["citusdata/citus:14.2.0-pg17", "registry.example/citus:1"])
-            assert.deepEqual(await diff("x", state, news({ base })), { changes: true });
+            assert.deepEqual(await kind.diff(ask(), "x", state, news({ base })), { changes: true });
     });
 
     test("an image that is gone is made again", () => {
@@ -190,12 +193,19 @@ describe("the default version of Citus that a cluster remembers", () => {
     };
     for (const [what, olds, expected] of [
         ["a new cluster has the default", undefined, "14.1.0"],
-        ["one that is there keeps its own when the default moves on", { name: "x", citusVersion: "14.0.0" }, "14.0.0"],
-        ["one from before it was remembered has the default of then", { name: "x" }, "14.0.1"],
+        [
+            "one that is there keeps its own when the default moves on",
+            { name: "citus-dev", citusVersion: "14.0.0" },
+            "14.0.0",
+        ],
+        ["one from before it was remembered has the default of then", { name: "citus-dev" }, "14.0.1"],
         ["an empty state is a new cluster", {}, "14.1.0"],
     ] as const) {
         test(what, async () =>
-            assert.deepEqual(await checkIdentity(olds, inputs), { inputs: { ...inputs, citusVersion: expected } }),
+            assert.deepEqual(await new IdentityKind().check(ask(), olds ?? {}, inputs), {
+                inputs: { ...inputs, citusVersion: expected },
+                failures: [],
+            }),
         );
     }
 });
@@ -219,7 +229,7 @@ describe("the base that a cluster remembers", () => {
     ] as const) {
         test(what, async () => {
             const { newBase: _, ...rest } = news;
-            assert.deepEqual(await check(olds, { ...news, base: set }), {
+            assert.deepEqual(await kind.check(ask(), olds ?? {}, { ...news, base: set }), {
                 inputs: { ...rest, base: expected, name: nodeImage({ base: expected, postgres: "newest" }) },
             });
         });
@@ -228,13 +238,13 @@ describe("the base that a cluster remembers", () => {
 
 describe("the base image that npm start looks for", () => {
     const identity = (outputs: Record<string, unknown>) => ({
-        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:Identity::citus-identity",
-        type: "pulumi-nodejs:dynamic/citus:Identity",
+        urn: "urn:pulumi:dev::citus::citus-clusters:index:Identity::citus-identity",
+        type: "citus-clusters:index:Identity",
         outputs,
     });
     const image = (outputs: Record<string, unknown>) => ({
-        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:NodeImage::citus-node-image",
-        type: "pulumi-nodejs:dynamic/citus:NodeImage",
+        urn: "urn:pulumi:dev::citus::citus-clusters:index:NodeImage::citus-node-image",
+        type: "citus-clusters:index:NodeImage",
         outputs,
     });
     for (const [what, args, state, expected] of [
@@ -256,8 +266,8 @@ describe("the base image that npm start looks for", () => {
 
 describe("the Citus of a copy", () => {
     const identity = {
-        urn: "urn:pulumi:dev::citus::pulumi-nodejs:dynamic/citus:Identity::citus-identity",
-        type: "pulumi-nodejs:dynamic/citus:Identity",
+        urn: "urn:pulumi:dev::citus::citus-clusters:index:Identity::citus-identity",
+        type: "citus-clusters:index:Identity",
         outputs: { citusVersion: "14.0.0" },
     };
     test("is the origin's own, when nothing is set and the default moved on", () => {

@@ -54,7 +54,13 @@ export interface AwsProjectOptions {
 }
 
 const PLUGIN = join(import.meta.dirname, "bin");
-const PLUGINS = `plugins:\n  providers:\n    - name: aws\n      path: ${PLUGIN}\n`;
+const LIST = "plugins:\n  providers:\n";
+
+/** A manifest with the stand-in among its plugins. */
+const withPlugin = (manifest: string) => {
+    const [before, after = ""] = manifest.includes(LIST) ? manifest.split(LIST) : [manifest];
+    return `${before}${LIST}    - name: aws\n      path: ${PLUGIN}\n${after}`;
+};
 
 /** One stack in its own copy of a project. */
 export class AwsProject extends OwnStack {
@@ -83,7 +89,7 @@ export class AwsProject extends OwnStack {
         this.worldFile = worldFile;
         if (options.program !== undefined) this.program(options.program);
         const manifest = join(dir, "Pulumi.yaml");
-        writeFileSync(manifest, `${readFileSync(manifest, "utf8")}${PLUGINS}`);
+        writeFileSync(manifest, withPlugin(readFileSync(manifest, "utf8")));
     }
 
     static async make(options: AwsProjectOptions = {}): Promise<AwsProject> {

@@ -31,7 +31,9 @@ describe("floors", () => {
         FLOORS.forEach((floor, index) => {
             const below = FLOORS[index - 1];
             const up = "../".repeat(file(floor).split("/").length - 1) || "./";
-            files[file(floor)] = below === undefined ? nothing : `import "${up}${file(below)}";\n`;
+            // a declaration takes types alone
+            const types = below === "provider" ? "type {} from " : "";
+            files[file(floor)] = below === undefined ? nothing : `import ${types}"${up}${file(below)}";\n`;
         });
         assert.deepEqual(await broken(files), []);
     });
@@ -51,15 +53,15 @@ describe("floors", () => {
         );
     });
 
-    test("a provider takes types alone from its resources", async () => {
+    test("a declaration takes types alone from its provider", async () => {
         assert.deepEqual(
             await broken({
-                "provider/a.ts": 'import type { A } from "../components/resources/a.ts";\nexport type B = A;\n',
-                "provider/b.ts": 'export { b } from "../components/resources/b.ts";\n',
-                "components/resources/a.ts": "export type A = 1;\n",
-                "components/resources/b.ts": "export const b = 1;\n",
+                "components/resources/a.ts": 'import type { A } from "../../provider/a.ts";\nexport type B = A;\n',
+                "components/resources/b.ts": 'export { b } from "../../provider/b.ts";\n',
+                "provider/a.ts": "export type A = 1;\n",
+                "provider/b.ts": "export const b = 1;\n",
             }),
-            ["a provider takes types alone from its resources: provider/b.ts -> components/resources/b.ts"],
+            ["a declaration takes types alone from its provider: components/resources/b.ts -> provider/b.ts"],
         );
     });
 

@@ -20,6 +20,7 @@ export const FLOORS: readonly string[] = [
     "components/resources",
     "components/platforms",
     "components",
+    "provider/serve",
     "index.ts",
     "scripts",
     "examples",
@@ -38,10 +39,7 @@ const floors: IForbiddenRuleType[] = FLOORS.slice(0, -1).map((floor, index) => (
     comment: "Move what both need to a lower floor, or hand it in as an argument.",
     severity: "error",
     from: { path: filesOf(floor) },
-    to: {
-        path: FLOORS.slice(index + 1).map(filesOf),
-        ...(floor === "provider" ? { pathNot: "^components/resources/" } : {}),
-    },
+    to: { path: FLOORS.slice(index + 1).map(filesOf) },
 }));
 
 /** @returns a rule that keeps a package out of files which have no business with it */
@@ -55,11 +53,11 @@ const keepOut = (name: string, packages: readonly string[], from: string, pathNo
 const FORBIDDEN: IForbiddenRuleType[] = [
     ...floors,
     {
-        name: "a provider takes types alone from its resources",
+        name: "a declaration takes types alone from its provider",
         comment: "What a resource does runs in another process than its declaration.",
         severity: "error",
-        from: { path: "^provider/" },
-        to: { path: "^components/resources/", dependencyTypesNot: ["type-only"] },
+        from: { path: "^components/" },
+        to: { path: "^provider/", dependencyTypesNot: ["type-only"] },
     },
     {
         name: "no circles",

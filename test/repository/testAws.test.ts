@@ -135,8 +135,7 @@ describe("machines replaced one at a time", () => {
     const event = (kind: string, op: string, type: string, name: string) =>
         JSON.stringify({ [kind]: { metadata: { op, type, urn: `urn:pulumi:t::citus::x$${type}::${name}` } } });
     const begins = (op: string, name: string) => event("resourcePreEvent", op, "aws:ec2/instance:Instance", name);
-    const back = (name: string) =>
-        event("resOutputsEvent", "update", "pulumi-nodejs:dynamic/citus:Configuration", name);
+    const back = (name: string) => event("resOutputsEvent", "update", "citus-clusters:index:Configuration", name);
 
     test("each back before the next", () => {
         const log = ["citus-worker-1", "citus-worker-2"].flatMap((name) => [

@@ -575,13 +575,13 @@ describe("explainFindings", () => {
 });
 
 const TYPES = {
-    image: "pulumi-nodejs:dynamic/citus:NodeImage",
+    image: "citus-clusters:index:NodeImage",
     container: "docker:index/container:Container",
-    member: "pulumi-nodejs:dynamic/citus:Member",
-    placement: "pulumi-nodejs:dynamic/citus:Placement",
+    member: "citus-clusters:index:Member",
+    placement: "citus-clusters:index:Placement",
     volume: "docker:index/volume:Volume",
-    restore: "pulumi-nodejs:dynamic/citus:Restore",
-    recovered: "pulumi-nodejs:dynamic/citus:Recovered",
+    restore: "citus-clusters:index:Restore",
+    recovered: "citus-clusters:index:Recovered",
 };
 const urn = (type: keyof typeof TYPES, name: string) =>
     `urn:pulumi:dev::citus::citus:index:Cluster$${TYPES[type]}::citus-${name}`;
@@ -670,8 +670,7 @@ describe("Phases", () => {
         const phases = new Phases();
         const warn = (urn: string, message: string) =>
             phases.take({ diagnosticEvent: { urn, severity: "warning", message } } as EngineEvent);
-        const image =
-            "urn:pulumi:dev::citus::citus:index:Cluster$pulumi-nodejs:dynamic/citus:NodeImage::citus-node-image";
+        const image = "urn:pulumi:dev::citus::citus:index:Cluster$citus-clusters:index:NodeImage::citus-node-image";
         warn("urn:pulumi:dev::citus::pulumi:pulumi:Stack::citus-dev", "using pulumi-resource-docker from $PATH");
         warn(image, "<{%reset%}>PostgreSQL 17.12 is kept<{%reset%}>\n");
         warn(image, "PostgreSQL 17.12 is kept");
@@ -690,9 +689,7 @@ describe("Phases", () => {
     test("an image that a resource of this project builds is built, too", () => {
         const phases = new Phases();
         const tasks = start(phases);
-        phases.take(
-            begin("urn:pulumi:dev::citus::citus:index:Cluster$pulumi-nodejs:dynamic/citus:NodeImage::citus-image"),
-        );
+        phases.take(begin("urn:pulumi:dev::citus::citus:index:Cluster$citus-clusters:index:NodeImage::citus-image"));
         const building = tasks.find((task) => task.shown.title.startsWith("Building"));
         assert.equal(building?.shown.output, "image");
         phases.end();

@@ -1,8 +1,8 @@
 /** Where a cluster is on AWS: in another account or region it would be another, empty one. */
 
 import type * as pulumi from "@pulumi/pulumi";
+import type { Place } from "../../../provider/identity.ts";
 import type { AwsArgs } from "../../config/index.ts";
-import type { Place } from "../../resources/identity.ts";
 import { getCallerIdentityOutput } from "./sdk.ts";
 
 export function placeOf({ region, kmsKeyId, network }: AwsArgs): pulumi.Output<Place> {

@@ -13,7 +13,6 @@ import { type Origin, originOf } from "../../resources/origin.ts";
 import type { Restore } from "../../resources/restore.ts";
 import { restoreCluster } from "../../resources/restoredCluster.ts";
 import type { Security } from "../../resources/security.ts";
-import { selfUrn } from "../../resources/self.ts";
 import { directAccess, type Machine, type NetworkOutput, type Platform } from "../platform.ts";
 import { metricsGroup } from "./alarms.ts";
 import { makeBundle } from "./bundle.ts";
@@ -203,7 +202,6 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
                 bundle: this.storage.bundle,
                 volumeSize: args.machine.volumeSize ?? 0,
                 metrics: this.scope.aws.alarmTopic !== undefined,
-                self: selfUrn("Configuration", name, node),
             },
             { parent: node, dependsOn: [...node.ready] },
         );

@@ -30,7 +30,6 @@ import { Replacements } from "../../resources/replacements.ts";
 import type { Restore } from "../../resources/restore.ts";
 import { restoreCluster } from "../../resources/restoredCluster.ts";
 import { type Security, secretWith } from "../../resources/security.ts";
-import { selfUrn } from "../../resources/self.ts";
 import { directAccess, type Machine, type Platform } from "../platform.ts";
 
 /** An address that the provider does not try to reach when it starts. */
@@ -133,7 +132,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 engine: address,
                 clusterId: security.clusterId,
                 coordinator: this.coordinator,
-                self: selfUrn("NodeImage", `${name}-node-image`, this),
             },
             { parent: this },
         );
@@ -248,7 +246,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                     access,
                     shell: this.fullName(spec).apply((container) => this.shell(container)),
                 })),
-                self: selfUrn("Replacements", name, this),
             },
             { parent: this, dependsOn: after },
         );
@@ -436,7 +433,6 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 bundle: "",
                 volumeSize: 0,
                 metrics: false,
-                self: selfUrn("Configuration", name, node),
             },
             { parent: node },
         );

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import { validate } from "../../../components/config/index.ts";
-import type { IdentityInputs } from "../../../components/resources/identity.ts";
 import { NO_REPOSITORY } from "../../../core/node/archive.ts";
-import * as identity from "../../../provider/identity.ts";
+import { type IdentityInputs, IdentityKind, movedFrom } from "../../../provider/identity.ts";
+import { ask } from "../../provider/ask.ts";
 
 const PASSPHRASE = "correct-horse-battery-staple";
 const INPUTS: IdentityInputs = {
@@ -16,48 +16,47 @@ const INPUTS: IdentityInputs = {
     citusVersion: "14.1.0",
 };
 const diff = (olds: Partial<IdentityInputs>, news: Partial<IdentityInputs>) =>
-    identity.diff("id", { ...INPUTS, ...olds }, { ...INPUTS, ...news });
+    new IdentityKind().diff(ask(), "id", { ...INPUTS, ...olds }, { ...INPUTS, ...news });
+const mistakes = (olds: Partial<IdentityInputs>, news: Partial<IdentityInputs>) =>
+    movedFrom({ ...INPUTS, ...olds }, { ...INPUTS, ...news });
 
 describe("Identity", () => {
     test("the same is no change", async () => assert.deepEqual(await diff({}, {}), { changes: false }));
 
-    test("name, database and platform are refused together", async () => {
-        await assert.rejects(diff({}, { name: "citus-b", database: "shop", platform: "aws" }), {
-            message:
-                "A living cluster can't change what its data is kept under:\n" +
-                "  citus:name is citus-dev, got citus-b\n" +
-                "  citus:database is app, got shop\n" +
-                "  citus:platform is docker, got aws\n" +
-                "Nothing was changed. Put it back:\n" +
-                "  pulumi config set citus:name citus-dev\n" +
-                "  pulumi config set citus:database app\n" +
-                "  pulumi config set citus:platform docker\n" +
-                "For a cluster of another name make another stack (pulumi stack init).",
-        });
+    test("name, database and platform are refused together, each by its path", () => {
+        assert.deepEqual(mistakes({}, {}), []);
+        const found = mistakes({}, { name: "citus-b", database: "shop", platform: "aws" });
+        assert.deepEqual(
+            found.map(({ property }) => property),
+            ["name", "database", "platform"],
+        );
+        assert.equal(
+            found[0]?.reason,
+            "citus:name is citus-dev, got citus-b. A living cluster can't change what its data is kept under, and nothing was changed. " +
+                "Put it back (pulumi config set citus:name citus-dev), or make another stack for the other cluster (pulumi stack init).",
+        );
+    });
+
+    test("check says so, and a new cluster has nothing to differ from", async () => {
+        const kind = new IdentityKind();
+        const renamed = { ...INPUTS, name: "citus-b" };
+        assert.equal((await kind.check(ask(), INPUTS, renamed)).failures.length, 1);
+        assert.deepEqual((await kind.check(ask(), {}, renamed)).failures, []);
     });
 
     test("another account, region or key is refused, and a state that has none takes them", async () => {
         const place = { account: "123456789012", region: "eu-central-1", kmsKeyId: "", network: "10.64.0.0/16" };
-        await assert.rejects(
-            diff(
-                { place },
-                {
-                    place: {
-                        account: "210987654321",
-                        region: "us-east-1",
-                        kmsKeyId: "arn:aws:kms:x",
-                        network: "vpc-1",
-                    },
-                },
-            ),
-            (error: Error) => {
-                assert.match(error.message, /the AWS account is 123456789012, got 210987654321\n/);
-                assert.match(error.message, /aws:region is eu-central-1, got us-east-1\n/);
-                assert.match(error.message, /citus:kmsKeyId is none, got arn:aws:kms:x\n/);
-                assert.match(error.message, /\nNothing was changed\. Put it back\.\n/);
-                return true;
-            },
+        const other = { account: "210987654321", region: "us-east-1", kmsKeyId: "arn:aws:kms:x", network: "vpc-1" };
+        const found = mistakes({ place }, { place: other });
+        assert.deepEqual(
+            found.map(({ property }) => property),
+            ["place.account", "place.region", "place.kmsKeyId", "place.network"],
         );
+        assert.match(found[0]?.reason ?? "", /^the AWS account is 123456789012, got 210987654321\. .*Put it back, or/);
+        assert.match(found[1]?.reason ?? "", /^aws:region is eu-central-1, got us-east-1\. /);
+        assert.match(found[2]?.reason ?? "", /^citus:kmsKeyId is none, got arn:aws:kms:x\. /);
+        const unknown = { ...place, network: "04da6b54-80e4-46f7-96ec-b56ff0331ba9" };
+        assert.deepEqual(mistakes({ place }, { place: unknown }), []);
         assert.deepEqual(await diff({ place }, { place }), { changes: false });
         assert.deepEqual(await diff({}, { place }), { changes: true });
     });
@@ -81,15 +80,6 @@ describe("Identity", () => {
         });
     }
 
-    test("a state from before there were backups takes whatever is said now", async () => {
-        const { passphrase: _, ...old } = INPUTS;
-        for (const passphrase of [PASSPHRASE, "", NO_REPOSITORY]) {
-            const news = { ...INPUTS, passphrase };
-            assert.deepEqual(await identity.diff("id", old as IdentityInputs, news), { changes: true });
-            assert.deepEqual(await identity.update("id", old as IdentityInputs, news), { outs: news });
-        }
-    });
-
     describe("while backups are off", () => {
         test("nothing is known, and nothing changes", async () =>
             assert.deepEqual(await diff({ passphrase: NO_REPOSITORY }, { passphrase: NO_REPOSITORY }), {
@@ -107,8 +97,8 @@ describe("Identity", () => {
                 assert.deepEqual(await diff({ passphrase }, { passphrase }), { changes: false });
             });
 
-        test("a new name is refused all the same", async () =>
-            assert.rejects(diff({}, { passphrase: NO_REPOSITORY, name: "citus-b" }), /citus:name is citus-dev/));
+        test("a new name is refused all the same", () =>
+            assert.equal(mistakes({}, { passphrase: NO_REPOSITORY, name: "citus-b" }).length, 1));
 
         test("what stands for it is no passphrase that anybody could choose", () => {
             const result = validate({ stack: "dev", values: { backupPassphrase: NO_REPOSITORY } });

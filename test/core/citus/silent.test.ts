@@ -8,7 +8,8 @@ import { describeContainer, explainSilence, readNodeState } from "../../../core/
 import { saidBy } from "../../../core/reach/said.ts";
 import { DatabaseError, type Session } from "../../../core/reach/session.ts";
 import { inTurn } from "../../../provider/coordinator.ts";
-import * as placement from "../../../provider/placement.ts";
+import { type PlacementInputs, PlacementKind, type PlacementState } from "../../../provider/placement.ts";
+import { ask } from "../../provider/ask.ts";
 
 /** Takes connections and never says a word, as a paused container does. */
 let mute: Server;
@@ -144,8 +145,12 @@ test("a placement whose coordinator does not answer is asked again by up, though
         shell: { kind: "docker", engine: "tcp://127.0.0.1:1", container: "x" },
         workers: [],
     };
-    const diff = placement.diff as unknown as (id: string, olds: object, news: object) => Promise<{ changes: boolean }>;
-    assert.deepEqual(await diff("x", { ...given, status: "balanced" }, given), { changes: true });
+    const said: string[] = [];
+    const [olds, news]: unknown[] = [{ ...given, status: "balanced" }, given];
+    assert.deepEqual(await new PlacementKind().diff(ask(said), "x", olds as PlacementState, news as PlacementInputs), {
+        changes: true,
+    });
+    assert.match(said.join(), /^coordinator does not answer: /);
 });
 
 test("of those that come at about the same time the lowest goes first, and one that fails holds up nobody", async () => {

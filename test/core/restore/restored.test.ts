@@ -1,9 +1,11 @@
 /** When a restore is made again: what is asked for decides, and nothing that happens to the data later. */
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
-import type { RestoreInputs } from "../../../components/resources/restore.ts";
 import type { DockerSite } from "../../../core/restore/dockerSite.ts";
-import * as restore from "../../../provider/restore.ts";
+import { type RestoreInputs, RestoreKind } from "../../../provider/restore.ts";
+import { ask } from "../../provider/ask.ts";
+
+const restore = new RestoreKind();
 
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 const node = (name: string): RestoreInputs["nodes"][number] => ({
@@ -43,7 +45,7 @@ const INPUTS: RestoreInputs = {
 };
 const STATE = { ...INPUTS, point: "citus-prod_point", restoreId: "feedbeef", manifest: "{}" };
 const changes = async (news: Partial<RestoreInputs>, olds: Partial<typeof STATE> = {}) =>
-    (await restore.diff("id", { ...STATE, ...olds }, { ...INPUTS, ...news })).changes;
+    (await restore.diff(ask(), "id", { ...STATE, ...olds }, { ...INPUTS, ...news })).changes;
 
 describe("Restore", () => {
     test("the same request restores nothing again, though all volumes are gone", async () => {
@@ -77,12 +79,7 @@ describe("Restore", () => {
     ] as const)
         test(`${what} restores nothing again`, async () => assert.equal(await changes(news), false));
 
-    test("what was restored stays when the resource goes, and a refresh keeps what is known", async () => {
-        assert.equal(await restore.remove(), undefined);
-        assert.deepEqual(await restore.read("id", STATE), { id: "id", props: STATE });
-    });
-
     test("a preview of the same request looks at nothing", async () => {
-        assert.deepEqual(await restore.check(STATE, INPUTS), { inputs: INPUTS });
+        assert.deepEqual(await restore.check(ask(), STATE, INPUTS), { inputs: INPUTS });
     });
 });

@@ -5,15 +5,14 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "vitest";
-import type { PostDeployInputs } from "../../../components/resources/postDeploy.ts";
-import type { RecoveredNode } from "../../../components/resources/recovered.ts";
 import type { CommandResult } from "../../../core/node/reach.ts";
 import type { PlannedNode } from "../../../core/restore/plan.ts";
 import type { PointNode, RestorePoint } from "../../../core/restore/points.ts";
 import { apart, nextStep, type RestoreRun, restoreNodes } from "../../../core/restore/run.ts";
 import type { Site } from "../../../core/restore/site.ts";
-import * as postDeploy from "../../../provider/postDeploy.ts";
-import { notProved } from "../../../provider/recovered.ts";
+import { type PostDeployInputs, PostDeployKind } from "../../../provider/postDeploy.ts";
+import { notProved, type RecoveredNode } from "../../../provider/recovered.ts";
+import { ask } from "../../provider/ask.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");
 const TIME = "2026-11-30T10:00:00.000Z";
@@ -190,7 +189,7 @@ describe("PostDeploy", () => {
     };
     const changes = async (olds: string | undefined, news: string | undefined) => {
         const of = (restoreId: string | undefined) => (restoreId === undefined ? inputs : { ...inputs, restoreId });
-        return (await postDeploy.diff("id", of(olds), of(news))).changes;
+        return (await new PostDeployKind().diff(ask(), "id", of(olds), of(news))).changes;
     };
 
     test("a database that was restored is asked again which files it has", async () => {

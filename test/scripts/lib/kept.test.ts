@@ -11,7 +11,7 @@ const CLUSTER = urn("citus:index:Cluster::citus");
 const SECURITY = urn("citus:index:Cluster$citus:index:Security::citus");
 const PLATFORM = urn("citus:index:Cluster$citus:docker:Platform::citus");
 const ID = urn("random:index/randomId:RandomId::citus-id");
-const IDENTITY = urn("pulumi-nodejs:dynamic/citus:Identity::citus-identity");
+const IDENTITY = urn("citus-clusters:index:Identity::citus-identity");
 const DOCKER = urn("pulumi:providers:docker::citus-docker");
 /** What the provider's own inputs come from. */
 const HOST = urn("a:b:Host::host");

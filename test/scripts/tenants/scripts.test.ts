@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { describe, test } from "vitest";
 import { hashOf } from "../../../client/hash.ts";
 import { ShardMap, type ShardMapJson } from "../../../client/shardMap.ts";
-import type { TenantGroupInputs } from "../../../components/resources/tenantGroup.ts";
 import type { Session } from "../../../core/reach/session.ts";
 import { choose, DEFAULTS, QUESTIONS } from "../../../core/tenants/ask/choose.ts";
 import { type ListedTenant, listTenants } from "../../../core/tenants/ask/list.ts";
 import { smallShards } from "../../../core/tenants/ask/smallShards.ts";
 import { passwordOf } from "../../../core/tenants/group/passwords.ts";
 import type { GroupSpec, TenantSpec } from "../../../core/tenants/group/spec.ts";
+import type { TenantGroupInputs } from "../../../provider/tenantGroup.ts";
 import { EXIT, exitCodeOf } from "../../../scripts/lib/exit.ts";
 import { findTenant, groupsOf, specsOf } from "../../../scripts/lib/groups.ts";
 import type { StateResource } from "../../../scripts/lib/resources.ts";
@@ -73,19 +73,19 @@ describe("a tenant by name", () => {
     test("groups are those of the state, reached as the state reaches its nodes", () => {
         const access = { host: "new", port: 1 };
         const resources = [
-            { urn: "a", type: "pulumi-nodejs:dynamic/citus:TenantGroup", outputs: groups[2] },
+            { urn: "a", type: "citus-clusters:index:TenantGroup", outputs: groups[2] },
             {
                 urn: "b",
-                type: "pulumi-nodejs:dynamic/citus:TenantGroup",
+                type: "citus-clusters:index:TenantGroup",
                 outputs: { ...groups[0], nodes: [{ name: "coordinator", access: { host: "old" } }] },
             },
-            { urn: "c", type: "pulumi-nodejs:dynamic/citus:TenantGroup" },
+            { urn: "c", type: "citus-clusters:index:TenantGroup" },
             {
                 urn: "d",
-                type: "pulumi-nodejs:dynamic/citus:Configuration",
+                type: "citus-clusters:index:Configuration",
                 outputs: { name: "coordinator", shell: { kind: "docker" } },
             },
-            { urn: "e", type: "pulumi-nodejs:dynamic/citus:Member", outputs: { name: "coordinator", access } },
+            { urn: "e", type: "citus-clusters:index:Member", outputs: { name: "coordinator", access } },
         ] as unknown as StateResource[];
         const found = groupsOf(resources);
         assert.deepEqual(

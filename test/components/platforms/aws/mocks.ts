@@ -42,7 +42,7 @@ function outputs(type: string, name: string, inputs: Values): Values {
         case "aws:iam/instanceProfile:InstanceProfile":
         case "aws:ec2/placementGroup:PlacementGroup":
             return { id: `${name}-1234567`, name: `${name}-1234567` };
-        case "pulumi-nodejs:dynamic/citus:Pinned":
+        case "citus-clusters:index:Pinned":
             return { kept: inputs.value };
         default:
             return {};

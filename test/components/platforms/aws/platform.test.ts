@@ -61,14 +61,14 @@ const SECRET = "aws:secretsmanager/secret:Secret";
 const VERSION = "aws:secretsmanager/secretVersion:SecretVersion";
 const ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm";
 const LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup";
-const PINNED = "pulumi-nodejs:dynamic/citus:Pinned";
-const CONFIGURATION = "pulumi-nodejs:dynamic/citus:Configuration";
-const MEMBER = "pulumi-nodejs:dynamic/citus:Member";
-const PLACEMENT = "pulumi-nodejs:dynamic/citus:Placement";
-const BACKUPS = "pulumi-nodejs:dynamic/citus:Backups";
-const RECOVERED = "pulumi-nodejs:dynamic/citus:Recovered";
-const RESTORE = "pulumi-nodejs:dynamic/citus:Restore";
-const IDENTITY = "pulumi-nodejs:dynamic/citus:Identity";
+const PINNED = "citus-clusters:index:Pinned";
+const CONFIGURATION = "citus-clusters:index:Configuration";
+const MEMBER = "citus-clusters:index:Member";
+const PLACEMENT = "citus-clusters:index:Placement";
+const BACKUPS = "citus-clusters:index:Backups";
+const RECOVERED = "citus-clusters:index:Recovered";
+const RESTORE = "citus-clusters:index:Restore";
+const IDENTITY = "citus-clusters:index:Identity";
 
 const KEY = `arn:aws:kms:${REGION}:${ACCOUNT}:key/11111111-2222-3333-4444-555555555555`;
 const TOPIC = `arn:aws:sns:${REGION}:${ACCOUNT}:pager`;
@@ -644,7 +644,6 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
             assert.equal(inputs.name, node);
             assert.deepEqual(inputs.nodeNetworks, ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19"]);
             assert.deepEqual([...secrets].sort(), ["privateKey", "verifier"]);
-            assert.ok(inputs.self.endsWith(`citus:aws:Node$${CONFIGURATION}::citus-${node}`), inputs.self);
             for (const before of [
                 one(ATTACHMENT, `citus-${node}-data`),
                 one(RECORD, `citus-${node}`),

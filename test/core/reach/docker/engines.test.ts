@@ -264,7 +264,7 @@ test("an address that is given wins over DOCKER_HOST, whatever kind that is", as
 
 test("a stack's engine is the one in its state", () => {
     const engine = {
-        type: "pulumi-nodejs:dynamic/citus:DockerEngine",
+        type: "citus-clusters:index:DockerEngine",
         urn: "u",
         outputs: { address: "unix:///kept.sock" },
     };
