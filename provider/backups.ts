@@ -1,6 +1,7 @@
 /** Archive and backups of a living cluster, looked at and never changed. */
 
-import { archiveProblems, readArchive } from "../core/citus/health/archive.ts";
+import { archiveFindings, readArchive } from "../core/citus/health/archive.ts";
+import { sentence } from "../core/citus/health/checks/finding.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
 import type { Access } from "../core/node/reach.ts";
 import { withSession } from "../core/reach/session.ts";
@@ -37,7 +38,7 @@ async function look(ask: Ask, { coordinator }: BackupsInputs): Promise<void> {
         // a node that does not answer is said by the placement
         () => undefined,
     );
-    const problems = health ? archiveProblems(health) : [];
+    const problems = health ? archiveFindings(health).map(sentence) : [];
     if (problems.length > 0) ask.warn(problems.join("\n"));
 }
 

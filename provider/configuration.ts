@@ -1,9 +1,10 @@
 /** A node's configuration, put in place on it. */
 
+import { explainFindings } from "../core/citus/health/checks/looks.ts";
 import { nodeFiles } from "../core/node/files.ts";
 import type { Access, Shell } from "../core/node/reach.ts";
 import { type Overrides, restartNeeded, type Settings } from "../core/node/settings.ts";
-import { explainFindings, readFindings } from "../core/reach/nodeFindings.ts";
+import { readFindings } from "../core/reach/nodeFindings.ts";
 import { readNodeState } from "../core/reach/nodeState.ts";
 import {
     isLooping,

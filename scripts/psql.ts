@@ -3,18 +3,19 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { caFile } from "../core/node/names.ts";
+import type { DirectAccess } from "../core/node/reach.ts";
 import { COORDINATOR } from "../core/node/topology.ts";
 import { asksForHelp } from "./lib/command.ts";
 import { CannotTell, EXIT, fail } from "./lib/exit.ts";
 import { nodesOf } from "./lib/nodes.ts";
-import { ROOT, readCluster } from "./lib/project.ts";
+import { type Outputs, ROOT, readCluster } from "./lib/project.ts";
 import { readResources } from "./lib/resources.ts";
 import { psqlBySsm, withoutConnection } from "./lib/sql.ts";
 
-const HELP = `npm run psql -- [psql's options]
+const HELP = `npm run psql -- [--on NODE] [psql's options]
 
 psql on the coordinator of the selected stack's cluster, with TLS verified and the password supplied.
-All options are psql's own. Exit codes are psql's too, and 2 where there is no cluster or it can't be found.
+--on NODE, as the first of all, asks a worker instead: npm run psql -- --on worker-1. All other options are psql's own. Exit codes are psql's too, and 2 where there is no cluster or it can't be found.
 `;
 
 /** psql with this terminal. */
@@ -28,17 +29,37 @@ function run(args: readonly string[], env: NodeJS.ProcessEnv): void {
     child.on("exit", (code, signal) => process.exit(signal ? EXIT.stopped : (code ?? EXIT.failed)));
 }
 
-async function psql(args: readonly string[]): Promise<void> {
-    if (asksForHelp(args, "-?")) {
+/** psql's variables for a node's address. */
+function whereTo(
+    on: string | undefined,
+    { coordinator }: Outputs,
+    access: DirectAccess | undefined,
+): NodeJS.ProcessEnv {
+    const { host, port } =
+        on === COORDINATOR || access === undefined ? coordinator : { ...access, host: access.serverName };
+    // where the name does not resolve, the address does; the certificate is checked against the name
+    const address = access && host !== access.host ? access.host.replace(/^localhost$/, "127.0.0.1") : undefined;
+    return { PGHOST: host, PGPORT: String(port), ...(address ? { PGHOSTADDR: address } : {}) };
+}
+
+async function psql(given: readonly string[]): Promise<void> {
+    const on = given[0] === "--on" ? given[1] : COORDINATOR;
+    const args = given[0] === "--on" ? given.slice(2) : given;
+    if (asksForHelp(given, "-?")) {
         console.log(HELP);
         return run(args, process.env);
     }
     const { stack, outputs } = await readCluster();
     const url = new URL(outputs.connectionString);
-    const coordinator = nodesOf(await readResources(true)).get(COORDINATOR);
-    const access = coordinator?.access;
-    if (coordinator && access && "tunnel" in access)
-        process.exit(await psqlBySsm(access.tunnel, coordinator.machine, access.database, args));
+    const nodes = nodesOf(await readResources(true));
+    const node = nodes.get(on ?? "");
+    const access = node?.access;
+    if (on !== COORDINATOR && access === undefined)
+        throw new CannotTell(
+            `There is no node ${on ?? "without a name"} in stack ${stack}. It has ${[...nodes.keys()].join(", ")}. Nothing was done.`,
+        );
+    if (node && access && "tunnel" in access)
+        process.exit(await psqlBySsm(access.tunnel, node.machine, access.database, args));
     const ca = join(ROOT, caFile(stack));
     if (!existsSync(ca)) {
         mkdirSync(dirname(ca), { recursive: true });
@@ -46,10 +67,7 @@ async function psql(args: readonly string[]): Promise<void> {
     }
     run(args, {
         ...withoutConnection(process.env),
-        PGHOST: outputs.coordinator.host,
-        // where the name does not resolve, the address does; the certificate is checked against the name
-        ...(access && "host" in access && outputs.coordinator.host !== access.host ? { PGHOSTADDR: access.host } : {}),
-        PGPORT: String(outputs.coordinator.port),
+        ...whereTo(on, outputs, access && "host" in access ? access : undefined),
         PGUSER: url.username,
         PGPASSWORD: outputs.password,
         PGDATABASE: url.pathname.slice(1),

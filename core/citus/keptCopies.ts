@@ -23,15 +23,17 @@ const keptSchemaOf = (name: string) => new RegExp(`^(${PREFIX}[a-z0-9]+)[.]`).ex
 export const removeKept = (schema: string) =>
     `npm run psql -- -c "SELECT nodeid, success, result FROM run_command_on_all_nodes('DROP SCHEMA IF EXISTS ${schema} CASCADE')"`;
 
-/** A line for each schema with kept copies, with the nodes that have it. Pure. */
-export function explainKept(nodes: readonly { readonly name: string; readonly kept?: readonly string[] }[]): string[] {
+/** Each schema with kept copies, and what to do before they are removed. Pure. */
+export function explainKept(
+    nodes: readonly { readonly name: string; readonly kept?: readonly string[] }[],
+): { readonly schema: string; readonly says: string }[] {
     const schemas = [...new Set(nodes.flatMap(({ kept }) => kept ?? []))].sort();
     return schemas.map((schema) => {
         const names = nodes.filter(({ kept }) => kept?.includes(schema)).map(({ name }) => name);
-        return (
+        const says =
             `${names.join(", ")} ${names.length === 1 ? "keeps" : "keep"} old copies of moved shards in schema ${schema}, because rows were missing after a move. ` +
-            `Compare them (docs/scaling.md, When rows are missing), then remove them: ${removeKept(schema)}`
-        );
+            "Compare them (docs/scaling.md, When rows are missing), then remove them";
+        return { schema, says };
     });
 }
 

@@ -1,7 +1,7 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
 import type { NodeArchive } from "../../core/citus/health/archive.ts";
-import { type ClusterHealth, readHealth } from "../../core/citus/health/health.ts";
+import { type ClusterHealth, type HealthOptions, readHealth } from "../../core/citus/health/health.ts";
 import { ANSWERS_WITHIN } from "../../core/citus/silent.ts";
 import { COORDINATOR } from "../../core/node/topology.ts";
 import { readFindings } from "../../core/reach/nodeFindings.ts";
@@ -14,8 +14,14 @@ import { nodesOf } from "./nodes.ts";
 import type { StateResource } from "./resources.ts";
 import { wrapped } from "./screen.ts";
 
-/** Looks at every node of the selected stack. */
-export async function readClusterHealth(resources: readonly StateResource[]): Promise<ClusterHealth> {
+/**
+ * Hands on a connection to the coordinator of the selected stack, and how its nodes are asked. All of it is closed at the end.
+ * @throws Error where the coordinator does not answer
+ */
+export async function withCluster<T>(
+    resources: readonly StateResource[],
+    use: (coordinator: Session, options: HealthOptions) => Promise<T>,
+): Promise<T> {
     const open = new Map<string, Promise<Session | Error>>();
     const nodes = nodesOf(resources);
     const first = nodes.get(COORDINATOR)?.access;
@@ -26,20 +32,23 @@ export async function readClusterHealth(resources: readonly StateResource[]): Pr
             throw new Error(`${COORDINATOR} does not answer: ${explainSilence(saidBy(error), state)}`);
         },
     );
+    const connectTo = async (name: string): Promise<Session | Error> => {
+        const access = nodes.get(name)?.access;
+        if (access === undefined) return new Error("it is not part of this stack");
+        return connect(access, name, { timeout: ANSWERS_WITHIN }).catch(async (error: Error) => {
+            const state = await readNodeState(nodes.get(name)?.shell);
+            return new Error(explainSilence(saidBy(error), state));
+        });
+    };
     try {
-        return await readHealth(coordinator, {
+        return await use(coordinator, {
             look: async (name) => {
                 const shell = nodes.get(name)?.shell;
                 return shell && readFindings(shell);
             },
             expected: [...nodes.keys()].filter((name) => name !== COORDINATOR),
             open: (name) => {
-                const access = nodes.get(name)?.access;
-                if (access === undefined) return Promise.resolve(new Error("it is not part of this stack"));
-                const session = connect(access, name, { timeout: ANSWERS_WITHIN }).catch(async (error: Error) => {
-                    const state = await readNodeState(nodes.get(name)?.shell);
-                    return new Error(explainSilence(saidBy(error), state));
-                });
+                const session = open.get(name) ?? connectTo(name);
                 open.set(name, session);
                 return session;
             },
@@ -52,6 +61,10 @@ export async function readClusterHealth(resources: readonly StateResource[]): Pr
         await coordinator.close().catch(() => undefined);
     }
 }
+
+/** Looks at every node of the selected stack. */
+export const readClusterHealth = (resources: readonly StateResource[]): Promise<ClusterHealth> =>
+    withCluster(resources, readHealth);
 
 export function isHealthy(health: ClusterHealth): boolean {
     return health.problems.length === 0;

@@ -18,7 +18,7 @@ const own = Object.entries(scripts)
 const HANDED_ON = ["preview", "pulumi", "psql"];
 const parsed = own.filter(({ name }) => !HANDED_ON.includes(name));
 /** What takes no words. */
-const WORDLESS = ["start", "status", "down", "backups", "restore-drill", "recover", "env", "bench"];
+const WORDLESS = ["start", "status", "doctor", "down", "backups", "restore-drill", "recover", "env", "bench"];
 
 interface Ran {
     readonly status: number;
@@ -135,7 +135,7 @@ test("a type of backup that there is not", () => {
 test("psql --help is psql's own after a line of ours, and needs no cluster", () => {
     const { status, stdout } = start("scripts/psql.ts", "--help");
     assert.equal(status, 0);
-    assert.match(stdout, /^npm run psql -- \[psql's options\]\n[\s\S]*\npsql --help\n$/);
+    assert.match(stdout, /^npm run psql -- \[--on NODE\] \[psql's options\]\n[\s\S]*\npsql --help\n$/);
     assert.equal(existsSync(join(dir, ".state")), false);
 });
 

@@ -7,6 +7,7 @@ import type { RestorePoint } from "../../restore/points.ts";
 import { describeAge } from "../../util/age.ts";
 import { pause } from "../../util/pause.ts";
 import { onNodes } from "../catalog.ts";
+import type { Finding } from "./checks/finding.ts";
 
 export interface NodeArchive {
     readonly node: string;
@@ -170,7 +171,9 @@ const CLOCKS = 5;
 /** Points come late by a minute when one failed; later than this the schedule itself does not run. */
 const LATE = (interval: number) => 3 * interval + 180;
 
-function describeHole({ node, hole }: NodeArchive, point: string | undefined): string[] {
+const UP = "npm run pulumi -- up --refresh";
+
+function holeFindings({ node, hole }: NodeArchive, point: string | undefined): Finding[] {
     if (hole === undefined) return [];
     const more = hole.count > 1 ? ` and ${hole.count - 1} more` : "";
     const lacks =
@@ -178,7 +181,15 @@ function describeHole({ node, hole }: NodeArchive, point: string | undefined): s
             ? `its backup ${hole.label} is gone`
             : `WAL segment ${hole.segment}${more} ${hole.count > 1 ? "are" : "is"} missing since its backup ${hole.label}`;
     return [
-        `the newest restore point, ${point}, can't be restored: ${node}: ${lacks}. A new backup of ${node} is made by itself, and the next point rests on that; to have both now: npm run backup`,
+        {
+            check: "restore-point",
+            danger: "danger",
+            node,
+            object: point ?? null,
+            says: `the newest restore point, ${point}, can't be restored: ${node}: ${lacks}. A new backup of ${node} is made by itself, and the next point rests on that; to have both now`,
+            mend: "npm run backup",
+            on: null,
+        },
     ];
 }
 
@@ -190,39 +201,77 @@ function describePointError(error: string, age: number | undefined): string {
     return `${newest}: the last two tries to take one failed (another follows within a minute): ${error.replace(/^no restore point: /, "")}`;
 }
 
-/** What needs attention, each with what to do. */
-export function archiveProblems(health: ArchiveHealth): string[] {
+/** A node's own archive and backups. */
+function nodeFindings({ node, on, wanted, failing, waiting, backupError }: NodeArchive): Finding[] {
+    const of = { check: "archive", node, object: null, on: null };
+    return [
+        ...(wanted && !on
+            ? [
+                  {
+                      ...of,
+                      danger: "danger" as const,
+                      says: `${node}'s archive is off (archive_mode) although backups are configured: nothing that it writes can be restored, and no restore point covers it. To turn it on`,
+                      mend: UP,
+                  },
+              ]
+            : []),
+        ...(failing === undefined
+            ? []
+            : [
+                  {
+                      ...of,
+                      danger: "danger" as const,
+                      says: `${node}'s archive fails, ${waiting === 1 ? "1 segment (16 MB) waits" : `${waiting} segments (${waiting * 16} MB) wait`} on its disk: ${failing}`,
+                      mend: null,
+                  },
+              ]),
+        ...(backupError === undefined
+            ? []
+            : [
+                  {
+                      ...of,
+                      danger: "mend" as const,
+                      says: `${node}'s last backup failed: ${backupError}`,
+                      mend: null,
+                  },
+              ]),
+    ];
+}
+
+/** What is wrong with restore points and archives, each with what to do. Pure. */
+export function archiveFindings(health: ArchiveHealth): Finding[] {
     const { lastPoint, pointAge, pointInterval, pointError } = health;
+    const ofPoint = (says: string): Finding => ({
+        check: "restore-point",
+        danger: "danger",
+        node: null,
+        object: lastPoint ?? null,
+        says,
+        mend: null,
+        on: null,
+    });
     const late =
         pointError === undefined &&
         pointAge !== undefined &&
         pointInterval !== undefined &&
         pointAge > LATE(pointInterval);
     return [
-        ...health.nodes.flatMap((node) => describeHole(node, lastPoint)),
+        ...health.nodes.flatMap((node) => holeFindings(node, lastPoint)),
         ...(pointAge !== undefined && pointAge < -CLOCKS
             ? [
-                  `the coordinator's clock was set back: its newest restore point is dated ${describeAge(-pointAge)} from now. The next point is taken by itself within a minute; until the clock has passed that date, name the point that you restore to, for latest would be the one from the future`,
+                  ofPoint(
+                      `the coordinator's clock was set back: its newest restore point is dated ${describeAge(-pointAge)} from now. The next point is taken by itself within a minute; until the clock has passed that date, name the point that you restore to, for latest would be the one from the future`,
+                  ),
               ]
             : []),
         ...(late
             ? [
-                  `the last restore point is ${describeAge(pointAge)} old, and one is due every ${describeAge(pointInterval)}: restart the coordinator's container, or on aws its service citus-node`,
+                  ofPoint(
+                      `the last restore point is ${describeAge(pointAge)} old, and one is due every ${describeAge(pointInterval)}: restart the coordinator's container, or on aws its service citus-node`,
+                  ),
               ]
             : []),
-        ...health.nodes.flatMap((node) => [
-            ...(node.wanted && !node.on
-                ? [
-                      `${node.node}'s archive is off (archive_mode) although backups are configured: nothing that it writes can be restored, and no restore point covers it. npm run pulumi -- up --refresh turns it on`,
-                  ]
-                : []),
-            ...(node.failing === undefined
-                ? []
-                : [
-                      `${node.node}'s archive fails, ${node.waiting === 1 ? "1 segment (16 MB) waits" : `${node.waiting} segments (${node.waiting * 16} MB) wait`} on its disk: ${node.failing}`,
-                  ]),
-            ...(node.backupError === undefined ? [] : [`${node.node}'s last backup failed: ${node.backupError}`]),
-        ]),
-        ...(pointError === undefined ? [] : [describePointError(pointError, pointAge)]),
+        ...health.nodes.flatMap(nodeFindings),
+        ...(pointError === undefined ? [] : [ofPoint(describePointError(pointError, pointAge))]),
     ];
 }

@@ -1,36 +1,24 @@
 /** What a cluster looks like now, as data. Changes nothing. */
 
 import { nodeOf } from "../../node/topology.ts";
-import { type Explained, explainFindings, type NodeFindings } from "../../reach/nodeFindings.ts";
+import type { NodeFindings } from "../../reach/nodeFindings.ts";
 import { saidBy } from "../../reach/said.ts";
 import type { Session } from "../../reach/session.ts";
 import { movable, type NodeRow, readNodes } from "../catalog.ts";
 import { whileTablesAreDropped } from "../dropped.ts";
-import { explainKept, KEPT_SCHEMAS } from "../keptCopies.ts";
+import { KEPT_SCHEMAS } from "../keptCopies.ts";
 import { describeProgress, type Progress } from "../rebalance/jobStep.ts";
-import { explainFailedJob, failedJob, firstLine, readTasks, runningJob } from "../rebalance/jobTasks.ts";
+import { failedJob, firstLine, readTasks, runningJob } from "../rebalance/jobTasks.ts";
 import { holdersOfJob, waitersOf } from "../rebalance/jobWaiters.ts";
-import { explainReference, readReferences } from "../references.ts";
+import { readReferences } from "../references.ts";
 import { describeApart, readVersions } from "../versions.ts";
-import { type ArchiveHealth, archiveProblems, readArchive } from "./archive.ts";
-import { type Counts, describeCounts, explainPrepared, readTransactions } from "./transactions.ts";
-
-export interface NodeHealth {
-    readonly name: string;
-    readonly state: "ready" | "unfinished" | "leaving" | "unreachable" | "inactive" | "unsynced" | "unregistered";
-    readonly shards: number;
-    readonly bytes?: number;
-    readonly connections?: number;
-    readonly maxConnections?: number;
-    /** Days until the node's certificate ends. */
-    readonly certificateDays?: number;
-    /** Schemas with old copies of moved shards that are kept because rows were missing. */
-    readonly kept?: readonly string[];
-    /** Bytes of its volume, and those that are free. */
-    readonly disk?: { readonly size: number; readonly free: number };
-    /** Why the state is what it is, in the database's words. */
-    readonly reason?: string;
-}
+import { type ArchiveHealth, readArchive } from "./archive.ts";
+import type { NodeLook } from "./checks/check.ts";
+import { type Finding, needsAttention, sentence } from "./checks/finding.ts";
+import { LIMITS } from "./checks/limits.ts";
+import { CHECKS } from "./checks/list.ts";
+import type { HealthView, NodeHealth } from "./checks/view.ts";
+import { type Counts, describeCounts, readTransactions } from "./transactions.ts";
 
 export interface ClusterHealth {
     readonly postgres: string;
@@ -44,6 +32,9 @@ export interface ClusterHealth {
     /** Old copies of moved shards that wait to be dropped. */
     readonly leftovers: number;
     readonly archive: ArchiveHealth;
+    /** What checks found, as data. */
+    readonly findings: readonly Finding[];
+    /** Findings that somebody has to act on, each on one line. */
     readonly problems: readonly string[];
     /** Worth knowing; the cluster is healthy with them. */
     readonly notes?: readonly string[];
@@ -58,8 +49,14 @@ export interface HealthOptions {
     readonly expected: readonly string[];
 }
 
+/** What a look at the cluster found, before it is judged. */
+export interface Looked extends Pick<ClusterHealth, "postgres" | "citus" | "rebalance" | "leftovers"> {
+    readonly view: HealthView;
+    readonly looks: readonly NodeLook[];
+}
+
 /** Reads everything that `npm run status` shows. */
-export async function readHealth(coordinator: Session, options: HealthOptions): Promise<ClusterHealth> {
+export async function lookAround(coordinator: Session, options: HealthOptions): Promise<Looked> {
     const [versions] = await coordinator.query<{ postgres: string; citus: string }>(
         `SELECT split_part(current_setting('server_version'), ' ', 1) AS postgres, substring(citus_version() FROM 'Citus ([0-9.]+)') AS citus`,
     );
@@ -87,33 +84,54 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
         nodes.some((node) => node.state === "unreachable" && node.name === nodeOf(row.host)),
     );
     const away = silent.map(({ host }) => host);
-    const apart = describeApart(await readVersions(coordinator, away));
-    // a library that refuses its extension is asked nothing
-    const transactions = apart === undefined ? await readTransactions(coordinator, away) : undefined;
-    const inDoubt = transactions && explainPrepared(transactions, rows, away);
+    const citusVersions = await readVersions(coordinator, away);
+    // an extension that is not its library's may lack what is asked
+    const transactions =
+        describeApart(citusVersions) === undefined ? await readTransactions(coordinator, away) : undefined;
     const archive = await readArchive(coordinator, away);
     const looked = await lookAt(nodes, options);
     const index = (name: string) => Number(name.split("-")[1] ?? 0);
     const all = [...nodes.map((node) => withDisk(node, looked.get(node.name))), ...missing].sort(
         (a, b) => index(a.name) - index(b.name),
     );
-    const said = all.flatMap(({ name }): Explained[] => {
-        const findings = looked.get(name);
-        return findings === undefined ? [] : [explainFindings(name, findings)];
-    });
-    const counted = transactions && describeCounts(transactions);
-    const notes = [
-        ...said.flatMap((one) => one.notes),
-        ...(inDoubt?.notes ?? []),
-        ...(counted === undefined ? [] : [counted]),
-        ...(await readReferences(coordinator)).flatMap(explainReference),
-    ];
+    const view: HealthView = {
+        nodes: all,
+        rows,
+        away,
+        versions: citusVersions,
+        ...(failed ? { failed } : {}),
+        ...(plan ? { movesLeft: plan.n } : {}),
+        ...(transactions ? { transactions } : {}),
+        archive,
+        references: await readReferences(coordinator),
+    };
     return {
         postgres: versions?.postgres ?? "",
         citus: versions?.citus ?? "",
-        nodes: all,
-        ...(plan ? { movesLeft: plan.n } : {}),
         ...(rebalance === undefined ? {} : { rebalance }),
+        leftovers: cleanup?.n ?? 0,
+        view,
+        looks: [...looked].map(([node, found]) => ({ node, found })),
+    };
+}
+
+/** What a look found, judged by the checks that need nothing else. Pure. */
+export function judgeHealth({ view, looks, ...head }: Looked): ClusterHealth {
+    const findings = CHECKS.flatMap((check) => {
+        if (check.asks === "health") return check.judge(view, LIMITS);
+        return check.asks === "look" ? looks.flatMap((look) => check.judge(look, LIMITS)) : [];
+    });
+    const { transactions } = view;
+    const counted = transactions && describeCounts(transactions);
+    const notes = [
+        ...findings.filter((finding) => !needsAttention(finding)).map(sentence),
+        ...(transactions?.silent ?? []).map((node) => `${node} did not say which transactions it has prepared`),
+        ...(counted === undefined ? [] : [counted]),
+    ];
+    return {
+        ...head,
+        nodes: view.nodes,
+        ...(view.movesLeft === undefined ? {} : { movesLeft: view.movesLeft }),
         ...(transactions
             ? {
                   counts: {
@@ -124,29 +142,16 @@ export async function readHealth(coordinator: Session, options: HealthOptions): 
                   },
               }
             : {}),
-        leftovers: cleanup?.n ?? 0,
-        archive,
-        problems: [
-            ...all
-                .filter((node) => node.state !== "ready")
-                .map((node) => `${node.name} is ${node.state}${node.reason ? `: ${node.reason}` : ""}`),
-            ...all
-                .filter((node) => node.certificateDays !== undefined && node.certificateDays < 30)
-                .map(
-                    (node) =>
-                        `${node.name}'s certificate ends in ${node.certificateDays} days: npm run pulumi -- up renews it`,
-                ),
-            ...explainKept(all),
-            ...(apart === undefined ? [] : [apart]),
-            // where nothing is left to move, nothing is missing
-            ...(failed === undefined || plan?.n === 0 ? [] : [explainFailedJob(failed, plan?.n)]),
-            ...(inDoubt?.problems ?? []),
-            ...archiveProblems(archive),
-            ...said.flatMap(({ mended, problems }) => [...mended, ...problems]),
-        ],
+        archive: view.archive,
+        findings,
+        problems: findings.filter(needsAttention).map(sentence),
         ...(notes.length > 0 ? { notes } : {}),
     };
 }
+
+/** Reads and judges everything that `npm run status` shows. */
+export const readHealth = async (coordinator: Session, options: HealthOptions): Promise<ClusterHealth> =>
+    judgeHealth(await lookAround(coordinator, options));
 
 async function lookAt(nodes: readonly NodeHealth[], { look }: HealthOptions): Promise<Map<string, NodeFindings>> {
     const found = await Promise.all(

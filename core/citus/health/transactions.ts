@@ -6,6 +6,7 @@ import { begunBy } from "../../sql/gid.ts";
 import { literal } from "../../sql/quote.ts";
 import { describeAge } from "../../util/age.ts";
 import { type NodeRow, onNodes } from "../catalog.ts";
+import type { Finding } from "./checks/finding.ts";
 
 export interface Prepared {
     /** Name of the node that it waits on. */
@@ -110,10 +111,17 @@ async function readRecords(
     return rows.flatMap(({ result }) => JSON.parse(result) as string[]);
 }
 
-/** A prepared transaction of an application is its business for so long, in seconds; nodeFindings.ts tells of it then. */
+/** A prepared transaction of an application is its business for so long, in seconds; look.sh tells of it then. */
 const OWN_SECONDS = 3600;
 /** A move or a backup may hold up Citus' recovery for some minutes. */
 const CITUS_SECONDS = 600;
+
+interface Todo {
+    readonly says: string;
+    readonly mend: string | null;
+    /** Node that began it, where its own recovery may end it. */
+    readonly recover?: string;
+}
 
 /** What to do about one that Citus prepared. @param from the node that began it */
 function todo(
@@ -121,50 +129,67 @@ function todo(
     from: string | undefined,
     answers: boolean,
     decided: boolean,
-): string {
+): Todo {
     const name = literal(gid);
-    const recover = `SELECT recover_prepared_transactions() on ${from}`;
     if (from === undefined)
-        return `The node that began it has left the cluster, so nobody ends it: look at the rows that it wrote, then COMMIT PREPARED ${name} or ROLLBACK PREPARED ${name} on ${node}`;
+        return {
+            says: `The node that began it has left the cluster, so nobody ends it: look at the rows that it wrote, then COMMIT PREPARED ${name} or ROLLBACK PREPARED ${name} on ${node}`,
+            mend: null,
+        };
     if (!answers)
-        return `${from} began it and does not answer. Citus ends it within a minute after ${from} is back. Leave it until then: only ${from} knows whether it was committed`;
+        return {
+            says: `${from} began it and does not answer. Citus ends it within a minute after ${from} is back. Leave it until then: only ${from} knows whether it was committed`,
+            mend: null,
+        };
+    const mend = "SELECT recover_prepared_transactions()";
     if (!here)
-        return `It is of database ${database}, where ${from} began it. If it stays, in that database: ${recover}`;
-    return decided
-        ? `${from} committed it, and Citus' recovery finishes that within a minute. If it stays: ${recover}`
-        : `${from} did not commit it: it still runs there, or Citus' recovery rolls it back within a minute. If it stays: ${recover}`;
+        return {
+            says: `It is of database ${database}, where ${from} began it. If it stays, in that database on ${from}`,
+            mend,
+        };
+    return {
+        says: decided
+            ? `${from} committed it, and Citus' recovery finishes that within a minute. If it stays, on ${from}`
+            : `${from} did not commit it: it still runs there, or Citus' recovery rolls it back within a minute. If it stays, on ${from}`,
+        mend,
+        recover: from,
+    };
 }
 
-/** What each prepared transaction is and what to do, for a person. Pure. @returns problems, and what is worth knowing */
-export function explainPrepared(
+/** What each prepared transaction is and what to do. Pure. */
+export function preparedFindings(
     { prepared, decided, silent }: Pick<Transactions, "prepared" | "decided" | "silent">,
     nodes: readonly Pick<NodeRow, "groupId" | "host">[],
     away: readonly string[] = [],
-): { readonly problems: readonly string[]; readonly notes: readonly string[] } {
-    const problems: string[] = [];
-    const notes: string[] = [];
+): Finding[] {
     const unasked = [...silent, ...away.map(nodeOf)];
-    for (const one of prepared) {
+    return prepared.flatMap((one): Finding[] => {
         const { node, gid, owner, database, seconds } = one;
         const group = begunBy(gid);
         const name = literal(gid);
         const said = `${node}: the prepared transaction ${name} of ${owner} in ${database} has been open for ${describeAge(seconds)}. It holds its locks and keeps dead rows`;
+        const of = { check: "prepared-transactions", node, object: gid };
         if (group === undefined) {
-            if (seconds <= OWN_SECONDS)
-                notes.push(
-                    `${said}. Whoever prepared it ends it, on ${node}: COMMIT PREPARED ${name} or ROLLBACK PREPARED ${name}`,
-                );
-            continue;
+            if (seconds > OWN_SECONDS) return [];
+            const says = `${said}. Whoever prepared it ends it, with COMMIT PREPARED ${name} or, on ${node}`;
+            return [{ ...of, danger: "note", says, mend: `ROLLBACK PREPARED ${name}`, on: node }];
         }
         const host = nodes.find(({ groupId }) => groupId === group)?.host;
         const from = host === undefined ? undefined : nodeOf(host);
-        const text = `${said}. ${todo(one, from, !unasked.includes(from ?? ""), decided.includes(gid))}`;
-        (from === undefined || seconds > CITUS_SECONDS ? problems : notes).push(text);
-    }
-    return {
-        problems,
-        notes: [...notes, ...silent.map((node) => `${node} did not say which transactions it has prepared`)],
-    };
+        const { says, mend, recover } = todo(one, from, !unasked.includes(from ?? ""), decided.includes(gid));
+        return [
+            {
+                ...of,
+                danger: from === undefined || seconds > CITUS_SECONDS ? "danger" : "note",
+                says: `${said}. ${says}`,
+                mend,
+                on: mend === null ? null : (from ?? null),
+                ...(recover !== undefined && mend !== null
+                    ? { fix: { kind: "sql", node: recover, statements: [mend] } }
+                    : {}),
+            },
+        ];
+    });
 }
 
 const percent = (part: number, of: number) => `${((100 * part) / of).toFixed((100 * part) / of < 10 ? 1 : 0)} %`;

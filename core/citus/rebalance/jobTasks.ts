@@ -55,7 +55,7 @@ export function explainFailedJob({ jobId, done, total, message }: FailedJob, mov
     const left = movesLeft === undefined ? "" : ` ${movesLeft} shards are still to move.`;
     return (
         `The last rebalance (job ${jobId}) was given up after ${done} of ${total} tasks${said}. What was moved stays moved.${left} ` +
-        "Remove the cause, then npm run pulumi -- up begins a new one, which moves what is left"
+        "Remove the cause, then begin a new one, which moves what is left"
     );
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test, vi } from "vitest";
 import type { CopiedShard } from "../../../core/citus/counts.ts";
-import { explainKept, explainKeptOf, keepCopies } from "../../../core/citus/keptCopies.ts";
+import { explainKept, explainKeptOf, keepCopies, removeKept } from "../../../core/citus/keptCopies.ts";
 import { explainOnlyCopies } from "../../../core/citus/members/leave.ts";
 import { Held } from "../../../core/citus/rebalance/oldCopies.ts";
 import { DatabaseError, type Session } from "../../../core/reach/session.ts";
@@ -260,7 +260,7 @@ test("status and the refusal to leave name kept copies, and the command that rem
         { name: "worker-1", kept: ["citus_as_code_kept_a"] },
         { name: "worker-2", kept: ["citus_as_code_kept_a", "citus_as_code_kept_b"] },
         { name: "worker-3" },
-    ]);
+    ]).map(({ schema, says }) => `${says}: ${removeKept(schema)}`);
     assert.equal(lines.length, 2);
     assert.match(
         lines[0] ?? "",

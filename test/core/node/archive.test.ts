@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, test } from "vitest";
-import { archiveProblems, type NodeArchive, readArchive } from "../../../core/citus/health/archive.ts";
+import {
+    type ArchiveHealth,
+    archiveFindings,
+    type NodeArchive,
+    readArchive,
+} from "../../../core/citus/health/archive.ts";
+import { sentence } from "../../../core/citus/health/checks/finding.ts";
 import {
     archiveSettings,
     type BackupArgs,
@@ -453,7 +459,9 @@ describe("readArchive", () => {
     });
 });
 
-describe("archiveProblems", () => {
+describe("archiveFindings", () => {
+    const archiveProblems = (health: ArchiveHealth) => archiveFindings(health).map(sentence);
+
     const node = (more: Partial<NodeArchive> = {}): NodeArchive => ({
         node: "worker-1",
         on: true,

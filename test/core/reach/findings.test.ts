@@ -1,8 +1,9 @@
 /** What is said of what nobody declared, and of what grows on a node. */
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
+import { explainFindings } from "../../../core/citus/health/checks/looks.ts";
 import { ownedNames } from "../../../core/node/settings.ts";
-import { explainFindings, type NodeFindings } from "../../../core/reach/nodeFindings.ts";
+import type { NodeFindings } from "../../../core/reach/nodeFindings.ts";
 import { explainSilence } from "../../../core/reach/nodeState.ts";
 import { saidBy } from "../../../core/reach/said.ts";
 import { DatabaseError } from "../../../core/reach/session.ts";
@@ -45,7 +46,7 @@ describe("what beats the configuration", () => {
         );
         assert.deepEqual(found.problems, []);
         assert.deepEqual(found.notes, [
-            'worker-1: ALTER SYSTEM set maintenance_work_mem to "99MB"; the configuration file says "64MB". To take it back: ALTER SYSTEM RESET maintenance_work_mem',
+            'worker-1: ALTER SYSTEM set maintenance_work_mem to "99MB"; the configuration file says "64MB". To take it back, on worker-1: ALTER SYSTEM RESET maintenance_work_mem; SELECT pg_reload_conf()',
         ]);
     });
 

@@ -3,12 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import type { NodeRow } from "../../../core/citus/catalog.ts";
 import type { NodeArchive } from "../../../core/citus/health/archive.ts";
-import {
-    type ClusterHealth,
-    type HealthOptions,
-    type NodeHealth,
-    readHealth,
-} from "../../../core/citus/health/health.ts";
+import type { NodeHealth } from "../../../core/citus/health/checks/view.ts";
+import { type ClusterHealth, type HealthOptions, readHealth } from "../../../core/citus/health/health.ts";
 import { DatabaseError, type Session } from "../../../core/reach/session.ts";
 import { fittedTable, isHealthy, plainTable, renderStatus } from "../../../scripts/lib/report.ts";
 
@@ -125,6 +121,7 @@ const health = (more: Partial<ClusterHealth> = {}): ClusterHealth => ({
         lastPoint: "citus-dev_20261122T100000Z_ab12",
         pointAge: 150,
     },
+    findings: [],
     problems: [],
     ...more,
 });
@@ -316,6 +313,7 @@ describe("readHealth", () => {
                 lastPoint: "p",
                 pointAge: 30,
             },
+            findings: [],
             problems: [],
             notes: ["25 % of 12 statements asked several shards"],
         });
@@ -337,7 +335,7 @@ describe("readHealth", () => {
         );
         assert.deepEqual(found.problems, [
             "worker-1 is unreachable: timeout expired",
-            "worker-2's certificate ends in 12 days: npm run pulumi -- up renews it",
+            "worker-2's certificate ends in 12 days. The next up renews it: npm run pulumi -- up",
             "worker-2's archive fails, 4 segments (64 MB) wait on its disk: no space left on device",
             "there is no restore point yet: the last two tries to take one failed (another follows within a minute): worker-2: segment 000000010000000000000006 is not in the repository after 120 s",
         ]);
@@ -364,7 +362,7 @@ describe("readHealth", () => {
             found.nodes.map(({ name, state }) => `${name} ${state}`),
             ["coordinator ready", "worker-1 ready", "worker-2 ready", "worker-10 unregistered"],
         );
-        assert.deepEqual(found.problems, ["worker-10 is unregistered: not in pg_dist_node"]);
+        assert.deepEqual(found.problems, ["worker-10 is unregistered (not in pg_dist_node): npm run pulumi -- up"]);
         assert.deepEqual(found.archive, { nodes: [] });
     });
 });
