@@ -275,6 +275,11 @@ export async function lastWords(shell: SsmShell): Promise<string> {
     return (await asRoot(shell, ["!service.sh", "log"])).stdout;
 }
 
+/** @param lines 1 to 9999 */
+export async function lastLines(shell: SsmShell, lines: number): Promise<string> {
+    return (await asRoot(shell, ["!service.sh", "log", String(lines)])).stdout;
+}
+
 /** Whether it has booted to where it waits for its configuration; its last words when not. */
 const BOOTED = [
     `test -x ${NODE_SCRIPTS}/aws/remote.sh && systemctl is-enabled --quiet citus-node.service && mountpoint -q ${NODE_HOME} || ` +

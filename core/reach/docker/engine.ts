@@ -102,14 +102,19 @@ export const engineAnswers = async (address = ""): Promise<boolean> => (await wh
 /** The last lines a container wrote, for an error. */
 export async function lastLog(docker: Docker, container: string, lines = 15): Promise<string> {
     const raw = await docker.getContainer(container).logs({ stdout: true, stderr: true, tail: lines, follow: false });
-    // each frame begins with 8 bytes that name the stream and its length
-    const text: string[] = [];
+    return withoutFrames(raw).trimEnd();
+}
+
+/** What both streams of a container said, out of the frames that the engine puts it into. Pure. */
+export function withoutFrames(raw: Buffer): string {
+    // each begins with 8 bytes that name the stream and its length
+    const text: Buffer[] = [];
     for (let at = 0; at + 8 <= raw.length; ) {
         const length = raw.readUInt32BE(at + 4);
-        text.push(raw.subarray(at + 8, at + 8 + length).toString("utf8"));
+        text.push(raw.subarray(at + 8, at + 8 + length));
         at += 8 + length;
     }
-    return text.join("").trimEnd();
+    return Buffer.concat(text).toString("utf8");
 }
 
 /**
