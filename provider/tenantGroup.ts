@@ -7,7 +7,7 @@ import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
 import { tellHolders } from "../core/citus/watch.ts";
 import type { Access, Shell } from "../core/node/reach.ts";
 import { COORDINATOR, nodeOf as nameOf } from "../core/node/topology.ts";
-import { handedOn } from "../core/reach/handedOn.ts";
+import { eachOn, handedOn } from "../core/reach/handedOn.ts";
 import { readFindings } from "../core/reach/nodeFindings.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../core/reach/session.ts";
 import { FACETS } from "../core/tenants/facets.ts";
@@ -146,7 +146,7 @@ const reachable = ({ nodes }: TenantGroupInputs) => Array.isArray(nodes) && !unk
 class NotReached extends Error {}
 
 /** What the groups of a run are looked at with, by their coordinator's address. */
-const lookers = new Map<string, { readonly on: ReturnType<typeof handedOn>; readonly ask: AskNodes }>();
+const lookers = new Map<string, { readonly session: Session; readonly ask: AskNodes }>();
 
 function lookerOf(inputs: TenantGroupInputs) {
     const { access } = coordinatorOf(inputs);
@@ -154,12 +154,12 @@ function lookerOf(inputs: TenantGroupInputs) {
     const key = JSON.stringify(access);
     const known = lookers.get(key);
     if (known) return known;
-    const options = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN };
+    const options = { timeout: ANSWERS_WITHIN, nodeTimeout: ANSWERS_WITHIN, reads: true };
     const open = () =>
         connect(access, COORDINATOR, options).catch((error: Error) => {
             throw new NotReached(error.message, { cause: error });
         });
-    const made = { on: handedOn(open), ask: sharedRounds() };
+    const made = { session: eachOn(COORDINATOR, handedOn(open)), ask: sharedRounds() };
     lookers.set(key, made);
     return made;
 }
@@ -170,12 +170,10 @@ async function lookAt(inputs: TenantGroupInputs) {
     const free = async (name: string) => (await readFindings(nodeOf(inputs, name).shell))?.free;
     // passwords that are not made yet are not there
     const mark = unknown(inputs.seed) ? "" : markOf(inputs.seed);
-    const { on, ask } = lookerOf(inputs);
-    return on(async (session) => {
-        const group = await withOnboarded(session, inputs.group);
-        const facets = FACETS[inputs.group.model];
-        return { group, found: await look(session, group, facets, mark, inputs.nodes, read, free, ask) };
-    });
+    const { session, ask } = lookerOf(inputs);
+    const group = await withOnboarded(session, inputs.group);
+    const facets = FACETS[inputs.group.model];
+    return { group, found: await look(session, group, facets, mark, inputs.nodes, read, free, ask) };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** A connection to one node, with TLS verified and errors that quote the database and nothing secret. */
 
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import pg from "pg";
@@ -46,10 +46,19 @@ const OWN_SETTINGS = [
 /** Over a tunnel each answer takes some seconds more. */
 const TUNNEL_SECONDS = 60;
 
+export interface QueryOptions {
+    /** Whether the same text is asked again and again: a connection of `ConnectOptions.reads` plans it once. @default false */
+    readonly again?: boolean;
+}
+
 export interface Session {
     /** The node's name, for errors. */
     readonly node: string;
-    query<T extends object = Record<string, unknown>>(sql: string, parameters?: readonly unknown[]): Promise<T[]>;
+    query<T extends object = Record<string, unknown>>(
+        sql: string,
+        parameters?: readonly unknown[],
+        options?: QueryOptions,
+    ): Promise<T[]>;
     /** When the node's certificate ends. */
     certificateEnds(): Date | undefined | Promise<Date | undefined>;
     close(): Promise<void>;
@@ -149,6 +158,8 @@ export interface ConnectOptions {
     readonly waiting?: (reason: string) => void | Promise<void>;
     /** How long this node waits for another one that a question leads to, in milliseconds. @default Citus' own, 30 s */
     readonly nodeTimeout?: number;
+    /** Whether only the catalogs are read on it, by the same queries again and again. @default false */
+    readonly reads?: boolean;
     /** Puts something around the session as soon as it is there, such as `tellHolders`. */
     readonly wrap?: Wrap;
 }
@@ -175,10 +186,13 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             ...(await optionsOf(access)),
             connectionTimeoutMillis: (options.timeout ?? 5000) + ("tunnel" in access ? TUNNEL_SECONDS * 1000 : 0),
             application_name: OWN_APPLICATION,
-            options:
-                options.nodeTimeout === undefined
-                    ? OWN_SETTINGS
-                    : `${OWN_SETTINGS} -c citus.node_connection_timeout=${options.nodeTimeout}`,
+            options: [
+                OWN_SETTINGS,
+                ...(options.nodeTimeout === undefined
+                    ? []
+                    : [`-c citus.node_connection_timeout=${options.nodeTimeout}`]),
+                ...(options.reads ? ["-c plan_cache_mode=force_generic_plan"] : []),
+            ].join(" "),
             keepAlive: true,
         });
         // a lost connection is reported by the query that meets it
@@ -187,10 +201,19 @@ export async function connect(access: Access, node: string, options: ConnectOpti
         client.on("notice", (notice) => warnings.add(notice));
         try {
             await client.connect();
-            const ask = async <T extends object>(sql: string, parameters?: readonly unknown[]) => {
+            const planned = plannedOnce(options.reads === true);
+            const ask = async <T extends object>(
+                sql: string,
+                parameters?: readonly unknown[],
+                { again = false }: QueryOptions = {},
+            ) => {
                 try {
-                    const result = await client.query<T>(sql, parameters ? [...parameters] : undefined);
-                    return result.rows;
+                    const values = parameters ? [...parameters] : undefined;
+                    const name = again ? planned(sql) : undefined;
+                    const { rows } = await (name === undefined || values === undefined
+                        ? client.query<T>(sql, values)
+                        : client.query<T>({ name, text: sql, values }));
+                    return rows;
                 } catch (error) {
                     throw new DatabaseError(node, summary(sql), error, false, warnings.take());
                 } finally {
@@ -198,8 +221,8 @@ export async function connect(access: Access, node: string, options: ConnectOpti
                 }
             };
             const inTurn = oneAtATime();
-            const query = <T extends object>(sql: string, parameters?: readonly unknown[]) =>
-                inTurn(() => ask<T>(sql, parameters));
+            const query = <T extends object>(sql: string, parameters?: readonly unknown[], how?: QueryOptions) =>
+                inTurn(() => ask<T>(sql, parameters, how));
             const certificateEnds = async () => {
                 if ("tunnel" in access) return readCertificateEnd(query);
                 const ends = (streamOf(client) as TLSSocket).getPeerCertificate().valid_to;
@@ -220,6 +243,20 @@ export async function connect(access: Access, node: string, options: ConnectOpti
             await pause(250);
         }
     }
+}
+
+/** Texts of this process that were asked before: a plan that nobody uses again would only take memory. */
+const askedBefore = new Set<string>();
+
+/** @param keeps whether the connection keeps plans. @returns the name under which a text's plan is kept, where one is */
+function plannedOnce(keeps: boolean) {
+    return (sql: string): string | undefined => {
+        if (!keeps) return undefined;
+        const name = createHash("sha256").update(sql).digest("hex").slice(0, 32);
+        if (askedBefore.has(name)) return name;
+        askedBefore.add(name);
+        return undefined;
+    };
 }
 
 /** Runs what it is given one after the other, whatever became of what came before: a connection takes one statement at a time. */

@@ -1,5 +1,6 @@
 /** Files of a group's template that were added later: how each is run once for existing tenants. */
 
+import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import type { Cost } from "../check/read/costs.ts";
 import type { Facet, Planned } from "../group/facet.ts";
@@ -189,7 +190,7 @@ export const migrations: Facet<FoundMigrations | undefined> = {
             : `(SELECT '' AS tenant)`;
         const many = tables
             .filter((table) => group.tables[table]?.kind === "distributed")
-            .map((table) => `(${literal(table)}, ${literal(qualified(table))})`);
+            .map((table) => `(${given(table)}, ${given(qualified(table))})`);
         return `SELECT jsonb_build_object(
             'pending', coalesce((SELECT jsonb_object_agg(tenant, files) FROM (
                 SELECT t.tenant, jsonb_agg(f.path ORDER BY f.i) AS files FROM ${tenants} t CROSS JOIN ${TEMPLATE} f

@@ -1,6 +1,7 @@
 /** How large a group's tables are, for what files do to them. */
 
-import { literal, qualified } from "../../sql/quote.ts";
+import { given } from "../../sql/given.ts";
+import { qualified } from "../../sql/quote.ts";
 import { splitName } from "../data/shape.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { SHARD_BYTES, SHARD_ROWS } from "./estimates.ts";
@@ -27,11 +28,11 @@ export function weightsOf(group: GroupSpec, tables: readonly string[]): string {
           JOIN pg_dist_shard s ON s.logicalrelid = c.oid LEFT JOIN (${SHARD_BYTES}) z ON z.shard_id = s.shardid
           LEFT JOIN (${SHARD_ROWS}) e USING (shardid) WHERE t.grp = $1 GROUP BY 1, 2`);
     if (tables.length === 0 || (group.model !== "row" && group.model !== "rls")) return "'{}'::jsonb";
-    const given = tables.map((table) => {
+    const named = tables.map((table) => {
         const { schema, name } = splitName(table);
-        return `(${literal(schema === "public" ? name : table)}, to_regclass(${literal(qualified(table))}))`;
+        return `(${given(schema === "public" ? name : table)}, to_regclass(${given(qualified(table))}))`;
     });
-    return summed(`WITH given (name, oid) AS (VALUES ${given.join(", ")})
+    return summed(`WITH given (name, oid) AS (VALUES ${named.join(", ")})
         SELECT g.name, p.groupid::text AS place, sum(z.size) AS bytes, sum(e.rows) AS rows, count(*) AS shards
           FROM given g JOIN pg_dist_shard s ON s.logicalrelid = g.oid JOIN pg_dist_placement p USING (shardid)
           LEFT JOIN (${SHARD_BYTES}) z ON z.shard_id = s.shardid LEFT JOIN (${SHARD_ROWS}) e USING (shardid) GROUP BY 1, 2

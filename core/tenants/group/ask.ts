@@ -28,7 +28,7 @@ export const askNodes: AskNodes = (session, questions) => {
     return session.query<NodeAnswers>(
         `SELECT r.nodeid, r.success, CASE WHEN NOT r.success THEN r.result END AS said,
                 CASE WHEN r.success THEN r.result::jsonb END AS answers
-           FROM ${askAlone(`SELECT jsonb_build_array(${each})`)} r`,
+           FROM ${askAlone(`SELECT to_jsonb(ARRAY[${each}])`)} r`,
     );
 };
 

@@ -3,6 +3,7 @@
 import { releaseRunLock, takeRunLock } from "../../citus/runLock.ts";
 import { readFindings } from "../../reach/nodeFindings.ts";
 import { DatabaseError, type Session } from "../../reach/session.ts";
+import { liftGiven } from "../../sql/given.ts";
 import { qualified } from "../../sql/quote.ts";
 import { recordGroup } from "../ledger/groups.ts";
 import { makeLedger } from "../ledger/schema.ts";
@@ -48,12 +49,14 @@ export async function look(
     const columns = asked.map(({ sql }, i) => `(${sql}) AS f${i}`);
     const answered = round.questions.length === 0 ? undefined : await ask(session, round.questions);
     const given = [group.name, JSON.stringify(group), mark, JSON.stringify(places)];
+    if (answered !== undefined) given.push(JSON.stringify(answered));
     const [row] =
         asked.length === 0
             ? [{}]
-            : await session.query<Record<string, unknown>>(
+            : await askGiven(
+                  session,
                   `${round.clause("$5")} SELECT ${columns.join(",\n       ")} FROM (SELECT $1::text, $2::jsonb, $3::text, $4::jsonb) AS given`,
-                  answered === undefined ? given : [...given, JSON.stringify(answered)],
+                  given,
               );
     const answers = new Map(asked.map(({ facet }, i) => [facet.name, (row as Record<string, unknown>)?.[`f${i}`]]));
     for (const answer of answers.values()) refuseFailed(answer);
@@ -64,6 +67,12 @@ export async function look(
         found[facet.name] = facet.readMachines && free ? await facet.readMachines(group, withFiles, free) : withFiles;
     }
     return found;
+}
+
+/** Groups with as many tables ask the same, but for names: a connection plans that once. */
+function askGiven(session: Session, text: string, parameters: readonly string[]) {
+    const { sql, values } = liftGiven(text, parameters.length);
+    return session.query<Record<string, unknown>>(sql, [...parameters, ...values], { again: true });
 }
 
 /** What is not known of a node is no answer. @throws DatabaseError that names the node */

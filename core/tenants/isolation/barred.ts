@@ -6,6 +6,7 @@
 
 import { createHash } from "node:crypto";
 import { DatabaseError } from "../../reach/session.ts";
+import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
@@ -139,12 +140,12 @@ const domainsOf = ({
         || coalesce(string_agg(c.conname || ' ' || pg_get_constraintdef(c.oid), ',' ORDER BY c.conname), '')) AS print,
         count(*) FILTER (WHERE c.conname = 'barred') = 1 AND count(c.oid) = 1 AS whole
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_constraint c ON c.contypid = t.oid
-   WHERE n.nspname = 'citus_as_code' AND t.typtype = 'd' AND t.typname ~ ${literal(`^${name}_(reads|writes)_[a-z0-9]+$`)} GROUP BY t.oid`;
+   WHERE n.nspname = 'citus_as_code' AND t.typtype = 'd' AND t.typname ~ ${given(`^${name}_(reads|writes)_[a-z0-9]+$`)} GROUP BY t.oid`;
 
 const usable = ({
     name,
 }: GroupSpec) => `(SELECT count(*) FROM pg_roles r JOIN pg_namespace n ON n.nspname = 'citus_as_code'
-    WHERE r.rolname IN (${literal(appRole(name))}, ${literal(tenantsRole(name))}) AND has_schema_privilege(r.oid, n.oid, 'USAGE')) = 2`;
+    WHERE r.rolname IN (${given(appRole(name))}, ${given(tenantsRole(name))}) AND has_schema_privilege(r.oid, n.oid, 'USAGE')) = 2`;
 
 /**
  * SQL expression of type jsonb for what there is. @param types SQL query (type) for those of the group's tenant columns

@@ -4,6 +4,7 @@
  * owner, who is a superuser. So each gets a search_path in which temporary tables come last.
  */
 
+import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { OPEN, PIN } from "../ledger/searchPath.ts";
@@ -27,7 +28,7 @@ export interface Definer {
  */
 export const definersSql = ({ name }: Pick<GroupSpec, "name">, ledger: boolean) => {
     const owned = ledger
-        ? `(SELECT t.tenant FROM citus_as_code.tenant t WHERE t.grp = ${literal(name)} AND t.model = 'schema' AND t.tenant = n.nspname)`
+        ? `(SELECT t.tenant FROM citus_as_code.tenant t WHERE t.grp = ${given(name)} AND t.model = 'schema' AND t.tenant = n.nspname)`
         : "NULL::text";
     return `(SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.object), '[]') FROM (
         SELECT ${owned} AS tenant, p.oid::regprocedure::text AS object, o.rolname AS owner, w.who, ${PIN} AS sql
@@ -35,10 +36,10 @@ export const definersSql = ({ name }: Pick<GroupSpec, "name">, ledger: boolean) 
                LATERAL (SELECT jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')) AS who
                           FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x LEFT JOIN pg_roles r ON r.oid = x.grantee
                          WHERE x.privilege_type = 'EXECUTE' AND x.grantee <> p.proowner
-                           AND (x.grantee = 0 OR starts_with(r.rolname, ${literal(`${name}_`)}) AND starts_with(shobj_description(r.oid, 'pg_authid'), ${literal(`citus_as_code ${name} `)}))) w
+                           AND (x.grantee = 0 OR starts_with(r.rolname, ${given(`${name}_`)}) AND starts_with(shobj_description(r.oid, 'pg_authid'), ${given(`citus_as_code ${name} `)}))) w
          WHERE ${OPEN} AND n.nspname !~ '^(pg_.*|information_schema|citus.*|columnar.*)$' AND w.who IS NOT NULL
            AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) u LEFT JOIN pg_roles m ON m.oid = u.grantee
-                        WHERE u.privilege_type = 'USAGE' AND (u.grantee = 0 OR starts_with(m.rolname, ${literal(`${name}_`)})))) d)`;
+                        WHERE u.privilege_type = 'USAGE' AND (u.grantee = 0 OR starts_with(m.rolname, ${given(`${name}_`)})))) d)`;
 };
 
 /** Those that a step closes, by tenant, and those that a person has to. Pure. */

@@ -1,5 +1,6 @@
 /** What passes the policies of a group's tables by, in the living database: SQL of models row and rls. */
 
+import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { ownComment } from "../roles/groupRoles.ts";
@@ -19,7 +20,7 @@ export interface Exposed {
 /** SQL: roles of a group, by their comments and names; a stranger who is a member of its tenants' role is none. */
 const OWN_ROLES = (group: Pick<GroupSpec, "name">) => `SELECT a.oid, a.rolname::text AS name FROM pg_roles a
     WHERE a.rolname IN (${[appRole(group.name), tenantsRole(group.name)].map(literal).join(", ")})
-       OR starts_with(a.rolname, ${literal(`${group.name}_`)}) AND starts_with(shobj_description(a.oid, 'pg_authid'), ${literal(ownComment(group.name))})`;
+       OR starts_with(a.rolname, ${given(`${group.name}_`)}) AND starts_with(shobj_description(a.oid, 'pg_authid'), ${given(ownComment(group.name))})`;
 
 const WRITES = "'INSERT','UPDATE','DELETE','TRUNCATE'";
 
@@ -38,7 +39,7 @@ export type ExposedGroup = Pick<GroupSpec, "name" | "tables" | "anchor" | "ignor
 const ignored = ({ ignored = [] }: Pick<GroupSpec, "ignored">) =>
     ignored.length === 0
         ? ""
-        : ` AND c.oid <> ALL (ARRAY[${ignored.map((table) => `coalesce(to_regclass(${literal(qualified(table))})::oid, 0)`).join(", ")}])`;
+        : ` AND c.oid <> ALL (ARRAY[${ignored.map((table) => `coalesce(to_regclass(${given(qualified(table))})::oid, 0)`).join(", ")}])`;
 
 const SYSTEM = "'^(pg_.*|information_schema|citus.*|columnar.*)$'";
 
@@ -53,7 +54,7 @@ export function exposedSql(group: ExposedGroup, tables: readonly string[]): stri
     const values = there.map((name) => {
         const column = group.tables[name]?.column;
         const key = name === group.anchor ? undefined : column;
-        return `(${literal(name)}, ${literal(qualified(name))}::regclass::oid, ${String(column !== undefined)}, ${key === undefined ? "NULL" : literal(key)})`;
+        return `(${given(name)}, ${given(qualified(name))}::regclass::oid, ${String(column !== undefined)}, ${key === undefined ? "NULL" : given(key)})`;
     });
     const free = `(o.rolsuper OR o.rolbypassrls OR EXISTS (SELECT FROM t JOIN pg_class b ON b.oid = t.oid WHERE t.rows AND pg_has_role(o.oid, b.relowner, 'USAGE')))`;
     const word = (text: string) => `regexp_replace(${text}, '([.*+?()|{}^$\\[\\]\\\\])', '\\\\\\1', 'g')`;

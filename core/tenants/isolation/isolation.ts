@@ -1,6 +1,7 @@
 /** Whether tenants are kept apart by more than what this project set: files, views, functions, owners, memberships, grants. */
 
 import { createHash } from "node:crypto";
+import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { listed } from "../../util/listed.ts";
 import type { Finding } from "../check/read/finding.ts";
@@ -75,14 +76,14 @@ function closedSql(group: GroupSpec): string {
 const ENTERED = (group: string) => `(SELECT coalesce(jsonb_agg(to_jsonb(e)), '[]') FROM (
     SELECT t.tenant, jsonb_agg(DISTINCT coalesce(r.rolname, 'PUBLIC')) AS who FROM citus_as_code.tenant t JOIN pg_namespace n ON n.nspname = t.tenant, aclexplode(n.nspacl) x
       LEFT JOIN pg_roles r ON r.oid = x.grantee
-     WHERE t.grp = $1 AND (x.grantee = 0 OR starts_with(r.rolname, ${literal(`${group}_`)}) AND r.rolname NOT IN (${literal(`${group}_`)} || t.tenant, ${literal(readerRole(group))})
-           AND starts_with(shobj_description(r.oid, 'pg_authid'), ${literal(`citus_as_code ${group} `)}))
+     WHERE t.grp = $1 AND (x.grantee = 0 OR starts_with(r.rolname, ${given(`${group}_`)}) AND r.rolname NOT IN (${given(`${group}_`)} || t.tenant, ${given(readerRole(group))})
+           AND starts_with(shobj_description(r.oid, 'pg_authid'), ${given(`citus_as_code ${group} `)}))
      GROUP BY 1) e)`;
 
 const anchorSql = (group: string, anchor: string) => `(SELECT jsonb_build_object(
     'rights', (SELECT coalesce(jsonb_agg(DISTINCT x.privilege_type), '[]') FROM aclexplode(c.relacl) x WHERE x.grantee = r.oid AND x.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')),
     'columns', (SELECT coalesce(jsonb_agg(a.attname), '[]') FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid AND x.grantee = r.oid AND x.privilege_type = 'UPDATE'))
-  FROM pg_class c, pg_roles r WHERE c.oid = ${literal(qualified(anchor))}::regclass AND r.rolname = ${literal(tenantsRole(group))})`;
+  FROM pg_class c, pg_roles r WHERE c.oid = ${given(qualified(anchor))}::regclass AND r.rolname = ${given(tenantsRole(group))})`;
 
 /** Files of the template that a tenant of the program has not run. */
 const PENDING = `(SELECT coalesce(jsonb_agg(f ->> 'path'), '[]') FROM jsonb_array_elements($2::jsonb -> 'template') f WHERE EXISTS (

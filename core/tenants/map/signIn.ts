@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Probe, Step } from "../group/facet.ts";
@@ -236,9 +237,9 @@ async function index({ session, group, progress }: Context, steps: readonly Step
 
 function sql(group: GroupSpec, probe: Pick<Probe, "ledger" | "ask">): string {
     const { signIn } = group;
-    const role = `to_regrole(${literal(identifier(signInRole(group.name)))})`;
-    const table = signIn === undefined ? "NULL::regclass" : `to_regclass(${literal(qualified(signIn.table))})`;
-    const column = signIn === undefined ? "NULL" : literal(signIn.column);
+    const role = `to_regrole(${given(identifier(signInRole(group.name)))})`;
+    const table = signIn === undefined ? "NULL::regclass" : `to_regclass(${given(qualified(signIn.table))})`;
+    const column = signIn === undefined ? "NULL" : given(signIn.column);
     // the ledger's own are made with the function
     const named = "CASE WHEN n.nspname = 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END";
     return `SELECT jsonb_build_object('table', ${table} IS NOT NULL,
@@ -262,7 +263,7 @@ function sql(group: GroupSpec, probe: Pick<Probe, "ledger" | "ask">): string {
                 ? `(SELECT jsonb_build_object('body', md5(p.prosrc), 'args', format_type(p.proargtypes[0], NULL), 'owner', p.proowner::regrole::text,
             'may', (SELECT coalesce(jsonb_agg(DISTINCT CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END), '[]')
                       FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x WHERE x.grantee <> p.proowner))
-             FROM pg_proc p WHERE p.pronamespace = to_regnamespace('citus_as_code') AND p.proname = ${literal(signInFunction(group.name))} LIMIT 1)`
+             FROM pg_proc p WHERE p.pronamespace = to_regnamespace('citus_as_code') AND p.proname = ${given(signInFunction(group.name))} LIMIT 1)`
                 : "NULL::jsonb"
         })`;
 }

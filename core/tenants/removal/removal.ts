@@ -1,5 +1,6 @@
 /** Tenants whose state is `deleted`: fenced, exported, deleted, and shown to be gone on every node. */
 
+import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import type { DatabasesFound } from "../databases/databaseFound.ts";
 import { exportTenant } from "../exports/export.ts";
@@ -86,7 +87,7 @@ export const removalWith = (toFile: Export, onRunner: () => boolean = isRunner):
                           width: widthOf(table),
                       }))
                 : [];
-        const names = tenantTables(group).map(({ table }) => literal(qualified(table)));
+        const names = tenantTables(group).map(({ table }) => given(qualified(table)));
         return `SELECT jsonb_build_object(
             'rows', jsonb_build_object(${rows.map(({ table, counts }) => `${table}, ${counts}`).join(",\n                ")}),
             'widths', jsonb_build_object(${rows.map(({ table, width }) => `${table}, ${width}`).join(", ")}),

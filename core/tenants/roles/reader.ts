@@ -1,6 +1,7 @@
 /** `<group>_reader`: a login that reads all tenants of a group and writes nothing. */
 
-import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { given } from "../../sql/given.ts";
+import { identifier, qualified } from "../../sql/quote.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type GroupSpec, readerRole } from "../group/spec.ts";
@@ -51,7 +52,7 @@ const MORE = (role: string) =>
 
 const ofTables = (group: GroupSpec, role: string) => {
     const names = Object.keys(group.tables);
-    const list = names.map((name) => `(${literal(name)}, to_regclass(${literal(qualified(name))}))`).join(", ");
+    const list = names.map((name) => `(${given(name)}, to_regclass(${given(qualified(name))}))`).join(", ");
     return names.length === 0
         ? "'[]'::jsonb"
         : `(SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.name,
@@ -142,7 +143,7 @@ export const reader: Facet<FoundReader> = {
     name: "reader",
     none: { mark: "", role: null, readable: [] },
     sql: (group, probe) => {
-        const role = `to_regrole(${literal(identifier(readerRole(group.name)))})`;
+        const role = `to_regrole(${given(identifier(readerRole(group.name)))})`;
         const readable =
             group.model !== "schema" ? ofTables(group, role) : probe.ledger ? ofSchemas(role) : "'[]'::jsonb";
         return `SELECT jsonb_build_object('mark', $3::text, 'role', ${roleSql(readerRole(group.name), probe.ask)}, 'readable', ${readable})`;

@@ -1,5 +1,6 @@
 /** Roles of a group: its application's, its tenants', and what limits them. On every node, as Citus hands them on. */
 import { createHash } from "node:crypto";
+import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { askAlone } from "../group/ask.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
@@ -105,11 +106,11 @@ const SETTINGS = [
 const linesOf = (group: string) => `
     SELECT a.rolname::text AS name, concat_ws('|', a.rolcanlogin, a.rolsuper, a.rolbypassrls, a.rolcreaterole, md5(a.rolpassword),
                (SELECT concat_ws(' ', m.inherit_option, m.set_option, m.admin_option) FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid
-                 WHERE m.member = a.oid AND g.rolname = ${literal(tenantsRole(group))} ORDER BY 1 LIMIT 1),
-               CASE WHEN a.rolcanlogin OR a.rolname = ${literal(tenantsRole(group))} THEN concat_ws('|', a.rolconnlimit, shobj_description(a.oid, 'pg_authid'),
+                 WHERE m.member = a.oid AND g.rolname = ${given(tenantsRole(group))} ORDER BY 1 LIMIT 1),
+               CASE WHEN a.rolcanlogin OR a.rolname = ${given(tenantsRole(group))} THEN concat_ws('|', a.rolconnlimit, shobj_description(a.oid, 'pg_authid'),
                    (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0
                        AND split_part(s, '=', 1) IN (${SETTINGS.map(literal).join(", ")}))) END) AS line
-      FROM pg_authid a WHERE starts_with(a.rolname, ${literal(`${group}_`)})`;
+      FROM pg_authid a WHERE starts_with(a.rolname, ${given(`${group}_`)})`;
 
 const sameSetting = (name: string, wanted: string | undefined, found: string | undefined) =>
     name === "search_path" ? found?.replaceAll('"', "") === wanted?.replaceAll('"', "") : found === wanted;

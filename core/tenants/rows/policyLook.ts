@@ -1,6 +1,7 @@
 /** What there is of a group's row-level security: its policies and grants, and what each placement has of them. */
 
 import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement } from "../../citus/guards.ts";
+import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import { askAlone } from "../group/ask.ts";
 import type { Probe } from "../group/facet.ts";
@@ -115,9 +116,9 @@ export function policiesSql(group: GroupSpec, probe: Probe): string {
             'barred', ${barredSql(group, "SELECT NULL::text AS type", probe)})`;
     const values = names.map(
         ([name, { column }]) =>
-            `(${literal(name)}, ${literal(qualified(name))}::regclass, ${column === undefined ? "NULL" : literal(column)})`,
+            `(${given(name)}, ${given(qualified(name))}::regclass, ${column === undefined ? "NULL" : given(column)})`,
     );
-    const [app, tenants] = [appRole(group.name), tenantsRole(group.name)].map(literal);
+    const [app, tenants] = [appRole(group.name), tenantsRole(group.name)].map(given);
     const rights = (
         role: string | undefined,
     ) => `(SELECT coalesce(jsonb_agg(g), '[]') FROM unnest('{${RIGHTS.join(",")}}'::text[]) g, pg_roles r
@@ -126,7 +127,7 @@ export function policiesSql(group: GroupSpec, probe: Probe): string {
     // as what has no length: `character` would be char(1), and "bit" one bit
     const typeOf = "format_type(a.atttypid, -1)";
     return `WITH source AS MATERIALIZED (SELECT p.oid, md5(concat_ws(' ', r.columns, ${SOURCE})) AS alike
-            FROM (SELECT k.oid, ${COLUMNS("k.oid")} AS columns FROM (VALUES ${names.map(([name]) => `(${literal(qualified(name))}::regclass::oid)`).join(", ")}) k (oid) OFFSET 0) r
+            FROM (SELECT k.oid, ${COLUMNS("k.oid")} AS columns FROM (VALUES ${names.map(([name]) => `(${given(qualified(name))}::regclass::oid)`).join(", ")}) k (oid) OFFSET 0) r
             JOIN pg_policy p ON p.polrelid = r.oid),
         once AS MATERIALIZED (SELECT o.alike, ${POLICY_PRINT} AS print, ${HAS_SUBQUERY} AS subquery
             FROM (SELECT s.alike, min(s.oid) AS oid FROM source s GROUP BY 1) o JOIN pg_policy p USING (oid)),

@@ -1,5 +1,6 @@
 /** Tenants of models row and rls: the row of each in the anchor table, and what the ledger says of it. */
 
+import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
@@ -120,8 +121,8 @@ export const rows: Facet<FoundRows> = {
                'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from')`;
         if (anchor === undefined || !probe.tables.includes(anchor))
             return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'spelled', '{}'::jsonb, 'same', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
-        const relation = literal(qualified(anchor));
-        const column = literal(keyColumn(group));
+        const relation = given(qualified(anchor));
+        const column = given(keyColumn(group));
         // in queries of their own, so that Citus plans them alone, and in hex, which XML leaves as it is
         const asked = (query: string, ...values: readonly string[]) =>
             `convert_from(decode((xpath('//x/text()', query_to_xml(format(${literal(query)}, ${values.join(", ")}), true, false, '')))[1]::text, 'hex'), 'UTF8')::jsonb`;

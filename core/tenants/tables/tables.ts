@@ -4,6 +4,7 @@ import { CLOCK, VOLATILE } from "../../citus/guards.ts";
 import { runSplit } from "../../citus/rebalance/split.ts";
 import { changedPerMinute } from "../../citus/references.ts";
 import type { Session } from "../../reach/session.ts";
+import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { valuesOf } from "../ask/keyFacts.ts";
@@ -243,11 +244,11 @@ export const tables: Facet<FoundTables> = {
     sql(spec, probe) {
         const declared = Object.entries(spec.tables).map(([name, table]) => {
             const target = spec.model === "rls" ? "local" : table.kind;
-            const column = table.column === undefined ? "NULL::text" : literal(table.column);
-            return `(${literal(name)}, ${literal(qualified(name))}, ${literal(target)}, ${column}, ${table.shardCount ?? "NULL::int"})`;
+            const column = table.column === undefined ? "NULL::text" : given(table.column);
+            return `(${given(name)}, ${given(qualified(name))}, ${given(target)}, ${column}, ${table.shardCount ?? "NULL::int"})`;
         });
         if (declared.length === 0) return undefined;
-        const anchor = spec.anchor === undefined ? "NULL::oid" : `to_regclass(${literal(qualified(spec.anchor))})::oid`;
+        const anchor = spec.anchor === undefined ? "NULL::oid" : `to_regclass(${given(qualified(spec.anchor))})::oid`;
         return `WITH t AS MATERIALIZED (
             SELECT v.name, v.target, v.col, v.shardcount, v.oid, ${kindOf("v.oid")} AS kind, ${anchor} AS anchor
               FROM (SELECT name, to_regclass(quoted)::oid AS oid, target, col, shardcount::int AS shardcount

@@ -1,5 +1,6 @@
 /** Models row and rls: tables that may hold tenants' rows and that the group does not declare, so that no export and no delete has them. */
 
+import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import type { GroupSpec } from "../group/spec.ts";
 
@@ -44,11 +45,11 @@ export function undeclaredSql(group: GroupSpec, ledger: boolean): string {
     const columns = tenantColumns(group).map(literal).join(", ");
     const declared = Object.entries(group.tables).map(
         ([name, { kind, column }]) =>
-            `(${literal(qualified(name))}, ${column === undefined ? "NULL" : literal(column)}, ${literal(kind)})`,
+            `(${given(qualified(name))}, ${column === undefined ? "NULL" : given(column)}, ${given(kind)})`,
     );
     if (declared.length === 0) return "'[]'::jsonb";
-    const ignored = (group.ignored ?? []).map((name) => literal(qualified(name)));
-    const anchor = group.anchor === undefined ? "NULL" : literal(qualified(group.anchor));
+    const ignored = (group.ignored ?? []).map((name) => given(qualified(name)));
+    const anchor = group.anchor === undefined ? "NULL" : given(qualified(group.anchor));
     return `(WITH RECURSIVE declared AS MATERIALIZED (
         SELECT to_regclass(d.quoted)::oid AS oid, d.col, d.kind FROM (VALUES ${declared.join(", ")}) AS d (quoted, col, kind) WHERE to_regclass(d.quoted) IS NOT NULL),
     ignored AS MATERIALIZED (SELECT to_regclass(q)::oid AS oid FROM unnest(ARRAY[${ignored.join(", ")}]::text[]) q),

@@ -1,7 +1,7 @@
 /** Looks at many groups share connections and rounds of the nodes. */
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
-import { handedOn } from "../../../../core/reach/handedOn.ts";
+import { eachOn, handedOn } from "../../../../core/reach/handedOn.ts";
 import { DatabaseError, type Session } from "../../../../core/reach/session.ts";
 import { type AskNodes, type NodeAnswers, sharedRounds } from "../../../../core/tenants/group/ask.ts";
 
@@ -118,5 +118,57 @@ describe("connections that are handed on", () => {
             }),
             /terminating/,
         );
+    });
+
+    test("there are so many at most, and who waits for one comes in turn", async () => {
+        let opened = 0;
+        const on = handedOn(async () => session(`s${++opened}`), 2);
+        const order: number[] = [];
+        const ends: (() => void)[] = [];
+        const reads = [0, 1, 2, 3].map((i) =>
+            on(async ({ node }) => {
+                order.push(i);
+                await new Promise<void>((resolve) => ends.push(resolve));
+                if (i === 0) throw new Error("of its own");
+                return node;
+            }),
+        );
+        const failed = assert.rejects(reads[0] as Promise<string>, /of its own/);
+        const settle = () => new Promise((resolve) => setImmediate(resolve));
+        await settle();
+        assert.deepEqual(order, [0, 1]);
+        ends[0]?.();
+        await failed;
+        await settle();
+        assert.deepEqual(order, [0, 1, 2]);
+        for (let i = 1; i < 4; i++) {
+            ends[i]?.();
+            await settle();
+        }
+        assert.deepEqual(order, [0, 1, 2, 3]);
+        // the first one's failed, so it was closed
+        assert.deepEqual((await Promise.all(reads.slice(1))).sort(), ["s2", "s2", "s3"]);
+        assert.equal(opened, 3);
+    });
+
+    test("each query of a session of theirs takes one that is free, with all that it is given", async () => {
+        const asked: unknown[] = [];
+        const on = handedOn(
+            async () => ({
+                ...session("kept"),
+                query: async <T extends object>(...query: readonly unknown[]) => {
+                    asked.push(query);
+                    return [{ n: asked.length }] as T[];
+                },
+            }),
+            1,
+        );
+        const each = eachOn("coordinator", on);
+        const answers = await Promise.all([each.query("a", [1], { again: true }), each.query("b")]);
+        assert.deepEqual(answers, [[{ n: 1 }], [{ n: 2 }]]);
+        assert.deepEqual(asked, [
+            ["a", [1], { again: true }],
+            ["b", undefined, undefined],
+        ]);
     });
 });
