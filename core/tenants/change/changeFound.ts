@@ -9,7 +9,7 @@ import { type ChangeFound, NOTHING_FOUND } from "./changePlan.ts";
 export const FOUND = `(
 WITH wanted AS MATERIALIZED (
     SELECT w.key AS tenant, w.value #>> '{from,group}' AS from_grp, w.value #>> '{from,tenant}' AS from_tenant, to_jsonb(ch) AS change
-      FROM jsonb_each($2::jsonb -> 'tenants') AS w
+      FROM jsonb_each((SELECT $2::jsonb -> 'tenants')) AS w
       LEFT JOIN citus_as_code.tenant_change ch ON ch.grp = $1 AND ch.tenant = w.key
      WHERE w.value ? 'from'
        AND NOT (ch.phase IS NOT DISTINCT FROM 'done' AND ch.from_grp = w.value #>> '{from,group}' AND ch.from_tenant = w.value #>> '{from,tenant}')),

@@ -186,7 +186,7 @@ export const migrations: Facet<FoundMigrations | undefined> = {
     sql: (group, { ledger, approvals, tables }) => {
         if (!ledger) return undefined;
         const tenants = perTenant(group)
-            ? `(SELECT tenant FROM citus_as_code.tenant WHERE grp = $1 AND ${isServed("state")} AND $2::jsonb -> 'tenants' ? tenant)`
+            ? `(SELECT tenant FROM citus_as_code.tenant WHERE grp = $1 AND ${isServed("state")} AND (SELECT $2::jsonb -> 'tenants') ? tenant)`
             : `(SELECT '' AS tenant)`;
         const many = tables
             .filter((table) => group.tables[table]?.kind === "distributed")

@@ -158,13 +158,13 @@ export function barredSql(
 ): string {
     const lists = ledger
         ? `'fenced', (SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND (${inState("t.state", "deleting")}
-               OR ${inState("t.state", "frozen")} AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR EXISTS (
+               OR ${inState("t.state", "frozen")} AND (NOT (SELECT $2::jsonb -> 'tenants') ? t.tenant OR EXISTS (
                   SELECT 1 FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.from_tenant = t.tenant AND c.phase <> 'done')))),
            'hidden', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant WHERE grp = $1 AND (${inState("state", "superseded")} OR detail ? 'moved_to')),
            'buried', (SELECT coalesce(jsonb_agg(tenant), '[]') FROM citus_as_code.tenant_tombstone WHERE grp = $1 AND moved_to IS NOT NULL AND $2::jsonb -> 'delete' ? tenant)`
         : "'fenced', '[]'::jsonb, 'hidden', '[]'::jsonb, 'buried', '[]'::jsonb";
     return `(WITH lists AS MATERIALIZED (SELECT jsonb_build_object(${lists}) AS l),
-        keys AS (SELECT jsonb_array_elements_text($2::jsonb -> 'delete') AS key UNION SELECT w.key FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'frozen'
+        keys AS (SELECT jsonb_array_elements_text($2::jsonb -> 'delete') AS key UNION SELECT w.key FROM jsonb_each((SELECT $2::jsonb -> 'tenants')) w WHERE w.value ? 'frozen'
             UNION SELECT jsonb_array_elements_text(e.value) FROM lists, jsonb_each(lists.l) e),
         unfit AS (SELECT y.type, k.key FROM (SELECT DISTINCT q.type FROM (${types}) q WHERE q.type IS NOT NULL) y, keys k WHERE NOT pg_input_is_valid(k.key, y.type)),
         here AS MATERIALIZED (SELECT * FROM (${domainsOf(group)}) d),

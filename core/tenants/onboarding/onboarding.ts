@@ -249,7 +249,7 @@ export const onboarding: Facet<FoundOnboarding> = {
         'strangers', (SELECT coalesce(jsonb_agg(s.name), '[]') FROM (${strangersOf()}) s),
         'onboarded', (SELECT coalesce(jsonb_agg(t.tenant ORDER BY t.since, t.tenant), '[]') FROM citus_as_code.tenant t
                        WHERE t.grp = $1 AND t.detail ? 'onboarded' AND ${isServed("t.state")} AND NOT $2::jsonb -> 'delete' ? t.tenant
-                         AND (NOT $2::jsonb -> 'tenants' ? t.tenant OR ($2::jsonb -> 'tenants' -> t.tenant -> 'onboarded') = 'true')))`
+                         AND (NOT (SELECT $2::jsonb -> 'tenants') ? t.tenant OR ((SELECT $2::jsonb -> 'tenants') -> t.tenant -> 'onboarded') = 'true')))`
             : undefined,
     readFiles: async (group, found, read) => {
         if (!group.onboarding) return found;

@@ -79,7 +79,7 @@ export const prefixOf = (group: GroupSpec) => `${PREFIX}${group.name}_`;
  * printed. Tables have the same columns and policies again and again. A sub-query and a whole row are printed with their table's name.
  */
 const SOURCE = `concat_ws('|', p.polpermissive, p.polcmd, p.polroles, p.polqual, '|', p.polwithcheck,
-    CASE WHEN ${HAS_SUBQUERY} OR concat(p.polqual, p.polwithcheck) LIKE '%:varattno 0 %' THEN p.polrelid END)`;
+    CASE WHEN ${HAS_SUBQUERY} OR strpos(concat(p.polqual, p.polwithcheck), ':varattno 0 ') > 0 THEN p.polrelid END)`;
 
 /** The columns that its numbers mean. @param oid SQL expression for its table */
 const COLUMNS = (oid: string) =>
@@ -129,13 +129,14 @@ export function policiesSql(group: GroupSpec, probe: Probe): string {
     return `WITH source AS MATERIALIZED (SELECT p.oid, md5(concat_ws(' ', r.columns, ${SOURCE})) AS alike
             FROM (SELECT k.oid, ${COLUMNS("k.oid")} AS columns FROM (VALUES ${names.map(([name]) => `(${given(qualified(name))}::regclass::oid)`).join(", ")}) k (oid) OFFSET 0) r
             JOIN pg_policy p ON p.polrelid = r.oid),
-        once AS MATERIALIZED (SELECT o.alike, ${POLICY_PRINT} AS print, ${HAS_SUBQUERY} AS subquery
+        once AS MATERIALIZED (SELECT o.alike, ${POLICY_PRINT} AS print, ${HAS_SUBQUERY} AS subquery,
+                ARRAY(SELECT coalesce(r.rolname, 'public') FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o) AS roles
             FROM (SELECT s.alike, min(s.oid) AS oid FROM source s GROUP BY 1) o JOIN pg_policy p USING (oid)),
-        p AS MATERIALIZED (SELECT p.*, once.print, once.subquery FROM source JOIN once USING (alike) JOIN pg_policy p ON p.oid = source.oid),
+        p AS MATERIALIZED (SELECT p.*, once.print, once.subquery, once.roles, d.description AS comment FROM source JOIN once USING (alike) JOIN pg_policy p ON p.oid = source.oid
+            LEFT JOIN pg_description d ON d.classoid = 'pg_policy'::regclass AND d.objoid = p.oid AND d.objsubid = 0),
         printed AS MATERIALIZED (SELECT p.polrelid, string_agg(p.polname || ' ' || p.print, ',' ORDER BY p.polname) AS prints,
                 jsonb_agg(jsonb_build_object('name', p.polname, 'permissive', p.polpermissive, 'subquery', p.subquery,
-                    'roles', ARRAY(SELECT coalesce(r.rolname, 'public') FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o),
-                    'print', p.print, 'comment', obj_description(p.oid, 'pg_policy')) ORDER BY p.polname) AS list FROM p GROUP BY 1),
+                    'roles', p.roles, 'print', p.print, 'comment', p.comment) ORDER BY p.polname) AS list FROM p GROUP BY 1),
         t AS MATERIALIZED (SELECT v.*, md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity, w.prints)) AS digest, w.list AS policies,
                 EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = v.oid) AS citus,
                 (SELECT ${typeOf} FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attname = v.col AND NOT a.attisdropped) AS type

@@ -114,11 +114,11 @@ export const rows: Facet<FoundRows> = {
         const { anchor } = group;
         const ledger = probe.ledger
             ? `'states', (SELECT coalesce(jsonb_object_agg(tenant, state), '{}') FROM citus_as_code.tenant WHERE grp = $1),
-               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from' AND NOT EXISTS (
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each((SELECT $2::jsonb -> 'tenants')) w WHERE w.value ? 'from' AND NOT EXISTS (
                             SELECT 1 FROM citus_as_code.tenant_change c WHERE c.grp = $1 AND c.tenant = w.key AND c.phase = 'done')),
                'leaving', (SELECT coalesce(jsonb_agg(c.from_tenant), '[]') FROM citus_as_code.tenant_change c WHERE c.from_grp = $1 AND c.phase <> 'done')`
             : `'states', '{}'::jsonb, 'leaving', '[]'::jsonb,
-               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each($2::jsonb -> 'tenants') w WHERE w.value ? 'from')`;
+               'coming', (SELECT coalesce(jsonb_agg(w.key), '[]') FROM jsonb_each((SELECT $2::jsonb -> 'tenants')) w WHERE w.value ? 'from')`;
         if (anchor === undefined || !probe.tables.includes(anchor))
             return `SELECT jsonb_build_object('invalid', '[]'::jsonb, 'spelled', '{}'::jsonb, 'same', '[]'::jsonb, 'columns', '[]'::jsonb, ${ledger})`;
         const relation = given(qualified(anchor));
@@ -130,7 +130,7 @@ export const rows: Facet<FoundRows> = {
         return `WITH key AS MATERIALIZED (SELECT format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a
                 WHERE a.attrelid = ${relation}::regclass AND a.attname = ${column} AND NOT a.attisdropped),
             wanted AS MATERIALIZED (SELECT k.tenant, key.type NOT LIKE '%[]' AND pg_input_is_valid(k.tenant, key.type) AS ok
-                FROM jsonb_object_keys($2::jsonb -> 'tenants') AS k (tenant), key),
+                FROM jsonb_object_keys((SELECT $2::jsonb -> 'tenants')) AS k (tenant), key),
             valid AS MATERIALIZED (SELECT coalesce(array_agg(tenant), '{}') AS keys FROM wanted WHERE ok),
             there AS MATERIALIZED (SELECT CASE WHEN valid.keys = '{}' THEN '[]' ELSE ${asked(
                 `SELECT ${answer("coalesce(jsonb_agg(%1$I::text), '[]')")} FROM %2$s WHERE %1$I = ANY (%3$L::%4$s[])`,

@@ -242,12 +242,12 @@ export const schemas: Facet<FoundSchemas> = {
     sql: (_group, { ledger }) => `SELECT jsonb_build_object(
         'schemas', coalesce((SELECT jsonb_object_agg(n.nspname, s.schemaid IS NOT NULL)
                                FROM pg_namespace n LEFT JOIN pg_dist_schema s ON s.schemaid = n.oid
-                              WHERE $2::jsonb -> 'tenants' ? n.nspname), '{}'),
+                              WHERE (SELECT $2::jsonb -> 'tenants') ? n.nspname), '{}'),
         'ledger', ${ledger ? "coalesce((SELECT jsonb_object_agg(tenant, state) FROM citus_as_code.tenant WHERE grp = $1), '{}')" : "'{}'::jsonb"},
         'others', ${
             ledger
                 ? `coalesce((SELECT jsonb_object_agg(tenant, grp) FROM citus_as_code.tenant
-                              WHERE grp <> $1 AND model = 'schema' AND $2::jsonb -> 'tenants' ? tenant), '{}')`
+                              WHERE grp <> $1 AND model = 'schema' AND (SELECT $2::jsonb -> 'tenants') ? tenant), '{}')`
                 : "'{}'::jsonb"
         })`,
     plan: planSchemas,
