@@ -1,6 +1,7 @@
 /** What many tenants cost: a preview of them in many groups, and freezing one of them in a group of many tables. */
 import { connect } from "../../core/reach/session.ts";
 import { publishedAccess } from "../lib.ts";
+import { type Held, whileLocked } from "./locks.ts";
 import { judge, median, type Row, round, type Section, say, seconds } from "./section.ts";
 import { BenchStack } from "./stack.ts";
 
@@ -8,7 +9,7 @@ import { BenchStack } from "./stack.ts";
 const PREVIEW_TARGET = 3000;
 /** Milliseconds that freezing one tenant may take more than an `up` without a change. */
 const FREEZE_TARGET = 2000;
-/** Milliseconds that a read of one of the tables may wait longer than it does otherwise. */
+/** Milliseconds that a table may be locked exclusively, and that a read of one may wait longer than it does otherwise. */
 const LOCK_TARGET = 50;
 
 interface Sizes {
@@ -92,6 +93,25 @@ async function longestRead(stack: BenchStack, work: () => Promise<number>): Prom
     }
 }
 
+/** The floor of a freeze: what makes all nodes keep one more tenant from writing. It is undone. @returns milliseconds */
+async function freezeByHand(stack: BenchStack): Promise<number> {
+    const session = await connect(publishedAccess(await stack.outputs(), "coordinator"), "coordinator");
+    try {
+        const domain = "citus_as_code.big_writes_bigint";
+        const began = performance.now();
+        for (const sql of [
+            "BEGIN",
+            `ALTER DOMAIN ${domain} DROP CONSTRAINT barred`,
+            `ALTER DOMAIN ${domain} ADD CONSTRAINT barred CHECK (VALUE <> ALL ('{7,8}'::bigint[]))`,
+        ])
+            await session.query(sql);
+        await session.query("ROLLBACK");
+        return performance.now() - began;
+    } finally {
+        await session.close();
+    }
+}
+
 /** (h): previews with and without many groups, and freezing one tenant of a group with many tables. */
 export async function manyTenants(quick: boolean): Promise<Section> {
     const sizes: Sizes = quick
@@ -118,12 +138,19 @@ export async function manyTenants(quick: boolean): Promise<Section> {
     const quiet: number[] = [];
     const freezes: number[] = [];
     const busy: number[] = [];
+    const byHand: number[] = [];
+    const locks: { readonly held: readonly Held[]; readonly gap: number }[] = [];
+    const watchers = await Promise.all(["coordinator", "worker-1", "worker-2"].map((node) => stack.session(node)));
     for (let i = 0; i < sizes.repeats; i++) {
         const noop = await longestRead(stack, async () => (await stack.up()).milliseconds);
         noops.push(noop.took);
         quiet.push(noop.longest);
         writeTenants(stack, sizes.tenants, String(i + 1));
-        const freeze = await longestRead(stack, async () => (await stack.up()).milliseconds);
+        const { result: freeze, ...locked } = await whileLocked(watchers, () =>
+            longestRead(stack, async () => (await stack.up()).milliseconds),
+        );
+        locks.push(locked);
+        byHand.push(await freezeByHand(stack));
         freezes.push(freeze.took);
         busy.push(freeze.longest);
         say(`freeze ${i + 1}: ${seconds(freeze.took)}, without a change ${seconds(noop.took)}`);
@@ -132,6 +159,8 @@ export async function manyTenants(quick: boolean): Promise<Section> {
     const more = withAll - without;
     const freeze = median(freezes) - median(noops);
     const waited = median(busy) - median(quiet);
+    const longest = locks.flatMap(({ held }) => held).sort((a, b) => b.milliseconds - a.milliseconds)[0];
+    const gap = Math.max(...locks.map((one) => one.gap));
     const rows: Row[] = [
         { what: "h  preview without tenants", figure: seconds(without), target: "", met: undefined },
         {
@@ -147,6 +176,21 @@ export async function manyTenants(quick: boolean): Promise<Section> {
             ...judge(freeze, FREEZE_TARGET),
         },
         {
+            what: "h  the same list changed by hand, in one transaction",
+            figure: `${median(byHand).toFixed(0)} ms`,
+            target: "",
+            met: undefined,
+        },
+        {
+            what: "h  longest exclusive lock of a table meanwhile, on any node",
+            figure:
+                longest === undefined
+                    ? `none seen, looked every ${gap.toFixed(0)} ms at least`
+                    : `${longest.milliseconds.toFixed(0)} ms at most: ${longest.mode} of ${longest.table} on ${longest.node}, looked every ${gap.toFixed(0)} ms at least`,
+            target: `< ${LOCK_TARGET} ms`,
+            ...judge(longest?.milliseconds ?? 0, LOCK_TARGET),
+        },
+        {
             what: "h  longest read of a table meanwhile",
             figure: `${median(busy).toFixed(0)} ms, ${median(quiet).toFixed(0)} ms without a change`,
             target: `< ${LOCK_TARGET} ms more`,
@@ -160,6 +204,8 @@ export async function manyTenants(quick: boolean): Promise<Section> {
             preview: round([without, withAll]),
             noops: round(noops),
             freezes: round(freezes),
+            freezesByHand: round(byHand),
+            locks: locks.map(({ held, gap }) => ({ gap, held: held.slice(0, 10) })),
             longestReads: { quiet: round(quiet), busy: round(busy) },
         },
     };

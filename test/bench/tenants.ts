@@ -90,7 +90,7 @@ export async function tenants(quick: boolean): Promise<Section> {
     const session = await open();
     const rows: Row[] = [];
     const signedUp = await signUps(publishedAccess(outputs, "coordinator"), "practices", quick ? 10 : 50);
-    rows.push(signedUp.row);
+    rows.push(...signedUp.rows);
     const sizes = quick ? [10, 200] : [10, 1000, 5000];
     const found: Record<string, { first: number; planning: number; later: number }> = {};
     let made = 0;
@@ -141,7 +141,7 @@ export async function tenants(quick: boolean): Promise<Section> {
         data: {
             schemas: found,
             growth,
-            signUps: signedUp.ms,
+            signUps: signedUp.data,
             plain: round(ways.plain.map((ms) => ms * 1000)),
             ways: { plain, coordinator, direct },
         },
