@@ -25,8 +25,11 @@ export interface Danger {
 export const POLICY_PRINT = `md5(concat_ws('|', p.polpermissive, p.polcmd, (SELECT string_agg(coalesce(r.rolname, 'public'), ',' ORDER BY r.rolname)
     FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o), pg_get_expr(p.polqual, p.polrelid), '|', pg_get_expr(p.polwithcheck, p.polrelid)))`;
 
+/** What a tree of nodes has where it asks other rows. */
+export const SUBQUERY = "'{SUBLINK '";
+
 /** Whether a policy `p` asks other rows, which its tree of nodes shows and no word in it imitates. */
-export const HAS_SUBQUERY = "strpos(concat(p.polqual, p.polwithcheck), '{SUBLINK ') > 0";
+export const HAS_SUBQUERY = `strpos(concat(p.polqual, p.polwithcheck), ${SUBQUERY}) > 0`;
 
 /** All policies of a relation together, and whether they are on. @param oid SQL expression */
 export const DIGEST = (oid: string) => `(SELECT md5(concat_ws(' ', k.relrowsecurity, k.relforcerowsecurity,

@@ -164,8 +164,9 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
             await runFacets(kept, facets, mark, done, pass > 1 || made || adopted ? undefined : first);
             // tenants that were made while files went to the others were made without these
             const now = await asKept();
-            const names = Object.keys(kept.group.tenants);
-            if (pass === PASSES || Object.keys(now.group.tenants).every((name) => names.includes(name))) return done;
+            const known = kept.group.tenants;
+            if (pass === PASSES || Object.keys(now.group.tenants).every((name) => Object.hasOwn(known, name)))
+                return done;
             kept = now;
         }
     } finally {

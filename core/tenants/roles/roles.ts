@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
+import { own } from "../../util/ownProperty.ts";
 import { askAlone } from "../group/ask.ts";
 import { inBatches, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
@@ -163,10 +164,10 @@ const isOwn = (group: GroupSpec, role: FoundRole) => role.comment?.startsWith(ow
 /** Roles of tenants that are in the program and want none any more: nobody gets in by them, and what they own stays. */
 function shutSteps(group: GroupSpec, found: FoundRoles, elsewhere: ReadonlyMap<string, readonly string[]>): Step[] {
     return Object.entries(group.tenants).flatMap(([tenant, spec]): Step[] => {
-        const name = ownTenantRole(group, tenant);
-        if (spec.role || name === undefined) return [];
-        const role = found.roles[name];
-        if (role === undefined || !isOwn(group, role)) return [];
+        if (spec.role) return [];
+        const name = tenantRole(group.name, tenant);
+        const role = own(found.roles, name);
+        if (role === undefined || !isOwn(group, role) || ownTenantRole(group, tenant) === undefined) return [];
         const hosts = elsewhere.get(name) ?? [];
         if (!role.login && !role.member && !role.becomes && role.secret === null && hosts.length === 0) return [];
         const text = `${tenant}: role ${name} may not log in any more (NOLOGIN, membership revoked, password removed)`;

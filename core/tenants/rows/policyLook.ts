@@ -1,6 +1,6 @@
 /** What there is of a group's row-level security: its policies and grants, and what each placement has of them. */
 
-import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement } from "../../citus/guards.ts";
+import { DIGEST, HAS_SUBQUERY, POLICY_PRINT, perPlacement, SUBQUERY } from "../../citus/guards.ts";
 import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import { askAlone } from "../group/ask.ts";
@@ -77,9 +77,11 @@ export const prefixOf = (group: GroupSpec) => `${PREFIX}${group.name}_`;
 /**
  * What a policy `p` is printed from, which costs less than to print it: policies that have the same print the same, so one of them is
  * printed. Tables have the same columns and policies again and again. A sub-query and a whole row are printed with their table's name.
+ * Trees are stored compressed: they are read once.
  */
-const SOURCE = `concat_ws('|', p.polpermissive, p.polcmd, p.polroles, p.polqual, '|', p.polwithcheck,
-    CASE WHEN ${HAS_SUBQUERY} OR strpos(concat(p.polqual, p.polwithcheck), ':varattno 0 ') > 0 THEN p.polrelid END)`;
+const SOURCE = `(SELECT concat_ws('|', p.polpermissive, p.polcmd, p.polroles, x.trees,
+    CASE WHEN strpos(x.trees, ${SUBQUERY}) > 0 OR strpos(x.trees, ':varattno 0 ') > 0 THEN p.polrelid END)
+    FROM (SELECT concat(p.polqual, ' | ', p.polwithcheck) AS trees OFFSET 0) x)`;
 
 /** The columns that its numbers mean. @param oid SQL expression for its table */
 const COLUMNS = (oid: string) =>
