@@ -1,7 +1,7 @@
 /** Files of a group's template that were added later: how each is run once for existing tenants. */
 
 import { given } from "../../sql/given.ts";
-import { literal, qualified } from "../../sql/quote.ts";
+import { qualified } from "../../sql/quote.ts";
 import type { Cost } from "../check/read/costs.ts";
 import type { Facet, Planned } from "../group/facet.ts";
 import { type FirstRuns, lateFiles, nameAfter, runOrder } from "../group/order.ts";

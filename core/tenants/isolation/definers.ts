@@ -5,7 +5,7 @@
  */
 
 import { given } from "../../sql/given.ts";
-import { identifier, literal } from "../../sql/quote.ts";
+import { identifier } from "../../sql/quote.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { OPEN, PIN } from "../ledger/searchPath.ts";
 
