@@ -1,5 +1,3 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { version } from "@pulumi/pulumi/version.js";
 import { CitusCluster } from "./components/cluster.ts";
@@ -18,17 +16,9 @@ export default async () => {
             `${message}\nThis project needs the Pulumi CLI ${version} or newer; its npm scripts bring one.`,
         );
     });
-    const args = await readConfig();
-    const cluster = new CitusCluster("citus", args);
-    const groups = Object.entries(args.tenantGroups).map(([name, settings]) => tenantGroup(name, cluster, settings));
-
-    // psql takes the CA from a file; the certificate is no secret
-    cluster.caCertificate.apply((certificate) => {
-        if (pulumi.runtime.isDryRun()) return;
-        const file = caFile(pulumi.getStack());
-        mkdirSync(dirname(file), { recursive: true });
-        writeFileSync(file, certificate);
-    });
+    const { tenantGroups, ...args } = await readConfig();
+    const cluster = new CitusCluster("citus", { ...args, caFile: caFile(pulumi.getStack()) });
+    const groups = Object.entries(tenantGroups).map(([name, settings]) => tenantGroup(name, cluster, settings));
 
     return {
         coordinator: cluster.coordinator,
@@ -37,7 +27,7 @@ export default async () => {
         password: cluster.password,
         caCertificate: cluster.caCertificate,
         backups: cluster.backups,
-        connect: cluster.connect,
+        connect: pulumi.interpolate`npm run psql (${cluster.connect})`,
         ...(cluster.network ? { network: cluster.network } : {}),
         ...(groups.length > 0
             ? { tenants: Object.fromEntries(groups.map((group) => [group.name, group.summary])) }

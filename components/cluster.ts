@@ -1,16 +1,15 @@
 /** START HERE: a Citus cluster. */
-import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import { archiveSettings, stanzaOf } from "../core/node/archive.ts";
-import { caFile, SUPERUSER } from "../core/node/names.ts";
+import { SUPERUSER } from "../core/node/names.ts";
 import { nodeSettings, type Settings } from "../core/node/settings.ts";
 import { type NodeSpec, POSTGRES_PORT, topology } from "../core/node/topology.ts";
 import type { BackupsOutput } from "../core/restore/site.ts";
 import type { TenantGroupNode } from "../provider/tenantGroup.ts";
-import type { ClusterArgs } from "./config/index.ts";
-import { specOf } from "./config/tenants/project.ts";
-import { placeOf } from "./platforms/aws/place.ts";
-import { AwsPlatform } from "./platforms/aws/platform.ts";
+import { keepCertificate } from "./caFile.ts";
+import { type ClusterInput, type ClusterParts, resolve } from "./config/index.ts";
+import { fileSpec, projectFiles } from "./config/tenants/project.ts";
+import { loadAws } from "./platforms/aws/load.ts";
 import { DockerPlatform } from "./platforms/docker/platform.ts";
 import type { Machine, NetworkOutput, Platform } from "./platforms/platform.ts";
 import { Backups } from "./resources/backups.ts";
@@ -38,7 +37,7 @@ export interface WorkerOutput {
 export class CitusCluster extends pulumi.ComponentResource {
     readonly coordinator: pulumi.Output<{ host: string; port: number }>;
     readonly workers: pulumi.Output<WorkerOutput[]>;
-    /** Secret. Names the CA's file relative to the project. */
+    /** Secret. Names `caFile` where there is one. */
     readonly connectionString: pulumi.Output<string>;
     /** The superuser's password, secret. */
     readonly password: pulumi.Output<string>;
@@ -68,7 +67,8 @@ export class CitusCluster extends pulumi.ComponentResource {
     /** What must be there before tenants can be: shards in their place, the user's own SQL run. */
     readonly settled: readonly pulumi.Resource[];
 
-    constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
+    constructor(name: string, input: ClusterInput = {}, opts?: pulumi.ComponentResourceOptions) {
+        const args = resolve(name, input);
         super("citus:index:Cluster", name, {}, opts);
 
         const security = new Security(
@@ -77,7 +77,7 @@ export class CitusCluster extends pulumi.ComponentResource {
                 cluster: args.name,
                 database: args.database,
                 platform: args.platform,
-                ...(args.aws ? { place: placeOf(args.aws) } : {}),
+                ...(args.aws ? { place: loadAws().placeOf(args.aws) } : {}),
                 ...(args.backup.enabled ? { repository: { passphrase: args.backupPassphrase } } : {}),
             },
             { parent: this },
@@ -87,7 +87,8 @@ export class CitusCluster extends pulumi.ComponentResource {
             topology(args.name, args.workers, args.retire).map((spec) => ({
                 spec,
                 machine: spec.role === "coordinator" ? args.coordinator : args.worker,
-                settings: settingsOf(spec, args),
+                size: platform.sizeOf(spec.role),
+                settings: settingsOf(spec, args, platform),
                 certificate: security.certify(spec),
                 // a worker's volume is guarded by its registration: that goes only when it is provably empty
                 protect: args.protect && spec.role === "coordinator",
@@ -127,8 +128,9 @@ export class CitusCluster extends pulumi.ComponentResource {
             ),
         );
         this.connectionString = pulumi.secret(
-            pulumi.interpolate`postgresql://${SUPERUSER}:${security.password}@${coordinator.host}:${coordinator.port}/${args.database}?sslmode=verify-full&sslrootcert=${caFile(pulumi.getStack())}`,
+            pulumi.interpolate`postgresql://${SUPERUSER}:${security.password}@${coordinator.host}:${coordinator.port}/${args.database}?sslmode=verify-full${args.caFile === undefined ? "" : `&sslrootcert=${args.caFile}`}`,
         );
+        if (args.caFile !== undefined) keepCertificate(args.caFile, this.caCertificate);
         this.status = placement.status;
         this.clusterName = args.name;
         this.database = args.database;
@@ -164,33 +166,30 @@ export class CitusCluster extends pulumi.ComponentResource {
     }
 }
 
-function platformOf(name: string, args: ClusterArgs, security: Security, parent: pulumi.Resource): Platform {
+function platformOf(name: string, args: ClusterParts, security: Security, parent: pulumi.Resource): Platform {
     return args.aws === undefined
         ? new DockerPlatform(name, args, security, { parent })
-        : new AwsPlatform(name, { ...args, aws: args.aws }, security, { parent });
+        : new (loadAws().AwsPlatform)(name, { ...args, aws: args.aws }, security, { parent });
 }
 
-function settingsOf(spec: NodeSpec, args: ClusterArgs): Settings {
-    const [machine, other] =
-        spec.role === "coordinator" ? [args.coordinator, args.worker] : [args.worker, args.coordinator];
-    const settings = nodeSettings(
-        {
-            role: spec.role,
-            memory: machine.memory,
-            cores: machine.cores,
-            otherMemory: other.memory,
-            workers: args.workers,
-            shardCount: args.shardCount,
-        },
-        args.settings,
-    );
-    return { ...settings, ...archiveSettings(stanzaOf(args.name, spec.name), args.backup) };
+function settingsOf({ role, name }: NodeSpec, args: ClusterParts, platform: Platform): pulumi.Output<Settings> {
+    const other = role === "coordinator" ? "worker" : "coordinator";
+    const archive = archiveSettings(stanzaOf(args.name, name), args.backup);
+    return pulumi
+        .all([platform.sizeOf(role), platform.sizeOf(other)])
+        .apply(([{ memory, cores }, { memory: otherMemory }]) => ({
+            ...nodeSettings(
+                { role, memory, cores, otherMemory, workers: args.workers, shardCount: args.shardCount },
+                args.settings,
+            ),
+            ...archive,
+        }));
 }
 
 /** A restored cluster takes part only when it is proved whole. */
 function recover(
     name: string,
-    args: ClusterArgs,
+    args: ClusterParts,
     cluster: { machines: readonly Machine[]; restore: Restore },
     parent: pulumi.Resource,
 ): Recovered {
@@ -258,11 +257,11 @@ function registerMembers(
 }
 
 /** Without workers everything is on it. */
-const coordinatorShards = ({ coordinator, workers }: ClusterArgs) => coordinator.shards || workers === 0;
+const coordinatorShards = ({ coordinator, workers }: ClusterParts) => coordinator.shards || workers === 0;
 
 function placeShards(
     name: string,
-    args: ClusterArgs,
+    args: ClusterParts,
     cluster: { coordinator: Machine; workers: Machine[]; members: Member[] },
     parent: pulumi.Resource,
 ): Placement {
@@ -293,14 +292,14 @@ function placeShards(
 
 function runPostDeploy(
     name: string,
-    args: ClusterArgs,
+    args: ClusterParts,
     cluster: { coordinator: Machine; placement: Placement },
     parent: pulumi.Resource,
 ): PostDeploy {
     return new PostDeploy(
         `${name}-post-deploy`,
         {
-            files: args.postDeploy.map((path) => specOf(path, readFileSync(path, "utf8"))),
+            files: args.postDeploy.map((path) => fileSpec(path, projectFiles)),
             database: args.database,
             restoreId: cluster.coordinator.ready.restored as pulumi.Output<string>,
             shell: cluster.coordinator.shell,

@@ -4,9 +4,10 @@ import { connectionTo } from "../core/tenants/group/connection.ts";
 import { passwordOf, seedOf } from "../core/tenants/group/passwords.ts";
 import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "../core/tenants/group/spec.ts";
 import { listed } from "../core/util/listed.ts";
-import { explain, type Mistake } from "../core/util/mistakes.ts";
+import type { Mistake } from "../core/util/mistakes.ts";
 import { own } from "../core/util/ownProperty.ts";
 import type { CitusCluster } from "./cluster.ts";
+import { wrongArguments } from "./config/index.ts";
 import type {
     DatabaseGroup,
     RlsGroup,
@@ -71,12 +72,12 @@ function inProgram(cluster: CitusCluster, mistakes: readonly Mistake[]): Mistake
 /**
  * Takes a group into the program.
  * @param now what is true of the cluster when there is a mistake
- * @throws pulumi.RunError naming every mistake in it and between it and the others
+ * @throws pulumi.InputPropertiesError naming every mistake in it and between it and the others
  */
 function join(name: string, cluster: CitusCluster, settings: unknown, now?: string): void {
     groupsOf.set(cluster, { ...groupsOf.get(cluster), [name]: settings });
     const { mistakes } = groupsSoFar(cluster);
-    if (mistakes.length > 0) throw new pulumi.RunError(explain(inProgram(cluster, mistakes), "The program", now));
+    if (mistakes.length > 0) throw wrongArguments("The program", inProgram(cluster, mistakes), now);
 }
 
 const specOf = (name: string, cluster: CitusCluster) =>
@@ -94,7 +95,7 @@ async function agreed(name: string, cluster: CitusCluster): Promise<GroupSpec> {
 
 /**
  * The group once its outputs are known.
- * @throws pulumi.RunError naming every mistake, or when one of them is secret
+ * @throws pulumi.InputPropertiesError naming every mistake, or pulumi.RunError when one of them is secret
  */
 function later(name: string, cluster: CitusCluster, settings: pulumi.Output<unknown>): pulumi.Output<GroupSpec> {
     return settings.apply(async (known) => {
@@ -124,7 +125,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
     protected readonly known: GroupSpec | undefined;
     private readonly places: TenantGroupHook["places"];
 
-    /** @throws pulumi.RunError naming every mistake in the settings */
+    /** @throws pulumi.InputPropertiesError naming every mistake in the settings */
     protected constructor(
         name: string,
         cluster: CitusCluster,

@@ -266,15 +266,15 @@ export const MACHINE: MachineFacts = {
     secret: "citus/prod-012345/worker-2",
 };
 
-/** A project with these node scripts and nothing else, made and removed. */
+/** A bundle of these node scripts and nothing else, made and removed. */
 export async function bundleOf(
     scripts: Readonly<Record<string, string>>,
 ): Promise<{ sha256: string; content: Buffer }> {
     const dir = mkdtempSync(join(tmpdir(), "citus-bundle-"));
     try {
         for (const [name, text] of Object.entries(scripts)) {
-            mkdirSync(join(dir, "scripts/node", name, ".."), { recursive: true });
-            writeFileSync(join(dir, "scripts/node", name), text);
+            mkdirSync(join(dir, name, ".."), { recursive: true });
+            writeFileSync(join(dir, name), text);
         }
         return await makeBundle(dir);
     } finally {

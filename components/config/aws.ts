@@ -7,6 +7,9 @@ import type { Parts } from "./row.ts";
 
 const idPattern = (prefix: string) => new RegExp(`^${prefix}-([0-9a-f]{8}|[0-9a-f]{17})$`);
 const idExample = (prefix: string) => `${prefix}-0a1b2c3d4e5f60718`;
+/** Ids that stand for those of resources that are not made yet. */
+const standIn = (prefix: string) => (i: number) => `${prefix}-${i.toString(16).padStart(17, "0")}`;
+
 const idOf = (prefix: string, what: string) => text(idPattern(prefix), `${what} such as ${idExample(prefix)}`);
 const idsOf = (prefix: string, what: string, one: string) =>
     listOf(what, [idExample(prefix)], (value) =>
@@ -41,17 +44,22 @@ function allowedCidrMistake(value: unknown): string | undefined {
 
 /** Who may connect is not copied: nobody but the command that made it has business with a drill's copy. */
 export const NETWORK = {
-    vpcId: { value: () => idOf("vpc", "the id of a VPC").optional() },
-    subnetIds: { value: () => idsOf("subnet", "subnets", "the id of a subnet").default([]) },
+    vpcId: { value: () => idOf("vpc", "the id of a VPC").optional(), output: { whole: idExample("vpc") } },
+    subnetIds: {
+        value: () => idsOf("subnet", "subnets", "the id of a subnet").default([]),
+        output: { whole: [1, 2, 3].map(standIn("subnet")), each: standIn("subnet") },
+    },
     cidr: { value: () => checked(networkCidrMistake).default("10.64.0.0/16") },
     zones: { value: () => whole(1, 3, 3).optional() },
     egress: { value: () => oneOf(["nat", "endpoints"]).default("nat") },
     allowedCidrs: {
         value: () => listOf("address ranges", ["203.0.113.0/24"], allowedCidrMistake).default([]),
+        output: { each: (i: number) => `203.0.113.${i % 256}/32` },
         copied: false,
     },
     allowedSecurityGroups: {
         value: () => idsOf("sg", "security groups", "the id of a security group").default([]),
+        output: { each: standIn("sg") },
         copied: false,
     },
     openToTheWorld: { value: () => flag.default(false), copied: false },
@@ -61,11 +69,13 @@ const ACCOUNT = "[0-9]{12}";
 const KEY = "(mrk-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})";
 const keyArn = new RegExp(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:${ACCOUNT}:key/${KEY}$`);
 
+export const KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-1234-1234-1234-0a1b2c3d4e5f";
+export const TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms";
+
 function kmsKeyMistake(value: unknown): string | undefined {
     if (typeof value === "string" && keyArn.test(value)) return undefined;
     const alias = typeof value === "string" && value.includes("alias/");
-    const example = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-1234-1234-1234-0a1b2c3d4e5f";
-    return `must be the ARN of a KMS key${alias ? ", not an alias, which policies can't name" : ""}, got ${shown(value)} - for example ${example}`;
+    return `must be the ARN of a KMS key${alias ? ", not an alias, which policies can't name" : ""}, got ${shown(value)} - for example ${KMS_KEY}`;
 }
 
 /** AWS allows 50 tags; the cluster's own need some of them. */
@@ -103,11 +113,13 @@ export const tags = z
         return Object.fromEntries(keys.map((key) => [key, String(given[key])]));
     });
 
+/** Stands for one that is not known yet. */
+export const AMI = idExample("ami");
 export const ami = idOf("ami", "the id of a machine image");
 
 export const kmsKeyId = checked(kmsKeyMistake);
 
 export const alarmTopic = text(
     new RegExp(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:${ACCOUNT}:[A-Za-z0-9_-]{1,256}$`),
-    "the ARN of an SNS topic such as arn:aws:sns:eu-central-1:123456789012:alarms",
+    `the ARN of an SNS topic such as ${TOPIC}`,
 );

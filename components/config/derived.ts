@@ -42,11 +42,15 @@ const isSet = (key: Key, value: unknown) =>
     value !== undefined && !(ROWS[key].kind === "object" && JSON.stringify(value) === "{}");
 
 /** Each key as it was given, or its default. */
-export function filled(given: Readonly<Partial<Record<Key, unknown>>>, stack: string): Record<Key, unknown> {
+export function filled(
+    given: Readonly<Partial<Record<Key, unknown>>>,
+    stack: string,
+    resource: string,
+): Record<Key, unknown> {
     const value = (key: Key) => {
         const { default: fallback } = ROWS[key];
         if (isSet(key, given[key])) return given[key];
-        return typeof fallback === "function" ? fallback(stack) : fallback;
+        return typeof fallback === "function" ? fallback(stack, resource) : fallback;
     };
     return Object.fromEntries(ALL_KEYS.map((key) => [key, value(key)])) as Record<Key, unknown>;
 }

@@ -13,6 +13,9 @@ export {
     type RestoreFromArgs,
 } from "./args.ts";
 export type { AwsArgs, AwsNetworkArgs } from "./awsArgs.ts";
-export { readConfig } from "./read.ts";
+export type * from "./input.ts";
+export { DEFAULT_INSTANCE_TYPE } from "./machine.ts";
+export { type ClusterConfig, readConfig } from "./read.ts";
+export { resolve, wrongArguments } from "./resolve.ts";
 export { type ConfigSource, sourceOf } from "./source.ts";
-export { validate } from "./validate.ts";
+export { typeMistake, validate } from "./validate.ts";

@@ -27,7 +27,7 @@ export const KEYS = {
     name: {
         kind: "text",
         value: () => values.name,
-        default: (stack: string) => `citus-${stack}`,
+        default: (stack: string, resource: string) => `${resource}-${stack}`,
         copied: false,
         description: "Name of the cluster, citus-<stack> when empty",
         reference: { type: "text", default: "`citus-<stack>`", change: "refused" },
@@ -214,6 +214,7 @@ export const KEYS = {
         kind: "text",
         value: () => passphrase,
         secret: true,
+        output: { whole: "-".repeat(20) },
         copied: false,
         description: "Encrypts the backups. Set it with --secret before the first up, and keep it elsewhere too",
         reference: {
@@ -242,6 +243,7 @@ export const KEYS = {
         kind: "text",
         value: () => passphrase,
         secret: true,
+        output: { whole: "-".repeat(20) },
         copied: false,
         description: "Passphrase of the backups that restoreFrom reads; backupPassphrase when empty",
         reference: {
@@ -310,6 +312,7 @@ export const KEYS = {
         kind: "text",
         value: () => aws.ami.optional(),
         onlyOn: { platform: "aws", why: "containers start from citus:image" },
+        output: { whole: aws.AMI },
         copied: true,
         description:
             "On aws, machine image of Ubuntu 24.04 for amd64. When empty, looked up once and kept. Another one replaces one node at a time",
@@ -319,6 +322,7 @@ export const KEYS = {
         kind: "text",
         value: () => aws.kmsKeyId.optional(),
         onlyOn: { platform: "aws", why: "docker volumes know no such key" },
+        output: { whole: aws.KMS_KEY },
         copied: true,
         description: "On aws, ARN of the KMS key for volumes, bucket and secrets; AWS' own keys when empty",
         reference: {
@@ -346,6 +350,7 @@ export const KEYS = {
         kind: "text",
         value: () => aws.alarmTopic.optional(),
         onlyOn: { platform: "aws", why: "docker has no alarms" },
+        output: { whole: aws.TOPIC },
         copied: false,
         description: "On aws, ARN of the SNS topic for alarms; no alarms when empty",
         reference: { type: "ARN", default: "none: no alarms", change: "reload", section: "kmskeyid-and-alarmtopic" },
@@ -355,6 +360,7 @@ export const KEYS = {
         value: () => aws.tags,
         default: {},
         onlyOn: { platform: "aws", why: "they are AWS tags" },
+        output: { whole: {}, each: () => "" },
         copied: true,
         description: "On aws, tags of everything, added to the cluster's own: {team: orders}",
         reference: { type: "map of texts", change: "reload", section: "tags" },

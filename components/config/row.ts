@@ -11,11 +11,23 @@ export interface Only {
     readonly why: string;
 }
 
+/**
+ * How an output of another resource may be given. Until it is known, what stands for it is checked in its place with all the rest.
+ */
+export interface OutputRule {
+    /** Stands for the whole. @default the whole has to be known */
+    readonly whole?: unknown;
+    /** Stands for the element of that number. @default elements have to be known */
+    readonly each?: (i: number) => unknown;
+}
+
 export interface PartRow {
     /** What it may hold. A part's default is in here; that of a whole key is in `default`, where rules over several keys see it. */
     readonly value: (platform: PlatformName) => z.ZodType;
     /** @default both platforms */
     readonly onlyOn?: Only;
+    /** @default it decides which resources there are, so that it has to be known when the program runs */
+    readonly output?: OutputRule;
     /** Whether the copy that `npm run restore-drill` makes is given it. @default true */
     readonly copied?: boolean;
 }
@@ -27,8 +39,8 @@ type Literal = string | number | readonly [] | Readonly<Record<string, never>>;
 
 export interface KeyRow extends PartRow {
     readonly kind: Kind;
-    /** What the key is when it is not set. A function where that depends on the stack. @default not set */
-    readonly default?: Literal | ((stack: string) => string | boolean);
+    /** What the key is when it is not set. A function where that depends on the stack, or on the name of the cluster's resource. @default not set */
+    readonly default?: Literal | ((stack: string, resource: string) => string | boolean);
     /** Keys of the object. */
     readonly parts?: Parts;
     /** Whether `pulumi config set` must be given it with --secret. @default false */

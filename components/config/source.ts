@@ -5,6 +5,8 @@ import type { ProjectFiles } from "./tenants/project.ts";
 
 export interface ConfigSource {
     readonly stack: string;
+    /** Name of the cluster's resource. @default "citus" */
+    readonly resource?: string;
     /** Every `citus:` key that is set, without the prefix. */
     readonly values: Readonly<Record<string, unknown>>;
     /** Those of them that are stored encrypted; undefined when that is not known. */
@@ -15,6 +17,8 @@ export interface ConfigSource {
     readonly environment?: Readonly<Record<string, string | undefined>>;
     /** The project's files. @default not looked at */
     readonly files?: ProjectFiles;
+    /** Paths of what is not known yet, for which something stands: no mistake of these is one. @default [] */
+    readonly unknown?: readonly string[];
     /** What AWS says of the instance types, or why it says nothing. @default not asked: memory and cores are 0 */
     readonly instanceTypes?: ReadonlyMap<string, InstanceType | { readonly problem: string }>;
 }

@@ -1,10 +1,10 @@
 /** Everything that is set, to validated arguments or every mistake. Pure. */
 
 import { topology } from "../../core/node/topology.ts";
-import { isInstanceType, usableMemory, x86TypeFor } from "../../core/reach/aws/instanceTypes.ts";
+import { type InstanceType, isInstanceType, usableMemory, x86TypeFor } from "../../core/reach/aws/instanceTypes.ts";
 import { fileMistakes } from "../../core/sql/sqlFile.ts";
 import { record } from "../../core/util/fields.ts";
-import { type Mistake, pathOf } from "../../core/util/mistakes.ts";
+import { isAt, type Mistake, pathOf } from "../../core/util/mistakes.ts";
 import { nearest } from "../../core/util/nearest.ts";
 import { shown } from "../../core/util/shown.ts";
 import { type ClusterArgs, MAX_WORKERS, type MachineArgs } from "./args.ts";
@@ -21,7 +21,7 @@ import type { ProjectFiles } from "./tenants/project.ts";
 import { validateGroups } from "./tenants/validate.ts";
 
 /** Each key that is set, as the value it means. */
-function readValues(source: ConfigSource): Partial<Record<Key, unknown>> {
+export function readValues(source: ConfigSource): Partial<Record<Key, unknown>> {
     return Object.fromEntries(
         ALL_KEYS.flatMap((key) => {
             const value = readKey(key, source.values[key]);
@@ -74,18 +74,21 @@ export function wantedInstanceTypes(source: ConfigSource): string[] {
     return [...new Set(names)].filter((name) => isInstanceType(name) && x86TypeFor(name) === undefined);
 }
 
+/** What is wrong with a type that the region has; undefined when it can run a node. */
+export function typeMistake(name: string, { architectures }: InstanceType, region = ""): string | undefined {
+    return architectures.includes("x86_64")
+        ? undefined
+        : `must be an x86_64 type, got ${shown(name)}, which is ${architectures.join(", ")} in ${region} - Citus publishes its packages for amd64 only so far; for example ${DEFAULT_INSTANCE_TYPE}`;
+}
+
 function instanceTypeChecks(values: Partial<Record<Key, unknown>>, source: ConfigSource): Mistake[] {
     const { region } = awsPlace(source);
     return instanceTypes(values).flatMap(({ part, instanceType }) => {
         const found = source.instanceTypes?.get(String(instanceType));
         const wrong = (message: string) => [{ path: `${part}.instanceType`, message }];
         if (found === undefined) return [];
-        if ("problem" in found) return wrong(found.problem);
-        if (!found.architectures.includes("x86_64"))
-            return wrong(
-                `must be an x86_64 type, got ${shown(instanceType)}, which is ${found.architectures.join(", ")} in ${region} - Citus publishes its packages for amd64 only so far; for example ${DEFAULT_INSTANCE_TYPE}`,
-            );
-        return [];
+        const message = "problem" in found ? found.problem : typeMistake(String(instanceType), found, region);
+        return message === undefined ? [] : wrong(message);
     });
 }
 
@@ -169,7 +172,7 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         ? onThisPlatform(values, platform)
         : { kept: values, mistakes: [] };
     mistakes.push(...misplaced);
-    const raw = filled(kept, source.stack);
+    const raw = filled(kept, source.stack, source.resource ?? "citus");
     const parsed = SCHEMAS[platform].safeParse(raw);
     if (!parsed.success) {
         for (const issue of parsed.error.issues) mistakes.push({ path: pathOf(issue.path), message: issue.message });
@@ -194,5 +197,6 @@ export function validate(source: ConfigSource): { args: ClusterArgs } | { mistak
         ...(raw.platform === "aws" ? [...awsChecks(raw, source), ...instanceTypeChecks(kept, source)] : []),
     ];
     mistakes.push(...rules.filter((found) => !mistakes.some((known) => known.path === found.path)));
-    return mistakes.length > 0 || !parsed.success ? { mistakes } : { args: clusterArgs(parsed.data, source) };
+    const known = mistakes.filter(({ path }) => !(source.unknown ?? []).some((unknown) => isAt(path, unknown)));
+    return known.length > 0 || !parsed.success ? { mistakes: known } : { args: clusterArgs(parsed.data, source) };
 }

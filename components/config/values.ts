@@ -179,7 +179,10 @@ const REPOSITORY = {
 
 export const RESTORE_FROM = {
     stack: { value: () => text(/^[A-Za-z0-9_.-]{1,100}$/, "the name of a stack of this project").optional() },
-    repository: { value: (platform: PlatformName) => REPOSITORY[platform].optional() },
+    repository: {
+        value: (platform: PlatformName) => REPOSITORY[platform].optional(),
+        output: { whole: "a-repository" },
+    },
     cluster: { value: () => text(/^[a-z][a-z0-9-]{0,38}[a-z0-9]$/, "a cluster's name").optional() },
     point: {
         value: () =>

@@ -2,10 +2,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import { SUPERUSER } from "../../core/node/names.ts";
 import type { Access, Shell } from "../../core/node/reach.ts";
-import type { NodeSpec } from "../../core/node/topology.ts";
+import type { NodeSpec, Role } from "../../core/node/topology.ts";
 import type { BackupsOutput } from "../../core/restore/site.ts";
 import type { Configuration } from "../resources/configuration.ts";
-import type { NodeArgs } from "../resources/nodeArgs.ts";
+import type { NodeArgs, Size } from "../resources/nodeArgs.ts";
 import type { Restore } from "../resources/restore.ts";
 import type { Security } from "../resources/security.ts";
 
@@ -37,6 +37,8 @@ export interface NetworkOutput {
 }
 
 export interface Platform {
+    /** What the machines of a kind have; on aws EC2 is asked. */
+    sizeOf(role: Role): pulumi.Output<Size>;
     /** Makes all nodes, the coordinator first, with their data restored before their servers start where that is asked for. */
     make(nodes: readonly NodeArgs[]): { readonly machines: readonly Machine[]; readonly restore?: Restore };
     readonly backups: pulumi.Output<BackupsOutput>;

@@ -1,7 +1,7 @@
 /** The repository that a cluster is restored from. */
 import * as pulumi from "@pulumi/pulumi";
 import type { BackupsOutput } from "../../core/restore/site.ts";
-import type { RestoreFromArgs } from "../config/index.ts";
+import type { RestoreFromParts } from "../config/index.ts";
 
 /** Where backups are; empty when what was named has none. */
 export interface Origin {
@@ -22,7 +22,7 @@ export interface OwnRepository {
 }
 
 /** What is known without the cluster's own repository does not wait for it: a preview of a new copy can look at the origin. */
-export function originOf(from: RestoreFromArgs, own: OwnRepository, parent: pulumi.Resource): pulumi.Output<Origin> {
+export function originOf(from: RestoreFromParts, own: OwnRepository, parent: pulumi.Resource): pulumi.Output<Origin> {
     const { region } = own;
     if (from.stack !== undefined) {
         const origin = new pulumi.StackReference(
@@ -39,6 +39,8 @@ export function originOf(from: RestoreFromArgs, own: OwnRepository, parent: pulu
         }));
     }
     if (from.repository !== undefined)
-        return pulumi.output({ repository: from.repository, region, cluster: from.cluster ?? "" });
+        return pulumi
+            .output(from.repository)
+            .apply((repository) => ({ repository, region, cluster: from.cluster ?? "" }));
     return own.repository.apply((repository) => ({ repository, region, cluster: from.cluster ?? own.cluster }));
 }

@@ -1,16 +1,16 @@
 /** A cluster's data restored before its servers start: what is asked for is the same on every platform, the site is not. */
 import * as pulumi from "@pulumi/pulumi";
 import { POSTGRES_PORT } from "../../core/node/topology.ts";
-import type { ClusterArgs, RestoreFromArgs } from "../config/index.ts";
+import type { ClusterParts, RestoreFromParts } from "../config/index.ts";
 import type { NodeArgs } from "./nodeArgs.ts";
 import type { Origin } from "./origin.ts";
 import { Restore, type RestoreArgs } from "./restore.ts";
 import type { Security } from "./security.ts";
 
 export interface RestoredCluster {
-    readonly args: ClusterArgs;
+    readonly args: ClusterParts;
     readonly security: Security;
-    readonly from: RestoreFromArgs;
+    readonly from: RestoreFromParts;
     readonly origin: pulumi.Output<Origin>;
     /** The cluster's own volume or bucket. */
     readonly ownRepository: pulumi.Output<string>;
@@ -40,14 +40,18 @@ export function restoreCluster(name: string, cluster: RestoredCluster): Restore 
             ownRepository,
             ownPassphrase: pulumi.secret(args.backupPassphrase ?? ""),
             verifier: security.verifier,
-            nodes: nodes.map(({ spec, machine }) => ({
-                name: spec.name,
-                role: spec.role,
-                host: spec.host,
-                port: POSTGRES_PORT,
-                memory: machine.memory,
-                cores: machine.cores,
-            })),
+            nodes: pulumi.all(
+                nodes.map(({ spec, size }) =>
+                    pulumi.output(size).apply(({ memory, cores }) => ({
+                        name: spec.name,
+                        role: spec.role,
+                        host: spec.host,
+                        port: POSTGRES_PORT,
+                        memory,
+                        cores,
+                    })),
+                ),
+            ),
             site,
         },
         { parent, dependsOn },

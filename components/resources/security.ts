@@ -12,9 +12,17 @@ import { Identity } from "./identity.ts";
 const HOURS_A_YEAR = 8766;
 
 /** A value that holds a passphrase when there is one. */
-export function secretWith<T>(passphrase: string | undefined, value: T): pulumi.Input<T> {
+export function secretWith<T>(passphrase: unknown, value: pulumi.Output<T>): pulumi.Output<T> {
     return passphrase === undefined ? value : (pulumi.secret(value) as pulumi.Output<T>);
 }
+
+/** The passphrase of a repository, as what is rendered from it takes it. */
+export const passphraseOf = (
+    passphrase: pulumi.Input<string> | undefined,
+): pulumi.Output<{ backupPassphrase?: string }> =>
+    passphrase === undefined
+        ? pulumi.output({})
+        : pulumi.output(passphrase).apply((backupPassphrase) => ({ backupPassphrase }));
 
 export interface NodeCertificate {
     readonly certificate: pulumi.Output<string>;
@@ -48,7 +56,7 @@ export class Security extends pulumi.ComponentResource {
             /** On AWS. */
             readonly place?: pulumi.Input<Place>;
             /** What the repository is encrypted with; undefined while nothing uses it. */
-            readonly repository?: { readonly passphrase: string | undefined };
+            readonly repository?: { readonly passphrase: pulumi.Input<string> | undefined };
         },
         opts?: pulumi.ComponentResourceOptions,
     ) {

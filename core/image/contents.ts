@@ -2,10 +2,11 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { SCRIPTS_FOLDER } from "../node/scripts.ts";
 import type { TarEntry } from "../util/tar.ts";
 
 /** The build context: the scripts that run on every node, and in `image` what only a build needs. */
-export const CONTEXT = "scripts/node";
+const CONTEXT = SCRIPTS_FOLDER;
 
 function filesIn(context: string, folder: string): TarEntry[] {
     const path = (name: string) => (folder === "" ? name : `${folder}/${name}`);

@@ -4,12 +4,12 @@
  */
 import { randomBytes } from "node:crypto";
 import type Docker from "dockerode";
+import { SCRIPTS_FOLDER } from "../node/scripts.ts";
 import { platformOf } from "../reach/docker/architecture.ts";
 import { ignoreMissing, lastLog } from "../reach/docker/engine.ts";
 import { ensureBase } from "./base.ts";
 import { build } from "./build.ts";
 import {
-    CONTEXT,
     type ImageSource,
     NODE_DOCKERFILE,
     nodeFiles,
@@ -171,7 +171,7 @@ const fits = (found: Facts, postgres: string) => !/^[0-9]/.test(postgres) || fou
  * @throws Error when the base can't be had, a step of the build fails, or the self-test refuses it
  */
 export async function makeNodeImage(docker: Docker, source: ImageSource, options: MakeOptions): Promise<MadeImage> {
-    const { name, context = CONTEXT, progress = () => undefined } = options;
+    const { name, context = SCRIPTS_FOLDER, progress = () => undefined } = options;
     const kept = options.packages === undefined ? undefined : await findPackages(docker, options.packages);
     const named = kept ?? (await findPackages(docker, packagesImage(source, context)));
     const packages =

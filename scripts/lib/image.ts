@@ -1,8 +1,6 @@
 /** The images of a stack's nodes. Pure but for the name's hash of the node scripts. */
-import { join } from "node:path";
 import { type ClusterArgs, citusImage, defaultCitus } from "../../components/config/index.ts";
-import { CONTEXT, nodeImage } from "../../core/image/contents.ts";
-import { ROOT } from "./project.ts";
+import { nodeImage } from "../../core/image/contents.ts";
 import { outputsOf, type StateResource } from "./resources.ts";
 
 /** What is set, else what the cluster has, else Citus' own image in the cluster's own default version. */
@@ -24,5 +22,5 @@ export function stackImage(args: ClusterArgs, resources: readonly StateResource[
     const made = outputsOf(resources, "NodeImage")?.name;
     if (typeof made === "string") return made;
     const source = { base: baseImage(args, resources), postgres: args.postgresVersion ?? "newest" };
-    return nodeImage(source, join(ROOT, CONTEXT));
+    return nodeImage(source);
 }

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { CONTEXT, nodeImage } from "../../core/image/contents.ts";
+import { nodeImage } from "../../core/image/contents.ts";
 import { connect, type Session } from "../../core/reach/session.ts";
 import { pulumiCommand } from "../../scripts/lib/cli.ts";
 import { type Outputs, ROOT } from "../../scripts/lib/project.ts";
@@ -11,7 +11,7 @@ import { copyProject, publishedAccess } from "../lib.ts";
 import { type Ran, type RunOptions, removeFromDocker, run, undoLater } from "./process.ts";
 
 /** The node image that every bench stack runs. */
-export const benchImage = (): string => nodeImage({ base: testImage(), postgres: "newest" }, join(ROOT, CONTEXT));
+export const benchImage = (): string => nodeImage({ base: testImage(), postgres: "newest" });
 
 export class BenchStack {
     readonly name: string;

@@ -6,9 +6,9 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { afterAll, beforeAll, describe, test } from "vitest";
+import { afterAll, beforeAll, describe, onTestFinished, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
-import { type RestoreFromArgs, validate } from "../../components/config/index.ts";
+import type { RestoreFromInput } from "../../components/config/index.ts";
 import { NO_REPOSITORY } from "../../core/node/archive.ts";
 import { type NodeConfiguration, nodeFiles } from "../../core/node/files.ts";
 import type { Settings } from "../../core/node/settings.ts";
@@ -62,9 +62,7 @@ function cluster(values: Record<string, unknown> = {}): Promise<Built<CitusClust
 }
 
 async function make(values: Record<string, unknown>): Promise<Built<CitusCluster>> {
-    const result = validate({ stack: "dev", values: { name: "citus-dev", ...values } });
-    assert.ok("args" in result, JSON.stringify(result));
-    const { made: component, resources } = await build(() => new Cluster("citus", result.args));
+    const { made: component, resources } = await build(() => new Cluster("citus", values));
     return { cluster: component, ...indexed(resources) };
 }
 
@@ -351,7 +349,7 @@ for (const workers of [2, 3]) {
             );
             assert.equal(
                 await resolved(made.connectionString),
-                `postgresql://postgres:${PASSWORD}@localhost:24000/app?sslmode=verify-full&sslrootcert=.state/dev/ca.crt`,
+                `postgresql://postgres:${PASSWORD}@localhost:24000/app?sslmode=verify-full`,
             );
             assert.equal(await resolved(made.password), PASSWORD);
             assert.equal(await resolved(made.caCertificate), "CA CERTIFICATE");
@@ -527,16 +525,12 @@ describe("a change of the configuration", () => {
     });
 
     test("post-deploy is there when files are given, after the placement, with each content's hash", async () => {
-        const dir = mkdtempSync(join(tmpdir(), "citus-files-"));
+        const dir = mkdtempSync("test/files-");
         const file = join(dir, "schema.sql");
         writeFileSync(file, "SELECT 1;\n");
-        afterAll(() => rmSync(dir, { recursive: true }));
-        const valid = validate({ stack: "dev", values: {} });
-        assert.ok("args" in valid);
-        const make = (restoreFrom?: RestoreFromArgs) =>
-            build(
-                () => new Cluster("citus", { ...valid.args, ...(restoreFrom && { restoreFrom }), postDeploy: [file] }),
-            );
+        onTestFinished(() => rmSync(dir, { recursive: true }));
+        const make = (restoreFrom?: RestoreFromInput) =>
+            build(() => new Cluster("citus", { ...(restoreFrom && { restoreFrom }), postDeploy: [file] }));
         const find = (resources: Registered[]) => resources.find(({ type }) => type === POST_DEPLOY) as Registered;
         const first = find((await make()).resources);
         assert.equal(first.name, "citus-post-deploy");
@@ -546,9 +540,7 @@ describe("a change of the configuration", () => {
         assert.deepEqual(find((await make()).resources).inputs, first.inputs);
         // another restore is another input: the database is asked again which files it has
         assert.ok(!("restoreId" in first.inputs));
-        const restored = find(
-            (await make({ point: "latest", overwrite: false, acceptSplitTransactions: false })).resources,
-        );
+        const restored = find((await make({ point: "latest" })).resources);
         assert.equal(restored.inputs.restoreId, "feedbeef");
         writeFileSync(file, "SELECT 2;\n");
         assert.notEqual(find((await make()).resources).inputs.files[0].sha256, first.inputs.files[0].sha256);

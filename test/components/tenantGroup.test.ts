@@ -4,7 +4,6 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import type { CitusCluster } from "../../components/cluster.ts";
-import { validate } from "../../components/config/index.ts";
 import type { TenantGroupSettings } from "../../components/config/tenants/args.ts";
 import type { TenantGroup } from "../../components/tenantGroup.ts";
 import { passwordOf, seedOf } from "../../core/tenants/group/passwords.ts";
@@ -21,10 +20,8 @@ const { DatabaseTenants, RowTenants, SchemaTenants, tenantGroup } = await import
 const HOOK = "citus-clusters:index:TenantGroup";
 
 async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
-    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
-    assert.ok("args" in result);
     const { made, resources } = await build(() => {
-        const cluster = new Cluster("citus", result.args);
+        const cluster = new Cluster("citus");
         return Object.entries(groups).map(([name, settings]) => tenantGroup(name, cluster, settings));
     });
     return { groups: made, ...indexed(resources) };
@@ -99,9 +96,7 @@ describe("one group", () => {
 });
 
 async function inProgram(program: (cluster: CitusCluster) => void): Promise<Indexed> {
-    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
-    assert.ok("args" in result);
-    const { resources } = await build(() => program(new Cluster("citus", result.args)));
+    const { resources } = await build(() => program(new Cluster("citus")));
     return indexed(resources);
 }
 
@@ -154,11 +149,9 @@ test("a node that the cluster does not have is a mistake", async () => {
 
 // the last one here: one of its resources is waited for as long as the process lives
 test("what is wrong between two groups stops the first one too, although it was right when it was made", async () => {
-    const result = validate({ stack: "dev", values: { name: "citus-dev", workers: 2 } });
-    assert.ok("args" in result);
     let refused: unknown;
     void build(() => {
-        const cluster = new Cluster("citus", result.args);
+        const cluster = new Cluster("citus");
         try {
             new SchemaTenants("old", { cluster, tenants: { acme: { state: "deleted" } } });
             new DatabaseTenants("new", { cluster, tenants: { acme: { from: "old/acme" } } });

@@ -30,7 +30,7 @@ describe("launcher", () => {
         node = await AwsNode.make();
         rmSync(join(node.dir, "scripts"), { recursive: true });
         for (const tool of ["xfs_growfs", "nc"]) node.program(tool, "exit 1");
-        node.write("part-001", renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT)));
+        node.write("part-001", renderUserData(MACHINE, renderLauncher(CLUSTER)));
     });
     afterEach(() => node.end());
 

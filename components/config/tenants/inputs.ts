@@ -6,7 +6,8 @@ export type Inputs<T> = pulumi.Input<
     T extends string | number | boolean | null | undefined ? T : { readonly [K in keyof T]: Inputs<T[K]> }
 >;
 
-const isLater = (value: unknown) => pulumi.Output.isInstance(value) || value instanceof Promise;
+/** Whether it is known only while Pulumi runs. */
+export const isLater = (value: unknown) => pulumi.Output.isInstance(value) || value instanceof Promise;
 
 /** Whether all of it is known now. */
 export function isPlain<T>(value: Inputs<T>): value is T & Inputs<T> {

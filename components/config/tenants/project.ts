@@ -1,6 +1,8 @@
 /** The user's files that a group of tenants names. */
 import { createHash } from "node:crypto";
 import { globSync, readFileSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
 import type { FileSpec } from "../../../core/tenants/group/spec.ts";
 
 /** What validation asks of the project's folder. */
@@ -13,12 +15,19 @@ export interface ProjectFiles {
     spec?(path: string): FileSpec;
 }
 
+/** The folder of Pulumi.yaml; outside of a program, where the command runs. */
+export function projectFolder(): string {
+    const folder = pulumi.getRootDirectory();
+    // what the SDK says where nobody told it is a word
+    return isAbsolute(folder) ? folder : process.cwd();
+}
+
 export const projectFiles: ProjectFiles = {
     find: (pattern) =>
-        globSync(pattern)
+        globSync(pattern, { cwd: projectFolder() })
             .map((path) => path.replaceAll("\\", "/"))
             .sort((a, b) => a.localeCompare(b, "en", { numeric: true })),
-    read: (path) => readFileSync(path, "utf8"),
+    read: (path) => readFileSync(resolve(projectFolder(), path), "utf8"),
 };
 
 const MARK = "\uFEFF";

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, sep } from "node:path";
+import { SCRIPTS_FOLDER } from "../../../core/node/scripts.ts";
 import { packTar } from "../../../core/util/tar.ts";
 
-const CONTEXT = "scripts/node";
 /** What only the container image needs. */
 const LEFT_OUT = "image/";
 
@@ -23,10 +23,9 @@ export const CURRENT_BUNDLE = `${BUNDLE_PREFIX}current`;
 
 /**
  * A tar of everything that runs on a node. Not compressed: what zlib makes of the same bytes differs between versions.
- * @param root the project's folder. @default where the program runs
+ * @param folder with the scripts. @default this package's own
  */
-export async function makeBundle(root = "."): Promise<Bundle> {
-    const folder = join(root, CONTEXT);
+export async function makeBundle(folder = SCRIPTS_FOLDER): Promise<Bundle> {
     const names = readdirSync(folder, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile() && !entry.name.startsWith("."))
         .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))

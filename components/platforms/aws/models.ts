@@ -48,14 +48,14 @@ export function machineModels(
         }),
     );
     const model = (role: Role): MachineModel => {
-        const hash = pulumi.all([ami, scope.citusVersion]).apply(([id, citusVersion]) =>
+        const hash = pulumi.all([ami, scope.citusVersion, kmsKeyId]).apply(([id, citusVersion, key]) =>
             machineHash({
                 role,
                 ami: id,
                 instanceType: machines[role].instanceType ?? "",
                 citusVersion,
                 placement,
-                ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
+                ...(key === undefined ? {} : { kmsKeyId: key }),
             }),
         );
         // a machine boots once: another launcher is for machines that are made anew anyway
@@ -70,15 +70,15 @@ function policyArgs(scope: Scope, reach: Reach, parent: pulumi.Resource): pulumi
     const { region, kmsKeyId } = scope.aws;
     const { accountId } = aws.getCallerIdentityOutput({}, { parent });
     return pulumi
-        .all([accountId, reach.bucket, scope.base, reach.origin, reach.logGroup])
-        .apply(([account, bucket, base, origin, logGroup]) => ({
+        .all([accountId, reach.bucket, scope.base, reach.origin, reach.logGroup, kmsKeyId])
+        .apply(([account, bucket, base, origin, logGroup, key]) => ({
             region,
             account,
             bucket,
             base,
             // its own bucket it may read and write anyway
             ...(origin === undefined || ["", bucket].includes(origin.repository) ? {} : { origin: origin.repository }),
-            ...(kmsKeyId === undefined ? {} : { kmsKeyId }),
+            ...(key === undefined ? {} : { kmsKeyId: key }),
             ...(logGroup === undefined ? {} : { logGroup }),
         }));
 }

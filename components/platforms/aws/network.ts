@@ -37,10 +37,10 @@ export class Network extends pulumi.ComponentResource {
     constructor(scope: Scope, opts: pulumi.ComponentResourceOptions) {
         super("citus:aws:Network", `${scope.prefix}-network`, {}, opts);
         this.scope = scope;
-        const { subnetIds } = scope.aws.network;
+        const { vpcId, subnetIds } = scope.aws.network;
         let endpoints: Endpoints | undefined;
-        if (subnetIds.length > 0) {
-            const found = this.find(subnetIds);
+        if (vpcId !== undefined) {
+            const found = this.find(vpcId, subnetIds);
             this.subnets = found.apply((all) => all.map(({ vpcId: _, ...subnet }) => subnet));
             this.vpcId = found.apply((all) => all[0]?.vpcId ?? "");
         } else {
@@ -65,10 +65,15 @@ export class Network extends pulumi.ComponentResource {
     }
 
     /** Existing subnets. */
-    private find(ids: readonly string[]): pulumi.Output<(NodeSubnet & { vpcId: string })[]> {
-        const { vpcId } = this.scope.aws.network;
-        return pulumi.all(ids.map((id) => aws.ec2.getSubnetOutput({ id }, { parent: this }))).apply((found) => {
-            const vpcs = new Set([...(vpcId === undefined ? [] : [vpcId]), ...found.map((subnet) => subnet.vpcId)]);
+    private find(
+        vpcId: pulumi.Input<string>,
+        subnetIds: pulumi.Input<readonly pulumi.Input<string>[]>,
+    ): pulumi.Output<(NodeSubnet & { vpcId: string })[]> {
+        const all = pulumi
+            .output(subnetIds)
+            .apply((ids) => pulumi.all(ids.map((id) => aws.ec2.getSubnetOutput({ id }, { parent: this }))));
+        return pulumi.all([all, vpcId]).apply(([found, vpc]) => {
+            const vpcs = new Set([vpc, ...found.map((subnet) => subnet.vpcId)]);
             if (vpcs.size > 1)
                 throw new Error(
                     `The subnets of citus:network must be in one VPC, and these are in ${[...vpcs].join(" and ")}:\n` +
@@ -263,10 +268,15 @@ export class Network extends pulumi.ComponentResource {
     private rules(group: aws.ec2.SecurityGroup, endpoints: Endpoints | undefined): void {
         const { allowedCidrs, allowedSecurityGroups, egress } = this.scope.aws.network;
         this.ingress("between-nodes", group, { referencedSecurityGroupId: group.id }, "between nodes");
-        for (const cidr of new Set(allowedCidrs))
-            this.ingress(`from-${word(cidr)}`, group, range(cidr), "allowedCidrs");
-        for (const id of new Set(allowedSecurityGroups))
-            this.ingress(`from-${id}`, group, { referencedSecurityGroupId: id }, "allowedSecurityGroups");
+        for (const [i, cidr] of [...new Set(allowedCidrs)].entries())
+            this.ingress(`from-${named(cidr, `range-${i + 1}`)}`, group, range(cidr), "allowedCidrs");
+        for (const [i, id] of [...new Set(allowedSecurityGroups)].entries())
+            this.ingress(
+                `from-${named(id, `group-${i + 1}`)}`,
+                group,
+                { referencedSecurityGroupId: id },
+                "allowedSecurityGroups",
+            );
 
         this.egress("to-nodes", group, POSTGRES_PORT, { referencedSecurityGroupId: group.id }, "between nodes");
         if (endpoints) {
@@ -340,6 +350,15 @@ type Peer = Pick<
     "cidrIpv4" | "cidrIpv6" | "prefixListId" | "referencedSecurityGroupId"
 >;
 
-const range = (cidr: string): Peer => (cidr.includes(":") ? { cidrIpv6: cidr } : { cidrIpv4: cidr });
-/** Part of a Pulumi name: a urn is split at `::`. */
-const word = (cidr: string) => cidr.replace(/[^0-9a-f]/g, "-");
+const isV6 = (cidr: string) => cidr.includes(":");
+
+function range(cidr: pulumi.Input<string>): Peer {
+    if (typeof cidr === "string") return isV6(cidr) ? { cidrIpv6: cidr } : { cidrIpv4: cidr };
+    const when = (wanted: boolean) =>
+        pulumi.output(cidr).apply((known) => (isV6(known) === wanted ? known : undefined)) as pulumi.Output<string>;
+    return { cidrIpv4: when(false), cidrIpv6: when(true) };
+}
+
+/** Part of a Pulumi name, where a urn is split at `::`. What is not known yet is named by its place in the list. */
+const named = (value: pulumi.Input<string>, otherwise: string) =>
+    typeof value === "string" ? value.replace(/[^0-9a-z]/g, "-") : otherwise;

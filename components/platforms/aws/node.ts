@@ -3,6 +3,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { type NodeConfiguration, nodeFiles } from "../../../core/node/files.ts";
 import type { Role } from "../../../core/node/topology.ts";
+import { type Transforms, transformed } from "../../config/transform.ts";
 import type { NodeArgs } from "../../resources/nodeArgs.ts";
 import { type NodeSubnet, subnetIn, zoneFor } from "./addresses.ts";
 import { nodeAlarms } from "./alarms.ts";
@@ -26,6 +27,8 @@ export interface Surroundings {
     readonly zoneId: pulumi.Output<string>;
     readonly models: Readonly<Record<Role, MachineModel>>;
     readonly placementGroup?: pulumi.Output<string>;
+    /** What the program changes of a node's resources. */
+    readonly transform?: Transforms;
     /** Whether nodes archive. */
     readonly archives: boolean;
     /** Without these a machine can't boot. */
@@ -96,8 +99,8 @@ export class AwsNode extends pulumi.ComponentResource {
     private makeVolume(): aws.ebs.Volume {
         const { scope, subnets } = this.around;
         const { spec, machine, protect } = this.args;
-        return new aws.ebs.Volume(
-            `${this.prefix}-data`,
+        const { args, opts } = transformed<aws.ebs.VolumeArgs>(
+            this.around.transform?.volume,
             {
                 availabilityZone: subnets.apply((all) => zoneFor(spec.index, all, scope.aws.azs)),
                 type: "gp3",
@@ -106,14 +109,16 @@ export class AwsNode extends pulumi.ComponentResource {
                 ...given({ kmsKeyId: scope.aws.kmsKeyId }),
                 tags: this.tags(`${spec.name}-data`),
             },
-            {
-                parent: this,
-                protect,
-                retainOnDelete: scope.protect,
-                // nothing that a configuration says may ever replace what holds the data
-                ignoreChanges: ["availabilityZone", "snapshotId", "encrypted", "kmsKeyId"],
-            },
+            spec.name,
         );
+        const own = {
+            parent: this,
+            protect,
+            retainOnDelete: scope.protect,
+            // nothing that a configuration says may ever replace what holds the data
+            ignoreChanges: ["availabilityZone", "snapshotId", "encrypted", "kmsKeyId"],
+        };
+        return new aws.ebs.Volume(`${this.prefix}-data`, args, pulumi.mergeOptions(own, opts));
     }
 
     /** Everything that a node is given and others must not see; it fetches it as its own role. */
@@ -160,8 +165,8 @@ export class AwsNode extends pulumi.ComponentResource {
             .apply(([launcher, volumeId, secret]) =>
                 renderUserData({ node: spec.name, role: spec.role, volumeId, secret }, launcher),
             );
-        return new aws.ec2.Instance(
-            this.prefix,
+        const { args, opts } = transformed<aws.ec2.InstanceArgs>(
+            this.around.transform?.instance,
             {
                 ami: model.ami,
                 ...given({ instanceType: machine.instanceType }),
@@ -197,14 +202,16 @@ export class AwsNode extends pulumi.ComponentResource {
                     .all([this.tags(spec.name), model.hash])
                     .apply(([tags, hash]) => ({ ...tags, [MACHINE_TAG]: hash })),
             },
-            {
-                parent: this,
-                // the disk can be attached to one machine only
-                deleteBeforeReplace: true,
-                replaceOnChanges: ["instanceType"],
-                dependsOn: pulumi.output(after).apply((resources) => [...ready, ...resources]),
-            },
+            spec.name,
         );
+        const own = {
+            parent: this,
+            // the disk can be attached to one machine only
+            deleteBeforeReplace: true,
+            replaceOnChanges: ["instanceType"],
+            dependsOn: pulumi.output(after).apply((resources) => [...ready, ...resources]),
+        };
+        return new aws.ec2.Instance(this.prefix, args, pulumi.mergeOptions(own, opts));
     }
 }
 

@@ -4,15 +4,15 @@ import * as pulumi from "@pulumi/pulumi";
 import { backupFiles, s3Repository } from "../../../core/node/archive.ts";
 import { SUPERUSER } from "../../../core/node/names.ts";
 import type { Access, SsmShell } from "../../../core/node/reach.ts";
-import { POSTGRES_PORT } from "../../../core/node/topology.ts";
+import { POSTGRES_PORT, type Role } from "../../../core/node/topology.ts";
 import type { BackupsOutput } from "../../../core/restore/site.ts";
-import type { AwsArgs, ClusterArgs, RestoreFromArgs } from "../../config/index.ts";
+import type { AwsParts, ClusterParts, RestoreFromParts } from "../../config/index.ts";
 import { Configuration } from "../../resources/configuration.ts";
-import type { NodeArgs } from "../../resources/nodeArgs.ts";
+import type { NodeArgs, Size } from "../../resources/nodeArgs.ts";
 import { type Origin, originOf } from "../../resources/origin.ts";
 import type { Restore } from "../../resources/restore.ts";
 import { restoreCluster } from "../../resources/restoredCluster.ts";
-import type { Security } from "../../resources/security.ts";
+import { passphraseOf, type Security } from "../../resources/security.ts";
 import { directAccess, type Machine, type NetworkOutput, type Platform } from "../platform.ts";
 import { metricsGroup } from "./alarms.ts";
 import { makeBundle } from "./bundle.ts";
@@ -23,7 +23,10 @@ import { AwsNode, type NodeSecrets, type Surroundings } from "./node.ts";
 import { willReplace } from "./rolling.ts";
 import { type Scope, scopeOf } from "./scope.ts";
 import * as aws from "./sdk.ts";
+import { sizeOf } from "./sizes.ts";
 import { Storage } from "./storage.ts";
+
+export { placeOf } from "./place.ts";
 
 /** AWS' most for one zone. */
 const PARTITIONS = 7;
@@ -34,7 +37,9 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     readonly network: pulumi.Output<NetworkOutput>;
     readonly citusVersion: pulumi.Output<string>;
     connect: pulumi.Output<string> = pulumi.output("");
-    private readonly args: ClusterArgs;
+    private readonly args: ClusterParts;
+    /** EC2 is asked once for all machines of a kind. */
+    private readonly sizes: Readonly<Record<Role, pulumi.Output<Size>>>;
     private readonly scope: Scope;
     private readonly security: Security;
     private readonly storage: Storage;
@@ -47,7 +52,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
 
     constructor(
         name: string,
-        args: ClusterArgs & { readonly aws: AwsArgs },
+        args: ClusterParts & { readonly aws: AwsParts },
         security: Security,
         opts?: pulumi.ComponentResourceOptions,
     ) {
@@ -56,6 +61,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         this.security = security;
         const scope = scopeOf(name, args, security);
         this.scope = scope;
+        const size = (role: Role) => sizeOf(name, role, args[role], args.aws.region, this);
+        this.sizes = { coordinator: size("coordinator"), worker: size("worker") };
         this.citusVersion = scope.citusVersion;
         const network = new Network(scope, { parent: this });
         this.nodeNetworks = network.subnets.apply((all) => all.map(({ cidr }) => cidr));
@@ -82,6 +89,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             zoneId,
             models,
             ...(placementGroup === undefined ? {} : { placementGroup }),
+            ...(args.transform === undefined ? {} : { transform: args.transform }),
             archives: args.backup.enabled,
             ready: [
                 ...network.ready,
@@ -90,7 +98,11 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             ],
         };
         const hashes = Object.values(models).map(({ hash }) => hash);
-        this.rolling = willReplace(security.clusterId, hashes, this);
+        // of what the program changes no hash knows
+        this.rolling =
+            args.transform?.instance === undefined
+                ? willReplace(security.clusterId, hashes, this)
+                : pulumi.output(true);
         this.registerOutputs({});
     }
 
@@ -107,6 +119,10 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
             },
             { parent: this },
         ).name;
+    }
+
+    sizeOf(role: Role): pulumi.Output<Size> {
+        return this.sizes[role];
     }
 
     make(nodes: readonly NodeArgs[]): { machines: Machine[]; restore?: Restore } {
@@ -144,10 +160,17 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         return { args, node, configuration, shell };
     }
 
-    private configurationOf({ spec, machine, settings, certificate }: NodeArgs) {
-        const backup = this.storage.bucket.apply((bucket) =>
-            backupFiles(spec, machine, this.args, s3Repository(bucket, this.scope.aws.region)),
-        );
+    private configurationOf({ spec, size, settings, certificate }: NodeArgs) {
+        const backup = pulumi
+            .all([this.storage.bucket, size, passphraseOf(this.args.backupPassphrase)])
+            .apply(([bucket, machine, passphrase]) =>
+                backupFiles(
+                    spec,
+                    machine,
+                    { name: this.args.name, backup: this.args.backup, ...passphrase },
+                    s3Repository(bucket, this.scope.aws.region),
+                ),
+            );
         return {
             cluster: this.args.name,
             clusterId: this.security.clusterId,
@@ -166,23 +189,31 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     private secretsOf(configuration: ReturnType<AwsPlatform["configurationOf"]>): pulumi.Output<NodeSecrets> {
         const { clusterId, nodeNetworks, caCertificate, certificate, privateKey, verifier, backup } = configuration;
         const { backupPassphrase, restorePassphrase } = this.args;
+        const passphrases = pulumi.all([restorePassphrase ?? backupPassphrase, backupPassphrase]);
         const passphrase = (text?: string): Record<string, string> => (text === undefined ? {} : { passphrase: text });
-        return pulumi.all([clusterId, nodeNetworks, caCertificate, certificate, privateKey, verifier, backup]).apply(
-            ([id, networks, ca, own, key, proof, files]): NodeSecrets => ({
-                configuration: {
-                    ...configuration,
-                    clusterId: id,
-                    nodeNetworks: networks,
-                    caCertificate: ca,
-                    certificate: own,
-                    privateKey: key,
-                    verifier: proof,
-                    backup: files,
-                },
-                restore: { ...passphrase(restorePassphrase ?? backupPassphrase), verifier: proof },
-                own: passphrase(backupPassphrase),
-            }),
-        );
+        return pulumi
+            .all([
+                pulumi.all([clusterId, nodeNetworks, caCertificate, certificate, privateKey, verifier, backup]),
+                configuration.settings,
+                passphrases,
+            ])
+            .apply(
+                ([[id, networks, ca, own, key, proof, files], settings, [restore, backups]]): NodeSecrets => ({
+                    configuration: {
+                        ...configuration,
+                        settings,
+                        clusterId: id,
+                        nodeNetworks: networks,
+                        caCertificate: ca,
+                        certificate: own,
+                        privateKey: key,
+                        verifier: proof,
+                        backup: files,
+                    },
+                    restore: { ...passphrase(restore), verifier: proof },
+                    own: passphrase(backups),
+                }),
+            );
     }
 
     /** A node that is configured. */
@@ -213,7 +244,7 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
     }
 
     /** Restores the data of all nodes before their servers start. */
-    private restore(places: readonly Place[], from: RestoreFromArgs, origin: pulumi.Output<Origin>): Restore {
+    private restore(places: readonly Place[], from: RestoreFromParts, origin: pulumi.Output<Origin>): Restore {
         return restoreCluster(`${this.scope.prefix}-restore`, {
             args: this.args,
             security: this.security,
@@ -243,8 +274,8 @@ export class AwsPlatform extends pulumi.ComponentResource implements Platform {
         const { id, privateIp } = coordinator.node.instance;
         const shell = pulumi.interpolate`aws ssm start-session --region ${region}${profile === undefined ? "" : ` --profile ${profile}`} --target ${id}`;
         return connection === "ssm"
-            ? pulumi.interpolate`npm run psql (through SSM, no port is open); a shell: ${shell}`
-            : pulumi.interpolate`npm run psql (from where ${privateIp}:${POSTGRES_PORT} can be reached); a shell: ${shell}`;
+            ? pulumi.interpolate`through SSM, no port is open; a shell: ${shell}`
+            : pulumi.interpolate`from where ${privateIp}:${POSTGRES_PORT} can be reached; a shell: ${shell}`;
     }
 }
 

@@ -1,6 +1,6 @@
 /** What every resource of one cluster on AWS is made with. */
 import * as pulumi from "@pulumi/pulumi";
-import type { AwsArgs } from "../../config/index.ts";
+import type { AwsParts } from "../../config/index.ts";
 import type { Security } from "../../resources/security.ts";
 import { type Tags, tagsOf } from "./tags.ts";
 
@@ -11,7 +11,7 @@ export interface Scope {
     /** Unlike `cluster` no other stack's: names that AWS wants unique are made of it. */
     readonly base: pulumi.Output<string>;
     readonly clusterId: pulumi.Output<string>;
-    readonly aws: AwsArgs;
+    readonly aws: AwsParts;
     /** Citus in full, such as `14.1.0`. */
     readonly citusVersion: pulumi.Output<string>;
     /** `citus:protect`: what holds data is protected, and stays when it is taken out of the program. */
@@ -25,7 +25,7 @@ export function scopeOf(
     args: {
         readonly name: string;
         readonly protect: boolean;
-        readonly aws: AwsArgs;
+        readonly aws: AwsParts;
         readonly citusVersion?: string;
     },
     { clusterId, defaultCitus }: Pick<Security, "clusterId" | "defaultCitus">,
@@ -39,7 +39,10 @@ export function scopeOf(
         aws,
         citusVersion: args.citusVersion === undefined ? defaultCitus : pulumi.output(args.citusVersion),
         protect,
-        tags: (name, node) => clusterId.apply((id) => tagsOf({ cluster, clusterId: id, tags: aws.tags }, name, node)),
+        tags: (name, node) =>
+            pulumi
+                .all([clusterId, aws.tags])
+                .apply(([id, tags]) => tagsOf({ cluster, clusterId: id, tags }, name, node)),
     };
 }
 

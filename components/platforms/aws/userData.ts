@@ -3,6 +3,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { SCRIPTS_FOLDER } from "../../../core/node/scripts.ts";
 import type { Role } from "../../../core/node/topology.ts";
 
 /** EC2's limit, before base64. */
@@ -33,7 +34,6 @@ export interface MachineFacts {
 /** Nothing that a shell would do anything with. */
 const PLAIN = /^[A-Za-z0-9][A-Za-z0-9._/-]*$/;
 
-const SCRIPTS = "scripts/node/aws";
 const FIRST_LINE = "#!/usr/bin/env bash\n";
 
 const withoutFirstLine = (text: string) => text.slice(text.indexOf("\n") + 1);
@@ -50,11 +50,10 @@ function header(facts: Readonly<Record<string, string>>): string {
 
 /**
  * What all machines of a cluster boot with, without what is each one's own.
- * @param root the project's folder. @default where the program runs
  * @throws Error when a value is no plain word
  */
-export function renderLauncher(facts: ClusterFacts, root = "."): string {
-    const read = (name: string) => withoutFirstLine(readFileSync(join(root, SCRIPTS, name), "utf8"));
+export function renderLauncher(facts: ClusterFacts): string {
+    const read = (name: string) => withoutFirstLine(readFileSync(join(SCRIPTS_FOLDER, "aws", name), "utf8"));
     const known = {
         REGION: facts.region,
         BUCKET: facts.bucket,

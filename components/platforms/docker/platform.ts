@@ -3,6 +3,7 @@ import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import { packagesHash, scriptsHash } from "../../../core/image/contents.ts";
 import { backupFiles, DOCKER_REPOSITORY, REPOSITORY_HOME } from "../../../core/node/archive.ts";
+import { SUPERUSER } from "../../../core/node/names.ts";
 import type { Access, Shell } from "../../../core/node/reach.ts";
 import { NODE_HOME, NODE_SCRIPTS } from "../../../core/node/settings.ts";
 import {
@@ -12,6 +13,7 @@ import {
     POOL_OFFSET,
     POOL_PORT,
     POSTGRES_PORT,
+    type Role,
 } from "../../../core/node/topology.ts";
 import { clearLeftover, dockerEngine, engineAnswers } from "../../../core/reach/docker/engine.ts";
 import { MADE_LABEL, madeOf, readContainers, turnsOf } from "../../../core/reach/docker/rolling.ts";
@@ -19,17 +21,18 @@ import { freePort, takenPorts, tryAddressPool } from "../../../core/reach/docker
 import { graceSeconds } from "../../../core/reach/run.ts";
 import type { BackupsOutput } from "../../../core/restore/site.ts";
 import { wantedEngine } from "../../config/ask.ts";
-import { type ClusterArgs, citusImage, type RestoreFromArgs } from "../../config/index.ts";
+import { type ClusterParts, citusImage, type RestoreFromParts } from "../../config/index.ts";
+import { type Transform, transformed } from "../../config/transform.ts";
 import { Configuration } from "../../resources/configuration.ts";
 import { DockerEngine } from "../../resources/dockerEngine.ts";
-import type { NodeArgs } from "../../resources/nodeArgs.ts";
+import type { NodeArgs, Size } from "../../resources/nodeArgs.ts";
 import { NodeImage } from "../../resources/nodeImage.ts";
 import { originOf } from "../../resources/origin.ts";
 import { PortRange } from "../../resources/ports.ts";
 import { Replacements } from "../../resources/replacements.ts";
 import type { Restore } from "../../resources/restore.ts";
 import { restoreCluster } from "../../resources/restoredCluster.ts";
-import { type Security, secretWith } from "../../resources/security.ts";
+import { passphraseOf, type Security, secretWith } from "../../resources/security.ts";
 import { directAccess, type Machine, type Platform } from "../platform.ts";
 
 /** An address that the provider does not try to reach when it starts. */
@@ -51,18 +54,18 @@ interface Place extends NodeArgs {
     readonly poolPort: pulumi.Output<number>;
     readonly access: pulumi.Output<Access>;
     /** What its container is, without what says so. */
-    readonly container: ContainerArgs;
+    readonly container: docker.ContainerArgs;
+    /** What the program adds to its options. */
+    readonly options: pulumi.CustomResourceOptions;
     /** Hash of it. */
     readonly made: pulumi.Output<string>;
 }
-
-type ContainerArgs = docker.ContainerArgs & { readonly labels: { label: string; value: pulumi.Input<string> }[] };
 
 /** What all nodes of a cluster share on one Docker engine. */
 export class DockerPlatform extends pulumi.ComponentResource implements Platform {
     readonly connect: pulumi.Output<string>;
     private readonly prefix: string;
-    private readonly args: ClusterArgs;
+    private readonly args: ClusterParts;
     private readonly security: Security;
     readonly citusVersion: pulumi.Output<string>;
     private readonly image: NodeImage;
@@ -79,7 +82,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     private readonly engine: string;
     private readonly repository: docker.Volume;
 
-    constructor(name: string, args: ClusterArgs, security: Security, opts?: pulumi.ComponentResourceOptions) {
+    constructor(name: string, args: ClusterParts, security: Security, opts?: pulumi.ComponentResourceOptions) {
         super("citus:docker:Platform", name, {}, opts);
         this.prefix = name;
         this.args = args;
@@ -170,7 +173,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             { name: pulumi.interpolate`${this.base}-backups`, labels: this.labels() },
             { ...child, protect: args.protect, ignoreChanges: ["name", "labels", "driver", "driverOpts"] },
         );
-        this.connect = pulumi.output("npm run psql");
+        this.connect = pulumi.interpolate`psql "host=localhost port=${this.firstPort} dbname=${args.database} user=${SUPERUSER} sslmode=verify-full"`;
         this.registerOutputs({});
     }
 
@@ -197,6 +200,10 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         return this.nodeNetwork.ipamConfigs.apply((configs) =>
             configs.map((config) => config.subnet ?? "").filter((subnet) => subnet !== ""),
         );
+    }
+
+    sizeOf(role: Role): pulumi.Output<Size> {
+        return pulumi.output<Size>(this.args[role]);
     }
 
     /** Where the cluster's backups are. */
@@ -279,19 +286,26 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         const { spec, protect } = node;
         const name = `${this.prefix}-${spec.name}`;
         const component = new DockerNode(name, { parent: this });
-        const volume = new docker.Volume(
-            `${name}-data`,
+        const { args, opts } = transformed<docker.VolumeArgs>(
+            // its own members only: those of an EBS volume mean nothing here
+            this.args.transform?.volume as Transform<docker.VolumeArgs> | undefined,
             { name: pulumi.interpolate`${this.fullName(spec)}-data`, labels: this.labels(spec.name) },
-            // nothing that a configuration says may ever replace what holds the data
-            {
-                parent: component,
-                provider: this.provider,
-                protect,
-                ignoreChanges: ["name", "labels", "driver", "driverOpts"],
-            },
+            spec.name,
         );
+        // nothing that a configuration says may ever replace what holds the data
+        const own = {
+            parent: component,
+            provider: this.provider,
+            protect,
+            ignoreChanges: ["name", "labels", "driver", "driverOpts"],
+        };
+        const volume = new docker.Volume(`${name}-data`, args, pulumi.mergeOptions(own, opts));
         const poolPort = this.firstPoolPort.apply((first) => first + spec.index);
-        const container = this.containerArgs(node, volume, poolPort);
+        const container = transformed<docker.ContainerArgs>(
+            this.args.transform?.container,
+            this.containerArgs(node, volume, poolPort),
+            spec.name,
+        );
         return {
             ...node,
             volume,
@@ -299,8 +313,9 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             port: this.portOf(spec),
             poolPort,
             access: this.accessOf(spec),
-            container,
-            made: pulumi.output(container).apply(madeOf),
+            container: container.args,
+            options: container.opts,
+            made: pulumi.output(container.args).apply(madeOf),
         };
     }
 
@@ -309,7 +324,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
     }
 
     /** Restores the data of all nodes before their machines start. */
-    private restore(places: readonly Place[], from: RestoreFromArgs): Restore {
+    private restore(places: readonly Place[], from: RestoreFromParts): Restore {
         const { args } = this;
         const own = this.repository.name;
         return restoreCluster(`${this.prefix}-restore`, {
@@ -340,7 +355,7 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
         { spec, machine }: NodeArgs,
         volume: docker.Volume,
         poolPort: pulumi.Output<number>,
-    ): ContainerArgs {
+    ): docker.ContainerArgs {
         return {
             name: this.fullName(spec),
             image: this.image.imageId,
@@ -394,17 +409,22 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
             name,
             {
                 ...args.container,
-                labels: [...args.container.labels, { label: MADE_LABEL, value: args.made }],
+                labels: pulumi
+                    .all([args.container.labels, args.made])
+                    .apply(([labels = [], value]) => [...labels, { label: MADE_LABEL, value }]),
                 restart: "unless-stopped",
                 destroyGraceSeconds: graceSeconds(args.machine.memory),
             },
-            {
-                ...child,
-                replaceOnChanges: ["healthcheck"],
-                deleteBeforeReplace: true,
-                dependsOn: after,
-                hooks: { beforeCreate: [this.clearContainer] },
-            },
+            pulumi.mergeOptions(
+                {
+                    ...child,
+                    replaceOnChanges: ["healthcheck"],
+                    deleteBeforeReplace: true,
+                    dependsOn: after,
+                    hooks: { beforeCreate: [this.clearContainer] },
+                },
+                args.options,
+            ),
         );
         const shell = container.name.apply((found) => this.shell(found));
         const configuration = new Configuration(
@@ -423,7 +443,14 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 verifier: this.security.verifier,
                 backup: secretWith(
                     this.args.backupPassphrase,
-                    backupFiles(spec, args.machine, this.args, DOCKER_REPOSITORY),
+                    passphraseOf(this.args.backupPassphrase).apply((passphrase) =>
+                        backupFiles(
+                            spec,
+                            args.machine,
+                            { name: this.args.name, backup: this.args.backup, ...passphrase },
+                            DOCKER_REPOSITORY,
+                        ),
+                    ),
                 ),
                 ...(restore ? { restoreId: restore.restoreId } : {}),
                 shell,

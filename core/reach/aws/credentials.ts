@@ -1,6 +1,7 @@
 /** Whether AWS credentials can be found, by the same chain that the hooks use later. */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { loaded } from "./packages.ts";
 
 /** A single sign-on or a role takes a moment; a machine without the metadata service must not hang. */
 const PATIENCE_MS = 15_000;
@@ -30,7 +31,7 @@ export async function credentialsProblem(
     place: { readonly region: string; readonly profile?: string },
     patience = PATIENCE_MS,
 ): Promise<string | undefined> {
-    const { defaultProvider } = await import("@aws-sdk/credential-provider-node");
+    const { defaultProvider } = await loaded(import("@aws-sdk/credential-provider-node"));
     const { region, profile } = place;
     const provider = defaultProvider({
         ...(profile === undefined ? {} : { profile }),

@@ -18,6 +18,7 @@ const INTERFACES: readonly { file: string; name: string; parts?: Key }[] = [
     { file: "components/config/args.ts", name: "CoordinatorArgs", parts: "coordinator" },
     { file: "components/config/args.ts", name: "RebalanceArgs", parts: "rebalance" },
     { file: "components/config/args.ts", name: "RestoreFromArgs", parts: "restoreFrom" },
+    { file: "components/config/input.ts", name: "ProgramArgs" },
     { file: "components/config/awsArgs.ts", name: "AwsArgs" },
     { file: "components/config/awsArgs.ts", name: "AwsNetworkArgs", parts: "network" },
     { file: "core/node/archive.ts", name: "BackupArgs", parts: "backup" },
@@ -25,10 +26,11 @@ const INTERFACES: readonly { file: string; name: string; parts?: Key }[] = [
 ];
 
 /** Arguments that no key of `citus:` is. */
-const NO_KEY = ["aws", "region", "profile"];
+const NO_KEY = ["aws", "region", "profile", "caFile", "transform"];
 
 /** What `@change` begins with; docs/configuration.md explains the words. A whole key's own words are in the table too. */
-const CHANGES = /^(in place|reload|restart|replace|moves|refused|restores once|that of each of its keys)\b/;
+const CHANGES =
+    /^(in place|reload|restart|replace|moves|refused|restores once|that of each of its keys|that of the resource)\b/;
 
 /** A number says in which unit it is. */
 const UNIT = /\b(MiB|GiB|seconds|port|number of|0 to 1)\b/i;

@@ -9,10 +9,13 @@ export const NEWEST = "/aws/service/canonical/ubuntu/server/24.04/stable/current
 
 /** Subnets that were there before. */
 export const SUBNETS: Record<string, { zone: string; cidr: string; vpc: string }> = {
-    "subnet-aaa": { zone: "eu-central-1b", cidr: "10.1.0.0/24", vpc: "vpc-there" },
-    "subnet-bbb": { zone: "eu-central-1c", cidr: "10.1.1.0/24", vpc: "vpc-there" },
-    "subnet-far": { zone: "eu-central-1a", cidr: "10.2.0.0/24", vpc: "vpc-other" },
+    "subnet-aaaaaaaa": { zone: "eu-central-1b", cidr: "10.1.0.0/24", vpc: "vpc-12345678" },
+    "subnet-bbbbbbbb": { zone: "eu-central-1c", cidr: "10.1.1.0/24", vpc: "vpc-12345678" },
+    "subnet-fa4fa4fa": { zone: "eu-central-1a", cidr: "10.2.0.0/24", vpc: "vpc-other" },
 };
+
+/** GiB of each type of instance. */
+const MEMORY: Record<string, number> = { "m7i.large": 8, "m7i.xlarge": 16, "r7i.2xlarge": 64, "r7i.4xlarge": 128 };
 
 /** What a test sets before it builds. */
 export const world = {
@@ -67,6 +70,11 @@ function call(token: string, inputs: Values): Values {
             return inputs.name === NEWEST ? { value: AMI, insecureValue: AMI } : {};
         case "aws:ec2/getInstances:getInstances":
             return { ids: instances(inputs) };
+        case "aws:ec2/getInstanceType:getInstanceType": {
+            const memory = MEMORY[String(inputs.instanceType)];
+            if (memory === undefined) throw new Error(`InvalidInstanceType: no mock of ${inputs.instanceType}`);
+            return { memorySize: memory * 1024, defaultVcpus: memory / 4, supportedArchitectures: ["x86_64"] };
+        }
         case "aws:ec2/getSubnet:getSubnet": {
             const { zone, cidr, vpc } = SUBNETS[String(inputs.id)] ?? {};
             return { id: inputs.id, availabilityZone: zone, cidrBlock: cidr, vpcId: vpc };

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { describe, test } from "vitest";
 import type { CitusCluster } from "../../../../components/cluster.ts";
-import { type AwsArgs, type ClusterArgs, validate } from "../../../../components/config/index.ts";
+import type { ClusterInput } from "../../../../components/config/index.ts";
 import type { Policy } from "../../../../components/platforms/aws/policy.ts";
 import {
     type Built,
@@ -72,42 +72,26 @@ const IDENTITY = "citus-clusters:index:Identity";
 
 const KEY = `arn:aws:kms:${REGION}:${ACCOUNT}:key/11111111-2222-3333-4444-555555555555`;
 const TOPIC = `arn:aws:sns:${REGION}:${ACCOUNT}:pager`;
+const APP_GROUP = "sg-0a99a99a";
 const PASSPHRASE = "correct horse battery staple".replaceAll(" ", "-");
 const MACHINES = {
     coordinator: { instanceType: "m7i.xlarge", volumeSize: 200, iops: 4000, throughput: 250 },
     worker: { instanceType: "r7i.2xlarge", volumeSize: 500, iops: 3000, throughput: 125 },
 };
 
-interface Wanted {
-    readonly workers?: number;
-    readonly aws?: Partial<Omit<AwsArgs, "network">>;
-    readonly network?: Partial<AwsArgs["network"]>;
-    readonly cluster?: Partial<ClusterArgs>;
-    readonly values?: Record<string, unknown>;
-}
+/** Arguments of a cluster in a stack that keeps its data. */
+type Wanted = ClusterInput;
 
-const size = (memory: number) => ({ memory: memory * 1024, cores: memory / 4, architectures: ["x86_64"] });
-const INSTANCE_TYPES = new Map([
-    ["m7i.xlarge", size(16)],
-    ["r7i.2xlarge", size(64)],
-    ["r7i.4xlarge", size(128)],
-]);
-
-function argsOf({ workers = 2, aws, network, cluster, values }: Wanted): ClusterArgs {
-    const result = validate({
-        stack: "prod",
-        values: { platform: "aws", workers, tags: { team: "data" }, ...MACHINES, ...values },
-        aws: { region: REGION },
-        instanceTypes: INSTANCE_TYPES,
-    });
-    assert.ok("args" in result && result.args.aws, JSON.stringify(result));
-    const { args } = result;
-    return {
-        ...args,
-        aws: { ...result.args.aws, ...aws, network: { ...result.args.aws.network, ...network } },
-        ...cluster,
-    };
-}
+const inputOf = (wanted: Wanted): ClusterInput => ({
+    name: "citus-prod",
+    protect: true,
+    platform: "aws",
+    region: REGION,
+    workers: 2,
+    tags: { team: "data" },
+    ...MACHINES,
+    ...wanted,
+});
 
 const made = new Map<string, Promise<Built<CitusCluster>>>();
 
@@ -120,8 +104,7 @@ function cluster(wanted: Wanted = {}): Promise<Built<CitusCluster>> {
 }
 
 async function make(wanted: Wanted): Promise<Built<CitusCluster>> {
-    const args = argsOf(wanted);
-    const { made: component, resources } = await build(() => new Cluster("citus", args));
+    const { made: component, resources } = await build(() => new Cluster("citus", inputOf(wanted)));
     return { cluster: component, ...indexed(resources) };
 }
 
@@ -169,20 +152,20 @@ function readTaggable(type: string): boolean {
 }
 
 const EVERYTHING: Wanted = {
-    aws: { kmsKeyId: KEY, placement: "spread", alarmTopic: TOPIC },
-    network: { allowedCidrs: ["10.9.0.0/16", "2001:db8::/32"], allowedSecurityGroups: ["sg-app"] },
-    values: { backupPassphrase: PASSPHRASE },
+    kmsKeyId: KEY,
+    placement: "spread",
+    alarmTopic: TOPIC,
+    network: { allowedCidrs: ["10.9.0.0/16", "2001:db8::/32"], allowedSecurityGroups: [APP_GROUP] },
+    backupPassphrase: PASSPHRASE,
 };
 const VARIANTS: Record<string, Wanted> = {
     "the smallest configuration": {},
     "everything that can be set": EVERYTHING,
-    "no way out": { aws: { kmsKeyId: KEY, ami: AMI }, network: { egress: "endpoints" } },
-    "subnets that are there": { network: { subnetIds: ["subnet-aaa", "subnet-bbb"], vpcId: "vpc-there" } },
-    "unprotected and without backups": { cluster: { protect: false }, values: { backup: false } },
+    "no way out": { kmsKeyId: KEY, ami: AMI, network: { egress: "endpoints" } },
+    "subnets that are there": { network: { subnetIds: ["subnet-aaaaaaaa", "subnet-bbbbbbbb"], vpcId: "vpc-12345678" } },
+    "unprotected and without backups": { protect: false, backup: false },
     "a copy of another": {
-        cluster: {
-            restoreFrom: { stack: ORIGIN_STACK, point: "latest", overwrite: false, acceptSplitTransactions: false },
-        },
+        restoreFrom: { stack: ORIGIN_STACK },
     },
 };
 
@@ -291,7 +274,7 @@ for (const [title, wanted] of Object.entries(VARIANTS)) {
 
         test("data is protected and stays unless it was said otherwise", async () => {
             const built = await cluster(wanted);
-            const protect = wanted.cluster?.protect ?? true;
+            const protect = wanted.protect ?? true;
             const aws = built.all.filter(({ type }) => type.startsWith("aws:"));
             const guarded = aws.filter(({ request }) => request.getProtect()).map(({ name }) => name);
             assert.deepEqual(guarded.sort(), protect ? ["citus-bucket", "citus-coordinator-data"] : []);
@@ -574,7 +557,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
     });
 
     test("what a node is given is a secret of its own, and the whole of it", async () => {
-        const { one } = await cluster({ values: { backupPassphrase: PASSPHRASE } });
+        const { one } = await cluster({ backupPassphrase: PASSPHRASE });
         for (const node of nodesOf(2)) {
             const secret = one(SECRET, `citus-${node}`);
             assert.deepEqual(secret.inputs, {
@@ -784,7 +767,7 @@ describe("aws: 1 + 2 in a VPC of its own", () => {
         assert.deepEqual(await resolved(made.coordinator), { host: "coordinator.citus-prod.node", port: 5432 });
         assert.equal(
             await resolved(made.connect),
-            "npm run psql (through SSM, no port is open); a shell: aws ssm start-session --region eu-central-1 --target i-citus-coordinator",
+            "through SSM, no port is open; a shell: aws ssm start-session --region eu-central-1 --target i-citus-coordinator",
         );
         assert.deepEqual(await resolved(made.backups), {
             repository: `citus-prod-${CLUSTER_ID}`,
@@ -815,7 +798,7 @@ describe("aws: what can be set", () => {
                 ["citus-between-nodes", "citus-nodes-id", 5432],
                 ["citus-from-10-9-0-0-16", "10.9.0.0/16", 5432],
                 ["citus-from-2001-db8---32", "2001:db8::/32", 5432],
-                ["citus-from-sg-app", "sg-app", 5432],
+                [`citus-from-${APP_GROUP}`, APP_GROUP, 5432],
             ],
         );
         const ipv6 = of(INGRESS).filter(({ inputs }) => "cidrIpv6" in inputs);
@@ -869,12 +852,12 @@ describe("aws: what can be set", () => {
     test("into subnets that are there: nothing of theirs is made or changed", async () => {
         const { of, one } = await cluster(VARIANTS["subnets that are there"]);
         assert.deepEqual([VPC, SUBNET, ROUTE_TABLE, ROUTE, ASSOCIATION, NAT, ENDPOINT].flatMap(of), []);
-        assert.equal(one(GROUP).inputs.vpcId, "vpc-there");
-        assert.deepEqual(one(ZONE).inputs.vpcs, [{ vpcId: "vpc-there" }]);
+        assert.equal(one(GROUP).inputs.vpcId, "vpc-12345678");
+        assert.deepEqual(one(ZONE).inputs.vpcs, [{ vpcId: "vpc-12345678" }]);
         for (const [node, id] of [
-            ["coordinator", "subnet-aaa"],
-            ["worker-1", "subnet-bbb"],
-            ["worker-2", "subnet-aaa"],
+            ["coordinator", "subnet-aaaaaaaa"],
+            ["worker-1", "subnet-bbbbbbbb"],
+            ["worker-2", "subnet-aaaaaaaa"],
         ] as const) {
             assert.equal(one(VOLUME, `citus-${node}-data`).inputs.availabilityZone, SUBNETS[id]?.zone);
             assert.equal(one(INSTANCE, `citus-${node}`).inputs.subnetId, id);
@@ -883,16 +866,17 @@ describe("aws: what can be set", () => {
     });
 
     test("all nodes in one zone", async () => {
-        const { of } = await cluster({ aws: { azs: "single" } });
+        const { of } = await cluster({ azs: "single" });
         for (const { inputs } of of(VOLUME)) assert.equal(inputs.availabilityZone, ZONES[0]);
         for (const { inputs } of of(INSTANCE)) assert.equal(inputs.subnetId, "citus-nodes-1-id");
     });
 
     test("a machine goes where its volume is, whatever would be chosen today", async () => {
         const volumeZones = { "citus-worker-1-data": "eu-central-1c" };
-        const { one } = await later({ volumeZones }, { aws: { azs: "single" } });
+        const { one } = await later({ volumeZones }, {});
         assert.equal(one(INSTANCE, "citus-worker-1").inputs.subnetId, "citus-nodes-3-id");
-        assert.equal(one(INSTANCE, "citus-worker-2").inputs.subnetId, "citus-nodes-1-id");
+        assert.equal(one(INSTANCE, "citus-worker-2").inputs.subnetId, "citus-nodes-3-id");
+        assert.equal((await cluster()).one(INSTANCE, "citus-worker-1").inputs.subnetId, "citus-nodes-2-id");
     });
 
     test("a key encrypts volumes, bucket and secrets", async () => {
@@ -912,7 +896,7 @@ describe("aws: what can be set", () => {
         const spread = await cluster(EVERYTHING);
         assert.deepEqual(withoutTags(spread.one(PLACEMENT_GROUP).inputs), { strategy: "spread" });
         for (const { inputs } of spread.of(INSTANCE)) assert.equal(inputs.placementGroup, "citus-nodes-1234567");
-        const partition = await cluster({ aws: { placement: "partition" } });
+        const partition = await cluster({ placement: "partition" });
         assert.deepEqual(withoutTags(partition.one(PLACEMENT_GROUP).inputs), {
             strategy: "partition",
             partitionCount: 7,
@@ -922,7 +906,7 @@ describe("aws: what can be set", () => {
     test("an image that was given is used as it is, and nothing is looked up", async () => {
         const ami = "ami-0fedcba9876543210";
         world.calls = [];
-        const { of, one } = await make({ aws: { ami } });
+        const { of, one } = await make({ ami });
         assert.ok(!world.calls.some(({ token }) => token.includes("getParameter")));
         assert.ok(!of(PINNED).some(({ name }) => name === "citus-ami"));
         assert.equal(one(INSTANCE, "citus-worker-1").inputs.ami, ami);
@@ -999,7 +983,7 @@ describe("aws: what can be set", () => {
     });
 
     test("alarms that come later are no reason for other machines", async () => {
-        const [without, with_] = [await cluster(), await cluster({ aws: { alarmTopic: TOPIC } })];
+        const [without, with_] = [await cluster(), await cluster({ alarmTopic: TOPIC })];
         assert.deepEqual(
             with_.of(INSTANCE).map(({ inputs }) => inputs),
             without.of(INSTANCE).map(({ inputs }) => inputs),
@@ -1008,13 +992,13 @@ describe("aws: what can be set", () => {
     });
 
     test("without backups nothing waits for an archive", async () => {
-        const { of, one } = await cluster({ aws: { alarmTopic: TOPIC }, values: { backup: false } });
+        const { of, one } = await cluster({ alarmTopic: TOPIC, backup: false });
         assert.ok(!of(ALARM).some(({ name }) => name.endsWith("-archive")));
         assert.deepEqual(one(CONFIGURATION, "citus-worker-1").inputs.backup, {});
     });
 
     test("directly: by address, with verified TLS, and the password is secret", async () => {
-        const { one, cluster: made } = await cluster({ aws: { connection: "direct", profile: "prod" } });
+        const { one, cluster: made } = await cluster({ connection: "direct", profile: "prod" });
         const { inputs, secrets } = one(MEMBER, "citus-worker-1");
         assert.deepEqual(inputs.access, {
             host: `10.64.0.${"citus-worker-1".length}`,
@@ -1030,14 +1014,14 @@ describe("aws: what can be set", () => {
         assert.equal(one(CONFIGURATION, "citus-worker-1").inputs.shell.profile, "prod");
         assert.equal(
             await resolved(made.connect),
-            "npm run psql (from where 10.64.0.17:5432 can be reached); a shell: aws ssm start-session --region eu-central-1 --profile prod --target i-citus-coordinator",
+            "from where 10.64.0.17:5432 can be reached; a shell: aws ssm start-session --region eu-central-1 --profile prod --target i-citus-coordinator",
         );
     });
 });
 
 describe("aws: machines are replaced one at a time", () => {
     const type = (instanceType: string): Wanted => ({
-        values: { worker: { ...MACHINES.worker, instanceType } },
+        worker: { ...MACHINES.worker, instanceType },
     });
     const hash = (role: "coordinator" | "worker", instanceType = MACHINES[role].instanceType) =>
         machineHash({ role, ami: AMI, instanceType, placement: "none", citusVersion: "14.1.0" });
@@ -1089,14 +1073,14 @@ describe("aws: machines are replaced one at a time", () => {
     });
 
     test("with another version of Citus too: packages are installed once", async () => {
-        const built = await later({ machines }, { values: { citusVersion: "14.2.0" } });
+        const built = await later({ machines }, { citusVersion: "14.2.0" });
         assert.deepEqual(waitsFor(built, "worker-2"), ["citus-worker-1"]);
         assert.match(built.one(INSTANCE, "citus-worker-2").inputs.userData, /^CITUS_VERSION=14\.2\.0$/m);
     });
 
     test("with another image too, and volumes are left alone", async () => {
-        const before = await cluster({ aws: { ami: "ami-00000000000000001" } });
-        const built = await later({ machines }, { aws: { ami: "ami-00000000000000002" } });
+        const before = await cluster({ ami: "ami-00000000000000001" });
+        const built = await later({ machines }, { ami: "ami-00000000000000002" });
         assert.deepEqual(waitsFor(built, "worker-2"), ["citus-worker-1"]);
         assert.deepEqual(
             built.of(VOLUME).map(({ inputs }) => inputs),
@@ -1109,7 +1093,7 @@ describe("aws: a restored cluster", () => {
     const from = { point: "latest", overwrite: false, acceptSplitTransactions: false };
 
     test("in place: from its own bucket, when all machines are there", async () => {
-        const { one, of } = await cluster({ cluster: { restoreFrom: from } });
+        const { one, of } = await cluster({ restoreFrom: from });
         const restore = one(RESTORE);
         const { inputs, secrets } = restore;
         assert.deepEqual([...secrets].sort(), ["ownPassphrase", "passphrase", "verifier"]);
@@ -1138,7 +1122,7 @@ describe("aws: a restored cluster", () => {
     });
 
     test("from another stack: its bucket may be read, and not written", async () => {
-        const { one, of } = await cluster({ cluster: { restoreFrom: { ...from, stack: ORIGIN_STACK } } });
+        const { one, of } = await cluster({ restoreFrom: { ...from, stack: ORIGIN_STACK } });
         const { inputs } = one(RESTORE);
         assert.equal(inputs.repository, "citus-prod-fedcba-backups");
         assert.deepEqual(inputs.request, { cluster: "citus-prod", point: "latest" });
@@ -1153,14 +1137,14 @@ describe("aws: a restored cluster", () => {
     });
 
     test("from a bucket by its name", async () => {
-        const { one } = await cluster({ cluster: { restoreFrom: { ...from, repository: "old-bucket" } } });
+        const { one } = await cluster({ restoreFrom: { ...from, repository: "old-bucket" } });
         assert.equal(one(RESTORE).inputs.repository, "old-bucket");
         assert.deepEqual(one(RESTORE).inputs.request, { point: "latest" });
     });
 
     test("machines of a restored cluster are replaced one after another too", async () => {
         const machines = { "i-1": "another" };
-        const { one } = await later({ machines }, { cluster: { restoreFrom: from } });
+        const { one } = await later({ machines }, { restoreFrom: from });
         // a configuration waits for the restore, and that for all machines: so this is as far as they can wait
         assert.ok(dependsOn(one(INSTANCE, "citus-worker-1"), one(ATTACHMENT, "citus-coordinator-data")));
         assert.ok(dependsOn(one(INSTANCE, "citus-worker-2"), one(RECORD, "citus-worker-1")));

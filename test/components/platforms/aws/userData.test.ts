@@ -7,7 +7,7 @@ import tar from "tar-stream";
 import { describe, test } from "vitest";
 import { makeBundle } from "../../../../components/platforms/aws/bundle.ts";
 import { MOST_USER_DATA, renderLauncher, renderUserData } from "../../../../components/platforms/aws/userData.ts";
-import { bundleOf, CLUSTER, MACHINE, ROOT } from "../../../awsNode.ts";
+import { bundleOf, CLUSTER, MACHINE } from "../../../awsNode.ts";
 
 async function entries(
     content: Buffer,
@@ -33,14 +33,14 @@ async function entries(
 describe("user data", () => {
     test("is as it was", () => {
         const file = join(import.meta.dirname, "snapshots", "userData.txt");
-        const text = renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT));
+        const text = renderUserData(MACHINE, renderLauncher(CLUSTER));
         if (process.env.UPDATE_SNAPSHOTS) writeFileSync(file, text);
         assert.equal(text, readFileSync(file, "utf8"), "if that is meant: UPDATE_SNAPSHOTS=1 npm test");
         assert.match(text, /^#!\/usr\/bin\/env bash\nNODE=worker-2\nROLE=worker\n/);
     });
 
     test("is small", () =>
-        assert.ok(Buffer.byteLength(renderUserData(MACHINE, renderLauncher(CLUSTER, ROOT))) < MOST_USER_DATA / 2));
+        assert.ok(Buffer.byteLength(renderUserData(MACHINE, renderLauncher(CLUSTER))) < MOST_USER_DATA / 2));
 
     for (const [what, value] of [
         ["a command", "prod$(reboot)"],
@@ -52,7 +52,7 @@ describe("user data", () => {
     ] as const) {
         test(`refuses ${what} as a value`, () => {
             assert.throws(
-                () => renderLauncher({ ...CLUSTER, cluster: value }, ROOT),
+                () => renderLauncher({ ...CLUSTER, cluster: value }),
                 /CLUSTER is .*, which is not a plain word/,
             );
             assert.throws(() => renderUserData({ ...MACHINE, volumeId: value }, ""), /VOLUME_ID is .*, which is not/);
@@ -66,7 +66,7 @@ describe("user data", () => {
 
 describe("bundle", () => {
     test("holds every script that runs on a node, and nothing for containers", async () => {
-        const { content, sha256 } = await makeBundle(ROOT);
+        const { content, sha256 } = await makeBundle();
         const found = await entries(content);
         const names = found.map(({ name }) => name);
         for (const name of [
