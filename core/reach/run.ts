@@ -6,10 +6,11 @@
 import type { CommandResult, Preparation, ScriptInput, Shell, SsmShell } from "../node/reach.ts";
 import { NODE_SCRIPTS } from "../node/settings.ts";
 import { packFiles } from "../util/tar.ts";
+import { loaded } from "./aws/packages.ts";
 import { dockerEngine, execute, lastLog } from "./docker/engine.ts";
 import { withHelper } from "./docker/helper.ts";
 
-const ssm = () => import("./aws/ssm.ts");
+const ssm = () => loaded(import("./aws/ssm.ts"));
 
 /** Runs one of the node scripts, such as `["backup.sh", "full"]`, as the user postgres. */
 export async function runScript(

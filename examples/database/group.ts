@@ -1,9 +1,9 @@
-import { type CitusCluster, DatabaseTenants } from "../../components/index.ts";
+import { type CitusCluster, DatabaseTenants } from "citus-clusters-as-code";
 
 export const banks = (cluster: CitusCluster) =>
     new DatabaseTenants("banks", {
         cluster,
-        template: "examples/database/sql/*.sql",
+        template: "sql/*.sql",
         pool: false,
         tenants: { first_bank: {}, second_bank: { limits: { connections: 20 } } },
     });

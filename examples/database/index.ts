@@ -1,9 +1,10 @@
-import { CitusCluster, readConfig } from "../../components/index.ts";
+import { CitusCluster } from "citus-clusters-as-code";
 import { banks } from "./group.ts";
 
 /** A whole program: a cluster, and the tenants of this example. */
-module.exports = async () => {
-    const cluster = new CitusCluster("citus", await readConfig());
-    const group = banks(cluster);
-    return { status: cluster.status, tenants: group.summary, login: group.tenant("first_bank").login.connectionString };
-};
+const cluster = new CitusCluster("citus", { workers: 2 });
+const group = banks(cluster);
+
+export const status = cluster.status;
+export const tenants = group.summary;
+export const login = group.tenant("first_bank").login.connectionString;

@@ -1,9 +1,9 @@
-import { type CitusCluster, RlsTenants } from "../../components/index.ts";
+import { type CitusCluster, RlsTenants } from "citus-clusters-as-code";
 
 export const helpdesk = (cluster: CitusCluster) =>
     new RlsTenants("helpdesk", {
         cluster,
-        template: "examples/rls/sql/*.sql",
+        template: "sql/*.sql",
         anchor: "desks",
         tables: {
             desks: { distributeBy: "id" },

@@ -1,4 +1,4 @@
-import { type CitusCluster, RoutedTenants } from "../../components/index.ts";
+import { type CitusCluster, RoutedTenants } from "citus-clusters-as-code";
 
 /** @param eu the server of the tenants that must stay in Europe */
 export const regions = (cluster: CitusCluster, eu: { host: string; port?: number }) =>

@@ -1,9 +1,9 @@
-import { type CitusCluster, RowTenants } from "../../components/index.ts";
+import { type CitusCluster, RowTenants } from "citus-clusters-as-code";
 
 export const billing = (cluster: CitusCluster) =>
     new RowTenants("billing", {
         cluster,
-        template: "examples/row/sql/*.sql",
+        template: "sql/*.sql",
         anchor: "companies",
         tables: {
             companies: { distributeBy: "id" },

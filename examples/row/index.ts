@@ -1,14 +1,11 @@
-import { CitusCluster, readConfig } from "../../components/index.ts";
+import { CitusCluster } from "citus-clusters-as-code";
 import { billing } from "./group.ts";
 
 /** A whole program: a cluster, and the tenants of this example. */
-module.exports = async () => {
-    const cluster = new CitusCluster("citus", await readConfig());
-    const group = billing(cluster);
-    return {
-        status: cluster.status,
-        tenants: group.summary,
-        login: group.app.connectionString,
-        signUp: group.onboarding.connectionString,
-    };
-};
+const cluster = new CitusCluster("citus", { workers: 2 });
+const group = billing(cluster);
+
+export const status = cluster.status;
+export const tenants = group.summary;
+export const login = group.app.connectionString;
+export const signUp = group.onboarding.connectionString;

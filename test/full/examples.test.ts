@@ -75,6 +75,11 @@ describe("the examples", () => {
         });
         stack = await TestStack.make({ workers: 2, shardCount: 8, backup: false });
         writeFileSync(join(stack.dir, "index.ts"), programOf(port));
+        // here all are in one project, whose folder their files are named from
+        for (const model of ["rls", "row", "schema", "database"]) {
+            const file = join(stack.dir, "examples", model, "group.ts");
+            writeFileSync(file, readFileSync(file, "utf8").replaceAll('"sql/', `"examples/${model}/sql/`));
+        }
         await stack.up();
         logins = (await stack.outputs<{ logins: Record<string, string> }>()).logins;
         map = await new ShardMapClient({ fetch: fromDatabase(await asRouter()) }).start();

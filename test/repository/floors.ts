@@ -104,7 +104,7 @@ export async function brokenFloors(root: string): Promise<string[]> {
         validate: true,
         ruleSet: { forbidden: FORBIDDEN },
         doNotFollow: { path: "node_modules" },
-        exclude: { path: "^(client/dist|dist|bench-results|\\.state)/" },
+        exclude: { path: "^(client/dist|dist|template|bench-results|\\.state)/" },
         tsPreCompilationDeps: true,
         enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "types", "node", "default"] },
     });

@@ -33,6 +33,11 @@ function outputs(type: string, name: string, inputs: Values): Values {
     switch (type) {
         case "aws:s3/bucket:Bucket":
             return { id: inputs.bucket, arn: `arn:aws:s3:::${inputs.bucket}` };
+        case "aws:kms/key:Key":
+            return { arn: `arn:aws:kms:${REGION}:${ACCOUNT}:key/11111111-2222-3333-4444-555555555555` };
+        case "aws:ec2/securityGroup:SecurityGroup":
+            // one that no cluster made
+            return name === "application" ? { id: "sg-0a99a99a" } : {};
         case "aws:ec2/vpcEndpoint:VpcEndpoint":
             return { prefixListId: "pl-s3" };
         case "aws:ebs/volume:Volume":
