@@ -20,6 +20,7 @@ import { pause } from "../core/util/pause.ts";
 import { comparable, oneAtATime } from "./coordinator.ts";
 import type { Ask, Difference, ResourceKind } from "./kind.ts";
 import { explainLoop, startsAgain, waitUntilBack } from "./replaced.ts";
+import { restartWhileClientsWait } from "./restart.ts";
 import { refuseSettings } from "./settingsCheck.ts";
 import { unknown } from "./unknown.ts";
 
@@ -54,9 +55,10 @@ export interface ConfigurationInputs {
     secretVersion: string;
     /**
      * How the coordinator is asked whether the node takes part again after its machine was replaced, and the host that the
-     * node is registered with; a secret. @default not asked
+     * node is registered with; a secret. `pool` is the coordinator's shell, whose connection pool has its clients wait while
+     * the node restarts. @default not asked
      */
-    membership?: { coordinator: Access; host: string };
+    membership?: { coordinator: Access; host: string; pool?: Shell };
     /** sha256 of the node scripts that the machine must have; empty in a container, whose image has them. */
     bundle: string;
     /** GiB that the data volume must have; 0 where it has no size of its own. */
@@ -337,8 +339,7 @@ async function restart(ask: Ask, inputs: ConfigurationInputs, settings: readonly
         const began = Date.now();
         ask.progress(`restarting ${inputs.name} for ${settings.join(", ")}`);
         try {
-            await service(inputs.shell, "restart");
-            await waitUntilReady(ask, inputs);
+            await restartWhileClientsWait(ask, inputs, () => waitUntilReady(ask, inputs));
         } catch (error) {
             failedRestarts.set(inputs.clusterId, inputs.name);
             throw await putBack(ask, inputs, error, true);

@@ -3,7 +3,7 @@
  * The hooks do not know which it is.
  */
 
-import type { CommandResult, Preparation, ScriptInput, Shell, SsmShell } from "../node/reach.ts";
+import type { CommandResult, DockerShell, Preparation, ScriptInput, Shell, SsmShell } from "../node/reach.ts";
 import { NODE_SCRIPTS } from "../node/settings.ts";
 import { packFiles } from "../util/tar.ts";
 import { loaded } from "./aws/packages.ts";
@@ -36,17 +36,33 @@ export async function runScript(
  */
 export const graceSeconds = (memory: number): number => Math.max(60, Math.ceil(memory / 4 / 25));
 
+/** How long the server in a container may take to end, in seconds. */
+const graceOf = ({ engine, container }: DockerShell): Promise<number> =>
+    dockerEngine(engine)
+        .getContainer(container)
+        .inspect()
+        .then(
+            ({ HostConfig }) => graceSeconds((HostConfig.Memory ?? 0) / 1024 ** 2),
+            () => graceSeconds(0),
+        );
+
+/**
+ * Restarts the node's PostgreSQL. In a container the server alone is restarted, so that the connection pool beside it and
+ * its clients stay. Where that can't be, the container is.
+ */
+export async function restartServer(shell: Shell): Promise<void> {
+    if (shell.kind === "docker") {
+        const { code } = await runScript(shell, ["restart.sh", String(await graceOf(shell))]);
+        if (code === 0) return;
+    }
+    await service(shell, "restart");
+}
+
 /** Starts, stops or restarts the node's PostgreSQL: the container, or the machine's service. */
 export async function service(shell: Shell, action: "start" | "stop" | "restart"): Promise<void> {
     if (shell.kind === "ssm") return (await ssm()).service(shell, action);
     const container = dockerEngine(shell.engine).getContainer(shell.container);
-    const t =
-        action === "start"
-            ? 0
-            : await container.inspect().then(
-                  ({ HostConfig }) => graceSeconds((HostConfig.Memory ?? 0) / 1024 ** 2),
-                  () => graceSeconds(0),
-              );
+    const t = action === "start" ? 0 : await graceOf(shell);
     if (action === "restart") return container.restart({ t });
     const done = (error: { statusCode?: number }) => {
         // gone, or as wanted already

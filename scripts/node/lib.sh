@@ -10,6 +10,8 @@ current=$home/conf/current
 # The running server listens here. While a node is being made the server listens in $home/boot instead,
 # so that nothing mistakes a node in the making for one that is ready.
 socket=$home/run
+# restart.sh asks for another start of the server with it.
+again=$home/again
 # What archiving and backups leave on the node: locks, marks and the last errors.
 backup_home=$home/backup
 

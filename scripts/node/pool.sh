@@ -4,6 +4,9 @@
 #   pool.sh run   for as long as the node runs: starts it, starts it again, and tells it when certificates change
 #   pool.sh on    takes pgbouncer.ini as a tar stream on standard input, and ends when it is in force
 #   pool.sh off
+#   pool.sh pause SECONDS   clients wait from now on, when their transactions end within five seconds. Prints pool=paused,
+#                           pool=busy (nothing waits) or pool=none. After SECONDS they go on by themselves.
+#   pool.sh resume          clients go on. Says nothing when none waits.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -44,6 +47,40 @@ run() {
     done
 }
 
+# Whoever asked for a pause may be gone: clients do not wait for ever.
+resume_after() { # seconds
+    local began=$pool/paused
+    date +%s%N > "$began"
+    (
+        mark=$(cat "$began")
+        sleep "$1"
+        [ "$(cat "$began" 2> /dev/null)" = "$mark" ] || exit 0
+        rm -f "$began"
+        order RESUME
+    ) > /dev/null 2>&1 6>&- &
+    disown
+}
+
+pause_clients() { # seconds
+    # one that does not run takes no order
+    if [ ! -f "$conf" ] || ! order "SHOW VERSION" > /dev/null; then
+        printf 'pool=none\n'
+        return
+    fi
+    resume_after "$1"
+    if timeout 5 "$pgbin/psql" -h "$pool" -p 6432 -U pgbouncer -d pgbouncer -XAtq -v ON_ERROR_STOP=1 -c PAUSE > /dev/null 2>&1; then
+        printf 'pool=paused\n'
+    else
+        resume_clients
+        printf 'pool=busy\n'
+    fi
+}
+
+resume_clients() {
+    rm -f "$pool/paused"
+    order RESUME > /dev/null || true
+}
+
 # Ends when the pool that runs has this configuration.
 in_force() {
     local tries said=""
@@ -70,5 +107,10 @@ case ${1:-} in
         in_force
         ;;
     off) rm -f "$conf" ;;
-    *) die 2 "pool.sh on, off or run" ;;
+    pause)
+        [[ ${2:-} =~ ^[0-9]+$ ]] || die 2 "pool.sh pause SECONDS"
+        pause_clients "$2"
+        ;;
+    resume) resume_clients ;;
+    *) die 2 "pool.sh on, off, run, pause SECONDS or resume" ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The node's main process: makes an empty PostgreSQL with Citus the first time, then becomes the server.
+# The node's main process: makes an empty PostgreSQL with Citus the first time, then runs the server, and what is beside it.
 # Safe to run again at any moment: a node is made aside and put in place by one rename.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -120,6 +120,44 @@ settle_configuration() {
     rm -f "$said"
 }
 
+# Once it was checked, the archive is not asked: a start does not wait for a repository that may be away.
+schedule=""
+ready_archive() {
+    if ! archiving; then
+        # the WAL has a gap from here on: what is in the repository is of no use for what comes after it
+        rm -f "$backup_home/checked"
+        return
+    fi
+    # before the first segment is due
+    "$here/archive.sh" checked || "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
+    [ -z "$schedule" ] || return 0
+    schedule=runs
+    ( "$here/schedule.sh" 9>&- & )
+}
+
+# The server is a child, so that its restart leaves the connection pool and its clients alone.
+server=""
+ending=""
+end_server() { # signal: the same that PostgreSQL takes
+    ending=$1
+    [ -z "$server" ] || kill -s "$1" "$server" 2> /dev/null || true
+}
+
+run_server() {
+    local code=0
+    "$pgbin/postgres" -D "$pgdata" &
+    server=$!
+    [ -z "$ending" ] || end_server "$ending"
+    # a signal ends the wait, too
+    while
+        code=0
+        wait "$server" || code=$?
+        kill -0 "$server" 2> /dev/null
+    do :; done
+    server=""
+    return "$code"
+}
+
 wait_for_restore
 take_lock
 install -d -m 0700 "$socket" "$home/conf"
@@ -136,19 +174,20 @@ if [ ! -d "$pgdata" ]; then
     put_in_place
 fi
 wait_for_configuration
-settle_configuration
-if archiving; then
-    # before the first segment is due. Once it was checked, a start does not wait for a repository that may be away
-    "$here/archive.sh" checked || "$here/archive.sh" stanza || say "the repository can't be used yet; trying again beside the server"
-    # twice in the background: a child of this process would be PostgreSQL's, which takes its death for a backend's
-    ( "$here/schedule.sh" 9>&- & )
-else
-    # the WAL has a gap from here on: what is in the repository is of no use for what comes after it
-    rm -f "$backup_home/checked"
-fi
+# of a node that was killed while it restarted
+rm -f "$again"
+trap 'end_server INT' INT
+trap 'end_server TERM' TERM
+trap 'end_server QUIT' QUIT
 # a machine may have none
 if command -v pgbouncer > /dev/null; then ( "$here/pool.sh" run 9>&- & ); fi
-# what was restored serves from now on, and is not put aside in silence any more
-rm -f "$home/restored"
-trap - INT TERM
-exec "$pgbin/postgres" -D "$pgdata"
+while [ -z "$ending" ]; do
+    settle_configuration
+    ready_archive
+    # what was restored serves from now on, and is not put aside in silence any more
+    rm -f "$home/restored"
+    code=0
+    run_server || code=$?
+    [ "$code" = 0 ] && [ -e "$again" ] || exit "$code"
+    rm -f "$again"
+done

@@ -455,7 +455,9 @@ export class DockerPlatform extends pulumi.ComponentResource implements Platform
                 ...(restore ? { restoreId: restore.restoreId } : {}),
                 shell,
                 machine: container.id,
-                membership: this.coordinator.apply((coordinator) => ({ coordinator, host: spec.host })),
+                membership: pulumi
+                    .all([this.coordinator, this.fullName(coordinatorOf(this.args.name))])
+                    .apply(([coordinator, pool]) => ({ coordinator, host: spec.host, pool: this.shell(pool) })),
                 secretVersion: "",
                 bundle: "",
                 volumeSize: 0,

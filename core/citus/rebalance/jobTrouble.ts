@@ -57,5 +57,47 @@ export async function explainJob(
         )
         .catch(() => []);
     for (const slot of slots) lines.push(`  ${slot.node} lost a replication slot: ${slot.result}`);
+    if (lines.length === 1) lines.push(...(await describeRunning(session, tasks, groups, name)));
     return lines.join("\n");
+}
+
+/** What each process of a move does at this moment, on each node: the last resort where nothing says why. */
+async function describeRunning(
+    session: Session,
+    tasks: readonly Task[],
+    groups: ReadonlyMap<string, MovingTable>,
+    name: (nodeId: number | null) => string,
+): Promise<string[]> {
+    const running = tasks.filter(({ status }) => status === "running");
+    const waits = await session
+        .query<{ pid: number; waits: string }>(
+            `SELECT pid, coalesce(wait_event_type || ' ' || wait_event, 'nothing: it works') AS waits
+               FROM pg_stat_activity WHERE pid = ANY($1::int[])`,
+            [running.flatMap(({ pid }) => pid ?? [])],
+        )
+        .catch(() => []);
+    const lines = running.map((task) => {
+        const at = waits.find(({ pid }) => pid === task.pid);
+        const what =
+            task.shardId === null
+                ? "copying reference tables"
+                : `moving ${groups.get(task.shardId)?.table ?? `shard ${task.shardId}`}`;
+        const process = at === undefined ? "no process runs it" : `its process ${at.pid} waits for ${at.waits}`;
+        return `  ${what} from ${name(task.sourceNodeId)} to ${name(task.targetNodeId)}: ${process}`;
+    });
+    const replication = await session
+        .query<{ node: string; result: string }>(
+            `SELECT n.nodename AS node, r.result FROM run_command_on_all_nodes($$
+                SELECT concat_ws('; ',
+                    (SELECT string_agg(format('slot %s %s, %s behind', slot_name, CASE WHEN active THEN 'is read' ELSE 'is read by nobody' END,
+                            pg_size_pretty(pg_current_wal_lsn() - confirmed_flush_lsn)), '; ')
+                       FROM pg_replication_slots WHERE slot_name LIKE 'citus_shard_%'),
+                    (SELECT string_agg(format('subscription %s %s', s.subname, CASE WHEN t.pid IS NULL THEN 'has no process'
+                            ELSE format('heard last %s ago', date_trunc('second', now() - t.last_msg_receipt_time)) END), '; ')
+                       FROM pg_subscription s LEFT JOIN pg_stat_subscription t ON t.subid = s.oid AND t.relid IS NULL
+                      WHERE s.subname LIKE 'citus_shard_%'))$$) r JOIN pg_dist_node n USING (nodeid)
+              WHERE r.success AND r.result <> ''`,
+        )
+        .catch(() => []);
+    return [...lines, ...replication.map(({ node, result }) => `  ${nodeOf(node)}: ${result}`)];
 }

@@ -53,7 +53,7 @@ interface Step {
 }
 
 /** A coordinator on which each look at the job is the script's next step; the last one stays. */
-function scripted(steps: Step[], unreachable: string[] = [], slots: object[] = []) {
+function scripted(steps: Step[], unreachable: string[] = [], slots: object[] = [], replicating: object[] = []) {
     const queries: string[] = [];
     let at = -1;
     const now = () => steps[Math.min(Math.max(at, 0), steps.length - 1)] as Step;
@@ -66,6 +66,8 @@ function scripted(steps: Step[], unreachable: string[] = [], slots: object[] = [
         if (/FROM pg_dist_background_task/.test(sql)) return now().tasks;
         if (/get_rebalance_progress/.test(sql)) return [now().copied ?? { bytes: 0, mark: "" }];
         if (/citus_check_connection_to_node/.test(sql)) return [{ ok: !unreachable.includes(String(parameters[0])) }];
+        if (/FROM pg_stat_activity WHERE pid/.test(sql)) return [{ pid: 77, waits: "IPC LogicalSyncData" }];
+        if (/pg_stat_subscription/.test(sql)) return replicating;
         if (/pg_replication_slots/.test(sql)) return slots;
         throw new Error(`unexpected: ${sql}`);
     };
@@ -367,6 +369,28 @@ describe("followJob", () => {
                     "a move failed 3 times:\n  moving public.t1 from worker-1 to worker-2:\n    ERROR: disk full",
         );
         assert.equal(looks(), 3);
+    });
+
+    test("says what each process of a move does, where nothing else says why it is stuck", async () => {
+        const tasks = [task(1, "running", { pid: 77 }), task(2, "running", { pid: 78 }), task(3, "blocked")];
+        const behind = "slot citus_shard_move_slot_1 is read by nobody, 16 MB behind";
+        const { session } = scripted(
+            [{ state: "running", tasks }],
+            [],
+            [],
+            [{ node: "worker-1.c1.node", result: behind }],
+        );
+        await assert.rejects(
+            quickly(() => followJob(session, "7", options({ stuckAfter: 20_000 }).follow)),
+            (error: Error) => {
+                assert.deepEqual(error.message.split("\n").slice(1), [
+                    "  moving public.t1 from worker-1 to worker-2: its process 77 waits for IPC LogicalSyncData",
+                    "  moving public.t2 from worker-1 to worker-2: no process runs it",
+                    `  worker-1: ${behind}`,
+                ]);
+                return true;
+            },
+        );
     });
 
     test("gives up after stuckAfter without any change, and not before", async () => {
