@@ -2,15 +2,26 @@
 
 import { pauseWrites } from "../core/citus/pausedWrites.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
+import type { Access, Shell } from "../core/node/reach.ts";
 import { pauseClients, resumeClients } from "../core/reach/nodePool.ts";
 import { restartServer } from "../core/reach/run.ts";
 import { saidBy } from "../core/reach/said.ts";
 import { connect } from "../core/reach/session.ts";
-import type { ConfigurationInputs } from "./configuration.ts";
+import { pause } from "../core/util/pause.ts";
 import type { Ask } from "./kind.ts";
 
 /** Clients do not wait longer than this for a node that does not come back, in milliseconds. */
 const WAIT_AT_MOST = 60_000;
+
+/** Between two restarts whoever waited gets on, in milliseconds. */
+const BREATH = 1000;
+
+/** A node that restarts. */
+export interface Restarting {
+    readonly name: string;
+    readonly shell: Shell;
+    readonly membership?: { readonly coordinator: Access; readonly host: string; readonly pool?: Shell };
+}
 
 /** Undoes what was held, last first, once. */
 class Holds {
@@ -26,7 +37,7 @@ class Holds {
 }
 
 /** Has clients of the coordinator's pool wait, and writes to the node's shards. What can't be held is told, and fails meanwhile. */
-async function hold(ask: Ask, { membership, name }: ConfigurationInputs, holds: Holds): Promise<void> {
+async function hold(ask: Ask, { membership, name }: Restarting, holds: Holds): Promise<void> {
     if (membership?.pool === undefined) return;
     const { coordinator, host, pool } = membership;
     const held = await pauseClients(pool, WAIT_AT_MOST / 1000).catch(() => "none" as const);
@@ -50,11 +61,7 @@ async function hold(ask: Ask, { membership, name }: ConfigurationInputs, holds: 
  * coordinator's connection pool, up to a minute. Reads that come without the pool fail until the server is back.
  * @param back ends when the node serves again
  */
-export async function restartWhileClientsWait(
-    ask: Ask,
-    inputs: ConfigurationInputs,
-    back: () => Promise<void>,
-): Promise<void> {
+export async function restartWhileClientsWait(ask: Ask, inputs: Restarting, back: () => Promise<void>): Promise<void> {
     const holds = new Holds();
     const enough = setTimeout(() => void holds.release(), WAIT_AT_MOST).unref();
     try {
@@ -64,5 +71,6 @@ export async function restartWhileClientsWait(
     } finally {
         clearTimeout(enough);
         await holds.release();
+        await pause(BREATH);
     }
 }
