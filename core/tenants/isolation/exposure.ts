@@ -1,7 +1,7 @@
 /** What passes the policies of a group's tables by, in the living database: SQL of models row and rls. */
 
 import { given } from "../../sql/given.ts";
-import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { identifier, qualified } from "../../sql/quote.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 
@@ -19,7 +19,7 @@ export interface Exposed {
 
 /** SQL: roles of a group, by their comments and names; a stranger who is a member of its tenants' role is none. */
 const OWN_ROLES = (group: Pick<GroupSpec, "name">) => `SELECT a.oid, a.rolname::text AS name FROM pg_roles a
-    WHERE a.rolname IN (${[appRole(group.name), tenantsRole(group.name)].map(literal).join(", ")})
+    WHERE a.rolname IN (${[appRole(group.name), tenantsRole(group.name)].map(given).join(", ")})
        OR starts_with(a.rolname, ${given(`${group.name}_`)}) AND starts_with(shobj_description(a.oid, 'pg_authid'), ${given(ownComment(group.name))})`;
 
 const WRITES = "'INSERT','UPDATE','DELETE','TRUNCATE'";
@@ -105,7 +105,7 @@ export function exposedSql(group: ExposedGroup, tables: readonly string[]): stri
             SELECT 'right', c.oid::regclass::text, x.privilege_type, jsonb_agg(DISTINCT coalesce(m.name, 'PUBLIC'))
               FROM t JOIN pg_class c ON c.oid = t.oid, aclexplode(c.relacl) x LEFT JOIN mine m ON m.oid = x.grantee
              WHERE (x.grantee = 0 OR m.oid IS NOT NULL) AND x.grantee <> c.relowner AND (x.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN')
-                    OR NOT t.rows AND x.privilege_type IN (${WRITES}) AND (m.name IS NULL OR m.name NOT IN (${[appRole(group.name), tenantsRole(group.name)].map(literal).join(", ")})))
+                    OR NOT t.rows AND x.privilege_type IN (${WRITES}) AND (m.name IS NULL OR m.name NOT IN (${[appRole(group.name), tenantsRole(group.name)].map(given).join(", ")})))
              GROUP BY 2, 3
             UNION ALL
             SELECT 'owner', c.oid::regclass::text, o.rolname, jsonb_agg(DISTINCT m.name) FROM t JOIN pg_class c ON c.oid = t.oid JOIN pg_roles o ON o.oid = c.relowner

@@ -1,5 +1,5 @@
 /** Rights by which a tenant's role would write although the tenant does not: of everybody, or of roles that it belongs to. */
-import { literal } from "../../sql/quote.ts";
+import { given } from "../../sql/given.ts";
 
 /** What takes one of them away. */
 export interface Opening {
@@ -48,4 +48,4 @@ export const placesOf = (
 ) =>
     places.length === 0
         ? "SELECT NULL::text AS tenant, NULL::text AS nsp, NULL::text AS role WHERE false"
-        : `SELECT v.* FROM (VALUES ${places.map(({ tenant, nsp, role }) => `(${[tenant, nsp, role].map(literal).join(", ")})`).join(", ")}) AS v (tenant, nsp, role)`;
+        : `SELECT v.* FROM (VALUES ${places.map(({ tenant, nsp, role }) => `(${[tenant, nsp, role].map(given).join(", ")})`).join(", ")}) AS v (tenant, nsp, role)`;

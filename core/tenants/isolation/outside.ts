@@ -1,5 +1,6 @@
 /** Models schema and database: what of a tenant lies outside its schema or database, where no export and no DROP reaches it. */
 
+import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
@@ -24,7 +25,7 @@ const ownedSql = (roles: readonly (readonly [tenant: string, role: string])[], m
             SELECT t.tenant, row_number() OVER (PARTITION BY t.tenant ORDER BY d.classid, d.objid) AS i,
                    CASE WHEN d.dbid = 0 OR b.datname = current_database() THEN pg_describe_object(d.classid, d.objid, d.objsubid)
                         ELSE format('an object in database %s', b.datname) END AS what
-              FROM (VALUES ${roles.map((names) => `(${names.map(literal).join(", ")})`).join(", ")}) AS t (tenant, role)
+              FROM (VALUES ${roles.map((names) => `(${names.map(given).join(", ")})`).join(", ")}) AS t (tenant, role)
               JOIN pg_authid r ON r.rolname = t.role
               JOIN pg_shdepend d ON d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o' AND d.classid <> 'pg_default_acl'::regclass
               LEFT JOIN pg_database b ON b.oid = d.dbid
@@ -62,7 +63,7 @@ export function outsideSql(group: GroupSpec): string {
                'owned', (SELECT coalesce(jsonb_agg(a.answer -> t.tenant || jsonb_build_object('node', a.node) ORDER BY a.node), '[]') FROM asked a WHERE a.answer ? t.tenant),
                'unasked', (SELECT coalesce(jsonb_agg(a.node ORDER BY a.node), '[]') FROM asked a WHERE a.success IS NOT TRUE),
                ${elsewhere}))
-          FROM (VALUES ${roles.map((names) => `(${names.map(literal).join(", ")})`).join(", ")}) AS t (tenant, role))`;
+          FROM (VALUES ${roles.map((names) => `(${names.map(given).join(", ")})`).join(", ")}) AS t (tenant, role))`;
 }
 
 /** Why a tenant is not deleted: what would be left is in no export. */

@@ -1,6 +1,7 @@
 /** The shard map: its function, the addresses that it tells, and who may read it. */
 
-import { identifier, literal } from "../../sql/quote.ts";
+import { given } from "../../sql/given.ts";
+import { identifier } from "../../sql/quote.ts";
 import type { Context, Facet, NodeTarget, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { publishAddresses } from "../ledger/addresses.ts";
@@ -23,7 +24,7 @@ interface Found {
     readonly shut: readonly string[];
 }
 
-const quoted = (names: readonly string[]) => names.map(literal).join(", ");
+const quoted = (names: readonly string[]) => names.map(given).join(", ");
 
 function sql(group: GroupSpec, probe: { readonly ledger: boolean }): string | undefined {
     if (!probe.ledger) return undefined;

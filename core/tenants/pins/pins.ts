@@ -9,7 +9,8 @@ import { honourPins } from "../../citus/rebalance/pins.ts";
 import { runSplit } from "../../citus/rebalance/split.ts";
 import { COORDINATOR, nodeOf } from "../../node/topology.ts";
 import type { Session } from "../../reach/session.ts";
-import { identifier, literal, qualified } from "../../sql/quote.ts";
+import { given } from "../../sql/given.ts";
+import { identifier, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import { USUAL_RATE } from "../../util/lasting.ts";
 import { pause } from "../../util/pause.ts";
@@ -20,7 +21,7 @@ import { deletePins, writePins } from "../ledger/pins.ts";
 import { inState } from "../ledger/states.ts";
 import { NO_PINS, type PinDetail, type PinsFound, pinOf, planPins } from "./pinsPlan.ts";
 
-const anchorOf = (group: GroupSpec) => literal(qualified(group.anchor ?? ""));
+const anchorOf = (group: GroupSpec) => given(qualified(group.anchor ?? ""));
 
 /** The shard of a key, as text, in the anchor; null when the key is none of its column. */
 const keyShard = (key: string) =>

@@ -1,5 +1,6 @@
 /** Roles that a group has beside its application's and its tenants', one by one: how each is, and what makes it so. */
 
+import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { askAlone } from "../group/ask.ts";
 import { transaction } from "../group/batch.ts";
@@ -31,7 +32,7 @@ export interface FoundRole {
 const LINE = (role: string) =>
     `SELECT concat_ws('|', a.rolcanlogin, a.rolsuper, a.rolbypassrls, a.rolconnlimit, md5(a.rolpassword),
             (SELECT string_agg(s, ',' ORDER BY s) FROM pg_db_role_setting d, unnest(d.setconfig) s WHERE d.setrole = a.oid AND d.setdatabase = 0)) AS line
-       FROM pg_authid a WHERE a.rolname = ${literal(role)}`;
+       FROM pg_authid a WHERE a.rolname = ${given(role)}`;
 
 /** SQL expression of type jsonb: how it is, or null. */
 export const roleSql = (role: string, ask: Ask = askAlone) => `(
@@ -42,7 +43,7 @@ export const roleSql = (role: string, ask: Ask = askAlone) => `(
            'differing', coalesce((SELECT jsonb_agg(n.nodename ORDER BY n.nodename)
                                     FROM ${ask(LINE(role))} r JOIN pg_dist_node n USING (nodeid)
                                    WHERE r.success AND r.result IS DISTINCT FROM (SELECT l.line FROM (${LINE(role)}) l)), '[]'))
-      FROM pg_authid a WHERE a.rolname = ${literal(role)})`;
+      FROM pg_authid a WHERE a.rolname = ${given(role)})`;
 
 /** Whether the group made it. */
 export const isOwn = (group: string, role: FoundRole) => role.comment?.startsWith(ownComment(group)) === true;

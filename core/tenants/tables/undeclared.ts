@@ -1,7 +1,7 @@
 /** Models row and rls: tables that may hold tenants' rows and that the group does not declare, so that no export and no delete has them. */
 
 import { given } from "../../sql/given.ts";
-import { literal, qualified } from "../../sql/quote.ts";
+import { qualified } from "../../sql/quote.ts";
 import type { GroupSpec } from "../group/spec.ts";
 
 /** A table that may hold rows of tenants. */
@@ -42,7 +42,7 @@ const regclassOf = (name: string) =>
  * `$1` is the group's name.
  */
 export function undeclaredSql(group: GroupSpec, ledger: boolean): string {
-    const columns = tenantColumns(group).map(literal).join(", ");
+    const columns = tenantColumns(group).map(given).join(", ");
     const declared = Object.entries(group.tables).map(
         ([name, { kind, column }]) =>
             `(${given(qualified(name))}, ${column === undefined ? "NULL" : given(column)}, ${given(kind)})`,
