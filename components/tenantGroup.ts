@@ -20,7 +20,7 @@ import { type Inputs, isPlain } from "./config/tenants/inputs.ts";
 import { projectFiles, readOnce } from "./config/tenants/project.ts";
 import { groupValidator, type Validated } from "./config/tenants/validate.ts";
 import { type Login, Tenant } from "./login.ts";
-import { TenantGroupHook } from "./resources/tenantGroup.ts";
+import { TenantGroupResource } from "./resources/tenantGroup.ts";
 
 /** What a class of a model is given: its settings, of which each may be an output, and the cluster. */
 type Args<Settings extends TenantGroupSettings> = {
@@ -123,7 +123,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
     private readonly seed: pulumi.Output<string>;
     /** The specification, where all of it is known now. */
     protected readonly known: GroupSpec | undefined;
-    private readonly places: TenantGroupHook["places"];
+    private readonly places: TenantGroupResource["places"];
 
     /** @throws pulumi.InputPropertiesError naming every mistake in the settings */
     protected constructor(
@@ -139,7 +139,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
         if (plain) join(name, cluster, settings);
         this.known = plain ? specOf(name, cluster) : undefined;
         this.seed = pulumi.secret(cluster.tenantsSeed.apply((seed) => seedOf(seed, name)));
-        const hook = new TenantGroupHook(
+        const made = new TenantGroupResource(
             `${name}-tenants`,
             {
                 cluster: cluster.clusterName,
@@ -151,8 +151,8 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
             // a destroy of the whole cluster is no group that left the program
             { parent: this, dependsOn: [...cluster.settled], deletedWith: cluster.volume },
         );
-        this.summary = hook.summary;
-        this.places = hook.places;
+        this.summary = made.summary;
+        this.places = made.places;
         this.registerOutputs({ summary: this.summary });
     }
 

@@ -11,7 +11,7 @@ export type TenantGroupInputArgs = {
 };
 
 /** One group of tenants, all of them: its diff asks the database two questions. */
-export class TenantGroupHook extends CitusResource<TenantGroupKind> {
+export class TenantGroupResource extends CitusResource<TenantGroupKind> {
     /** One line about the group written by the last change. */
     declare readonly summary: pulumi.Output<string>;
     /** Model `database`: where each tenant is. */

@@ -1,6 +1,6 @@
 /**
  * Running the node scripts on a node, wherever it is: in a container by Docker's API, on a machine by SSM RunCommand.
- * The hooks do not know which it is.
+ * Who asks does not know which it is.
  */
 
 import type { CommandResult, DockerShell, Preparation, ScriptInput, Shell, SsmShell } from "../node/reach.ts";

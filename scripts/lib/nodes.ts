@@ -1,4 +1,4 @@
-/** The selected stack's nodes: how its hooks reach them, as its state has it. */
+/** The selected stack's nodes: how its resources reach them, as its state has it. */
 
 import type { Access, CommandResult, ScriptInput, Shell } from "../../core/node/reach.ts";
 import { resolveEngine } from "../../core/reach/docker/context.ts";

@@ -17,7 +17,7 @@ afterAll(abandon);
 const { CitusCluster: Cluster } = await import("../../components/cluster.ts");
 const { DatabaseTenants, RowTenants, SchemaTenants, tenantGroup } = await import("../../components/tenantGroup.ts");
 
-const HOOK = "citus-clusters:index:TenantGroup";
+const GROUP = "citus-clusters:index:TenantGroup";
 
 async function make(groups: Readonly<Record<string, TenantGroupSettings>>) {
     const { made, resources } = await build(() => {
@@ -32,14 +32,14 @@ describe("one group", () => {
     let given: TenantGroupInputs;
     beforeAll(async () => {
         built = await make({ clinics: { model: "schema", tenants: { acme: {}, globex: { node: "worker-2" } } } });
-        given = built.one(HOOK).inputs as unknown as TenantGroupInputs;
+        given = built.one(GROUP).inputs as unknown as TenantGroupInputs;
     });
 
     test("is one resource for all its tenants, and leaves no secret behind when it goes: that is the cluster's", () => {
         const own = built.all.filter(({ parent }) => parent.endsWith("citus:index:TenantGroup::clinics"));
         assert.deepEqual(
             own.map(({ type, name }) => `${type} ${name}`),
-            [`${HOOK} clinics-tenants`],
+            [`${GROUP} clinics-tenants`],
         );
         assert.equal(given.seed, seedOf(PASSWORD, "clinics"));
         assert.notEqual(given.seed, seedOf(PASSWORD, "billing"));
@@ -59,19 +59,19 @@ describe("one group", () => {
     });
 
     test("what holds a password is secret", () => {
-        assert.deepEqual([...built.one(HOOK).secrets].sort(), ["nodes", "seed"]);
+        assert.deepEqual([...built.one(GROUP).secrets].sort(), ["nodes", "seed"]);
     });
 
     test("goes with the coordinator's data: a destroy of the whole cluster is no group that left the program", () => {
         const volume = built.one("docker:index/volume:Volume", "citus-coordinator-data");
-        assert.ok(built.one(HOOK).request.getDeletedwith().endsWith(`::${volume.name}`));
+        assert.ok(built.one(GROUP).request.getDeletedwith().endsWith(`::${volume.name}`));
     });
 
     test("waits until the shards are in their place", () => {
         const [placement] = built.of("citus-clusters:index:Placement");
         assert.ok(
             built
-                .one(HOOK)
+                .one(GROUP)
                 .request.getDependenciesList()
                 .includes(placement?.urn ?? ""),
         );
@@ -107,7 +107,7 @@ test("settings may come from other resources", async () => {
         const known = pulumi.output({ "42": { values: { name: pulumi.output("Acme") } } });
         new RowTenants("billing", { cluster, ...rows, tenants: known });
     });
-    const { group } = one(HOOK).inputs as unknown as TenantGroupInputs;
+    const { group } = one(GROUP).inputs as unknown as TenantGroupInputs;
     assert.deepEqual(group.tenants, { "42": { values: { name: "Acme" } } });
 });
 
@@ -116,7 +116,7 @@ test("a tenant of a group is what another takes", async () => {
         const billing = new RowTenants("billing", { cluster, ...rows, tenants: { "17": {} } });
         new SchemaTenants("clinics", { cluster, tenants: { acme: { from: billing.tenant("17") } } });
     });
-    const groups = of(HOOK).map(({ inputs }) => (inputs as unknown as TenantGroupInputs).group);
+    const groups = of(GROUP).map(({ inputs }) => (inputs as unknown as TenantGroupInputs).group);
     assert.deepEqual(groups.find(({ name }) => name === "clinics")?.tenants.acme?.from, {
         group: "billing",
         tenant: "17",
@@ -164,5 +164,5 @@ test("what is wrong between two groups stops the first one too, although it was 
     await pause(200);
     assert.ok(settled());
     assert.match(String(refused), /TenantGroup new: tenants\.acme\.from takes old\/acme, which is deleted there/);
-    assert.deepEqual(indexed(registeredSoFar()).of(HOOK), []);
+    assert.deepEqual(indexed(registeredSoFar()).of(GROUP), []);
 });

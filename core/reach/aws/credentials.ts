@@ -1,4 +1,4 @@
-/** Whether AWS credentials can be found, by the same chain that the hooks use later. */
+/** Whether AWS credentials can be found, by the same chain that is used later. */
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { loaded } from "./packages.ts";
