@@ -13,19 +13,24 @@ export interface Row extends Ask {
 
 /** Says what is said of a resource through the engine's log. */
 export function rowOf(urn: string): Row {
-    const resource = new pulumi.DependencyResource(urn);
+    // most questions are answered without a word
+    let resource: pulumi.Resource | undefined;
+    const row = () => {
+        resource ??= new pulumi.DependencyResource(urn);
+        return resource;
+    };
     // the SDK sends them in order
     let told = Promise.resolve();
     return {
         urn,
         progress: paced((text) => {
-            told = pulumi.log.info(text, resource, STREAM, true);
+            told = pulumi.log.info(text, row(), STREAM, true);
         }),
         note: (text) => {
-            told = pulumi.log.info(text, resource);
+            told = pulumi.log.info(text, row());
         },
         warn: (text) => {
-            told = pulumi.log.warn(text, resource);
+            told = pulumi.log.warn(text, row());
         },
         told: () => told,
     };
