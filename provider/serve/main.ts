@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 import { findPackageJSON } from "node:module";
 
+// the engine holds our standard input: with it gone nobody waits for what is done here
+process.stdin.on("end", () => process.exit(1)).resume();
 // the SDK reads it when it is loaded, and sends what is logged there
 process.env.PULUMI_NODEJS_ENGINE = process.argv.slice(2).at(-1) ?? "";
 const pulumi = await import("@pulumi/pulumi");
@@ -10,9 +12,6 @@ const { kinds } = await import("../kinds.ts");
 const { CitusProvider } = await import("../provider.ts");
 const { rowOf } = await import("../row.ts");
 const { schemaOf } = await import("../schema.ts");
-
-// the engine holds our standard input: with it gone nobody waits for what is done here
-process.stdin.on("end", () => process.exit(1)).resume();
 
 const NONE = { toJavaScript: () => ({}) };
 // an import has no properties, and the SDK's server (3.259) fails on that: it asks them for their values
