@@ -1,5 +1,6 @@
 /** The provider on a real engine: what the state holds, mistakes by property, refresh, import, and a killed CLI. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, test } from "vitest";
@@ -40,10 +41,12 @@ const found = ({ deployment }: State, name: string) =>
     deployment.resources.find(({ urn }) => urn.endsWith(`${MEMBER}::citus-${name}`));
 
 test("the CLI prints the schema that the kinds say", async () => {
-    const ran = await stack.pulumi(["package", "get-schema", "./provider/pulumi-resource-citus-clusters"]);
-    assert.equal(ran.code, 0, ran.output);
+    // which knows no --stack
+    const words = ["package", "get-schema", "./provider/pulumi-resource-citus-clusters"];
+    const { status, stdout, stderr } = spawnSync("pulumi", words, { cwd: stack.dir, env: stack.env, encoding: "utf8" });
+    assert.equal(status, 0, stderr);
     const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
-    const [printed, said] = [JSON.parse(ran.stdout), JSON.parse(schemaOf(version, kinds))];
+    const [printed, said] = [JSON.parse(stdout), JSON.parse(schemaOf(version, kinds))];
     assert.deepEqual(Object.keys(printed.resources).sort(), Object.keys(said.resources).sort());
     assert.deepEqual(printed.resources[MEMBER].inputProperties, said.resources[MEMBER].inputProperties);
 });
@@ -67,13 +70,9 @@ test("a second up changes nothing, and a refresh neither", async () => {
 });
 
 test("a cluster that is renamed is refused by the property, in preview already", async () => {
-    const { code, output } = await stack.pulumi([
-        "preview",
-        "--config",
-        "citus:name=another",
-        "--config",
-        "citus:database=other",
-    ]);
+    await stack.config({ name: "another", database: "other" });
+    const { code, output } = await stack.pulumi(["preview"]);
+    await stack.config({ name: `citus-${stack.name}`, database: "app" });
     assert.notEqual(code, 0, output);
     assert.match(output, new RegExp(`property name .*citus:name is citus-${stack.name}, got another\\.`));
     assert.match(output, /property database .*citus:database is app, got other\./);
