@@ -3,42 +3,15 @@ import { CHECKS } from "../core/citus/health/checks/list.ts";
 import { type Diagnosis, type DoctorOptions, diagnose, verdict } from "../core/citus/health/doctor.ts";
 import { describeFix, fixesOf, runFix } from "../core/citus/health/fix.ts";
 import type { Session } from "../core/reach/session.ts";
-import { keepSample, readSamples, sampleBefore } from "./doctor/samples.ts";
-import { type DoctorJson, SCHEMA_VERSION } from "./doctor/schema.ts";
+import { asData, sources } from "./doctor/ask.ts";
+import { keepSample, readSamples } from "./doctor/samples.ts";
 import { showDiagnosis } from "./doctor/show.ts";
-import { readStackView } from "./doctor/stackView.ts";
+
 import { main, script } from "./lib/command.ts";
 import { CannotTell, EXIT } from "./lib/exit.ts";
 import { readCluster } from "./lib/project.ts";
 import { withCluster } from "./lib/report.ts";
-import { clusterName, readResources, type StateResource } from "./lib/resources.ts";
-
-const VERDICT = ["fine", "mend", "unasked"] as const;
-
-/** Everything that the checks are asked of. */
-function sources(
-    stack: string,
-    resources: readonly StateResource[],
-    options: Pick<DoctorOptions, "look" | "open" | "expected">,
-): DoctorOptions {
-    const samples = readSamples(stack);
-    return {
-        ...options,
-        stack: () => readStackView(resources),
-        before: (node) => sampleBefore(samples, node, Date.now()),
-    };
-}
-
-/** As other programs read it. */
-const asData = (head: Pick<DoctorJson, "stack" | "cluster">, found: Diagnosis): DoctorJson => ({
-    version: SCHEMA_VERSION,
-    ...head,
-    at: new Date().toISOString(),
-    verdict: VERDICT[verdict(found)],
-    checks: [...found.checks],
-    findings: found.findings.map(({ fix, up: _up, ...finding }) => ({ ...finding, fixable: fix !== undefined })),
-    unasked: [...found.unasked],
-});
+import { clusterName, readResources } from "./lib/resources.ts";
 
 /** Says what it runs, runs it, and asks again. @returns what is found after it */
 async function mend(

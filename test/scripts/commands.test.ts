@@ -18,7 +18,7 @@ const own = Object.entries(scripts)
 const HANDED_ON = ["preview", "pulumi", "psql"];
 const parsed = own.filter(({ name }) => !HANDED_ON.includes(name));
 /** What takes no words. */
-const WORDLESS = ["start", "status", "doctor", "down", "backups", "restore-drill", "recover", "env", "bench"];
+const WORDLESS = ["start", "status", "doctor", "report", "down", "backups", "restore-drill", "recover", "env", "bench"];
 
 interface Ran {
     readonly status: number;
