@@ -1,11 +1,11 @@
 /** L17, L18: files of a template that reach out of their tenant, or out of their group. */
-import type { Node } from "libpg-query";
-import { parse } from "libpg-query";
+import { type Node, parse } from "libpg-query";
 import type { Declared, Outside } from "./declared.ts";
 import { type Finding, finding } from "./finding.ts";
 import { keyOf, name } from "./model.ts";
 import { Source, type SqlFile } from "./source.ts";
-import { actsOf, type Sort, type Target } from "./targets.ts";
+import type { Sort, Target } from "./targetNames.ts";
+import { actsOf } from "./targets.ts";
 
 const LATER = "no error: what belongs to another is changed or dropped";
 
