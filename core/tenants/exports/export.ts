@@ -1,7 +1,7 @@
 /** A tenant's data as a file: on this machine, or where the group keeps its exports. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { chmod, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { ScriptInput } from "../../node/reach.ts";
 import { runScript } from "../../reach/run.ts";
@@ -22,8 +22,8 @@ import { databaseOf, inOrder, type Slice, schemaOf } from "../data/shape.ts";
 import { type Place, placeOf } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import type { Model } from "../group/spec.ts";
-import { parseTold, placeInput, readRemoteManifest, sendManifest, sumRemote } from "./exportPlaces.ts";
-import { addressOf, type ExportTarget, parseTarget, pathPart, type RemoteFile, remoteFile } from "./exportTarget.ts";
+import { parseTold, placeInput, sendManifest } from "./exportPlaces.ts";
+import { addressOf, type ExportTarget, parseTarget, pathPart, type RemoteFile } from "./exportTarget.ts";
 
 /** A file of the template that was run. */
 interface Ran {
@@ -178,7 +178,7 @@ async function fetchFile(context: Context, node: string, id: string, bytes: numb
     }
 }
 
-async function sha256Of(file: string): Promise<string> {
+export async function sha256Of(file: string): Promise<string> {
     const hash = createHash("sha256");
     for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
     return hash.digest("hex");
@@ -348,89 +348,4 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
         // where it stays it is the export itself
         if (remote === undefined || !done) await forget().catch(() => undefined);
     }
-}
-
-function parseManifest(text: string, file: string): Manifest {
-    const wrong = new Error(`${file}.json is not the manifest of an export.`);
-    let manifest: Manifest | null;
-    try {
-        manifest = JSON.parse(text);
-    } catch {
-        throw wrong;
-    }
-    if (manifest?.format !== 1 || !manifest.prints || !manifest.sha256) throw wrong;
-    return manifest;
-}
-
-/** Brings an export to a node, where it is to be read. */
-export async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
-    const remote = remoteFile(file);
-    if (remote !== undefined) {
-        context.progress(`${basename(file)} is fetched by ${node}`);
-        await onNode(context, node, ["get", id], placeInput(context.shell(node), remote));
-        return;
-    }
-    const { size } = await stat(file);
-    const handle = await open(file, "r");
-    try {
-        const buffer = Buffer.alloc(PART);
-        for (let offset = 0; offset < size; ) {
-            context.alive();
-            if (size > PART)
-                context.progress(`${basename(file)}: ${describeBytes(offset)} of ${describeBytes(size)} brought`);
-            const { bytesRead } = await handle.read(buffer, 0, PART, offset);
-            if (bytesRead === 0) throw new Error(`${file} became shorter while it was read`);
-            await onNode(context, node, ["put", id, String(offset)], {
-                files: { part: Buffer.from(buffer.subarray(0, bytesRead)) },
-            });
-            offset += bytesRead;
-        }
-    } finally {
-        await handle.close();
-    }
-}
-
-/** A coordinator reads what is in a place, whichever node sent it. */
-const READER = "coordinator";
-
-/** @param context needed for a file that is not on this machine */
-export async function readManifest(context: Context, file: string): Promise<Manifest> {
-    const remote = remoteFile(file);
-    const text = await (remote === undefined
-        ? readFile(`${file}.json`, "utf8")
-        : readRemoteManifest(placeOn(context, READER), remote)
-    ).catch((error: Error) => {
-        throw new Error(`${file}.json, the manifest of the export, can't be read: ${error.message}.`);
-    });
-    return parseManifest(text, file);
-}
-
-/** Size and checksum of a file as it is now. */
-export async function sumOf(context: Context, file: string): Promise<{ bytes: number; sha256: string }> {
-    const remote = remoteFile(file);
-    const unread = (error: Error) => {
-        throw new Error(`${file} can't be read: ${error.message}.`);
-    };
-    if (remote !== undefined) return sumRemote(placeOn(context, READER), remote, file).catch(unread);
-    const { size } = await stat(file).catch(unread);
-    return { bytes: size, sha256: await sha256Of(file) };
-}
-
-/**
- * Reads the manifest of a tenant's export, and all of the file itself.
- * @throws Error when the file is not the tenant's, or not as it was made
- */
-export async function readExport(context: Context, tenant: string, file: string): Promise<Manifest> {
-    const { group } = context;
-    const manifest = await readManifest(context, file);
-    if (manifest.group !== group.name || manifest.tenant !== tenant || manifest.model !== group.model)
-        throw new Error(
-            `${file} has ${manifest.group}/${manifest.tenant} of model ${manifest.model}, not ${group.name}/${tenant} of model ${group.model}.`,
-        );
-    const { bytes, sha256 } = await sumOf(context, file);
-    if (bytes !== manifest.bytes || sha256 !== manifest.sha256)
-        throw new Error(
-            `${file} was changed after it was exported: its sha256 differs (it has ${bytes} bytes and had ${manifest.bytes}).`,
-        );
-    return manifest;
 }

@@ -8,21 +8,10 @@ import { readSequences } from "../data/sequences.ts";
 import { slicesOf } from "../data/shape.ts";
 import { ownTables, type Place, placeOf } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
-import {
-    bring,
-    byKey,
-    columnsOf,
-    idOf,
-    type Manifest,
-    onNode,
-    placeOn,
-    readExport,
-    readManifest,
-    readRan,
-    sumOf,
-} from "./export.ts";
+import { byKey, columnsOf, idOf, type Manifest, onNode, placeOn, readRan } from "./export.ts";
 import { sendManifest } from "./exportPlaces.ts";
 import { remoteFile } from "./exportTarget.ts";
+import { bring, readExport, readManifest, sumOf } from "./readExport.ts";
 import { parseHead } from "./restoreRows.ts";
 
 const NOT_TAKEN = "Nothing was deleted.";

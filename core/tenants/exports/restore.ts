@@ -7,7 +7,8 @@ import type { Context } from "../group/facet.ts";
 import { isLeft } from "../ledger/states.ts";
 import { hasPolicies, refreshPolicies } from "../rows/refreshPolicies.ts";
 import { dropWhole } from "../schemas/drop.ts";
-import { bring, byKey, exportTenant, idOf, onNode, readExport, readManifest, refuseRouted } from "./export.ts";
+import { byKey, exportTenant, idOf, onNode, refuseRouted } from "./export.ts";
+import { bring, readExport, readManifest } from "./readExport.ts";
 import { dataOf, findOwn, type Known, readKnown, rowsTold } from "./restoreFind.ts";
 import { load } from "./restoreLoad.ts";
 

@@ -83,20 +83,90 @@ export function pinOf(group: GroupSpec, tenant: string): { anchor: string; key: 
     return group.model === "row" ? { anchor: group.anchor ?? "", key: tenant } : { anchor: tenant, key: null };
 }
 
+/** What copying takes: nothing is said of what is not known. */
+const cost = (bytes: number | null | undefined, rate: number | undefined) =>
+    bytes === null || bytes === undefined ? "" : `; ${describeBytes(bytes)}, ${lasting(bytes, rate)}`;
+
+/** Steps that bring one tenant to its node, and leave it there. */
+function planOne(group: GroupSpec, tenant: string, node: string, place: TenantPlace, found: PinsFound) {
+    const rates = found.rates ?? {};
+    const detail: PinDetail = { node };
+    const isolated = shallBeIsolated(group, tenant);
+    const nameOf = (groupId: number) => found.nodes.find((n) => n.groupId === groupId)?.name ?? `group ${groupId}`;
+    const from = place.distributed && place.groupId !== null ? nameOf(place.groupId) : node;
+    const move: Step[] = !place.distributed
+        ? // in a preview, before it is made
+          [{ kind: "pins.move", tenant, text: `${tenant}: place on ${node}`, detail }]
+        : from === node
+          ? []
+          : [
+                {
+                    kind: "pins.move",
+                    tenant,
+                    text: `${tenant}: move from ${from} to ${node} while it is served${isolated && !place.own ? "" : cost(place.bytes, rates.move ?? rates.isolate)}`,
+                    detail,
+                },
+            ];
+    const wanted = pinOf(group, tenant);
+    const has = found.pins[tenant];
+    const pinned = has?.node === node && has.anchor === wanted.anchor && has.key === wanted.key;
+    const empty = place.distributed && place.shardId === null ? " (it has no table yet)" : "";
+    const pin: Step[] = pinned
+        ? []
+        : [
+              {
+                  kind: "pins.pin",
+                  tenant,
+                  text: `${tenant}: pin to ${node}${empty}; rebalances leave it there`,
+                  detail,
+              },
+          ];
+    return { move, pin, copied: from !== node };
+}
+
+/** Pins of tenants that have no node any more. */
+function planUnpin(group: GroupSpec, found: PinsFound): { readonly unpin: Step[]; readonly notes: string[] } {
+    const unpin: Step[] = [];
+    const notes: string[] = [];
+    for (const [tenant, { node, gone }] of Object.entries(found.pins)) {
+        if (group.tenants[tenant]?.node !== undefined) continue;
+        if (tenant in group.tenants || group.delete.includes(tenant) || gone)
+            unpin.push({
+                kind: "pins.unpin",
+                tenant,
+                text: `${tenant}: no longer pinned to ${node}; rebalances may move it`,
+            });
+        else
+            notes.push(
+                `${tenant} is pinned to ${node} and not in the program: it stays there. To unpin it, list it without a node.`,
+            );
+    }
+    return { unpin, notes };
+}
+
+/** The rebalance strategy, where it does not say what the pins say. */
+const planStrategy = ({ allPins, strategy }: PinsFound): Step[] =>
+    allPins > 0 === strategy.honours
+        ? []
+        : [
+              {
+                  kind: "pins.strategy",
+                  text:
+                      allPins > 0
+                          ? `rebalance strategy ${strategy.name}: replaced by one that leaves pinned tenants where they are`
+                          : `rebalance strategy ${strategy.name}: no tenant is pinned any more, so replaced by the one it was copied from`,
+              },
+          ];
+
+/** Pure. */
 export function planPins(group: GroupSpec, found: PinsFound): Planned {
     const isolate: Step[] = [];
     const move: Step[] = [];
     const pin: Step[] = [];
-    const unpin: Step[] = [];
-    const notes: string[] = [];
     const copied = new Set<string>();
     const wrongKeys: string[] = [];
     const byNode = new Map<string, string[]>();
-    /** What copying takes: nothing is said of what is not known. */
-    const cost = (bytes: number | null | undefined, rate: number | undefined) =>
-        bytes === null || bytes === undefined ? "" : `; ${describeBytes(bytes)}, ${lasting(bytes, rate)}`;
     const rates = found.rates ?? {};
-    const nameOf = (groupId: number) => found.nodes.find((n) => n.groupId === groupId)?.name ?? `group ${groupId}`;
     let shards = found.shards;
     for (const [tenant, { node }] of Object.entries(group.tenants)) {
         const isolated = shallBeIsolated(group, tenant);
@@ -118,59 +188,13 @@ export function planPins(group: GroupSpec, found: PinsFound): Planned {
         }
         if (node === undefined) continue;
         byNode.set(node, [...(byNode.get(node) ?? []), tenant]);
-        const detail: PinDetail = { node };
-        if (!place.distributed) {
-            // in a preview, before it is made
-            move.push({ kind: "pins.move", tenant, text: `${tenant}: place on ${node}`, detail });
-        } else if (place.groupId !== null && nameOf(place.groupId) !== node) {
-            const from = nameOf(place.groupId);
-            move.push({
-                kind: "pins.move",
-                tenant,
-                text: `${tenant}: move from ${from} to ${node} while it is served${isolated && !place.own ? "" : cost(place.bytes, rates.move ?? rates.isolate)}`,
-                detail,
-            });
-            copied.add(tenant);
-        }
-        const wanted = pinOf(group, tenant);
-        const has = found.pins[tenant];
-        if (has?.node !== node || has.anchor !== wanted.anchor || has.key !== wanted.key) {
-            const empty = place.distributed && place.shardId === null ? " (it has no table yet)" : "";
-            pin.push({
-                kind: "pins.pin",
-                tenant,
-                text: `${tenant}: pin to ${node}${empty}; rebalances leave it there`,
-                detail,
-            });
-        }
+        const one = planOne(group, tenant, node, place, found);
+        move.push(...one.move);
+        pin.push(...one.pin);
+        if (one.copied) copied.add(tenant);
     }
-    for (const [tenant, { node, gone }] of Object.entries(found.pins)) {
-        if (group.tenants[tenant]?.node !== undefined) continue;
-        if (tenant in group.tenants || group.delete.includes(tenant) || gone) {
-            unpin.push({
-                kind: "pins.unpin",
-                tenant,
-                text: `${tenant}: no longer pinned to ${node}; rebalances may move it`,
-            });
-        } else {
-            notes.push(
-                `${tenant} is pinned to ${node} and not in the program: it stays there. To unpin it, list it without a node.`,
-            );
-        }
-    }
-    const change = pin.length + unpin.length > 0;
-    const strategy: Step[] =
-        !change && found.allPins > 0 !== found.strategy.honours
-            ? [
-                  {
-                      kind: "pins.strategy",
-                      text:
-                          found.allPins > 0
-                              ? `rebalance strategy ${found.strategy.name}: replaced by one that leaves pinned tenants where they are`
-                              : `rebalance strategy ${found.strategy.name}: no tenant is pinned any more, so replaced by the one it was copied from`,
-                  },
-              ]
-            : [];
+    const { unpin, notes } = planUnpin(group, found);
+    const strategy = pin.length + unpin.length > 0 ? [] : planStrategy(found);
     return {
         steps: [...isolate, ...move, ...pin, ...unpin, ...strategy],
         refusals: [...refuseNodes(byNode, found), ...wrongKeys, ...refuseBlockers(group, copied, found)],

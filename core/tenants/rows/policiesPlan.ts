@@ -95,6 +95,85 @@ function outgrownIn(group: GroupSpec, { policies, tenantGrants }: PolicyTable): 
         : undefined;
 }
 
+/** What of the plan is one table's. */
+interface Parts {
+    readonly refusals: string[];
+    readonly notes: string[];
+    step(kind: string, table: string, text: string): void;
+}
+
+/** Policies that show each tenant its rows. */
+function planOwn(group: GroupSpec, column: string, table: PolicyTable, found: FoundPolicies, parts: Parts): void {
+    const { name } = table;
+    if (!table.index)
+        parts.step("index", name, `an index on ${column}: without one each query of a tenant reads all rows`);
+    const mine = table.policies.filter((policy) => ours(group, policy));
+    const wanted = wantedPolicies(group, column, table.type ?? "");
+    const same = (policy: WantedPolicy) => {
+        const is = mine.find((p) => p.name === policy.name);
+        return is !== undefined && is.comment === commentOf(policy, is.print);
+    };
+    const changed =
+        wanted.filter((policy) => !same(policy)).length +
+        mine.filter((p) => !wanted.some((w) => w.name === p.name)).length;
+    const differing = found.differing[name] ?? [];
+    const waits = `under an exclusive lock of this table alone (waits ${group.lockTimeout / 1000} s for it)`;
+    if (mine.length === 0) parts.step("set", name, "policies that show each tenant its rows");
+    else if (changed > 0) parts.step("set", name, `${changed} of its policies are made anew, ${waits}`);
+    else if (!table.enabled) parts.step("set", name, "row-level security is switched on again");
+    else if (differing.length > 0)
+        parts.step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
+    if (!table.enabled && table.others.length > 0)
+        parts.notes.push(
+            `${name}: ${table.others.join(", ")} has rights on it but no policy, so it sees no row once row-level security is on`,
+        );
+}
+
+/** A table of tenants' rows while rowSecurity is false: without policies, and without rights of a tenant's own role. */
+function planNone(group: GroupSpec, table: PolicyTable, found: FoundPolicies, parts: Parts): void {
+    const { name } = table;
+    const mine = table.policies.filter((policy) => ours(group, policy));
+    const left = found.left[name] ?? [];
+    if (table.direct.length > 0)
+        parts.refusals.push(
+            `${name}: rowSecurity can't be false while ${table.direct.join(", ")} ${table.direct.length === 1 ? "has" : "have"} rights on it: a tenant's own role would see every tenant's rows.\nREVOKE ALL ON ${name} FROM ${table.direct.map((role) => (role === "PUBLIC" ? role : identifier(role))).join(", ")}, or leave rowSecurity on.`,
+        );
+    else if (found.barred.hidden.length > 0 && mine.length > 0)
+        parts.refusals.push(
+            `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.barred.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
+        );
+    else if (mine.length > 0)
+        parts.step(
+            "drop",
+            name,
+            "its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it",
+        );
+    else if (left.length > 0)
+        parts.step("drop", name, `generated policies that are left on ${listed(left, 3)} are dropped`);
+    else if (table.tenantGrants.length > 0 || table.tenantSequences.length > 0)
+        parts.step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
+}
+
+/** Rights of the group's roles on a table. @param renewed whether its policies went, and rights with them */
+function planRights(group: GroupSpec, column: string | undefined, table: PolicyTable, renewed: boolean, parts: Parts) {
+    const { name } = table;
+    const rights = column === undefined ? ["SELECT"] : RIGHTS;
+    const lacks = (has: readonly string[], of = rights) => of.some((right) => !has.includes(right));
+    const tenants = group.rowSecurity || column === undefined;
+    if (
+        lacks(table.granted.app) ||
+        renewed ||
+        (tenants && lacks(table.granted.tenants, name === group.anchor ? ["SELECT"] : rights)) ||
+        table.sequences.length > 0 ||
+        !table.schema
+    )
+        parts.step(
+            "grant",
+            name,
+            `${column === undefined ? "read" : "used"} by ${appRole(group.name)}${tenants ? ` and ${tenantsRole(group.name)}` : ""}`,
+        );
+}
+
 /** Pure. */
 export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
     const steps: Step[] = [];
@@ -107,10 +186,11 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
                 refusals.push(
                     `${tenant}: its state is frozen, and while rowSecurity is false nothing keeps it from writing: take one of the two away`,
                 );
-    const step = (kind: string, table: string, text: string) =>
+    const step: Parts["step"] = (kind, table, text) => {
         steps.push({ kind: `policies.${kind}`, table, text: `${table}: ${text}` });
+    };
+    const parts: Parts = { refusals, notes, step };
     if (group.rowSecurity) steps.push(...planBarred(group, typesOf(group, found), found.barred));
-    const waits = `under an exclusive lock of this table alone (waits ${group.lockTimeout / 1000} s for it)`;
     for (const name of Object.keys(group.tables)) {
         const column = columnOf(group, name);
         const table = there.get(name);
@@ -121,49 +201,8 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
         const shared = isShared(group, name);
         if (!shared) refusals.push(...strangers(group, table));
         if (column !== undefined && table.type !== null) {
-            const mine = table.policies.filter((policy) => ours(group, policy));
-            if (group.rowSecurity) {
-                if (!table.index)
-                    step("index", name, `an index on ${column}: without one each query of a tenant reads all rows`);
-                const wanted = wantedPolicies(group, column, table.type);
-                const same = (policy: WantedPolicy) => {
-                    const is = mine.find((p) => p.name === policy.name);
-                    return is !== undefined && is.comment === commentOf(policy, is.print);
-                };
-                const changed =
-                    wanted.filter((policy) => !same(policy)).length +
-                    mine.filter((p) => !wanted.some((w) => w.name === p.name)).length;
-                const differing = found.differing[name] ?? [];
-                if (mine.length === 0) step("set", name, "policies that show each tenant its rows");
-                else if (changed > 0) step("set", name, `${changed} of its policies are made anew, ${waits}`);
-                else if (!table.enabled) step("set", name, "row-level security is switched on again");
-                else if (differing.length > 0)
-                    step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
-                if (!table.enabled && table.others.length > 0)
-                    notes.push(
-                        `${name}: ${table.others.join(", ")} has rights on it but no policy, so it sees no row once row-level security is on`,
-                    );
-            } else if (table.direct.length > 0) {
-                refusals.push(
-                    `${name}: rowSecurity can't be false while ${table.direct.join(", ")} ${table.direct.length === 1 ? "has" : "have"} rights on it: a tenant's own role would see every tenant's rows.\nREVOKE ALL ON ${name} FROM ${table.direct.map((role) => (role === "PUBLIC" ? role : identifier(role))).join(", ")}, or leave rowSecurity on.`,
-                );
-            } else if (found.barred.hidden.length > 0 && mine.length > 0) {
-                refusals.push(
-                    `${name}: rowSecurity can't be false while the group keeps old copies of tenants that went elsewhere (${found.barred.hidden.slice(0, 5).join(", ")}): without policies they would be seen again. Delete them first, or leave rowSecurity on.`,
-                );
-            } else {
-                const left = found.left[name] ?? [];
-                if (mine.length > 0)
-                    step(
-                        "drop",
-                        name,
-                        `its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it`,
-                    );
-                else if (left.length > 0)
-                    step("drop", name, `generated policies that are left on ${listed(left, 3)} are dropped`);
-                else if (table.tenantGrants.length > 0 || table.tenantSequences.length > 0)
-                    step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
-            }
+            if (group.rowSecurity) planOwn(group, column, table, found, parts);
+            else planNone(group, table, found, parts);
         }
         const outgrown = column === undefined ? outgrownIn(group, table) : undefined;
         if (outgrown !== undefined) step("drop", name, outgrown);
@@ -171,21 +210,7 @@ export function planPolicies(group: GroupSpec, found: FoundPolicies): Planned {
             notes.push(
                 `${name} is owned by ${table.owner}, and no policy limits an owner: let no application connect as ${table.owner}`,
             );
-        const rights = column === undefined ? ["SELECT"] : RIGHTS;
-        const lacks = (has: readonly string[], of = rights) => of.some((right) => !has.includes(right));
-        const tenants = group.rowSecurity || column === undefined;
-        if (
-            lacks(table.granted.app) ||
-            outgrown !== undefined ||
-            (tenants && lacks(table.granted.tenants, name === group.anchor ? ["SELECT"] : rights)) ||
-            table.sequences.length > 0 ||
-            !table.schema
-        )
-            step(
-                "grant",
-                name,
-                `${column === undefined ? "read" : "used"} by ${appRole(group.name)}${tenants ? ` and ${tenantsRole(group.name)}` : ""}`,
-            );
+        planRights(group, column, table, outgrown !== undefined, parts);
     }
     // each kind for all tables together: it is run after one look at what there is
     return { steps: KINDS.flatMap((kind) => steps.filter((one) => one.kind === `policies.${kind}`)), refusals, notes };

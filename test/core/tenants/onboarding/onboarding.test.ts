@@ -140,7 +140,7 @@ describe("a tenant that the program does not name", () => {
             leaving: [],
             spelled: {},
             same: [],
-        };
+        } as const;
         const { notes } = planRows(group, found, { onboarding: { ...DONE, onboarded: ["1"] } });
         assert.match(notes?.join("\n") ?? "", /^2: not in the program any more/);
     });

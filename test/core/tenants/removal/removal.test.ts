@@ -8,7 +8,7 @@ import { afterAll, describe, it } from "vitest";
 import type { Session } from "../../../../core/reach/session.ts";
 import type { Prints } from "../../../../core/tenants/data/checksum.ts";
 import { identity } from "../../../../core/tenants/databases/databaseFound.ts";
-import { readExport } from "../../../../core/tenants/exports/export.ts";
+import { readExport } from "../../../../core/tenants/exports/readExport.ts";
 import type { Context } from "../../../../core/tenants/group/facet.ts";
 import type { GroupSpec, Model } from "../../../../core/tenants/group/spec.ts";
 import { removalWith } from "../../../../core/tenants/removal/removal.ts";
