@@ -4,7 +4,7 @@ import { qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { indented } from "../../util/indented.ts";
 import { pairUp } from "../data/shape.ts";
-import { type Place, placeOf } from "../data/tenantTables.ts";
+import { placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import { recordRate } from "../ledger/measured.ts";
 import { followModel } from "../ledger/tenants.ts";
@@ -70,7 +70,7 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
 }
 
 /** Rows name them by their numbers, and no copy of rows takes them along. */
-async function refuseLargeObjects(source: Place, target: Place): Promise<string[]> {
+async function refuseLargeObjects(source: TenantLocation, target: TenantLocation): Promise<string[]> {
     const named = source.slices.some(({ table }) => table.columns.some(({ type }) => /^(.*[.])?(oid|lo)$/.test(type)));
     if (source.session === target.session || (source.database === undefined && !named)) return [];
     const [row] = await source.session.query<{ n: string }>("SELECT count(*)::text AS n FROM pg_largeobject_metadata");

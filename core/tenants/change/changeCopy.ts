@@ -19,7 +19,7 @@ import {
 } from "../data/checksum.ts";
 import { advanceSequences, carryLoose, readSequences } from "../data/sequences.ts";
 import type { Pair } from "../data/shape.ts";
-import type { Place } from "../data/tenantTables.ts";
+import type { TenantLocation } from "../data/tenantTables.ts";
 import { type Change, reach } from "./changeRecord.ts";
 import { copyRows, refuseKeys, refuseRows } from "./changeRows.ts";
 import { switchOver } from "./changeSwitch.ts";
@@ -199,9 +199,9 @@ export const pipe: Copy = async ({ context, pairs, source, target, tenant }, wan
         `COPY (${rowsOf(source, columns)}) TO STDOUT;`,
         echoed("\\."),
     ]);
-    const host = ({ node }: Place) =>
+    const host = ({ node }: TenantLocation) =>
         node === "coordinator" ? "-" : (context.nodes.find(({ name }) => name === node)?.host ?? node);
-    const database = async (place: Place) => {
+    const database = async (place: TenantLocation) => {
         if (place.database !== undefined) return place.database;
         const [row] = await context.session.query<{ name: string }>("SELECT current_database() AS name");
         return row?.name ?? "";

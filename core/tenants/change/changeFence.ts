@@ -3,7 +3,7 @@
 import { DatabaseError, type Session } from "../../reach/session.ts";
 import { indented } from "../../util/indented.ts";
 import { inTransaction } from "../data/checksum.ts";
-import type { Place } from "../data/tenantTables.ts";
+import type { TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import { fenceChange } from "../ledger/changes.ts";
 import { freezeForChange, unfreeze } from "../ledger/tenants.ts";
@@ -46,7 +46,7 @@ export async function fence(change: Change, detail: Detail): Promise<boolean> {
 /** Takes the fence of the old place away. Safe to repeat. @param there a connection to it */
 export async function unfence(
     context: Context,
-    { group: old, tenant }: Pick<Place, "group" | "tenant">,
+    { group: old, tenant }: Pick<TenantLocation, "group" | "tenant">,
     there: Session,
     { was, grants }: Detail,
 ): Promise<void> {

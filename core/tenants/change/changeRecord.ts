@@ -3,7 +3,7 @@
 import type { Session } from "../../reach/session.ts";
 import type { Prints } from "../data/checksum.ts";
 import type { Pair } from "../data/shape.ts";
-import type { Place } from "../data/tenantTables.ts";
+import type { TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import type { Phase } from "../ledger/changes.ts";
@@ -14,8 +14,8 @@ export interface Change {
     readonly tenant: string;
     /** `group/tenant` that it comes from. */
     readonly from: string;
-    readonly source: Place;
-    readonly target: Place;
+    readonly source: TenantLocation;
+    readonly target: TenantLocation;
     readonly pairs: readonly Pair[];
 }
 

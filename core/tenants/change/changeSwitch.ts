@@ -3,7 +3,7 @@
 import { countOf } from "../../util/countOf.ts";
 import { everything, inTransaction, type Prints, printSlices, samePrint } from "../data/checksum.ts";
 import { schemaOf } from "../data/shape.ts";
-import { type Place, placeOf } from "../data/tenantTables.ts";
+import { placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
 import { supersede, takeOver } from "../ledger/tenants.ts";
@@ -28,7 +28,7 @@ export async function switchOver(change: Change, checksum: Prints): Promise<void
 }
 
 /** Takes the tenant's rights on the old copy away, so that nobody reads stale rows. If this run dies first, the old group's next `up` does it. */
-export async function closeOld(context: Context, { session, group, tenant }: Place): Promise<void> {
+export async function closeOld(context: Context, { session, group, tenant }: TenantLocation): Promise<void> {
     if (group.model === "rls" || group.model === "row") await refreshPolicies(context, group);
     if (group.model !== "schema") return;
     const role = tenantRole(group.name, tenant);

@@ -3,7 +3,7 @@
 import type { Session } from "../../reach/session.ts";
 import { indented } from "../../util/indented.ts";
 import { databaseOf } from "../data/shape.ts";
-import { nodeOfTenant, type Place } from "../data/tenantTables.ts";
+import { nodeOfTenant, type TenantLocation } from "../data/tenantTables.ts";
 import { said } from "../group/batch.ts";
 import { takeLock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
@@ -43,7 +43,8 @@ export async function giveUp({ context, tenant, from, source, target, pairs }: C
     const { group } = context;
     const again = await renewed(context);
     const { session } = again;
-    const on = (place: Place) => (place.database === undefined ? session : fresh(context, place.node, place.database));
+    const on = (place: TenantLocation) =>
+        place.database === undefined ? session : fresh(context, place.node, place.database);
     const now = await written(session, group.name, tenant);
     if (now?.phase === "done")
         return `was done all the same: the tenant is served from ${group.name}, and ${from} is kept as the old copy. Run pulumi up again for the steps after it.`;

@@ -5,7 +5,7 @@ import { identifier } from "../../sql/quote.ts";
 import type { Context } from "../group/facet.ts";
 import { nameOf, whereOf } from "./checksum.ts";
 import type { Slice } from "./shape.ts";
-import { ownTables, type Place } from "./tenantTables.ts";
+import { ownTables, type TenantLocation } from "./tenantTables.ts";
 
 /** On a worker Citus numbers from its group's id times this on. */
 export const SPAN = 2n ** 48n;
@@ -56,13 +56,13 @@ export async function readSequences(session: Session, slices: readonly Slice[]):
 }
 
 /** Name of a sequence within a tenant's place, as tables have theirs. */
-const looseOf = ({ group, tenant }: Place) => `
+const looseOf = ({ group, tenant }: TenantLocation) => `
 SELECT CASE WHEN ${group.model === "schema" ? "true" : "n.nspname = 'public'"} THEN c.relname ELSE n.nspname || '.' || c.relname END AS name,
        c.oid::regclass::text AS sequence, pg_sequence_last_value(c.oid)::text AS last
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND (${ownTables(group, tenant)})`;
 
 /** Sequences of a tenant's own by their names, also those that no column has: an application asks them itself. */
-export async function carryLoose(source: Place, target: Place): Promise<void> {
+export async function carryLoose(source: TenantLocation, target: TenantLocation): Promise<void> {
     interface Loose {
         readonly name: string;
         readonly sequence: string;
@@ -76,7 +76,7 @@ export async function carryLoose(source: Place, target: Place): Promise<void> {
 /** Sets the target's sequences behind every number that is taken or was once given. */
 export async function advanceSequences(
     context: Context,
-    target: Place,
+    target: TenantLocation,
     slices: readonly Slice[],
     last: LastNumbers,
 ): Promise<void> {

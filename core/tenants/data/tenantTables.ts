@@ -7,7 +7,7 @@ import type { GroupSpec } from "../group/spec.ts";
 import { OWN_TABLES, readShapes } from "./checksum.ts";
 import { databaseOf, type Slice, schemaOf, slicesOf, splitName } from "./shape.ts";
 
-export interface Place {
+export interface TenantLocation {
     readonly group: GroupSpec;
     readonly tenant: string;
     /** The node that its database is on; the coordinator in the other models. */
@@ -45,7 +45,12 @@ export async function nodeOfTenant(context: Context, group: GroupSpec, tenant: s
  * The place of a tenant with its tables as they are now.
  * @param on the node of its database, where the ledger need not know it
  */
-export async function placeOf(context: Context, group: GroupSpec, tenant: string, on?: string): Promise<Place> {
+export async function placeOf(
+    context: Context,
+    group: GroupSpec,
+    tenant: string,
+    on?: string,
+): Promise<TenantLocation> {
     const own = group.model === "database";
     const node = own ? (on ?? (await nodeOfTenant(context, group, tenant))) : "coordinator";
     const session = own ? await context.open(node, databaseOf(tenant)) : context.session;

@@ -19,7 +19,7 @@ import {
 } from "../data/checksum.ts";
 import { type LastNumbers, readSequences } from "../data/sequences.ts";
 import { databaseOf, inOrder, type Slice, schemaOf } from "../data/shape.ts";
-import { type Place, placeOf } from "../data/tenantTables.ts";
+import { placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import type { Model } from "../group/spec.ts";
 import { parseTold, placeInput, sendManifest } from "./exportPlaces.ts";
@@ -115,7 +115,7 @@ export const placeOn = (context: Context, node: string) => ({
 });
 
 /** Bytes that a tenant's data has, at the most about: what a file of it may take. */
-async function sizeOf({ group, tenant, session, slices }: Place, prints: Prints): Promise<number> {
+async function sizeOf({ group, tenant, session, slices }: TenantLocation, prints: Prints): Promise<number> {
     const one = async (sql: string, parameters: readonly unknown[] = []) =>
         Number((await session.query<{ bytes: string | null }>(sql, parameters))[0]?.bytes ?? 0);
     if (group.model === "database") return one("SELECT pg_database_size(current_database())::text AS bytes");
@@ -138,7 +138,7 @@ async function sizeOf({ group, tenant, session, slices }: Place, prints: Prints)
 /** Makes the file on the node, or where it is to be. */
 async function make(
     context: Context,
-    place: Place,
+    place: TenantLocation,
     remote: RemoteFile | undefined,
     prints: Prints,
 ): Promise<{ bytes: number; sha256: string }> {
@@ -185,7 +185,7 @@ export async function sha256Of(file: string): Promise<string> {
 }
 
 /** In model database the tenant's own database is the first to know. */
-export async function readRan({ session }: Context, { group, tenant, session: own }: Place): Promise<Ran[]> {
+export async function readRan({ session }: Context, { group, tenant, session: own }: TenantLocation): Promise<Ran[]> {
     if (group.model === "database") {
         const [row] = await own.query<{ ok: boolean }>(
             "SELECT to_regclass('citus_as_code.migration') IS NOT NULL AS ok",

@@ -6,7 +6,7 @@ import { identifier, literal } from "../../sql/quote.ts";
 import { OWN_TABLES, type Prints, printTenant, readShapes } from "../data/checksum.ts";
 import { readSequences } from "../data/sequences.ts";
 import { slicesOf } from "../data/shape.ts";
-import { ownTables, type Place, placeOf } from "../data/tenantTables.ts";
+import { ownTables, placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
 import { byKey, columnsOf, idOf, type Manifest, onNode, placeOn, readRan } from "./export.ts";
 import { sendManifest } from "./exportPlaces.ts";
@@ -55,7 +55,7 @@ const largeObjects = async (session: Session) =>
     (await session.query<{ n: string }>("SELECT count(*)::text AS n FROM pg_largeobject_metadata"))[0]?.n ?? "0";
 
 /** Loads a file that is on the node into a database of its own, and reads it there. */
-async function loadApart(context: Context, place: Place, id: string): Promise<Loaded> {
+async function loadApart(context: Context, place: TenantLocation, id: string): Promise<Loaded> {
     const { group, tenant, node, slices } = place;
     const name = scratchOf(id);
     const server = await context.open(node, "postgres");

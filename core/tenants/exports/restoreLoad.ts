@@ -13,7 +13,7 @@ import {
 } from "../data/checksum.ts";
 import { advanceSequences } from "../data/sequences.ts";
 import { databaseOf, type Slice, schemaOf } from "../data/shape.ts";
-import { type Place, placeOf } from "../data/tenantTables.ts";
+import { placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import { identity } from "../databases/databaseFound.ts";
 import { transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
@@ -121,7 +121,11 @@ async function fitOf(context: Context, tenant: string, node: string, manifest: M
 }
 
 /** Names of what is not as it was exported, and how it is now. */
-async function compare(place: Place, manifest: Manifest, fitted: Fit | undefined): Promise<[string[], Prints]> {
+async function compare(
+    place: TenantLocation,
+    manifest: Manifest,
+    fitted: Fit | undefined,
+): Promise<[string[], Prints]> {
     // rows that went by a detour were compared on it
     if (fitted?.asItIs === false) return [[], {}];
     if (fitted === undefined) {
