@@ -4,7 +4,7 @@ import type { Session } from "../../../reach/session.ts";
 import { literal } from "../../../sql/quote.ts";
 import { isClock, settingOf, unsteadyText } from "./ast.ts";
 import type { Declared } from "./declared.ts";
-import { type Key, type Kind, keyOf, nameOf, type Place, type Schema, type Table } from "./model.ts";
+import { type Key, type Kind, keyOf, nameOf, type Schema, type SourcePlace, type Table } from "./model.ts";
 import { about } from "./sql.ts";
 
 interface Row {
@@ -111,7 +111,7 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
 ORDER BY n.nspname, c.relname`;
 
-function keysOf(row: Row, place: Place): Key[] {
+function keysOf(row: Row, place: SourcePlace): Key[] {
     const kinds: Readonly<Record<string, Key["kind"]>> = { p: "primary", u: "unique", x: "exclude" };
     return (row.indexes ?? [])
         .filter(({ unique, type }) => unique || type !== null)
@@ -129,7 +129,7 @@ function keysOf(row: Row, place: Place): Key[] {
         }));
 }
 
-async function policiesOf(row: Row, place: Place): Promise<Table["policies"]> {
+async function policiesOf(row: Row, place: SourcePlace): Promise<Table["policies"]> {
     const policies: Table["policies"] = [];
     for (const { name, permissive, subQuery, conditions } of row.policies ?? []) {
         let setting: ReturnType<typeof settingOf>;
@@ -145,7 +145,7 @@ async function tableOf(row: Row, { tables = {}, model }: Declared): Promise<Tabl
     const made = row.kind !== "local" && row.kind !== "unknown";
     const kind = made || model === "rls" ? row.kind : (spec?.kind ?? row.kind);
     const column = row.distcol ?? spec?.column;
-    const place: Place = { where: keyOf(row.schema, row.name) };
+    const place: SourcePlace = { where: keyOf(row.schema, row.name) };
     const group =
         row.kind === "distributed" || row.kind === "single"
             ? `colocation ${row.colocation}`

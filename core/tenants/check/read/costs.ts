@@ -4,13 +4,13 @@ import { saysNoTransaction } from "../../../sql/sqlFile.ts";
 import { statements } from "../../../sql/statements.ts";
 import { constantOf, functionsIn, isSerial, lastOf, nodesIn, tableOf, textOf, typeOf } from "./ast.ts";
 import { type Finding, finding } from "./finding.ts";
-import { name, names, type Place } from "./model.ts";
+import { name, names, type SourcePlace } from "./model.ts";
 import type { Source } from "./source.ts";
 import { refusedStatements } from "./unrunnable.ts";
 
 /** One statement, or clause of one, whose cost grows with the table. */
 export interface Cost {
-    readonly place: Place;
+    readonly place: SourcePlace;
     /** As the file writes it, without quotes. */
     readonly table: string;
     /** `ALTER COLUMN note TYPE text`. */
@@ -59,7 +59,7 @@ class Reader {
     private readonly written = new Set<string>();
     private readonly alone: boolean;
     private readonly source: Source;
-    private place: Place = { where: "" };
+    private place: SourcePlace = { where: "" };
 
     constructor(source: Source, alone: boolean) {
         this.source = source;

@@ -1,5 +1,5 @@
 /** What a check of tables finds. */
-import type { Place, Schema } from "./model.ts";
+import type { Schema, SourcePlace } from "./model.ts";
 
 export interface Finding {
     /** `L1` to `L26`; `SQL` for a file that can't be read, `DATA` for rows that get lost between nodes, `MODEL` for files nobody knows. */
@@ -21,6 +21,6 @@ export type Rule = (schema: Schema) => Finding[];
 export const finding = (
     rule: string,
     severity: Finding["severity"],
-    place: Place,
+    place: SourcePlace,
     told: { readonly says: string; readonly later: string; readonly fix: string },
 ): Finding => ({ rule, severity, ...place, ...told });

@@ -2,7 +2,7 @@
 import { identifier } from "../../../sql/quote.ts";
 
 /** Where something is written, or which table of a database it is in. */
-export interface Place {
+export interface SourcePlace {
     readonly where: string;
     readonly line?: number;
 }
@@ -26,8 +26,8 @@ export interface Column {
     /** A function of its default that gives another value each time. */
     volatile?: string;
     /** Where its default became the clock's by a keyword such as CURRENT_TIMESTAMP. */
-    clock?: Place;
-    place: Place;
+    clock?: SourcePlace;
+    place: SourcePlace;
 }
 
 export interface Key {
@@ -39,7 +39,7 @@ export interface Key {
     readonly method?: string;
     /** Whether the table was distributed before it came. */
     readonly late: boolean;
-    readonly place: Place;
+    readonly place: SourcePlace;
 }
 
 export interface ForeignKey {
@@ -53,7 +53,7 @@ export interface ForeignKey {
     readonly onUpdate: string;
     /** Whether the table was distributed before the key came. */
     readonly late: boolean;
-    readonly place: Place;
+    readonly place: SourcePlace;
 }
 
 export interface Policy {
@@ -62,14 +62,14 @@ export interface Policy {
     readonly subQuery: boolean;
     /** A setting that its condition reads without saying that it may be missing, or without nullif. */
     readonly setting?: { readonly name: string; readonly missingOk: boolean; readonly emptyOk: boolean };
-    readonly place: Place;
+    readonly place: SourcePlace;
 }
 
 export interface Named {
     readonly name: string;
     /** Whether the table was distributed before it came. */
     readonly late: boolean;
-    readonly place: Place;
+    readonly place: SourcePlace;
 }
 
 export interface Table {
@@ -85,7 +85,7 @@ export interface Table {
     /** Whether the table is what it should be already, or only declared so. */
     made: boolean;
     /** The call that distributes it, if it is written. */
-    call?: Place;
+    call?: SourcePlace;
     /** Whether its columns and keys are known: a file makes it, or a living database has it. */
     known: boolean;
     /** Whether a group declares it. */
@@ -102,17 +102,17 @@ export interface Table {
     readonly leading: Set<string>;
     triggers: Named[];
     rules: Named[];
-    forced?: Place;
-    unlogged?: Place;
+    forced?: SourcePlace;
+    unlogged?: SourcePlace;
     /** Another access method than heap, such as columnar. */
-    accessMethod?: { readonly name: string; readonly place: Place };
+    accessMethod?: { readonly name: string; readonly place: SourcePlace };
     /** REPLICA IDENTITY FULL or by an index. */
     identity: boolean;
     /** Tables that it inherits from. */
     parents: Named[];
     /** The table that it is a part of. */
     partition?: string;
-    place: Place;
+    place: SourcePlace;
 }
 
 /** One statement that a table does not take once it is distributed, or that does harm then. */
@@ -134,7 +134,7 @@ export interface Change {
     readonly detail?: string;
     /** False: only where the table was distributed before this file came. */
     readonly sure: boolean;
-    readonly place: Place;
+    readonly place: SourcePlace;
 }
 
 export interface Schema {

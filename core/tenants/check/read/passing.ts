@@ -4,7 +4,7 @@ import { parse } from "libpg-query";
 import { nodesIn, tableOf, texts } from "./ast.ts";
 import type { Declared } from "./declared.ts";
 import { type Finding, finding } from "./finding.ts";
-import { keyOf, name, type Place } from "./model.ts";
+import { keyOf, name, type SourcePlace } from "./model.ts";
 import { Source, type SqlFile } from "./source.ts";
 
 const LATER = "no error: every tenant's rows are shown";
@@ -61,7 +61,7 @@ class Passing {
             .filter((table) => words.has(table.toLowerCase()));
     }
 
-    one(stmt: Node, place: Place) {
+    one(stmt: Node, place: SourcePlace) {
         if ("ViewStmt" in stmt) {
             const { view, query, options } = stmt.ViewStmt;
             const of = tableOf(view);
@@ -134,7 +134,7 @@ class Passing {
             }
     }
 
-    private routine(stmt: CreateFunctionStmt, place: Place) {
+    private routine(stmt: CreateFunctionStmt, place: SourcePlace) {
         const own = texts(stmt.funcname);
         const key = `${own.at(-1)}()`;
         this.found.delete(key);

@@ -1,5 +1,5 @@
 /** One SQL file: its text as the parser can read it, and where in it something is. */
-import type { Place } from "./model.ts";
+import type { SourcePlace } from "./model.ts";
 
 export interface SqlFile {
     readonly path: string;
@@ -38,7 +38,7 @@ export class Source {
     }
 
     /** @param byte as the parser counts */
-    place(byte: number): Place {
+    place(byte: number): SourcePlace {
         let low = 0;
         let high = this.lines.length;
         while (high - low > 1) {

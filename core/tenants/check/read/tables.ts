@@ -3,7 +3,7 @@ import type { RangeVar } from "libpg-query";
 import type { TableSpec } from "../../group/spec.ts";
 import { tableOf } from "./ast.ts";
 import type { Declared } from "./declared.ts";
-import { type Change, keyOf, type Place, type Table } from "./model.ts";
+import { type Change, keyOf, type SourcePlace, type Table } from "./model.ts";
 import { Source } from "./source.ts";
 
 type Late = "yes" | "maybe" | "no";
@@ -20,7 +20,7 @@ export class Tables {
     sharding = false;
     searchPath: string | undefined;
     /** Where the statement stands that is read. */
-    statement: Place = { where: "" };
+    statement: SourcePlace = { where: "" };
     private readonly declared: Declared;
     private source = new Source("", "");
 
@@ -40,7 +40,7 @@ export class Tables {
     }
 
     /** A place in the file; the statement's own where there is none. */
-    at(location: number | undefined): Place {
+    at(location: number | undefined): SourcePlace {
         return location === undefined || location < 0 ? this.statement : this.source.place(location);
     }
 
@@ -93,7 +93,7 @@ export class Tables {
     }
 
     /** A table that nothing is known of yet. */
-    blank(schema: string, name: string, place: Place): Table {
+    blank(schema: string, name: string, place: SourcePlace): Table {
         const spec = this.spec({ schema, name });
         const { model } = this.declared;
         const single = this.tenantSchemas.has(schema) || (model === "schema" && schema === "");
@@ -134,7 +134,7 @@ export class Tables {
     }
 
     /** Notes what is done to a table once it is, or may be, distributed. */
-    change(table: Table, what: Change["what"], more: { column?: string; detail?: string; place?: Place } = {}) {
+    change(table: Table, what: Change["what"], more: { column?: string; detail?: string; place?: SourcePlace } = {}) {
         const late = this.late(table);
         if (late === "no") return;
         this.changes.push({
