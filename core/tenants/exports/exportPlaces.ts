@@ -52,7 +52,7 @@ export function placeInput(shell: Shell, remote: RemoteFile | undefined, files: 
         : { files: all, secrets: { group: "own", version: "", files: { "pgbackrest.conf": conf } } };
 }
 
-export interface Place {
+interface ExportPlace {
     readonly shell: Shell;
     /** Runs export-tenant.sh there. */
     run(words: readonly string[], input: ScriptInput): Promise<string>;
@@ -67,13 +67,13 @@ export function parseTold(told: string, what: string): { bytes: number; sha256: 
 }
 
 /** Writes an export's manifest beside it. */
-export async function sendManifest({ shell, run }: Place, remote: RemoteFile, text: string): Promise<void> {
+export async function sendManifest({ shell, run }: ExportPlace, remote: RemoteFile, text: string): Promise<void> {
     await run(["send"], placeInput(shell, manifestOf(remote), { content: text }));
 }
 
-export const readRemoteManifest = ({ shell, run }: Place, remote: RemoteFile): Promise<string> =>
+export const readRemoteManifest = ({ shell, run }: ExportPlace, remote: RemoteFile): Promise<string> =>
     run(["read"], placeInput(shell, manifestOf(remote)));
 
 /** Reads all of an export, where it is. */
-export const sumRemote = async ({ shell, run }: Place, remote: RemoteFile, what: string) =>
+export const sumRemote = async ({ shell, run }: ExportPlace, remote: RemoteFile, what: string) =>
     parseTold(await run(["sum"], placeInput(shell, remote)), what);
