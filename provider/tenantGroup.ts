@@ -12,7 +12,7 @@ import { readFindings } from "../core/reach/nodeFindings.ts";
 import { connect, DatabaseError, keepOpen, type Session, withSession } from "../core/reach/session.ts";
 import { FACETS } from "../core/tenants/facets.ts";
 import { type AskNodes, sharedRounds } from "../core/tenants/group/ask.ts";
-import type { Place } from "../core/tenants/group/connection.ts";
+import type { ConnectionPlace } from "../core/tenants/group/connection.ts";
 import { converge, describeSteps, explainRefusals, look, planAll } from "../core/tenants/group/converge.ts";
 import type { Context, NodeTarget } from "../core/tenants/group/facet.ts";
 import { withOnboarded } from "../core/tenants/group/onboarded.ts";
@@ -42,7 +42,7 @@ export interface TenantGroupInputs {
 
 export interface TenantGroupState extends TenantGroupInputs {
     summary?: string;
-    places?: Readonly<Record<string, Place>>;
+    places?: Readonly<Record<string, ConnectionPlace>>;
 }
 
 /** What does not need a change of the group by itself: how nodes are reached, and what was found. */
@@ -113,7 +113,7 @@ function summaryOf({ group }: TenantGroupInputs): string {
 }
 
 /** Where each tenant's database is, by the shard map. */
-async function placesOf({ session, group }: Context): Promise<Record<string, Place>> {
+async function placesOf({ session, group }: Context): Promise<Record<string, ConnectionPlace>> {
     const [row] = await session.query<{ map: unknown }>("SELECT citus_as_code.shard_map() AS map");
     const map = ShardMap.from(row?.map);
     return Object.fromEntries(

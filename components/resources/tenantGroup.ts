@@ -15,7 +15,7 @@ export class TenantGroupResource extends CitusResource<TenantGroupKind> {
     /** One line about the group written by the last change. */
     declare readonly summary: pulumi.Output<string>;
     /** Model `database`: where each tenant is. */
-    declare readonly places: pulumi.Output<Readonly<Record<string, Place>> | undefined>;
+    declare readonly places: pulumi.Output<Readonly<Record<string, ConnectionPlace>> | undefined>;
 
     constructor(name: string, args: TenantGroupInputArgs, opts?: pulumi.CustomResourceOptions) {
         super("citus-clusters:index:TenantGroup", name, { summary: undefined, places: undefined, ...args }, opts);

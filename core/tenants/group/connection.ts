@@ -1,6 +1,6 @@
 /** How a role of a group reaches its tenant. Pure. */
 
-export interface Place {
+export interface ConnectionPlace {
     readonly host: string;
     readonly port: number;
     readonly database: string;
@@ -14,7 +14,7 @@ export interface Place {
 export function connectionTo(
     cluster: string,
     { role, password }: { readonly role: string; readonly password: string },
-    place?: Place,
+    place?: ConnectionPlace,
 ): string {
     const url = new URL(cluster);
     url.username = encodeURIComponent(role);
