@@ -94,7 +94,7 @@ function sql(group: GroupSpec, probe: Probe): string {
         })`;
 }
 
-interface Place {
+interface ShardPlace {
     readonly distributed: boolean;
     readonly shardId: string | null;
     readonly own: boolean;
@@ -104,8 +104,8 @@ interface Place {
     readonly port: number | null;
 }
 
-async function placeOf({ session, group }: Context, tenant: string): Promise<Place> {
-    const [row] = await session.query<Place>(
+async function placeOf({ session, group }: Context, tenant: string): Promise<ShardPlace> {
+    const [row] = await session.query<ShardPlace>(
         `WITH w AS (SELECT $1::text AS tenant)
          SELECT l.distributed, l.shardid::text AS "shardId", l.own, l.low, l.high, d.nodename AS host, d.nodeport AS port
            FROM (${placesOf(group)}) l LEFT JOIN pg_dist_node d ON d.groupid = l.groupid AND d.noderole = 'primary'`,
@@ -184,9 +184,9 @@ async function copyTenant(
     context: Context,
     step: Step,
     does: {
-        settled: (place: Place) => boolean;
-        copy: (place: Place) => Promise<void>;
-        now?: (before: Place) => Promise<CopiedShard[]>;
+        settled: (place: ShardPlace) => boolean;
+        copy: (place: ShardPlace) => Promise<void>;
+        now?: (before: ShardPlace) => Promise<CopiedShard[]>;
     },
 ): Promise<void> {
     const { session, group } = context;
