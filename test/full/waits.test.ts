@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { readBlockers, readNodes } from "../../core/citus/catalog.ts";
 import { readHealth } from "../../core/citus/health/health.ts";
 import { dropKept, exempt, readBound, readLimits } from "../../core/citus/limits.ts";
-import { type PlaceOptions, place } from "../../core/citus/rebalance/place.ts";
+import { type PlaceOptions, rebalanceTo } from "../../core/citus/rebalance/place.ts";
 import { nodeOf } from "../../core/node/topology.ts";
 import { NO_LIMITS } from "../../core/reach/ownSession.ts";
 import { connect, type Session } from "../../core/reach/session.ts";
@@ -63,7 +63,7 @@ async function placeOn(workers: string[], said: { text: string; at: number }[], 
     const session = await kept("coordinator");
     const target = (name: string) => ({ name, host: hostOf(name), port: 5432 });
     try {
-        return await place(
+        return await rebalanceTo(
             session,
             {
                 workers: workers.filter((name) => name !== "coordinator").map(target),

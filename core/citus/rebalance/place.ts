@@ -119,7 +119,7 @@ function follower(session: Session, coordinatorHost: string | undefined, options
  * already running.
  * @throws Error with the cause; leaving workers take shards again then, and finished moves stay
  */
-export async function place(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
+export async function rebalanceTo(session: Session, wanted: Wanted, options: PlaceOptions): Promise<Placed> {
     const began = Date.now();
     await takeRunLock(session, "placing", "is placing shards", 120, options);
     const { found, leaving } = await refuseUnplaceable(session, wanted, options);

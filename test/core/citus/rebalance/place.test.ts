@@ -5,7 +5,7 @@ import type { NodeRow, ShardGroup } from "../../../../core/citus/catalog.ts";
 import { describeAssessment, isAsked, isSettled, obstacle } from "../../../../core/citus/rebalance/assess.ts";
 import { assessCluster } from "../../../../core/citus/rebalance/assessCluster.ts";
 import { JobError } from "../../../../core/citus/rebalance/job.ts";
-import { type PlaceOptions, place } from "../../../../core/citus/rebalance/place.ts";
+import { type PlaceOptions, rebalanceTo } from "../../../../core/citus/rebalance/place.ts";
 import { strategyName } from "../../../../core/citus/rebalance/strategy.ts";
 import type { Wanted } from "../../../../core/citus/rebalance/wanted.ts";
 import { DatabaseError, isLost, type Session } from "../../../../core/reach/session.ts";
@@ -262,7 +262,7 @@ const columnar = {
 describe("place", () => {
     test("empties a leaving worker, and leaves its removal to its own resource", async () => {
         const citus = new FakeCitus();
-        const placed = await quickly(() => place(citus, wantedOf([1, 2]), optionsOf()));
+        const placed = await quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf()));
         assert.equal(placed.moved, 2);
         assert.equal(placed.bytes, 2_000_000);
         assert.ok(citus.groups.every((g) => g.groupId === 1 || g.groupId === 2));
@@ -273,42 +273,42 @@ describe("place", () => {
 
     test("removes a leaving worker that no resource removes, once it is empty", async () => {
         const citus = new FakeCitus();
-        await quickly(() => place(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
+        await quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf({ removedElsewhere: [] })));
         assert.deepEqual(citus.changes.slice(-2), ["stop sync worker-3.c1.node", "remove worker-3.c1.node"]);
     });
 
     test("waits for locks that a client's DDL holds, and not for ever", async () => {
-        const placed = await quickly(() => place(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
+        const placed = await quickly(() => rebalanceTo(new FakeCitus({ locked: 5 }), wantedOf([1, 2]), optionsOf()));
         assert.equal(placed.moved, 2);
         const wanted = wantedOf([1, 2], { transferMode: "block_writes" });
         await assert.rejects(
-            quickly(() => place(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
+            quickly(() => rebalanceTo(new FakeCitus({ locked: 500 }), wanted, optionsOf())),
             /could not acquire the lock required to rebalance public\.visits/,
         );
     });
 
     test("does nothing that changes a settled cluster but asks Citus for a plan", async () => {
         const citus = new FakeCitus();
-        const placed = await quickly(() => place(citus, wantedOf([1, 2, 3]), optionsOf()));
+        const placed = await quickly(() => rebalanceTo(citus, wantedOf([1, 2, 3]), optionsOf()));
         assert.equal(placed.moved, 0);
         assert.deepEqual(citus.changes, ["rebalance by_disk_size false auto"]);
     });
 
     test("with rebalance: false a settled cluster is not even asked", async () => {
         const citus = new FakeCitus();
-        await quickly(() => place(citus, wantedOf([1, 2, 3], { rebalance: false }), optionsOf()));
+        await quickly(() => rebalanceTo(citus, wantedOf([1, 2, 3], { rebalance: false }), optionsOf()));
         assert.deepEqual(citus.changes, []);
     });
 
     test("with rebalance: false a leaving worker is only drained", async () => {
         const citus = new FakeCitus();
-        await quickly(() => place(citus, wantedOf([1, 2], { rebalance: false }), optionsOf()));
+        await quickly(() => rebalanceTo(citus, wantedOf([1, 2], { rebalance: false }), optionsOf()));
         assert.equal(citus.changes[1], "rebalance by_disk_size true auto");
     });
 
     test("takes up a worker that another run left marked", async () => {
         const citus = new FakeCitus({ nodes: [row(0), row(1), row(2), row(3, { holdsShards: false })] });
-        await quickly(() => place(citus, wantedOf([1, 2, 3]), optionsOf()));
+        await quickly(() => rebalanceTo(citus, wantedOf([1, 2, 3]), optionsOf()));
         assert.equal(citus.changes[0], "worker-3.c1.node shouldhaveshards true");
     });
 
@@ -318,7 +318,7 @@ describe("place", () => {
             nodes: [row(0), row(1), row(2), row(3, { holdsShards: false })],
         });
         const options = optionsOf();
-        const placed = await quickly(() => place(citus, wantedOf([1, 2]), options));
+        const placed = await quickly(() => rebalanceTo(citus, wantedOf([1, 2]), options));
         assert.equal(placed.moved, 2);
         assert.ok(options.said.includes("a rebalance is already running; following it"));
     });
@@ -327,7 +327,7 @@ describe("place", () => {
         const citus = new FakeCitus({ cleanup: 2 });
         // compareMoved asks both nodes of a move: only the leaving one can be asked here, so nothing is compared
         const options = optionsOf({ removedElsewhere: [] });
-        await quickly(() => place(citus, wantedOf([1, 2]), options));
+        await quickly(() => rebalanceTo(citus, wantedOf([1, 2]), options));
         assert.ok(options.said.some((text) => /^dropping [12] old cop(y|ies) of moved shards on worker-3$/.test(text)));
         assert.equal(citus.changes.at(-1), "remove worker-3.c1.node");
     });
@@ -336,7 +336,7 @@ describe("place", () => {
         test("when the rebalance fails, and says what was moved and what to do", async () => {
             const citus = new FakeCitus({ job: "failed" });
             await assert.rejects(
-                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf())),
                 (error: Error) => {
                     assert.match(
                         error.message,
@@ -355,7 +355,7 @@ describe("place", () => {
         test("when the rebalance is refused", async () => {
             const citus = new FakeCitus({ job: "refused" });
             await assert.rejects(
-                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf())),
                 /no capacity[\s\S]*worker-3 takes shards again/,
             );
             assert.ok(!isMarked(citus, 3));
@@ -364,7 +364,7 @@ describe("place", () => {
         test("when nothing happens any more, after the job was stopped", async () => {
             const citus = new FakeCitus({ job: "stuck" });
             await assert.rejects(
-                quickly(() => place(citus, wantedOf([1, 2]), optionsOf({ stuckAfter: 5000 }))),
+                quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf({ stuckAfter: 5000 }))),
                 /nothing happened for [5-7] s/,
             );
             assert.deepEqual(citus.changes.slice(-2), ["cancel", "worker-3.c1.node shouldhaveshards true"]);
@@ -373,7 +373,7 @@ describe("place", () => {
         test("when shards have nowhere to go", async () => {
             const citus = new FakeCitus({ stay: 1 });
             await assert.rejects(
-                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf())),
                 /worker-3 can't leave: 1 shards have nowhere to go[\s\S]*projects[\s\S]*worker-3 takes shards again/,
             );
             assert.ok(!isMarked(citus, 3));
@@ -387,7 +387,7 @@ describe("place", () => {
             });
             await assert.rejects(
                 quickly(() =>
-                    place(
+                    rebalanceTo(
                         citus,
                         wantedOf([1]),
                         optionsOf({ open: async (host) => workerSession(host.split(".")[0] ?? host) }),
@@ -404,7 +404,7 @@ describe("place", () => {
         test("or says which could not be, and how", async () => {
             const citus = new FakeCitus({ job: "failed", unmarkFails: true });
             await assert.rejects(
-                quickly(() => place(citus, wantedOf([1, 2]), optionsOf())),
+                quickly(() => rebalanceTo(citus, wantedOf([1, 2]), optionsOf())),
                 /worker-3 could not be set to take shards again: run SELECT citus_set_node_property/,
             );
         });
@@ -413,7 +413,7 @@ describe("place", () => {
     describe("refuses before anything is marked", () => {
         const refused = async (citus: FakeCitus, wanted: Wanted, options: PlaceOptions, why: RegExp) => {
             await assert.rejects(
-                quickly(() => place(citus, wanted, options)),
+                quickly(() => rebalanceTo(citus, wanted, options)),
                 (error: Error) => {
                     assert.match(error.message, why);
                     assert.match(error.message, /No(thing| shard) was moved/);
@@ -466,7 +466,9 @@ describe("place", () => {
         test("force_logical moves tables without a key, and no others that can't be replicated", async () => {
             const keyless = { ...columnar, accessMethod: null, table: "projects" };
             const forced = wantedOf([1, 2], { transferMode: "force_logical" });
-            const placed = await quickly(() => place(new FakeCitus({ blockers: [keyless] }), forced, optionsOf()));
+            const placed = await quickly(() =>
+                rebalanceTo(new FakeCitus({ blockers: [keyless] }), forced, optionsOf()),
+            );
             assert.equal(placed.moved, 2);
             const citus = new FakeCitus({ blockers: [{ ...columnar, table: "projects" }] });
             await refused(citus, forced, optionsOf(), /access method columnar/);
@@ -503,7 +505,7 @@ describe("place", () => {
             /; writes to 2 of these shard groups wait while each is copied \(2 MB, the largest 1 MB, up to about 10 s each\): projects;/,
         );
         assert.match(describeAssessment(found, undefined), /the largest 1 MB; how long is not known/);
-        await quickly(() => place(citus, wanted, optionsOf()));
+        await quickly(() => rebalanceTo(citus, wanted, optionsOf()));
         assert.ok(citus.changes.includes("rebalance by_disk_size false force_logical"), citus.changes.join("\n"));
         assert.ok(citus.changes.includes("writes wait for readings,projects"));
     });
@@ -522,10 +524,10 @@ describe("place", () => {
             },
         ];
         const still = new FakeCitus({ blockers });
-        await quickly(() => place(still, wantedOf([1, 2, 3]), optionsOf()));
+        await quickly(() => rebalanceTo(still, wantedOf([1, 2, 3]), optionsOf()));
         const blocking = new FakeCitus({ blockers });
         const placed = await quickly(() =>
-            place(blocking, wantedOf([1, 2], { transferMode: "block_writes" }), optionsOf()),
+            rebalanceTo(blocking, wantedOf([1, 2], { transferMode: "block_writes" }), optionsOf()),
         );
         assert.equal(placed.moved, 2);
     });
