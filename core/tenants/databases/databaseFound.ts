@@ -61,8 +61,11 @@ export const INVALID = -2;
 export const identity = (group: string, tenant: string, epoch: number): string =>
     `citus_as_code: ${group}/${tenant}, epoch ${epoch}`;
 
-export const have = (found: DatabasesFound, node: string | null | undefined, name: string): DatabaseFound | undefined =>
-    found.nodes.find((n) => n.name === node)?.databases.find((d) => d.name === name);
+export const findDatabase = (
+    found: DatabasesFound,
+    node: string | null | undefined,
+    name: string,
+): DatabaseFound | undefined => found.nodes.find((n) => n.name === node)?.databases.find((d) => d.name === name);
 
 /** Nodes that have a database of this name. */
 export const places = (found: DatabasesFound, name: string): string[] =>
@@ -72,7 +75,7 @@ export const places = (found: DatabasesFound, name: string): string[] =>
 export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: DatabasesFound): string | undefined {
     const name = databaseOf(tenant);
     const [elsewhere, ...more] = places(found, name);
-    if (elsewhere === undefined || have(found, node, name)) return undefined;
+    if (elsewhere === undefined || findDatabase(found, node, name)) return undefined;
     return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: ${placeByHand({ group: group.name, tenant }, elsewhere)}`;
 }
 

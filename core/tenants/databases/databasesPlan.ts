@@ -11,7 +11,7 @@ import {
     another,
     type DatabaseFound,
     type DatabasesFound,
-    have,
+    findDatabase,
     type LedgerRow,
     places,
     strayed,
@@ -84,7 +84,7 @@ function planKnown(
     const name = databaseOf(tenant);
     const wanted = group.tenants[tenant];
     const target = wanted?.node ?? detail.move?.to ?? row.node ?? "";
-    const there = have(found, row.node, name);
+    const there = findDatabase(found, row.node, name);
     // what a restore left is neither made nor moved: it may be half of what it was, or nothing
     if (detail.restoring === true) {
         return {

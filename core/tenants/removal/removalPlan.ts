@@ -7,7 +7,7 @@ import { lasting } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
-import { another, type DatabasesFound, have, places, strayed } from "../databases/databaseFound.ts";
+import { another, type DatabasesFound, findDatabase, places, strayed } from "../databases/databaseFound.ts";
 import { EXAMPLE } from "../exports/exportTarget.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
@@ -188,7 +188,7 @@ function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesF
     const name = databaseOf(tenant);
     const nodes = places(databases, name);
     const node = nodes.find((one) => one === row.node) ?? nodes[0];
-    const comment = have(databases, node, name)?.comment;
+    const comment = findDatabase(databases, node, name)?.comment;
     if (node === undefined || comment === undefined) return undefined;
     const halfMade = node === row.node && comment === null && ["creating", "deleting"].includes(row.state);
     return halfMade ? undefined : (another(group, { ...row, node }, comment) ?? strayed(group, row, databases));
