@@ -68,13 +68,13 @@ export const findDatabase = (
 ): DatabaseFound | undefined => found.nodes.find((n) => n.name === node)?.databases.find((d) => d.name === name);
 
 /** Nodes that have a database of this name. */
-export const places = (found: DatabasesFound, name: string): string[] =>
+export const nodesWith = (found: DatabasesFound, name: string): string[] =>
     found.nodes.filter(({ databases }) => databases.some((d) => d.name === name)).map((n) => n.name);
 
 /** Why a tenant's database is not where the ledger has it, when it is somewhere. */
 export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: DatabasesFound): string | undefined {
     const name = databaseOf(tenant);
-    const [elsewhere, ...more] = places(found, name);
+    const [elsewhere, ...more] = nodesWith(found, name);
     if (elsewhere === undefined || findDatabase(found, node, name)) return undefined;
     return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: ${placeByHand({ group: group.name, tenant }, elsewhere)}`;
 }

@@ -13,7 +13,7 @@ import {
     type DatabasesFound,
     findDatabase,
     type LedgerRow,
-    places,
+    nodesWith,
     strayed,
 } from "./databaseFound.ts";
 import { describeMove } from "./moveWords.ts";
@@ -174,7 +174,7 @@ export function plan(group: GroupSpec, found: DatabasesFound, all: Readonly<Reco
             continue;
         }
         const refused = refuseName(group, tenant, found);
-        const taken = places(found, databaseOf(tenant));
+        const taken = nodesWith(found, databaseOf(tenant));
         if (refused !== undefined) {
             refusals.push(refused);
         } else if (taken.length > 0) {

@@ -7,7 +7,7 @@ import { lasting } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
-import { another, type DatabasesFound, findDatabase, places, strayed } from "../databases/databaseFound.ts";
+import { another, type DatabasesFound, findDatabase, nodesWith, strayed } from "../databases/databaseFound.ts";
 import { EXAMPLE } from "../exports/exportTarget.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
@@ -54,7 +54,7 @@ export const tenantTables = (group: GroupSpec) =>
 /** What there is of a name that the ledger does not have. */
 function stranger(group: GroupSpec, tenant: string, found: FoundTenant | undefined, databases?: DatabasesFound) {
     if (group.model === "schema" && found?.schema) return "a schema of its name";
-    const nodes = group.model === "database" && databases ? places(databases, databaseOf(tenant)) : [];
+    const nodes = group.model === "database" && databases ? nodesWith(databases, databaseOf(tenant)) : [];
     return nodes.length === 0 ? undefined : `a database of its name on ${nodes.join(", ")}`;
 }
 
@@ -186,7 +186,7 @@ function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesF
     // a move that is not ended is ended before
     if (!databases || !row || row.detail.move) return undefined;
     const name = databaseOf(tenant);
-    const nodes = places(databases, name);
+    const nodes = nodesWith(databases, name);
     const node = nodes.find((one) => one === row.node) ?? nodes[0];
     const comment = findDatabase(databases, node, name)?.comment;
     if (node === undefined || comment === undefined) return undefined;
