@@ -80,7 +80,7 @@ export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: Da
 }
 
 /** Why a database of a tenant's name, with this comment, is not the tenant's. */
-export function another(
+export function explainForeign(
     group: GroupSpec,
     { tenant, node, detail }: Pick<LedgerRow, "tenant" | "node" | "detail">,
     comment: string | null,

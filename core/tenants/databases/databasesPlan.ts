@@ -8,9 +8,9 @@ import { notNamed } from "../group/notNamed.ts";
 import { type GroupSpec, type TenantSpec, tenantRole } from "../group/spec.ts";
 import { newFiles } from "../onboarding/newFiles.ts";
 import {
-    another,
     type DatabaseFound,
     type DatabasesFound,
+    explainForeign,
     findDatabase,
     type LedgerRow,
     nodesWith,
@@ -125,7 +125,7 @@ function planKnown(
                 `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nRestore it from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
         };
     }
-    const refusal = another(group, row, there.comment);
+    const refusal = explainForeign(group, row, there.comment);
     if (refusal !== undefined) return { steps: [], refusal };
     return { steps: [...moving, ...planAccess(group, tenant, there)] };
 }

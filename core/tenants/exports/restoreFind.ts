@@ -5,7 +5,7 @@ import { countOf } from "../../util/countOf.ts";
 import { everything, nameOf, type Prints, printTenant } from "../data/checksum.ts";
 import { databaseOf, type Slice, schemaOf } from "../data/shape.ts";
 import { placeOf } from "../data/tenantTables.ts";
-import { another, isEmpty, type LedgerRow } from "../databases/databaseFound.ts";
+import { explainForeign, isEmpty, type LedgerRow } from "../databases/databaseFound.ts";
 import type { Context } from "../group/facet.ts";
 import { byKey } from "./export.ts";
 
@@ -64,7 +64,7 @@ export async function findOwn(
     );
     if (!there) return "none";
     if (!known) throw stranger(`database ${name} on ${node}`, `ALTER DATABASE ${identifier(name)}`);
-    const refusal = another(group, { tenant, node, detail: known.detail }, there.comment);
+    const refusal = explainForeign(group, { tenant, node, detail: known.detail }, there.comment);
     if (refusal === undefined) return "own";
     if (known.detail.restoring === true && there.comment === null && there.limit === 0) {
         const database = await context.open(node, name);

@@ -2,7 +2,7 @@
 
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { databaseOf } from "../data/shape.ts";
-import { another, INVALID, isBegun, isEmpty } from "../databases/databaseFound.ts";
+import { explainForeign, INVALID, isBegun, isEmpty } from "../databases/databaseFound.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 import { type Leaving, rowOf } from "./leaving.ts";
 import { tenantTables } from "./removalPlan.ts";
@@ -48,7 +48,7 @@ export async function findDatabase(leaving: Leaving): Promise<"none" | "whole" |
     );
     if (!there) return "none";
     const { state, detail } = await rowOf(leaving);
-    const refusal = another(group, { tenant, node, detail }, there.comment);
+    const refusal = explainForeign(group, { tenant, node, detail }, there.comment);
     if (refusal === undefined) return there.limit === INVALID ? "invalid" : "whole";
     const was = state === "deleting" ? detail.was : state;
     if (there.comment === null && there.limit === 0 && was === "creating") {
