@@ -72,7 +72,11 @@ export const nodesWith = (found: DatabasesFound, name: string): string[] =>
     found.nodes.filter(({ databases }) => databases.some((d) => d.name === name)).map((n) => n.name);
 
 /** Why a tenant's database is not where the ledger has it, when it is somewhere. */
-export function strayed(group: GroupSpec, { tenant, node }: LedgerRow, found: DatabasesFound): string | undefined {
+export function explainMisplaced(
+    group: GroupSpec,
+    { tenant, node }: LedgerRow,
+    found: DatabasesFound,
+): string | undefined {
     const name = databaseOf(tenant);
     const [elsewhere, ...more] = nodesWith(found, name);
     if (elsewhere === undefined || findDatabase(found, node, name)) return undefined;

@@ -11,10 +11,10 @@ import {
     type DatabaseFound,
     type DatabasesFound,
     explainForeign,
+    explainMisplaced,
     findDatabase,
     type LedgerRow,
     nodesWith,
-    strayed,
 } from "./databaseFound.ts";
 import { describeMove } from "./moveWords.ts";
 
@@ -91,7 +91,7 @@ function planKnown(
             steps: [],
             refusal: there
                 ? `${tenant}: a restore of its database on ${row.node} was begun and not ended, so it may not be whole. It takes no connections.\nRestore it again: npm run tenants -- restore ${group.name}/${tenant} FILE --replace.`
-                : (strayed(group, row, found) ??
+                : (explainMisplaced(group, row, found) ??
                   `${tenant}: a restore of its database on ${row.node} was begun and not ended, and the database does not exist. No empty one is put in its place.\nRestore it from the same export or another: npm run tenants -- restore ${group.name}/${tenant} FILE. Or give it the state deleted.`),
         };
     }
@@ -121,7 +121,7 @@ function planKnown(
         return {
             steps: [],
             refusal:
-                strayed(group, row, found) ??
+                explainMisplaced(group, row, found) ??
                 `${tenant}: its database should be on ${row.node} and is gone. No empty one is put in its place.\nRestore it from an export (npm run tenants -- restore ${group.name}/${tenant} FILE), or under its name from a backup, or write it under delete.`,
         };
     }

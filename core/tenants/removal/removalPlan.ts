@@ -7,7 +7,13 @@ import { lasting } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
-import { type DatabasesFound, explainForeign, findDatabase, nodesWith, strayed } from "../databases/databaseFound.ts";
+import {
+    type DatabasesFound,
+    explainForeign,
+    explainMisplaced,
+    findDatabase,
+    nodesWith,
+} from "../databases/databaseFound.ts";
 import { EXAMPLE } from "../exports/exportTarget.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
@@ -191,5 +197,7 @@ function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesF
     const comment = findDatabase(databases, node, name)?.comment;
     if (node === undefined || comment === undefined) return undefined;
     const halfMade = node === row.node && comment === null && ["creating", "deleting"].includes(row.state);
-    return halfMade ? undefined : (explainForeign(group, { ...row, node }, comment) ?? strayed(group, row, databases));
+    return halfMade
+        ? undefined
+        : (explainForeign(group, { ...row, node }, comment) ?? explainMisplaced(group, row, databases));
 }
