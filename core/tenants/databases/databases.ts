@@ -108,14 +108,14 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
                 }
             }),
         );
-        await settled(context, made);
+        await recordMade(context, made);
         const failed = results.find((result) => result.status === "rejected");
         if (failed) throw failed.reason;
     }
 }
 
 /** The ledger, and what it says was run, for tenants whose databases are whole. */
-async function settled(context: Context, steps: readonly Step[]): Promise<void> {
+async function recordMade(context: Context, steps: readonly Step[]): Promise<void> {
     const { session, group } = context;
     const ran = steps.flatMap((step) =>
         detailOf<CreateDetail>(step).files.map((path) => ({
