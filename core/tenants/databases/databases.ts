@@ -54,7 +54,7 @@ function sql(_group: GroupSpec, { ledger, ask }: Pick<Probe, "ledger" | "ask">):
 }
 
 /** Who may connect, and read whose the database is. What they may do in it is the state's. Run inside the database. */
-function entry(name: string, role: string | undefined): string {
+function entrySql(name: string, role: string | undefined): string {
     const database = identifier(name);
     const closed = `REVOKE ALL ON DATABASE ${database} FROM PUBLIC;`;
     if (role === undefined) return closed;
@@ -187,7 +187,7 @@ async function fill(context: Context, session: Session, { tenant, epoch, files }
         doing = "";
         await transaction(
             session,
-            `${entry(name, role)}
+            `${entrySql(name, role)}
              ${role === undefined ? "" : await databasePrivileges(session, role, "active")}
              COMMENT ON DATABASE ${identifier(name)} IS ${literal(identity(group.name, tenant, epoch))};
              ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])};`,
@@ -214,7 +214,7 @@ async function access(context: Context, steps: readonly Step[]): Promise<void> {
         try {
             await transaction(
                 own,
-                `${entry(name, role)}
+                `${entrySql(name, role)}
                  ${role === undefined ? "" : await databasePrivileges(own, role, state)}
                  ALTER DATABASE ${identifier(name)} CONNECTION LIMIT ${limitOf(group.tenants[tenant])}`,
             );
