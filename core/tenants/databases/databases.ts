@@ -76,7 +76,7 @@ const detailOf = <T>(step: Step): T => step.detail as T;
 const tenantOf = (step: Step): string => step.tenant ?? "";
 
 /** Writes tenants down before anything of them is made, each with an epoch that no other of its name had. */
-async function enter(context: Context, steps: readonly Step[]): Promise<Map<string, number>> {
+async function recordBegun(context: Context, steps: readonly Step[]): Promise<Map<string, number>> {
     return beginDatabases(
         context.session,
         context.group.name,
@@ -91,7 +91,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
     );
     for (const chunk of chunks(steps, CHUNK)) {
         context.alive();
-        const epochs = await enter(context, chunk);
+        const epochs = await recordBegun(context, chunk);
         const nodes = [...new Set(chunk.map((step) => detailOf<CreateDetail>(step).node))];
         const made: Step[] = [];
         // nodes beside each other, tenants of a node one after the other
