@@ -99,7 +99,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
             nodes.map(async (node) => {
                 for (const step of chunk.filter((s) => detailOf<CreateDetail>(s).node === node)) {
                     const { files } = detailOf<CreateDetail>(step);
-                    await make(context, node, {
+                    await makeDatabase(context, node, {
                         tenant: tenantOf(step),
                         epoch: epochs.get(tenantOf(step)) ?? 0,
                         files: filesOf(files),
@@ -134,7 +134,7 @@ interface Making {
 }
 
 /** One database, whole or closed: it is opened when every file was run in it. */
-async function make(context: Context, node: string, making: Making): Promise<void> {
+async function makeDatabase(context: Context, node: string, making: Making): Promise<void> {
     const { group } = context;
     const name = databaseOf(making.tenant);
     // there is no Citus in that database, so nothing is handed on to other nodes
