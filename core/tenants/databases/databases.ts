@@ -151,7 +151,7 @@ async function makeDatabase(context: Context, node: string, making: Making): Pro
     try {
         const begun = there !== undefined && (await isBegun(session, group, making));
         if (there && !begun) await refuseForeign(session, group, making.tenant);
-        await fill(context, session, making, begun);
+        await fillDatabase(context, session, making, begun);
     } finally {
         await session.close();
     }
@@ -167,7 +167,7 @@ async function refuseForeign(session: Session, group: GroupSpec, tenant: string)
 }
 
 /** Its tables of ours, each file in a transaction of its own, and at last who may come in. */
-async function fill(context: Context, session: Session, { tenant, epoch, files }: Making, begun: boolean) {
+async function fillDatabase(context: Context, session: Session, { tenant, epoch, files }: Making, begun: boolean) {
     const { group } = context;
     const name = databaseOf(tenant);
     const role = roleOf(group, tenant);
