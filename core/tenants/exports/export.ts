@@ -136,7 +136,7 @@ async function sizeOf({ group, tenant, session, slices }: TenantLocation, prints
 }
 
 /** Makes the file on the node, or where it is to be. */
-async function make(
+async function makeFile(
     context: Context,
     place: TenantLocation,
     remote: RemoteFile | undefined,
@@ -305,7 +305,7 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
     try {
         for (let tries = 1; ; tries++) {
             const sequences = await readSequences(place.session, place.slices);
-            const made = await make(context, place, remote, before);
+            const made = await makeFile(context, place, remote, before);
             const after = await printTenant(place.session, place.slices);
             const migrations = await readRan(context, place);
             const migrated = JSON.stringify(migrations) !== JSON.stringify(ran);
