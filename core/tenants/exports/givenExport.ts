@@ -11,7 +11,7 @@ import type { Context } from "../group/facet.ts";
 import { byKey, columnsOf, idOf, type Manifest, onNode, placeOn, readRan } from "./export.ts";
 import { sendManifest } from "./exportPlaces.ts";
 import { remoteFile } from "./exportTarget.ts";
-import { bring, readExport, readManifest, sumOf } from "./readExport.ts";
+import { loadFile, readExport, readManifest, sumOf } from "./readExport.ts";
 import { parseHead } from "./restoreRows.ts";
 
 const NOT_TAKEN = "Nothing was deleted.";
@@ -116,7 +116,7 @@ async function prove(
         .slice(0, 16);
     let loaded: Loaded;
     try {
-        await bring(context, place.node, id, file);
+        await loadFile(context, place.node, id, file);
         context.progress(`${tenant}: ${file} is loaded into a database of its own, and compared`);
         loaded = await loadApart(context, place, id);
     } finally {

@@ -21,7 +21,7 @@ function parseManifest(text: string, file: string): Manifest {
 }
 
 /** Brings an export to a node, where it is to be read. */
-export async function bring(context: Context, node: string, id: string, file: string): Promise<void> {
+export async function loadFile(context: Context, node: string, id: string, file: string): Promise<void> {
     const remote = remoteFile(file);
     if (remote !== undefined) {
         context.progress(`${basename(file)} is fetched by ${node}`);

@@ -8,7 +8,7 @@ import { isLeft } from "../ledger/states.ts";
 import { hasPolicies, refreshPolicies } from "../rows/refreshPolicies.ts";
 import { dropWhole } from "../schemas/drop.ts";
 import { byKey, exportTenant, idOf, onNode, refuseRouted } from "./export.ts";
-import { bring, readExport, readManifest } from "./readExport.ts";
+import { loadFile, readExport, readManifest } from "./readExport.ts";
 import { dataOf, findOwn, type Known, readKnown, rowsTold } from "./restoreFind.ts";
 import { load } from "./restoreLoad.ts";
 
@@ -130,7 +130,7 @@ export async function restoreTenant(
             context.note(`${group.name}/${tenant}: the data that it had is exported to ${exported}`);
         try {
             await whileFrozen(context, tenant, async (frozen) => {
-                await bring(context, node, idOf(context, tenant), file);
+                await loadFile(context, node, idOf(context, tenant), file);
                 await clear(context, tenant, node, known, old);
                 await load(context, tenant, file, manifest, { node, known, exported, frozen });
             });
