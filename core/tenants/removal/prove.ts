@@ -3,7 +3,7 @@
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { transaction } from "../group/batch.ts";
-import { bury as forgetTenant } from "../ledger/tenants.ts";
+import { writeTombstone as forgetTenant } from "../ledger/tenants.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 import { type Detail, detailOf, type Leaving } from "./leaving.ts";
 import { countRows, ownRole } from "./present.ts";
@@ -83,7 +83,7 @@ export async function leftOf(leaving: Leaving): Promise<string[]> {
 }
 
 /** The ledger forgets it, but for that it was there. */
-export async function bury(leaving: Leaving, detail: Detail): Promise<void> {
+export async function writeTombstone(leaving: Leaving, detail: Detail): Promise<void> {
     const { context, tenant } = leaving;
     const key = { group: context.group.name, tenant };
     await transaction(context.session, forgetTenant(key, context.group.model, detail.moved_to));

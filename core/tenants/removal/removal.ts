@@ -10,7 +10,7 @@ import { outsideSql } from "../isolation/outside.ts";
 import { undeclaredSql } from "../tables/undeclared.ts";
 import { deleteData, type Export } from "./deleteData.ts";
 import { type Detail, detailOf, TAKEN } from "./leaving.ts";
-import { bury, dropRole, leftOf } from "./prove.ts";
+import { dropRole, leftOf, writeTombstone } from "./prove.ts";
 import { countKeys, widthOf } from "./removalFound.ts";
 import { type FoundRemoval, hasRows, planRemoval, tenantTables } from "./removalPlan.ts";
 import { REFERENCES } from "./removeReferences.ts";
@@ -28,7 +28,7 @@ async function removeTenant(context: Context, tenant: string, toFile: Export, ke
     const left = await leftOf(leaving);
     if (left.length > 0) throw new Error(`it was deleted, but this is left:\n  ${left.join("\n  ")}`);
     const detail = await detailOf(leaving);
-    await bury(leaving, detail);
+    await writeTombstone(leaving, detail);
     const counts = hasRows(context.group) ? Object.entries(detail.prints ?? {}) : [];
     const rows = counts.map(([table, { count }]) => `${table} ${count}`);
     const files = [...(detail.earlier ?? []), ...(detail.exported ? [detail.exported] : [])];
