@@ -20,7 +20,7 @@ import {
 import { advanceSequences, carryLoose, readSequences } from "../data/sequences.ts";
 import type { Pair } from "../data/shape.ts";
 import type { TenantLocation } from "../data/tenantTables.ts";
-import { type Change, reach } from "./changeRecord.ts";
+import { type Change, setPhase } from "./changeRecord.ts";
 import { copyRows, refuseKeys, refuseRows } from "./changeRows.ts";
 import { switchOver } from "./changeSwitch.ts";
 
@@ -106,10 +106,10 @@ export async function moveBetween(change: Change, copied: Prints | undefined, co
         // by a connection of its own: what is written in the source's transaction goes with that
         const apart = { ...change, context: { ...context, session: await context.open("coordinator") } };
         if (!(await clearCopy(target.session, pairs, copied, { keep: before }))) {
-            await reach(apart, "copy", { copied: before });
+            await setPhase(apart, "copy", { copied: before });
             await copy(change, before);
         }
-        await reach(apart, "verify");
+        await setPhase(apart, "verify");
         const print = () => printSlices(target.session, side(pairs, "target"));
         compare(pairs, before, await inTransaction(target.session, print));
         await carryNumbers(change);

@@ -8,7 +8,7 @@ import type { Context } from "../group/facet.ts";
 import { fenceChange } from "../ledger/changes.ts";
 import { freezeForChange, unfreeze } from "../ledger/tenants.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
-import { type Change, type Detail, reach } from "./changeRecord.ts";
+import { type Change, type Detail, setPhase } from "./changeRecord.ts";
 
 /**
  * The old place refuses the tenant's writes from here on, those of the superuser aside.
@@ -36,7 +36,7 @@ export async function fence(change: Change, detail: Detail): Promise<boolean> {
     );
     if (found.length === 0) return true;
     // written down first: who is killed in between knows what to give back
-    await reach(change, undefined, { grants: [...detail.grants, ...found.map(({ grant }) => grant)] });
+    await setPhase(change, undefined, { grants: [...detail.grants, ...found.map(({ grant }) => grant)] });
     await inTransaction(source.session, async () => {
         for (const { revoke } of found) await source.session.query(revoke);
     });

@@ -40,7 +40,7 @@ export async function groupSpec(context: Context, name: string): Promise<GroupSp
 }
 
 /** One phase after the other; the ledger says which one has begun. @param phase the same as before when undefined */
-export async function reach(change: Change, phase: Phase | undefined, detail: Partial<Detail> = {}): Promise<void> {
+export async function setPhase(change: Change, phase: Phase | undefined, detail: Partial<Detail> = {}): Promise<void> {
     const { context, tenant } = change;
     await reachPhase(context.session, { group: context.group.name, tenant }, phase, detail);
 }

@@ -10,7 +10,7 @@ import { supersede, takeOver } from "../ledger/tenants.ts";
 import { privileges } from "../roles/privileges.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import type { LedgerTenant } from "./changePlan.ts";
-import { type Change, reach } from "./changeRecord.ts";
+import { type Change, setPhase } from "./changeRecord.ts";
 
 /** The new tenant serves, the old one is a copy that is kept; with the copy's present checksum. */
 export async function switchOver(change: Change, checksum: Prints): Promise<void> {
@@ -24,7 +24,7 @@ export async function switchOver(change: Change, checksum: Prints): Promise<void
         { moved_to: movedTo, checksum, columns },
     );
     await takeOver(session, { group: target.group.name, tenant: target.tenant }, target.group.model);
-    await reach(change, "done");
+    await setPhase(change, "done");
 }
 
 /** Takes the tenant's rights on the old copy away, so that nobody reads stale rows. If this run dies first, the old group's next `up` does it. */
