@@ -51,7 +51,7 @@ interface Written {
 }
 
 /** What the ledger has of a change; undefined when it has none. */
-export async function written(session: Session, group: string, tenant: string): Promise<Written | undefined> {
+export async function readChange(session: Session, group: string, tenant: string): Promise<Written | undefined> {
     const [row] = await session.query<Written>(
         "SELECT phase, detail FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2",
         [group, tenant],
@@ -63,7 +63,7 @@ export async function written(session: Session, group: string, tenant: string): 
 export async function begin({ context, tenant, source }: Change): Promise<Detail> {
     const { session, group } = context;
     await beginChange(session, { group: group.name, tenant }, { group: source.group.name, tenant: source.tenant });
-    const row = await written(session, group.name, tenant);
+    const row = await readChange(session, group.name, tenant);
     if (!row)
         throw new Error(
             "its change is missing from the ledger (citus_as_code.tenant_change), where it was just written",

@@ -11,7 +11,7 @@ import type { Phase } from "../ledger/changes.ts";
 import { deleteChange } from "../ledger/changes.ts";
 import { clearCopy } from "./changeCopy.ts";
 import { isGone, unfence } from "./changeFence.ts";
-import { type Change, type Detail, groupSpec, written } from "./changeRecord.ts";
+import { type Change, type Detail, groupSpec, readChange } from "./changeRecord.ts";
 
 /** A connection that nothing has happened to. */
 export async function fresh(context: Context, node: string, database?: string): Promise<Session> {
@@ -45,7 +45,7 @@ export async function giveUp({ context, tenant, from, source, target, pairs }: C
     const { session } = again;
     const on = (place: TenantLocation) =>
         place.database === undefined ? session : fresh(context, place.node, place.database);
-    const now = await written(session, group.name, tenant);
+    const now = await readChange(session, group.name, tenant);
     if (now?.phase === "done")
         return `was done all the same: the tenant is served from ${group.name}, and ${from} is kept as the old copy. Run pulumi up again for the steps after it.`;
     let left = "";
