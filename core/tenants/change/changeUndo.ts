@@ -24,7 +24,7 @@ export async function fresh(context: Context, node: string, database?: string): 
  * A run goes on with a new connection to the coordinator, because the old one may be what failed. A lost connection has lost
  * the lock too. Once the new one has the lock, the old transaction is certainly over.
  */
-export async function renewed(context: Context): Promise<Context> {
+export async function reconnect(context: Context): Promise<Context> {
     const session = await fresh(context, "coordinator");
     const held = await context.session.query("SELECT").then(
         () => true,
@@ -41,7 +41,7 @@ export async function renewed(context: Context): Promise<Context> {
  */
 export async function giveUp({ context, tenant, from, source, target, pairs }: Change, why: Error): Promise<string> {
     const { group } = context;
-    const again = await renewed(context);
+    const again = await reconnect(context);
     const { session } = again;
     const on = (place: TenantLocation) =>
         place.database === undefined ? session : fresh(context, place.node, place.database);

@@ -1,6 +1,6 @@
 /** A tenant's data brought back from a file on this machine. */
 
-import { renewed } from "../change/changeUndo.ts";
+import { reconnect } from "../change/changeUndo.ts";
 import { different, type Prints } from "../data/checksum.ts";
 import { takeLock, unlock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
@@ -45,7 +45,7 @@ async function whileFrozen(context: Context, tenant: string, work: (frozen: bool
     const { group } = context;
     if (!hasPolicies(group)) return work(false);
     const tenants = { ...group.tenants, [tenant]: { ...group.tenants[tenant], frozen: true } };
-    const thaw = async () => void (await refreshPolicies(await renewed(context), group));
+    const thaw = async () => void (await refreshPolicies(await reconnect(context), group));
     const says = (error: Error) =>
         `${group.name}/${tenant} may still refuse writes: ${error.message}\nRun pulumi up, which sets the state that the program names.`;
     try {
