@@ -16,7 +16,7 @@ export type Prints = Readonly<Record<string, Print>>;
 export const samePrint = (a: Print | undefined, b: Print | undefined) => a?.count === b?.count && a?.sum === b?.sum;
 
 /** Names of what is not the same. */
-export const different = (before: Prints, after: Prints) =>
+export const differingTables = (before: Prints, after: Prints) =>
     Object.keys({ ...before, ...after }).filter((name) => !samePrint(before[name], after[name]));
 
 /**

@@ -8,7 +8,7 @@ import { runScript } from "../../reach/run.ts";
 import { identifier } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import {
-    different,
+    differingTables,
     everything,
     nameOf,
     type Prints,
@@ -309,7 +309,7 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
             const after = await printTenant(place.session, place.slices);
             const migrations = await readRan(context, place);
             const migrated = JSON.stringify(migrations) !== JSON.stringify(ran);
-            const changed = [...different(before, after), ...(migrated ? ["the files that it ran"] : [])];
+            const changed = [...differingTables(before, after), ...(migrated ? ["the files that it ran"] : [])];
             before = after;
             ran = migrations;
             if (changed.length > 0) {

@@ -1,7 +1,7 @@
 /** A tenant's data brought back from a file on this machine. */
 
 import { reconnect } from "../change/changeUndo.ts";
-import { different, type Prints } from "../data/checksum.ts";
+import { differingTables, type Prints } from "../data/checksum.ts";
 import { takeLock, unlock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
 import { isLeft } from "../ledger/states.ts";
@@ -27,7 +27,7 @@ async function clear(
     const { group } = context;
     if (byKey(group.model) || (await findOwn(context, tenant, node, known)) === "none") return;
     const told = await dropWhole(context, tenant, node, (slices, prints) =>
-        exported === undefined ? rowsTold(slices, prints) : different(exported, prints),
+        exported === undefined ? rowsTold(slices, prints) : differingTables(exported, prints),
     );
     if (told.length > 0)
         throw new Error(

@@ -2,7 +2,7 @@
 
 import { identifier, literal } from "../../sql/quote.ts";
 import {
-    different,
+    differingTables,
     emptyCheck,
     inTransaction,
     nameOf,
@@ -130,14 +130,14 @@ async function compare(
     if (fitted?.asItIs === false) return [[], {}];
     if (fitted === undefined) {
         const prints = await printTenant(place.session, place.slices);
-        return [different(manifest.prints, prints), prints];
+        return [differingTables(manifest.prints, prints), prints];
     }
     // over the columns of then: there may be more by now
     const then = fitted.tables.flatMap(({ key, slice, head }) =>
         slice === undefined ? [] : [{ name: key, slice, columns: head.columns }],
     );
     const prints = await inTransaction(place.session, () => printSlices(place.session, then));
-    return [different(manifest.prints, prints), prints];
+    return [differingTables(manifest.prints, prints), prints];
 }
 
 /** Brings the file in where there is room for it; nothing of it stays when anything is not as it was exported. */

@@ -2,7 +2,7 @@
 
 import { identifier } from "../../sql/quote.ts";
 import { own } from "../../util/ownProperty.ts";
-import { different, type Prints } from "../data/checksum.ts";
+import { differingTables, type Prints } from "../data/checksum.ts";
 import { databaseOf } from "../data/shape.ts";
 import type { Manifest } from "../exports/export.ts";
 import { takeExport } from "../exports/givenExport.ts";
@@ -78,7 +78,7 @@ async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
         await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
         return [];
     }
-    return dropWhole(context, tenant, node, (_slices, now) => different(prints, now), DROPPED(leaving));
+    return dropWhole(context, tenant, node, (_slices, now) => differingTables(prints, now), DROPPED(leaving));
 }
 
 /** Deletes what a good export has, and makes one where there is none. */

@@ -6,7 +6,7 @@
 import { identifier, literal } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import {
-    different,
+    differingTables,
     everything,
     inTransaction,
     nameOf,
@@ -296,7 +296,7 @@ async function deleteInParts(
             parts.set(named.name, list);
             found[named.name] = list.map(({ print }) => print).reduce(plus, NONE);
         }
-    const changed = different(expected, found);
+    const changed = differingTables(expected, found);
     if (changed.length > 0) return changed;
     const total = Object.values(exported).reduce((sum, { count }) => sum + Number(count), 0);
     const began = Date.now();
@@ -351,7 +351,7 @@ async function deleteLocked(
             await session.query(
                 `LOCK TABLE ${all.map(({ slice }) => nameOf(slice.table)).join(", ")} IN SHARE ROW EXCLUSIVE MODE`,
             );
-        const changed = different(remainder(exported, deleted), await printSlices(session, all));
+        const changed = differingTables(remainder(exported, deleted), await printSlices(session, all));
         if (changed.length > 0) return changed;
         await refuseOthers(context, tenant, references);
         for (const together of order) await session.query(deleteSql(together, ""));
