@@ -5,8 +5,8 @@ import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import {
+    allColumns,
     emptyCheck,
-    everything,
     inTransaction,
     nameOf,
     type Print,
@@ -45,7 +45,7 @@ function compare(pairs: readonly Pair[], before: Prints, after: Prints): void {
 /** Checksums of all that the old place has, over all its columns; what was summed up already is not read again. */
 async function oldPrints({ source, pairs }: Change, known: Prints): Promise<Prints> {
     const kept: Record<string, Print> = {};
-    const asked = everything(source.slices).filter(({ name, columns }) => {
+    const asked = allColumns(source.slices).filter(({ name, columns }) => {
         const print = known[name];
         const compared = pairs.find((pair) => pair.name === name)?.compared;
         if (!print || compared?.join("\n") !== columns.join("\n")) return true;

@@ -1,7 +1,7 @@
 /** The new tenant serves, and the old one is a copy that is kept. */
 
 import { countOf } from "../../util/countOf.ts";
-import { everything, inTransaction, type Prints, printSlices, samePrint } from "../data/checksum.ts";
+import { allColumns, inTransaction, type Prints, printSlices, samePrint } from "../data/checksum.ts";
 import { schemaOf } from "../data/shape.ts";
 import { placeOf, type TenantLocation } from "../data/tenantTables.ts";
 import type { Context } from "../group/facet.ts";
@@ -15,7 +15,7 @@ import { type Change, setPhase } from "./changeRecord.ts";
 /** The new tenant serves, the old one is a copy that is kept; with the copy's present checksum. */
 export async function switchOver(change: Change, checksum: Prints): Promise<void> {
     const { context, source, target } = change;
-    const columns = Object.fromEntries(everything(source.slices).map((slice) => [slice.name, slice.columns]));
+    const columns = Object.fromEntries(allColumns(source.slices).map((slice) => [slice.name, slice.columns]));
     const { session } = context;
     const movedTo = `${target.group.name}/${target.tenant}`;
     await supersede(
@@ -50,7 +50,7 @@ export async function changedSince(context: Context, group: GroupSpec, tenant: s
     const had = (row.detail.columns ?? {}) as Readonly<Record<string, readonly string[]>>;
     const place = await placeOf(context, group, tenant);
     // columns and tables that the group has got since are no change of the copy
-    const slices = everything(place.slices).map(({ name, slice, columns }) => ({
+    const slices = allColumns(place.slices).map(({ name, slice, columns }) => ({
         name,
         slice,
         columns: had[name]?.filter((column) => columns.includes(column)) ?? columns,

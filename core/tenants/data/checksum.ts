@@ -92,7 +92,7 @@ export async function inTransaction<T>(session: Session, work: () => Promise<T>)
 }
 
 /** Slices over all of their stored columns; those of one name with their schema before it. */
-export function everything(slices: readonly Slice[]) {
+export function allColumns(slices: readonly Slice[]) {
     const names = slices.map(({ name }) => name);
     return slices.map((slice, i) => {
         const alone = names.indexOf(slice.name) === i && names.lastIndexOf(slice.name) === i;
@@ -106,7 +106,7 @@ export function everything(slices: readonly Slice[]) {
 
 /** All that is a tenant's, table by table, over all stored columns. */
 export function printTenant(session: Session, slices: readonly Slice[]): Promise<Prints> {
-    return inTransaction(session, () => printSlices(session, everything(slices)));
+    return inTransaction(session, () => printSlices(session, allColumns(slices)));
 }
 
 /** Tables as jsonb, where `condition` holds for their pg_class `c` and pg_namespace `n`. */

@@ -8,8 +8,8 @@ import { runScript } from "../../reach/run.ts";
 import { identifier } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import {
+    allColumns,
     differingTables,
-    everything,
     nameOf,
     type Prints,
     printTenant,
@@ -126,7 +126,7 @@ async function sizeOf({ group, tenant, session, slices }: TenantLocation, prints
             [identifier(schemaOf(tenant))],
         );
     let bytes = 0;
-    for (const { name, slice } of everything(slices))
+    for (const { name, slice } of allColumns(slices))
         bytes +=
             Number(prints[name]?.count ?? 0) *
             (await one(
@@ -201,7 +201,7 @@ export async function readRan({ session }: Context, { group, tenant, session: ow
 /** Stored columns with their types, by the names that checksums go by. */
 export const columnsOf = (slices: readonly Slice[]): NonNullable<Manifest["columns"]> =>
     Object.fromEntries(
-        everything(slices).map(({ name, slice, columns }) => [
+        allColumns(slices).map(({ name, slice, columns }) => [
             name,
             slice.table.columns
                 .filter((column) => columns.includes(column.name))

@@ -2,7 +2,7 @@
 
 import { identifier, literal } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
-import { everything, nameOf, type Prints, printTenant } from "../data/checksum.ts";
+import { allColumns, nameOf, type Prints, printTenant } from "../data/checksum.ts";
 import { databaseOf, type Slice, schemaOf } from "../data/shape.ts";
 import { placeOf } from "../data/tenantTables.ts";
 import { explainForeign, isEmpty, type LedgerRow } from "../databases/databaseFound.ts";
@@ -10,7 +10,7 @@ import type { Context } from "../group/facet.ts";
 import { byKey } from "./export.ts";
 
 export const rowsTold = (slices: readonly Slice[], prints: Prints) =>
-    everything(slices).flatMap(({ name, slice }) => {
+    allColumns(slices).flatMap(({ name, slice }) => {
         const count = slice.anchor ? "0" : (prints[name]?.count ?? "0");
         return count === "0" ? [] : [`${nameOf(slice.table)} has ${countOf(Number(count), "row")}`];
     });

@@ -6,8 +6,8 @@
 import { identifier, literal } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import {
+    allColumns,
     differingTables,
-    everything,
     inTransaction,
     nameOf,
     PRINT,
@@ -377,7 +377,7 @@ export async function deleteRows(deleting: Deleting): Promise<string[]> {
     const { group } = context;
     const { slices } = await placeOf(context, group, tenant);
     const references = await referencesTo(context, slices);
-    const byName = new Map(everything(slices).map((named) => [nameOf(named.slice.table), named]));
+    const byName = new Map(allColumns(slices).map((named) => [nameOf(named.slice.table), named]));
     const order = referencingFirst(
         [...byName.keys()],
         references.flatMap(({ from, to }) => (from ? [{ from: nameOf(from.table), to: nameOf(to.table) }] : [])),

@@ -2,7 +2,7 @@
 
 import type { Session } from "../../reach/session.ts";
 import { identifier } from "../../sql/quote.ts";
-import { everything, inTransaction, nameOf, type Prints, printSlices, printTenant } from "../data/checksum.ts";
+import { allColumns, inTransaction, nameOf, type Prints, printSlices, printTenant } from "../data/checksum.ts";
 import { databaseOf, type Slice, schemaOf } from "../data/shape.ts";
 import { placeOf } from "../data/tenantTables.ts";
 import { settingsFor } from "../files/template.ts";
@@ -50,7 +50,7 @@ async function dropSchema(context: Context, tenant: string, compare: Compare, le
             await session.query(
                 `LOCK TABLE ${slices.map(({ table }) => nameOf(table)).join(", ")} IN ACCESS EXCLUSIVE MODE`,
             );
-        const told = compare(slices, await printSlices(session, everything(slices)));
+        const told = compare(slices, await printSlices(session, allColumns(slices)));
         if (told.length > 0) return told;
         const others = await outside(session, name);
         if (others.length > 0)
