@@ -15,7 +15,7 @@ const spell = (seconds: number) =>
             : `about ${Math.ceil(seconds / 3600)} h`;
 
 /** How long that much takes, as a clause. */
-export function lasting(bytes: number, rate: number | undefined): string {
+export function describeDuration(bytes: number, rate: number | undefined): string {
     if (rate !== undefined && rate > 0) return spell(bytes / rate);
     return `${spell(bytes / USUAL_RATE)} (at ${describeBytes(USUAL_RATE)}/s, since no rate was measured yet on this cluster)`;
 }

@@ -1,7 +1,7 @@
 /** Shards that tenants left small, and what it costs to make a group anew with fewer. Pure but for its SQL. */
 import { hashOf } from "../../../client/hash.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { lasting } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/lasting.ts";
 
 /** Bytes below which a shard costs more than it holds. */
 const SMALL = 1024 ** 2;
@@ -60,4 +60,4 @@ export function smallShards(
 
 /** For a person. @param rate bytes a second of the last copy */
 export const describeSmall = ({ group, of, small, deleted, bytes }: SmallShards, rate?: number): string =>
-    `${group}: ${small} of ${of} shards are below 1 MB${deleted > 0 ? ` (${deleted} of deleted tenants)` : ""}. Citus merges no shards. Another shardCount on the anchor makes the group's tables anew: ${describeBytes(bytes)} are copied, ${lasting(bytes, rate)}.`;
+    `${group}: ${small} of ${of} shards are below 1 MB${deleted > 0 ? ` (${deleted} of deleted tenants)` : ""}. Citus merges no shards. Another shardCount on the anchor makes the group's tables anew: ${describeBytes(bytes)} are copied, ${describeDuration(bytes, rate)}.`;

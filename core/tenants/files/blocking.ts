@@ -1,7 +1,7 @@
 /** What preview says of files that make others wait: on what, and for how long. Pure. */
 
 import { describeBytes } from "../../util/bytes.ts";
-import { lasting } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/lasting.ts";
 import { own } from "../../util/ownProperty.ts";
 import type { Cost } from "../check/read/costs.ts";
 
@@ -56,6 +56,6 @@ export function describeCost(
     const how =
         weight === undefined
             ? "as long as that lasts"
-            : `${lasting(weight.largest, rate)} at ${rate / 1e6} MB a second${tenants === undefined ? "" : " for the largest tenant"}`;
+            : `${describeDuration(weight.largest, rate)} at ${rate / 1e6} MB a second${tenants === undefined ? "" : " for the largest tenant"}`;
     return `${begin}: ${waits}${per} wait, ${how}`;
 }

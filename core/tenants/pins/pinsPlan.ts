@@ -3,7 +3,7 @@
 import { type BlockerRow, blockerOf } from "../../citus/catalog.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { lasting } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/lasting.ts";
 import { listed } from "../../util/listed.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
@@ -85,7 +85,7 @@ export function pinOf(group: GroupSpec, tenant: string): { anchor: string; key: 
 
 /** What copying takes: nothing is said of what is not known. */
 const cost = (bytes: number | null | undefined, rate: number | undefined) =>
-    bytes === null || bytes === undefined ? "" : `; ${describeBytes(bytes)}, ${lasting(bytes, rate)}`;
+    bytes === null || bytes === undefined ? "" : `; ${describeBytes(bytes)}, ${describeDuration(bytes, rate)}`;
 
 /** Steps that bring one tenant to its node, and leave it there. */
 function planOne(group: GroupSpec, tenant: string, node: string, place: TenantPlace, found: PinsFound) {

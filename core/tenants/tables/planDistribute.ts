@@ -2,7 +2,7 @@
 
 import { literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { lasting } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/lasting.ts";
 import { refuseUnmade } from "./promised.ts";
 import { type Plan, targetKind } from "./tablesPlanned.ts";
 import { type BesideSet, kindText, type Wish } from "./tablesWish.ts";
@@ -34,7 +34,7 @@ export function makeReferences(plan: Plan): void {
         plan.step(
             "reference",
             wish.name,
-            `${wish.name}: becomes a reference table, a copy on every node; ${describeBytes(bytes)}, writes wait, ${lasting(bytes, plan.found.rates.reference)}`,
+            `${wish.name}: becomes a reference table, a copy on every node; ${describeBytes(bytes)}, writes wait, ${describeDuration(bytes, plan.found.rates.reference)}`,
         );
     }
 }
@@ -75,7 +75,7 @@ function distribute(plan: Plan, wish: Wish, colocateWith: string | undefined): v
                   plan.found.rates.distribute,
                   `make it a heap table: SELECT alter_table_set_access_method(${literal(qualified(wish.name))}, 'heap')`,
               )
-            : `${wish.name}: ${what} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${lasting(bytes, plan.found.rates.distribute)}`,
+            : `${wish.name}: ${what} while it is served; ${describeBytes(bytes)}, writes wait at the end only, ${describeDuration(bytes, plan.found.rates.distribute)}`,
         {
             ...(accessMethod ? { blocking: true } : {}),
             ...(wish.spec.column === undefined ? {} : { column: wish.spec.column }),

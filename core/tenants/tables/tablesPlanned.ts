@@ -1,7 +1,7 @@
 /** What is planned for the tables of one group, part by part. Pure. */
 
 import { describeBytes } from "../../util/bytes.ts";
-import { lasting } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/lasting.ts";
 import type { Step } from "../group/facet.ts";
 import type { GroupSpec, TableSpec } from "../group/spec.ts";
 import type { FoundTables, TableStep } from "./tablesFound.ts";
@@ -72,7 +72,7 @@ export class Plan {
     blocked(name: string, what: string, bytes: number, rate: number | undefined, otherwise: string, wait = ""): string {
         const lost = this.lost.get(name) ?? [];
         const keys = lost.length > 0 ? `; the foreign keys ${list(lost)} are dropped` : "";
-        const text = `${name}: ${what}; ${describeBytes(bytes)} are copied, ${lasting(bytes, rate)}${wait}${keys}`;
+        const text = `${name}: ${what}; ${describeBytes(bytes)} are copied, ${describeDuration(bytes, rate)}${wait}${keys}`;
         if (!this.allowed(name))
             this.refusals.push(`${text}\nTo allow that, put "${name}" into allow. Otherwise ${otherwise}.`);
         return text;

@@ -22,7 +22,7 @@ import type { ForeignKey } from "../../../../core/tenants/tables/tableKeys.ts";
 import { tables } from "../../../../core/tenants/tables/tables.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../../../core/tenants/tables/tablesFound.ts";
 import { planTables } from "../../../../core/tenants/tables/tablesPlan.ts";
-import { lasting } from "../../../../core/util/lasting.ts";
+import { describeDuration } from "../../../../core/util/lasting.ts";
 import { EMPTY } from "../../../tenants.ts";
 
 const GROUP: GroupSpec = {
@@ -326,9 +326,12 @@ test("what Citus would refuse is refused, and only noted while a migration may m
 });
 
 test("times are said from what was measured, or from a usual rate that is said", () => {
-    assert.equal(lasting(1e9, undefined), "about 50 s (at 20 MB/s, since no rate was measured yet on this cluster)");
-    assert.equal(lasting(1, 100), "less than a second");
-    assert.equal(lasting(9000, 100), "about 90 s");
+    assert.equal(
+        describeDuration(1e9, undefined),
+        "about 50 s (at 20 MB/s, since no rate was measured yet on this cluster)",
+    );
+    assert.equal(describeDuration(1, 100), "less than a second");
+    assert.equal(describeDuration(9000, 100), "about 90 s");
 });
 
 const ROWS: FoundRows = {
