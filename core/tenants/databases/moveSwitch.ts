@@ -12,7 +12,7 @@ const LISTS =
     "'search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries', 'shared_preload_libraries', 'unix_socket_directories'";
 
 /** Statements that give another database what pg_dump leaves out: whose it is, its settings, its comment, and who may connect. */
-const DRESS = `
+const PROPERTIES_SQL = `
 SELECT format('ALTER DATABASE %s OWNER TO %I', $2::text, pg_get_userbyid(datdba)) AS statement FROM pg_database WHERE datname = $1
 UNION ALL
 SELECT format('REVOKE ALL ON DATABASE %s FROM PUBLIC, %I', $2::text, pg_get_userbyid(datdba)) FROM pg_database WHERE datname = $1
@@ -38,7 +38,7 @@ export async function switchOver({ ledger, name, options }: Work, move: Move): P
     // a killed run may have switched and not written it down
     if (!(await find(target, tenant))) {
         const source = await options.node(move.from).server();
-        const rows = await source.query<{ statement: string }>(DRESS, [tenant, identifier(temporary)]);
+        const rows = await source.query<{ statement: string }>(PROPERTIES_SQL, [tenant, identifier(temporary)]);
         try {
             await target.query(
                 [
