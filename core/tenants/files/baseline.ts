@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
-import { FRESH, said, transaction } from "../group/batch.ts";
+import { RESET_SESSION_SQL, said, transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
 import { runFile } from "./runFile.ts";
 import { databasePlace, schemaPlace } from "./runMigrations.ts";
@@ -77,14 +77,14 @@ const SHOWN = 12;
 async function compareSchemas(context: Context, files: readonly TemplateFile[], baseline: TemplateFile) {
     const { group, session } = context;
     const drop = async () => {
-        await session.query(FRESH);
+        await session.query(RESET_SESSION_SQL);
         // each by itself: Citus hands on the whole text that a DROP came in
         for (const schema of Object.values(SCRATCH)) await session.query(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
     };
     const make = async (schema: string, from: readonly TemplateFile[]) => {
         await transaction(
             session,
-            `${FRESH}\nSET LOCAL citus.enable_schema_based_sharding = on;\nCREATE SCHEMA ${schema};`,
+            `${RESET_SESSION_SQL}\nSET LOCAL citus.enable_schema_based_sharding = on;\nCREATE SCHEMA ${schema};`,
         );
         for (const file of from) await runOne({ ...schemaPlace(group, schema, file, session), note: "" }, file);
         await session.query(refuseLocal(schema));

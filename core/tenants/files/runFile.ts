@@ -4,7 +4,7 @@ import { DatabaseError, type Session } from "../../reach/session.ts";
 import type { Statement } from "../../sql/statements.ts";
 import { nextWay, type Way } from "../../sql/way.ts";
 import { createdIndex, needsNoTransaction } from "../check/read/templateFile.ts";
-import { FRESH } from "../group/batch.ts";
+import { RESET_SESSION_SQL } from "../group/batch.ts";
 import { bounded, type Guard } from "../ledger/bounds.ts";
 import type { TemplateFile } from "./template.ts";
 
@@ -42,10 +42,10 @@ async function inTransaction({ session, settings, guard, note, after }: FilePlac
             ["BEGIN;", settings, way === "sequential" ? SEQUENTIAL : "", note, bounded(guard, file.packed)].join("\n"),
         );
         const last = typeof after === "function" ? await after() : (after ?? "");
-        await session.query(`${last}\n;${FRESH}\nCOMMIT`);
+        await session.query(`${last}\n;${RESET_SESSION_SQL}\nCOMMIT`);
     } catch (error) {
         await session.query("ROLLBACK").catch(() => undefined);
-        await session.query(FRESH).catch(() => undefined);
+        await session.query(RESET_SESSION_SQL).catch(() => undefined);
         throw error;
     }
 }
@@ -77,7 +77,7 @@ async function withoutTransaction(place: FilePlace, file: TemplateFile) {
     try {
         for (const statement of file.statements) {
             if (needsNoTransaction(statement.text)) {
-                await session.query(FRESH);
+                await session.query(RESET_SESSION_SQL);
                 await session.query(`SET search_path = ${searchPath}`);
                 await outside(session, statement);
             } else {
@@ -88,12 +88,12 @@ async function withoutTransaction(place: FilePlace, file: TemplateFile) {
         }
         await session.query(`BEGIN;\n${settings}\n${note}`);
         const last = typeof after === "function" ? await after() : (after ?? "");
-        await session.query(`${last}\n;${FRESH}\nCOMMIT`);
+        await session.query(`${last}\n;${RESET_SESSION_SQL}\nCOMMIT`);
     } catch (error) {
         await session.query("ROLLBACK").catch(() => undefined);
         throw error;
     } finally {
-        await session.query(FRESH).catch(() => undefined);
+        await session.query(RESET_SESSION_SQL).catch(() => undefined);
     }
 }
 

@@ -4,7 +4,7 @@ import { DatabaseError, type Session } from "../../reach/session.ts";
 import { identifier, qualified } from "../../sql/quote.ts";
 import { alteredTables } from "../../sql/statements.ts";
 import { pause } from "../../util/pause.ts";
-import { FRESH, said } from "../group/batch.ts";
+import { RESET_SESSION_SQL, said } from "../group/batch.ts";
 import type { Context, Step } from "../group/facet.ts";
 import { stopsBetweenWaves, WAVES, type Wave, wavesOf } from "../group/rollout.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
@@ -161,7 +161,7 @@ async function schemaBatch(context: Context, session: Session, steps: readonly S
             const file = template.get(path);
             if (!file) return [];
             const { settings, guard, note, after } = schemaPlace(group, tenantOf(step), file, session);
-            return ["BEGIN;", settings, note, bounded(guard, file.packed), after, FRESH, "COMMIT;"];
+            return ["BEGIN;", settings, note, bounded(guard, file.packed), after, RESET_SESSION_SQL, "COMMIT;"];
         }),
     );
     try {
@@ -195,7 +195,7 @@ async function inSchema(context: Context, session: Session, tenant: string, file
 /** Where a file of a tenant's database runs. @param session to that database */
 export const databasePlace = (group: GroupSpec, file: TemplateFile, session: Session): FilePlace => ({
     session,
-    settings: `${FRESH}\nSET LOCAL lock_timeout = ${group.lockTimeout};`,
+    settings: `${RESET_SESSION_SQL}\nSET LOCAL lock_timeout = ${group.lockTimeout};`,
     guard: DATABASE_GUARD,
     searchPath: "public",
     note: (file.stands ?? [file]).map(ownRow).join("\n"),
@@ -234,7 +234,7 @@ async function inDatabase(context: Context, tenant: string, files: readonly Temp
                         ...databasePlace(group, file, database),
                         // a file may have made a schema, of which the role has nothing yet
                         after: async () =>
-                            `${FRESH}\n${row?.role ? await databasePrivileges(database, role, row.state) : ""}`,
+                            `${RESET_SESSION_SQL}\n${row?.role ? await databasePrivileges(database, role, row.state) : ""}`,
                     });
             } catch (error) {
                 throw new FileError(file, error);

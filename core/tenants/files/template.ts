@@ -4,7 +4,7 @@ import { identifier, literal } from "../../sql/quote.ts";
 import { saysNoTransaction } from "../../sql/sqlFile.ts";
 import { type Statement, statements } from "../../sql/statements.ts";
 import { templateMistakes } from "../check/read/templateFile.ts";
-import { executed, FRESH } from "../group/batch.ts";
+import { executed, RESET_SESSION_SQL } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
 import type { FileSpec, GroupSpec } from "../group/spec.ts";
 import { ranRow } from "../ledger/ran.ts";
@@ -92,7 +92,7 @@ export function readBaseline(context: Context): TemplateFile | undefined {
  * @param schema where names without one are made
  */
 export function settingsFor(schema: string, lockTimeout: number): string {
-    return `${FRESH}
+    return `${RESET_SESSION_SQL}
 SET LOCAL search_path = ${schema === "public" ? "public" : `${identifier(schema)}, public`};
 DO $settings$ BEGIN
     PERFORM set_config('citus.propagate_set_commands', 'local', true);

@@ -4,7 +4,7 @@ import { DatabaseError, type Session } from "../../reach/session.ts";
 import { literal } from "../../sql/quote.ts";
 
 /** Whatever a file of SQL did to its session. */
-export const FRESH = "RESET SESSION AUTHORIZATION; RESET ALL;";
+export const RESET_SESSION_SQL = "RESET SESSION AUTHORIZATION; RESET ALL;";
 
 /** Statements as texts of their own, in one that can be sent with others: Citus hands on the whole text that some came in. */
 export const executed = (statements: readonly string[]) =>

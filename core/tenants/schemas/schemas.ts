@@ -9,7 +9,7 @@ import type { FoundMigrations } from "../files/migrations.ts";
 import { commitWords, runFile } from "../files/runFile.ts";
 import { batchSize, ranBy, schemaPlace } from "../files/runMigrations.ts";
 import { ranRows, refuseLocal, settingsFor, type TemplateFile, wasRun } from "../files/template.ts";
-import { FRESH, inBatches, said, transaction } from "../group/batch.ts";
+import { inBatches, RESET_SESSION_SQL, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { notNamed } from "../group/notNamed.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
@@ -88,14 +88,16 @@ function planSchemas(
     return { steps, refusals, notes: left.length === 0 ? [] : [notNamed(left)] };
 }
 
-const begin = (tenant: string) => `${FRESH}
+const begin = (tenant: string) => `${RESET_SESSION_SQL}
 SET LOCAL citus.enable_schema_based_sharding = on;
 CREATE SCHEMA ${identifier(tenant)};`;
 
 /** After the template: who may use it, and the ledger's row. */
 function end(group: GroupSpec, tenant: string): string {
     const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
-    return [FRESH, refuseLocal(tenant), ...role, activate({ group: group.name, tenant }, "schema")].join("\n");
+    return [RESET_SESSION_SQL, refuseLocal(tenant), ...role, activate({ group: group.name, tenant }, "schema")].join(
+        "\n",
+    );
 }
 
 /** What it ran, empty: another tenant had the name. */
@@ -231,7 +233,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
         (making, done) => makeAlone(context, making, byFile.length + done, steps.length),
         (done) => before(byFile.length + done),
     );
-    await session.query(FRESH);
+    await session.query(RESET_SESSION_SQL);
 }
 
 /** Schemas of tenants. */
