@@ -4,7 +4,7 @@ import { identifier, literal } from "../../sql/quote.ts";
 import { saysNoTransaction } from "../../sql/sqlFile.ts";
 import { type Statement, statements } from "../../sql/statements.ts";
 import { templateMistakes } from "../check/read/templateFile.ts";
-import { executed, RESET_SESSION_SQL } from "../group/batch.ts";
+import { asDoBlock, RESET_SESSION_SQL } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
 import type { FileSpec, GroupSpec } from "../group/spec.ts";
 import { ranRow } from "../ledger/ran.ts";
@@ -28,7 +28,7 @@ const HANDED_ON = /^(ALTER|DROP|CREATE\s+(UNIQUE\s+)?INDEX)\b/i;
  * a CREATE TABLE from inside a DO is not distributed with its schema.
  */
 export const packed = (found: readonly Statement[]) =>
-    found.map(({ text }) => (HANDED_ON.test(text) ? executed([text]) : `${text};`)).join("\n");
+    found.map(({ text }) => (HANDED_ON.test(text) ? asDoBlock([text]) : `${text};`)).join("\n");
 
 /**
  * The template's files with their content.

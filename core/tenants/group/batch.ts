@@ -7,7 +7,7 @@ import { literal } from "../../sql/quote.ts";
 export const RESET_SESSION_SQL = "RESET SESSION AUTHORIZATION; RESET ALL;";
 
 /** Statements as texts of their own, in one that can be sent with others: Citus hands on the whole text that some came in. */
-export const executed = (statements: readonly string[]) =>
+export const asDoBlock = (statements: readonly string[]) =>
     statements.length === 0
         ? ""
         : `DO ${literal(`BEGIN ${statements.map((statement) => `EXECUTE ${literal(statement)};`).join("\n")} END`)};`;

@@ -12,7 +12,7 @@ import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { pause } from "../../util/pause.ts";
 import { askAlone } from "../group/ask.ts";
-import { executed, said, transaction } from "../group/batch.ts";
+import { asDoBlock, said, transaction } from "../group/batch.ts";
 import type { Context, Probe, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { inState } from "../ledger/states.ts";
@@ -232,7 +232,7 @@ export async function setBarred(context: Context, columns: readonly string[]): P
     try {
         await transaction(
             session,
-            `SET LOCAL client_min_messages = warning;\n${executed([`GRANT USAGE ON SCHEMA citus_as_code TO ${names}`, ...statements])}`,
+            `SET LOCAL client_min_messages = warning;\n${asDoBlock([`GRANT USAGE ON SCHEMA citus_as_code TO ${names}`, ...statements])}`,
         );
     } catch (error) {
         throw new Error(

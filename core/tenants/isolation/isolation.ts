@@ -6,7 +6,7 @@ import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { listed } from "../../util/listed.ts";
 import type { Finding } from "../check/read/finding.ts";
 import { askAlone } from "../group/ask.ts";
-import { executed, said, transaction } from "../group/batch.ts";
+import { asDoBlock, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Probe, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../group/spec.ts";
 import { correctRanByHand } from "../ledger/ran.ts";
@@ -271,7 +271,7 @@ export const isolation: Facet<FoundIsolation> = {
             await transaction(
                 session,
                 // a right on the whole table takes those on its columns with it
-                `SET LOCAL lock_timeout = ${group.lockTimeout}; ${executed([`REVOKE INSERT, UPDATE, DELETE ON ${on} FROM ${role}`])} ${grant === "" ? "" : executed([grant])}`,
+                `SET LOCAL lock_timeout = ${group.lockTimeout}; ${asDoBlock([`REVOKE INSERT, UPDATE, DELETE ON ${on} FROM ${role}`])} ${grant === "" ? "" : asDoBlock([grant])}`,
             ).catch((error: unknown) => {
                 throw step ? fail(step, error) : error;
             });
@@ -280,7 +280,7 @@ export const isolation: Facet<FoundIsolation> = {
             for (const step of steps) {
                 context.alive();
                 try {
-                    await transaction(context.session, executed(step.detail as readonly string[]));
+                    await transaction(context.session, asDoBlock(step.detail as readonly string[]));
                 } catch (error) {
                     throw fail(step, error);
                 }

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { ALONE, statements } from "../../sql/statements.ts";
 import { listed } from "../../util/listed.ts";
-import { executed, said, transaction } from "../group/batch.ts";
+import { asDoBlock, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, onboardingRole } from "../group/spec.ts";
 import { isServed } from "../ledger/states.ts";
@@ -221,7 +221,7 @@ async function close(context: Context): Promise<void> {
     if (there?.ok) {
         await session.query(`ALTER ROLE ${role} NOLOGIN`);
         await endSessions(context, name);
-        await transaction(session, executed([`DROP OWNED BY ${role}`, `DROP ROLE ${role}`]));
+        await transaction(session, asDoBlock([`DROP OWNED BY ${role}`, `DROP ROLE ${role}`]));
     }
     await transaction(
         session,

@@ -3,7 +3,7 @@
 import { POLICY_PRINT, perPlacement } from "../../citus/guards.ts";
 import { DatabaseError, type Session } from "../../reach/session.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { executed, said, transaction } from "../group/batch.ts";
+import { asDoBlock, said, transaction } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { setBarred } from "../isolation/barred.ts";
@@ -63,7 +63,7 @@ async function inTransaction(context: Context, table: string, statements: readon
     try {
         await transaction(
             context.session,
-            `SET LOCAL lock_timeout = ${context.group.lockTimeout}; SET LOCAL client_min_messages = warning;\n${executed(statements)}\n${last}`,
+            `SET LOCAL lock_timeout = ${context.group.lockTimeout}; SET LOCAL client_min_messages = warning;\n${asDoBlock(statements)}\n${last}`,
         );
     } catch (error) {
         throw new Error(
