@@ -4,7 +4,7 @@ import type { Session } from "../../reach/session.ts";
 import { indented } from "../../util/indented.ts";
 import { databaseOf } from "../data/shape.ts";
 import { nodeOfTenant, type TenantLocation } from "../data/tenantTables.ts";
-import { said } from "../group/batch.ts";
+import { databaseMessage } from "../group/batch.ts";
 import { takeLock } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
 import type { Phase } from "../ledger/changes.ts";
@@ -92,7 +92,7 @@ export async function undo(context: Context, tenant: string): Promise<void> {
         await deleteChange(session, { group: group.name, tenant });
     } catch (error) {
         throw new Error(
-            `${tenant}: its change from ${name} could not be undone\n${said(error)}\n${name} may still refuse writes. Remove the cause, then run pulumi up again: it is safe to repeat.`,
+            `${tenant}: its change from ${name} could not be undone\n${databaseMessage(error)}\n${name} may still refuse writes. Remove the cause, then run pulumi up again: it is safe to repeat.`,
         );
     }
     context.warn(

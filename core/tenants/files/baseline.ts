@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Session } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
-import { RESET_SESSION_SQL, said, transaction } from "../group/batch.ts";
+import { databaseMessage, RESET_SESSION_SQL, transaction } from "../group/batch.ts";
 import type { Context } from "../group/facet.ts";
 import { runFile } from "./runFile.ts";
 import { databasePlace, schemaPlace } from "./runMigrations.ts";
@@ -130,7 +130,7 @@ async function runOne(place: Parameters<typeof runFile>[0], file: TemplateFile) 
         await runFile(place, file);
     } catch (error) {
         throw new Error(
-            `${file.path} failed while the baseline was compared with the files that it stands for\n${said(error)}\n` +
+            `${file.path} failed while the baseline was compared with the files that it stands for\n${databaseMessage(error)}\n` +
                 "No tenant was made. Correct the file, then run pulumi up again.",
         );
     }

@@ -4,7 +4,7 @@ import { DatabaseError, type Session } from "../../reach/session.ts";
 import { identifier, qualified } from "../../sql/quote.ts";
 import { alteredTables } from "../../sql/statements.ts";
 import { pause } from "../../util/pause.ts";
-import { RESET_SESSION_SQL, said } from "../group/batch.ts";
+import { databaseMessage, RESET_SESSION_SQL } from "../group/batch.ts";
 import type { Context, Step } from "../group/facet.ts";
 import { stopsBetweenWaves, WAVES, type Wave, wavesOf } from "../group/rollout.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
@@ -91,7 +91,7 @@ export async function runFiles(context: Context, steps: readonly Step[]): Promis
             });
         } catch (error) {
             throw new Error(
-                `group ${group.name}: ${file.path} failed\n${said(error)}\n${commitWords(error)}${lockWords(error, group.lockTimeout)}` +
+                `group ${group.name}: ${file.path} failed\n${databaseMessage(error)}\n${commitWords(error)}${lockWords(error, group.lockTimeout)}` +
                     `${kept(file)} Nothing after it was run. Correct the file, then run pulumi up again: it goes on with this file.`,
             );
         }
@@ -130,7 +130,7 @@ async function explain(context: Context, wave: Wave, tenant: string, { file, rea
         )
         .catch(() => []);
     return new Error(
-        `${tenant}: ${path} failed (${wave} of the rollout)\n${said(reason)}\n${commitWords(reason)}${lockWords(reason, group.lockTimeout)}` +
+        `${tenant}: ${path} failed (${wave} of the rollout)\n${databaseMessage(reason)}\n${commitWords(reason)}${lockWords(reason, group.lockTimeout)}` +
             `${kept(file)} ${row?.n ?? "?"} of ${Object.keys(group.tenants).length} tenants have ${path}. ${tenant} keeps the files before it. ` +
             "Remove the cause that the database names, then run pulumi up again: it goes on from here.",
     );

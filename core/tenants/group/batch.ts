@@ -23,7 +23,7 @@ export async function transaction(session: Session, sql: string): Promise<void> 
 }
 
 /** The database's words of an error. */
-export function said(error: unknown): string {
+export function databaseMessage(error: unknown): string {
     const message = error instanceof Error ? error.message : String(error);
     const lines = message.split("\n");
     return error instanceof DatabaseError && lines.length > 1 ? lines.slice(1).join("\n") : `  ${message}`;

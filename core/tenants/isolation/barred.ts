@@ -12,7 +12,7 @@ import { listed } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { pause } from "../../util/pause.ts";
 import { askAlone } from "../group/ask.ts";
-import { asDoBlock, said, transaction } from "../group/batch.ts";
+import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Probe, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { inState } from "../ledger/states.ts";
@@ -236,7 +236,7 @@ export async function setBarred(context: Context, columns: readonly string[]): P
         );
     } catch (error) {
         throw new Error(
-            `group ${group.name}: the list of tenants that write could not be set\n${said(error)}\nThe list is as it was, on every node. Run pulumi up again: it is safe to repeat.`,
+            `group ${group.name}: the list of tenants that write could not be set\n${databaseMessage(error)}\nThe list is as it was, on every node. Run pulumi up again: it is safe to repeat.`,
         );
     }
     if (waits.length > 0) await writersEnd(context, tables);

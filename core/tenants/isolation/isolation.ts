@@ -6,7 +6,7 @@ import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { listed } from "../../util/listed.ts";
 import type { Finding } from "../check/read/finding.ts";
 import { askAlone } from "../group/ask.ts";
-import { asDoBlock, said, transaction } from "../group/batch.ts";
+import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Probe, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, readerRole, tenantsRole } from "../group/spec.ts";
 import { correctRanByHand } from "../ledger/ran.ts";
@@ -241,7 +241,7 @@ export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned 
 
 const fail = (step: Step, error: unknown) =>
     new Error(
-        `${step.text}: failed\n${said(error)}\nNothing of this step was changed. Run pulumi up again: it is safe to repeat.`,
+        `${step.text}: failed\n${databaseMessage(error)}\nNothing of this step was changed. Run pulumi up again: it is safe to repeat.`,
     );
 
 export const isolation: Facet<FoundIsolation> = {

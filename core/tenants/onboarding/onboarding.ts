@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { ALONE, statements } from "../../sql/statements.ts";
 import { listed } from "../../util/listed.ts";
-import { asDoBlock, said, transaction } from "../group/batch.ts";
+import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, onboardingRole } from "../group/spec.ts";
 import { isServed } from "../ledger/states.ts";
@@ -196,7 +196,7 @@ async function publish(context: Context, { files: paths }: Detail): Promise<void
         );
     } catch (error) {
         throw new Error(
-            `group ${group.name}: what create_tenant makes tenants from could not be written down\n${said(error)}\n` +
+            `group ${group.name}: what create_tenant makes tenants from could not be written down\n${databaseMessage(error)}\n` +
                 "It makes them as before. A transaction that made a tenant and has not ended holds it up for 30 s. Run pulumi up again: it is safe to repeat.",
         );
     }

@@ -4,7 +4,7 @@ import { given } from "../../sql/given.ts";
 import { literal, qualified } from "../../sql/quote.ts";
 import type { DatabasesFound } from "../databases/databaseFound.ts";
 import { exportTenant } from "../exports/export.ts";
-import { said } from "../group/batch.ts";
+import { databaseMessage } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import { outsideSql } from "../isolation/outside.ts";
 import { undeclaredSql } from "../tables/undeclared.ts";
@@ -59,7 +59,7 @@ const removeWith =
             } catch (error) {
                 const detail = await detailOf({ context, tenant, role: undefined, node: "" }).catch((): Detail => ({}));
                 throw new Error(
-                    `${tenant}: could not be deleted\n${said(error)}\n` +
+                    `${tenant}: could not be deleted\n${databaseMessage(error)}\n` +
                         `${detail.exported ? `It was exported to ${detail.exported}. ` : ""}${i} of ${steps.length} tenants are gone. Remove the cause, then run pulumi up again: it goes on from here.`,
                 );
             }

@@ -4,7 +4,7 @@ import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { own } from "../../util/ownProperty.ts";
 import { askAlone } from "../group/ask.ts";
-import { inBatches, said, transaction } from "../group/batch.ts";
+import { databaseMessage, inBatches, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, onboardingRole, optionalRoles, tenantRole, tenantsRole } from "../group/spec.ts";
 import { allGroupRoleNames, ensureGroupRoles, foreignRole, ownComment, ownTenantRole } from "./groupRoles.ts";
@@ -280,7 +280,7 @@ async function setTenants(context: Context, steps: readonly Step[]): Promise<voi
                 await set([step]);
             } catch (error) {
                 throw new Error(
-                    `${step.tenant}: role ${detailOf(step).wanted.name} could not be set\n${said(error)}\n` +
+                    `${step.tenant}: role ${detailOf(step).wanted.name} could not be set\n${databaseMessage(error)}\n` +
                         `Nothing of it was changed. ${done} of ${steps.length} roles were set before it. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             }
@@ -314,7 +314,7 @@ async function shut(context: Context, steps: readonly Step[]): Promise<void> {
         async (step, done) => {
             await together([step]).catch((error: unknown) => {
                 throw new Error(
-                    `${step.tenant}: role ${step.detail} could not be kept from logging in\n${said(error)}\n` +
+                    `${step.tenant}: role ${step.detail} could not be kept from logging in\n${databaseMessage(error)}\n` +
                         `What it owns is untouched. ${done} of ${steps.length} roles were done before it. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             });

@@ -3,7 +3,7 @@
 import { POLICY_PRINT, perPlacement } from "../../citus/guards.ts";
 import { DatabaseError, type Session } from "../../reach/session.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { asDoBlock, said, transaction } from "../group/batch.ts";
+import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { setBarred } from "../isolation/barred.ts";
@@ -67,7 +67,7 @@ async function inTransaction(context: Context, table: string, statements: readon
         );
     } catch (error) {
         throw new Error(
-            `${table}: its policies could not be set\n${said(error)}\nIts policies are as they were. A lock that somebody holds makes this fail after ${context.group.lockTimeout} ms. Run pulumi up again: it is safe to repeat.`,
+            `${table}: its policies could not be set\n${databaseMessage(error)}\nIts policies are as they were. A lock that somebody holds makes this fail after ${context.group.lockTimeout} ms. Run pulumi up again: it is safe to repeat.`,
         );
     }
 }

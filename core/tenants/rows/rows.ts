@@ -2,7 +2,7 @@
 
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { inBatches, said, transaction } from "../group/batch.ts";
+import { databaseMessage, inBatches, transaction } from "../group/batch.ts";
 import type { Context, Facet, Step } from "../group/facet.ts";
 import type { GroupSpec, TenantSpec } from "../group/spec.ts";
 import type { ServedState } from "../ledger/states.ts";
@@ -89,7 +89,7 @@ async function create(context: Context, steps: readonly Step[]): Promise<void> {
         async (tenant, done) => {
             await together([tenant]).catch((error: unknown) => {
                 throw new Error(
-                    `${tenant}: its row could not be put into ${group.anchor}\n${said(error)}\nNothing of it was changed, and it is no tenant yet. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
+                    `${tenant}: its row could not be put into ${group.anchor}\n${databaseMessage(error)}\nNothing of it was changed, and it is no tenant yet. ${done} of ${names.length} tenants were made before it. Correct its values, then run pulumi up again.`,
                 );
             });
         },

@@ -9,7 +9,7 @@ import type { FoundMigrations } from "../files/migrations.ts";
 import { commitWords, runFile } from "../files/runFile.ts";
 import { batchSize, ranBy, schemaPlace } from "../files/runMigrations.ts";
 import { ranRows, refuseLocal, settingsFor, type TemplateFile, wasRun } from "../files/template.ts";
-import { inBatches, RESET_SESSION_SQL, said, transaction } from "../group/batch.ts";
+import { databaseMessage, inBatches, RESET_SESSION_SQL, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { notNamed } from "../group/notNamed.ts";
 import { type GroupSpec, tenantRole } from "../group/spec.ts";
@@ -52,12 +52,12 @@ function planSchemas(
                 `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
             );
         } else if (state === "creating" || (state === undefined && distributed === undefined)) {
-            const { files, said } = filesOf(tenant);
+            const { files, databaseMessage } = filesOf(tenant);
             const half = distributed !== undefined;
             steps.push({
                 kind: "schemas.create",
                 tenant,
-                text: `${tenant}: ${half ? "go on making its schema" : "create schema"}${said}`,
+                text: `${tenant}: ${half ? "go on making its schema" : "create schema"}${databaseMessage}`,
                 detail: { files, half } satisfies CreateDetail,
             });
         } else if (state === undefined) {
@@ -189,7 +189,7 @@ async function makeAlone(context: Context, { tenant, files, half }: Making, done
             });
     } catch (error) {
         throw new Error(
-            `${tenant}: its schema could not be made, at ${doing.at}\n${said(error)}\n${commitWords(error)}` +
+            `${tenant}: its schema could not be made, at ${doing.at}\n${databaseMessage(error)}\n${commitWords(error)}` +
                 `${kept} ${done} of ${all} schemas were made before and stay. Remove the cause that the database names, then run pulumi up again.`,
         );
     }

@@ -3,7 +3,7 @@
 import type { Session } from "../../reach/session.ts";
 import { own } from "../../util/ownProperty.ts";
 import { OWN_TABLES } from "../data/checksum.ts";
-import { inBatches, said, transaction } from "../group/batch.ts";
+import { databaseMessage, inBatches, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { type Opening, openingsSql, placesOf } from "../isolation/openings.ts";
@@ -136,7 +136,7 @@ async function set(context: Context, steps: readonly Step[]): Promise<void> {
                 await together([step]);
             } catch (error) {
                 throw new Error(
-                    `${step.text}: failed\n${said(error)}\n${step.tenant} is as it was. ${done} of ${steps.length} tenants are done. Remove the cause, then run pulumi up again: it is safe to repeat.`,
+                    `${step.text}: failed\n${databaseMessage(error)}\n${step.tenant} is as it was. ${done} of ${steps.length} tenants are done. Remove the cause, then run pulumi up again: it is safe to repeat.`,
                 );
             }
         },
