@@ -6,7 +6,7 @@ import { specOf, textOf } from "../components/config/tenants/project.ts";
 import { readFindings } from "../core/reach/nodeFindings.ts";
 import { connect, keepOpen } from "../core/reach/session.ts";
 import { FACETS } from "../core/tenants/facets.ts";
-import { converge, look, planAll } from "../core/tenants/group/converge.ts";
+import { converge, planAll, readGroup } from "../core/tenants/group/converge.ts";
 import type { Context, Facet, NodeTarget, Step } from "../core/tenants/group/facet.ts";
 import { withOnboarded } from "../core/tenants/group/onboarded.ts";
 import { markOf, passwordOf, verifierOf } from "../core/tenants/group/passwords.ts";
@@ -110,7 +110,11 @@ export async function plan(
     const free = async (name: string) =>
         (await readFindings({ kind: "docker", engine: "", container: stack.container(name) }))?.free;
     const kept = await withOnboarded(session, group);
-    return planAll(kept, facets, await look(session, kept, facets, markOf(SEED), await nodesOf(stack), read, free));
+    return planAll(
+        kept,
+        facets,
+        await readGroup(session, kept, facets, markOf(SEED), await nodesOf(stack), read, free),
+    );
 }
 
 export interface Client {

@@ -1,7 +1,7 @@
 /** A person's word that a change may go on to the next wave of a group's tenants. */
 
 import type { Session } from "../../reach/session.ts";
-import { look } from "../group/converge.ts";
+import { readGroup } from "../group/converge.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { makeLedger } from "../ledger/schema.ts";
 import { type FoundMigrations, migrations, stopsOf } from "./migrations.ts";
@@ -14,7 +14,7 @@ import { type FoundMigrations, migrations, stopsOf } from "./migrations.ts";
  */
 export async function approve(session: Session, group: GroupSpec, by: string): Promise<string[]> {
     await makeLedger(session);
-    const found = await look(session, group, [migrations], "");
+    const found = await readGroup(session, group, [migrations], "");
     const stops = stopsOf(group, found.migrations as FoundMigrations | undefined);
     const waiting = stops.filter((stop) => stop.waiting.for === "approval");
     if (waiting.length === 0) {

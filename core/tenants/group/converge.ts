@@ -21,7 +21,7 @@ export type Found = Readonly<Record<string, unknown>>;
  * @param free bytes of disk free on a node
  * @param ask how the nodes are asked. @default in a round of this look's own
  */
-export async function look(
+export async function readGroup(
     session: Session,
     group: GroupSpec,
     facets: readonly Facet[],
@@ -178,7 +178,7 @@ export async function converge(context: Context, facets: readonly Facet[], mark:
 const PASSES = 3;
 
 const lookOf = ({ session, group, nodes, read, shell }: Context, facets: readonly Facet[], mark: string) =>
-    look(session, group, facets, mark, nodes, read, async (node) => (await readFindings(shell(node)))?.free);
+    readGroup(session, group, facets, mark, nodes, read, async (node) => (await readFindings(shell(node)))?.free);
 
 /** These facets and those that they read. */
 const withRead = (these: readonly Facet[], facets: readonly Facet[]) =>

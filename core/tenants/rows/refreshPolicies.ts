@@ -1,6 +1,6 @@
 /** Policies of a group follow the ledger while tenants come and go. */
 
-import { batches, explainRefusals, look, planAll } from "../group/converge.ts";
+import { batches, explainRefusals, planAll, readGroup } from "../group/converge.ts";
 import type { Context } from "../group/facet.ts";
 import { appRole, type GroupSpec } from "../group/spec.ts";
 import { policies } from "./policies.ts";
@@ -12,7 +12,13 @@ export const hasPolicies = ({ model, rowSecurity }: GroupSpec) => model === "rls
 export async function refreshPolicies(context: Context, old: GroupSpec): Promise<boolean> {
     if (!hasPolicies(old)) return false;
     const theirs = { ...context, group: old };
-    const found = await look(context.session, old, [policies], context.verifier(appRole(old.name)).mark, context.nodes);
+    const found = await readGroup(
+        context.session,
+        old,
+        [policies],
+        context.verifier(appRole(old.name)).mark,
+        context.nodes,
+    );
     const { steps, refusals } = planAll(old, [policies], found);
     if (refusals.length > 0) throw new Error(explainRefusals(old, refusals));
     for (const batch of batches(steps))

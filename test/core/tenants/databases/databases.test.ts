@@ -10,7 +10,7 @@ import {
 } from "../../../../core/tenants/databases/databaseFound.ts";
 import { databases } from "../../../../core/tenants/databases/databases.ts";
 import { describeLeaving, targetOf } from "../../../../core/tenants/databases/evacuate.ts";
-import { look } from "../../../../core/tenants/group/converge.ts";
+import { readGroup } from "../../../../core/tenants/group/converge.ts";
 import type { GroupSpec, TenantSpec } from "../../../../core/tenants/group/spec.ts";
 import { type PoolFound, pool } from "../../../../core/tenants/map/pool.ts";
 import { poolSize, renderPool } from "../../../../core/tenants/map/poolConf.ts";
@@ -339,7 +339,7 @@ test("a node that does not answer is named, and its answer is not taken for a li
         close: async () => undefined,
     };
     await assert.rejects(
-        look(session, group({}), [databases], ""),
+        readGroup(session, group({}), [databases], ""),
         /^Error: worker-2: asking it about tenants failed\n {2}failed to connect to worker-2/,
     );
     // PostgreSQL reads no failure as JSON
