@@ -165,7 +165,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
         if (known && !own(known.tenants, name)) {
             const deleted = known.delete.includes(name);
             throw new pulumi.RunError(
-                `TenantGroup ${this.name}: ${deleted ? `its tenant ${name} is deleted` : `it has no tenant ${name}. It has ${listed(Object.keys(known.tenants)) || "none"}`}`,
+                `TenantGroup ${this.name}: ${deleted ? `its tenant ${name} is deleted` : `it has no tenant ${name}. It has ${joinNames(Object.keys(known.tenants)) || "none"}`}`,
             );
         }
         return new Tenant(this.name, name, () => this.tenantLogin(name));

@@ -10,7 +10,7 @@ import { parseTime, refusedTarget } from "../core/restore/request.ts";
 import { identifier } from "../core/sql/quote.ts";
 import { describeAge } from "../core/util/age.ts";
 import { describeBytes } from "../core/util/bytes.ts";
-import { listed } from "../core/util/listed.ts";
+import { joinNames } from "../core/util/listed.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";
 import { asText } from "./dump/rows.ts";
 import { type Backed, openBackups, readBackups } from "./lib/backups.ts";
@@ -62,7 +62,7 @@ function size(point: RestorePoint): string {
 /** The tables of a point that Citus knew, for who wrote a name wrong. */
 function known(point: RestorePoint): string {
     const names = point.tables.map(({ name }) => name).sort();
-    return names.length === 0 ? "" : `Tables that Citus knew there: ${listed(names)}. `;
+    return names.length === 0 ? "" : `Tables that Citus knew there: ${joinNames(names)}. `;
 }
 
 /** A name as it is before it is known which table it is: for the name of the new one. */

@@ -1,7 +1,7 @@
 /** npm run tenants -- adopt GROUP FILE: writes tenants that create_tenant made into the program's JSON file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { listTenants } from "../../core/tenants/ask/list.ts";
-import { listed } from "../../core/util/listed.ts";
+import { joinNames } from "../../core/util/listed.ts";
 import { withStack } from "../lib/groups.ts";
 
 const indentOf = (text: string) => /^[[{]\r?\n([ \t]+)/.exec(text)?.[1] ?? "    ";
@@ -75,6 +75,6 @@ export async function adopt(group: string, file?: string): Promise<void> {
     writeFileSync(`${file}.new`, text);
     renameSync(`${file}.new`, file);
     console.log(
-        `${file}: added ${listed(added, 10)}. Next: pulumi up, with tenants of group ${group} read from this file. It changes nothing of them.`,
+        `${file}: added ${joinNames(added, 10)}. Next: pulumi up, with tenants of group ${group} read from this file. It changes nothing of them.`,
     );
 }

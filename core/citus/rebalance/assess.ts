@@ -1,6 +1,6 @@
 /** What follows from how a cluster is and how it is wanted. Pure. */
 import { describeBytes } from "../../util/bytes.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { type Blocker, blocking, explainBlockers, type NodeRow } from "../catalog.ts";
 import { explainReadOnly, type Hindrance, hindrances, type Limit } from "../limits.ts";
 import { explainPinned, type PinnedTenant } from "./pins.ts";
@@ -186,6 +186,6 @@ function describeWaits(waits: readonly PlannedMove[], bytesPerSecond: number | u
     const tables = [...new Set(waits.flatMap((move) => move.tables))].sort();
     return (
         `writes to ${waits.length} of these shard group${waits.length === 1 ? "" : "s"} wait while each is copied ` +
-        `(${describeBytes(sizes.reduce((sum, bytes) => sum + bytes, 0))}, the largest ${describeBytes(most)}${lasting}): ${listed(tables)}`
+        `(${describeBytes(sizes.reduce((sum, bytes) => sum + bytes, 0))}, the largest ${describeBytes(most)}${lasting}): ${joinNames(tables)}`
     );
 }

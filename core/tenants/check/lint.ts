@@ -4,7 +4,7 @@ import { readDangers } from "../../citus/guards.ts";
 import { explainReference, readReferences } from "../../citus/references.ts";
 import type { Session } from "../../reach/session.ts";
 import { qualified } from "../../sql/quote.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { type Exposed, explainExposed, exposedSql } from "../isolation/exposure.ts";
 import { readBounds } from "./read/bounds.ts";
 import { readTables } from "./read/catalog.ts";
@@ -30,7 +30,7 @@ function unasked({ tables, model }: Schema): Finding[] {
     const names = [first, ...more].map(nameOf);
     return [
         finding("MODEL", "warning", first.place, {
-            says: `none of these tables is known to be distributed: ${listed(names)}. So the rules for distributed tables were not applied`,
+            says: `none of these tables is known to be distributed: ${joinNames(names)}. So the rules for distributed tables were not applied`,
             later: "whatever Citus says once they are distributed",
             fix: `npm run tenants -- check --model schema, where the files are the template of tenants' schemas; or name the tables in a group of citus:tenantGroups, or SELECT create_distributed_table('${names[0]}', '...') in the files`,
         }),
@@ -40,7 +40,7 @@ function unasked({ tables, model }: Schema): Finding[] {
 /** The same in model rls, whose rules ask by which column policies choose rows. */
 const unkeyed = (first: Table, more: readonly Table[]): Finding =>
     finding("MODEL", "warning", first.place, {
-        says: `nobody says which column of these tables is the tenant's: ${listed([first, ...more].map(nameOf))}. So the rules for keys, indexes and policies were not applied`,
+        says: `nobody says which column of these tables is the tenant's: ${joinNames([first, ...more].map(nameOf))}. So the rules for keys, indexes and policies were not applied`,
         later: "whatever those rules find once a group names the tables",
         fix: `name the tables in a group of citus:tenantGroups: "tables": {"${nameOf(first)}": {"distributeBy": "..."}}, then check again without --model`,
     });

@@ -1,7 +1,7 @@
 /** The note about tenants that exist but are not in the program. */
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 
 /** @param tenants at least one */
 export function notNamed(tenants: readonly string[]): string {
-    return `${listed(tenants)}: in the cluster but not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (${JSON.stringify({ [tenants[0] ?? ""]: { state: "deleted" } })} under tenants deletes it)`;
+    return `${joinNames(tenants)}: in the cluster but not in the program; left as ${tenants.length === 1 ? "it is" : "they are"} (${JSON.stringify({ [tenants[0] ?? ""]: { state: "deleted" } })} under tenants deletes it)`;
 }

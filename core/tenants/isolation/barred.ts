@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { DatabaseError } from "../../reach/session.ts";
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { pause } from "../../util/pause.ts";
 import { askAlone } from "../group/ask.ts";
@@ -123,7 +123,7 @@ export function planBarred(group: GroupSpec, types: readonly string[], found: Fo
             "the list of tenants that write and are seen is set on every node, in one transaction that locks no table",
         );
     if (found.stale.length > 0)
-        return step(`the list of tenants that write and are seen is set again on ${listed(found.stale, 3)}`);
+        return step(`the list of tenants that write and are seen is set again on ${joinNames(found.stale, 3)}`);
     if (!found.usable)
         return step(`${appRole(group.name)} and ${tenantsRole(group.name)} may ask which tenants write and are seen`);
     return [];
@@ -189,9 +189,9 @@ async function barredNow({ group, session }: Context, tables: readonly string[])
         [tables, tables.map(qualified), columns],
     );
     const known = [...new Set(types.map(({ type }) => type))];
-    const listed = known.length === 0 ? "NULL::text" : known.map(literal).join("), (");
+    const joinNames = known.length === 0 ? "NULL::text" : known.map(literal).join("), (");
     const [row] = await session.query<{ found: FoundBarred & { nodes: readonly { name: string; failed: string }[] } }>(
-        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${listed})) v (type)`, { ledger: true })} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
+        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${joinNames})) v (type)`, { ledger: true })} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
         [group.name, JSON.stringify(group)],
     );
     if (!row) throw new Error("the database gave no answer about which tenants write");
@@ -316,7 +316,7 @@ export async function writersEnd(
                     `Wait for it to end, or end it there${first.pid === null ? "" : `: SELECT pg_terminate_backend(${first.pid});`}\nThen run pulumi up again: it goes on from here.`,
             );
         context.progress(
-            `waits for ${left.length} ${left.length === 1 ? "transaction" : "transactions"} that began before (${listed(
+            `waits for ${left.length} ${left.length === 1 ? "transaction" : "transactions"} that began before (${joinNames(
                 left.map(({ node, pid }) => `${pid ?? "prepared"} on ${node}`),
                 3,
             )})`,

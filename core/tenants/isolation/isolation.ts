@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import type { Finding } from "../check/read/finding.ts";
 import { askAlone } from "../group/ask.ts";
 import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
@@ -197,13 +197,13 @@ export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned 
     if (found.catalogs.length > 0)
         steps.push({
             kind: "isolation.catalogs",
-            text: `group ${group.name}: what Citus shows of all tenants is taken from PUBLIC on ${listed(found.catalogs, 3)}`,
+            text: `group ${group.name}: what Citus shows of all tenants is taken from PUBLIC on ${joinNames(found.catalogs, 3)}`,
         });
     for (const [tenant, open] of definers.own)
         steps.push({
             kind: "isolation.pin",
             tenant,
-            text: `${tenant}: temporary tables of a caller come last in ${listed(
+            text: `${tenant}: temporary tables of a caller come last in ${joinNames(
                 open.map(({ object }) => object),
                 3,
             )}`,
@@ -223,7 +223,7 @@ export function planIsolation(group: GroupSpec, found: FoundIsolation): Planned 
         steps.push({
             kind: "isolation.close",
             tenant,
-            text: `${tenant}: does not write, so it loses ${listed(
+            text: `${tenant}: does not write, so it loses ${joinNames(
                 openings.map(({ what }) => what),
                 3,
             )}`,

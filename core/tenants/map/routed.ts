@@ -1,6 +1,6 @@
 /** Tenants on servers that are not this cluster's: entries of the shard map, and nothing else. */
 
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { buryRouted, enterRouted } from "../ledger/tenants.ts";
@@ -67,7 +67,7 @@ function plan(group: GroupSpec, { entries: found, others }: Found): Planned {
             left.length === 0
                 ? []
                 : [
-                      `group ${group.name}: ${listed(left)} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; the state deleted removes a tenant from it`,
+                      `group ${group.name}: ${joinNames(left)} ${left.length === 1 ? "is" : "are"} not in the program and stay in the shard map; the state deleted removes a tenant from it`,
                   ],
     };
 }

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { ALONE, statements } from "../../sql/statements.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, onboardingRole } from "../group/spec.ts";
@@ -113,7 +113,7 @@ export function planOnboarding(
         onboarded.length === 0
             ? []
             : [
-                  `${listed(onboarded, NAMED)}: made by create_tenant and not in the program; kept like the others. To write ${onboarded.length === 1 ? "it" : "them"} down: npm run tenants -- adopt ${group.name} FILE.json`,
+                  `${joinNames(onboarded, NAMED)}: made by create_tenant and not in the program; kept like the others. To write ${onboarded.length === 1 ? "it" : "them"} down: npm run tenants -- adopt ${group.name} FILE.json`,
               ];
     if (!group.onboarding) {
         const steps: Step[] =

@@ -4,7 +4,7 @@ import { type BlockerRow, blockerOf } from "../../citus/catalog.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import { describeDuration } from "../../util/lasting.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 
@@ -211,7 +211,7 @@ function refuseNodes(byNode: ReadonlyMap<string, readonly string[]>, { nodes }: 
     const where = takes.length > 0 ? `Nodes that take shards: ${takes.join(", ")}.` : "No node takes shards.";
     return [...byNode].flatMap(([name, tenants]) => {
         const node = nodes.find((n) => n.name === name);
-        const whose = `${tenants.length === 1 ? "tenant" : "tenants"} ${listed(tenants)}`;
+        const whose = `${tenants.length === 1 ? "tenant" : "tenants"} ${joinNames(tenants)}`;
         if (!node) return [`${name}: no node of this name takes shards, and the program puts ${whose} there. ${where}`];
         if (node.holdsShards) return [];
         return node.groupId === 0
@@ -267,7 +267,7 @@ function refuseBlockers(group: GroupSpec, copied: ReadonlySet<string>, found: Pi
         .map((row) => {
             // a file of the template is run in each tenant's schema
             const { reason, fix } = blockerOf(rows ? row : { ...row, table: withoutSchema(row) });
-            const names = rows ? listed([...copied]) : row.schema;
+            const names = rows ? joinNames([...copied]) : row.schema;
             const whose = rows ? `tenants ${names}` : `tenant ${names}`;
             const waiting =
                 row.accessMethod === null ? [] : waitingMoves(group, rows ? copied : new Set([row.schema]), found);

@@ -4,7 +4,7 @@ import { identifier, literal } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import { countOf } from "../../util/countOf.ts";
 import { describeDuration } from "../../util/lasting.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
 import {
@@ -161,7 +161,7 @@ function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references
     const most = counts
         .sort((a, b) => b.count - a.count)
         .map(({ table, count }) => `${table} ${count.toLocaleString("en")}`);
-    const lasts = `${countOf(total, "row")} (${listed(most)}), ${describeBytes(bytes)}, ${describeDuration(total, rate ?? RATE)}${rate == null ? " (no delete was measured yet on this cluster)" : ""}`;
+    const lasts = `${countOf(total, "row")} (${joinNames(most)}), ${describeBytes(bytes)}, ${describeDuration(total, rate ?? RATE)}${rate == null ? " (no delete was measured yet on this cluster)" : ""}`;
     const tables = tenantTables(group);
     const changing = references.filter((one) =>
         changesOthers(one, one.from === null ? undefined : tables[one.from]?.column, tables[one.to]?.column),

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { identifier, literal } from "../../sql/quote.ts";
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { keyWith, planBarred } from "../isolation/barred.ts";
@@ -122,7 +122,7 @@ function planOwn(group: GroupSpec, column: string, table: PolicyTable, found: Fo
     else if (changed > 0) parts.step("set", name, `${changed} of its policies are made anew, ${waits}`);
     else if (!table.enabled) parts.step("set", name, "row-level security is switched on again");
     else if (differing.length > 0)
-        parts.step("set", name, `policies that differ from the coordinator's on ${listed(differing, 3)}`);
+        parts.step("set", name, `policies that differ from the coordinator's on ${joinNames(differing, 3)}`);
     if (!table.enabled && table.others.length > 0)
         parts.notes.push(
             `${name}: ${table.others.join(", ")} has rights on it but no policy, so it sees no row once row-level security is on`,
@@ -149,7 +149,7 @@ function planNone(group: GroupSpec, table: PolicyTable, found: FoundPolicies, pa
             "its generated policies are dropped, as rowSecurity is false, and tenants' own roles lose their rights on it",
         );
     else if (left.length > 0)
-        parts.step("drop", name, `generated policies that are left on ${listed(left, 3)} are dropped`);
+        parts.step("drop", name, `generated policies that are left on ${joinNames(left, 3)} are dropped`);
     else if (table.tenantGrants.length > 0 || table.tenantSequences.length > 0)
         parts.step("drop", name, "tenants' own roles lose their rights on it, as rowSecurity is false");
 }

@@ -1,6 +1,6 @@
 /** What there is to do so that each tenant has its row in the table of tenants. Pure. */
 
-import { listed } from "../../util/listed.ts";
+import { joinNames } from "../../util/listed.ts";
 import { own } from "../../util/ownProperty.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
@@ -35,7 +35,7 @@ export interface FoundRows {
 /** How many are named before the rest is counted. */
 const NAMED = 10;
 
-const named = (names: readonly string[]) => listed(names, NAMED);
+const named = (names: readonly string[]) => joinNames(names, NAMED);
 
 export const keyColumn = (group: GroupSpec) => group.tables[group.anchor ?? ""]?.column ?? "";
 
