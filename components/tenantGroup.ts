@@ -162,7 +162,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
      */
     tenant(name: string): Tenant {
         const { known } = this;
-        if (known && !own(known.tenants, name)) {
+        if (known && !ownProperty(known.tenants, name)) {
             const deleted = known.delete.includes(name);
             throw new pulumi.RunError(
                 `TenantGroup ${this.name}: ${deleted ? `its tenant ${name} is deleted` : `it has no tenant ${name}. It has ${joinNames(Object.keys(known.tenants)) || "none"}`}`,
@@ -177,7 +177,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
             throw new pulumi.RunError(
                 `TenantGroup ${this.name}: ${name} is on a server of its own, which has its own logins`,
             );
-        if (known && own(known.tenants, name)?.role !== true)
+        if (known && ownProperty(known.tenants, name)?.role !== true)
             throw new pulumi.RunError(
                 `TenantGroup ${this.name}: ${name} has no role of its own; role: true gives it one`,
             );
@@ -204,7 +204,7 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
                         connectionTo(
                             cluster,
                             { role, password: secret },
-                            tenant === undefined ? undefined : own(places ?? {}, tenant),
+                            tenant === undefined ? undefined : ownProperty(places ?? {}, tenant),
                         ),
                     ),
             ),

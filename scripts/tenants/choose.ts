@@ -8,7 +8,7 @@ import {
     type Situation,
     type WayOut,
 } from "../../core/tenants/ask/choose.ts";
-import { own } from "../../core/util/ownProperty.ts";
+import { ownProperty } from "../../core/util/ownProperty.ts";
 import { CannotTell } from "../lib/exit.ts";
 
 type Question = (typeof QUESTIONS)[number];
@@ -40,7 +40,7 @@ export function readAnswer(
         if (["n", "no", "false"].includes(said)) return false;
         throw wrong("yes or no");
     }
-    const now = own(former, said);
+    const now = ownProperty(former, said);
     if (now !== undefined) throw new Error(`--${flag} ${said} is called otherwise now: say ${now}`);
     const found = kind.filter((option) => option.startsWith(said));
     if (said === "" || found.length !== 1) throw wrong(`one of ${kind.join(", ")}`);

@@ -1,6 +1,6 @@
 /** What there is to do so that each tenant has its database where the program says. Pure. */
 
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
 import type { FoundMigrations } from "../files/migrations.ts";
 import type { Planned, Step } from "../group/facet.ts";
@@ -168,8 +168,8 @@ export function plan(group: GroupSpec, found: DatabasesFound, all: Readonly<Reco
             continue;
         }
         if (row) {
-            const { steps: own, refusal } = planKnown(group, row, found, filesOf(tenant).files);
-            steps.push(...own);
+            const { steps: ownProperty, refusal } = planKnown(group, row, found, filesOf(tenant).files);
+            steps.push(...ownProperty);
             if (refusal !== undefined) refusals.push(refusal);
             continue;
         }
@@ -200,7 +200,7 @@ export function plan(group: GroupSpec, found: DatabasesFound, all: Readonly<Reco
     const left = found.ledger
         .filter(
             ({ tenant, state }) =>
-                !own(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
+                !ownProperty(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
         )
         .map(({ tenant }) => tenant);
     const notes = left.length === 0 ? [] : [notNamed(left)];

@@ -2,7 +2,7 @@
 
 import { describeBytes } from "../../util/bytes.ts";
 import { describeDuration } from "../../util/lasting.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import type { Cost } from "../check/read/costs.ts";
 
 /** How large a table is now. */
@@ -31,7 +31,7 @@ const DOES = {
 
 /** @param table as a file writes it */
 export const weightOf = (table: string, weights: Readonly<Record<string, Weight>>) =>
-    own(weights, table.replace(/^public\./, "")) ?? own(weights, table);
+    ownProperty(weights, table.replace(/^public\./, "")) ?? ownProperty(weights, table);
 
 /**
  * One line: the statement, how large its table is now, who waits how long.

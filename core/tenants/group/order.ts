@@ -1,5 +1,5 @@
 /** In which order a group's files are run, the same for each of its tenants. Pure. */
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 
 /** When each file was first run for any tenant of the group, in seconds; files that nobody ran are left out. */
 export type FirstRuns = Readonly<Record<string, number>>;
@@ -7,7 +7,7 @@ export type FirstRuns = Readonly<Record<string, number>>;
 /** Files as the group first ran them, then those that nobody ran, as the template has them. */
 export function runOrder(template: readonly string[], first: FirstRuns): string[] {
     const at = new Map(template.map((path, i) => [path, i]));
-    const when = (path: string) => own(first, path) ?? Number.POSITIVE_INFINITY;
+    const when = (path: string) => ownProperty(first, path) ?? Number.POSITIVE_INFINITY;
     return [...template].sort((a, b) =>
         when(a) === when(b) ? (at.get(a) ?? 0) - (at.get(b) ?? 0) : when(a) - when(b),
     );
@@ -15,10 +15,10 @@ export function runOrder(template: readonly string[], first: FirstRuns): string[
 
 /** Files that nobody ran, and that the template has before one that somebody ran. */
 export function lateFiles(template: readonly string[], first: FirstRuns): { path: string; after: string }[] {
-    const last = template.findLastIndex((path) => own(first, path) !== undefined);
+    const last = template.findLastIndex((path) => ownProperty(first, path) !== undefined);
     const after = template[last];
     if (after === undefined) return [];
-    return template.slice(0, last).flatMap((path) => (own(first, path) === undefined ? [{ path, after }] : []));
+    return template.slice(0, last).flatMap((path) => (ownProperty(first, path) === undefined ? [{ path, after }] : []));
 }
 
 const byName = (a: string, b: string) => a.localeCompare(b, "en", { numeric: true });

@@ -1,5 +1,5 @@
 /** In which order a change of a group's template reaches its tenants. Pure. */
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 
 export const WAVES = ["canary", "part", "rest"] as const;
 export type Wave = (typeof WAVES)[number];
@@ -59,12 +59,12 @@ export function gates(tenants: readonly string[], settings: RolloutSpec, { pendi
         tenants.filter((name) => WAVES.indexOf(waves.get(name) ?? "rest") < WAVES.indexOf(wave));
     const earlier = { canary: before("canary"), part: before("part"), rest: before("rest") };
     const ask: Gate = (wave, path) => {
-        const without = earlier[wave].find((name) => own(pending, name)?.includes(path));
+        const without = earlier[wave].find((name) => ownProperty(pending, name)?.includes(path));
         if (without !== undefined) return { for: "wave", wave: waves.get(without) ?? "canary" };
-        const ran = own(ages ?? {}, path) ?? {};
-        const youngest = Math.min(...earlier[wave].map((name) => own(ran, name) ?? Number.POSITIVE_INFINITY));
+        const ran = ownProperty(ages ?? {}, path) ?? {};
+        const youngest = Math.min(...earlier[wave].map((name) => ownProperty(ran, name) ?? Number.POSITIVE_INFINITY));
         if (youngest * 1000 < pause) return { for: "pause", wave, seconds: Math.ceil(pause / 1000 - youngest) };
-        if (approve && earlier[wave].length > 0 && !own(approved ?? {}, path)?.includes(wave))
+        if (approve && earlier[wave].length > 0 && !ownProperty(approved ?? {}, path)?.includes(wave))
             return { for: "approval", wave };
         return undefined;
     };
@@ -107,7 +107,7 @@ export function rollout(
     const turns = WAVES.flatMap((wave) => {
         const shut = new Map(order.map((path) => [path, gate(wave, path)]));
         return tenants.flatMap((tenant): Turn[] => {
-            const pending = waves.get(tenant) === wave ? (own(underWay.pending, tenant) ?? []) : [];
+            const pending = waves.get(tenant) === wave ? (ownProperty(underWay.pending, tenant) ?? []) : [];
             if (pending.length === 0) return [];
             const files = order.filter((path) => pending.includes(path));
             const first = files.findIndex((path) => shut.get(path) !== undefined);
@@ -139,9 +139,9 @@ export function filesForNew(
     const first = WAVES.find((wave) => tenants.some((name) => waves.get(name) === wave && existing.has(name)));
     if (first === undefined) return () => order;
     const proving = tenants.filter((name) => waves.get(name) === first && existing.has(name));
-    const unproved = new Set(proving.flatMap((name) => own(underWay.pending, name) ?? []));
+    const unproved = new Set(proving.flatMap((name) => ownProperty(underWay.pending, name) ?? []));
     // what nobody waits for has reached all of them
-    const waited = new Set(tenants.flatMap((name) => own(underWay.pending, name) ?? []));
+    const waited = new Set(tenants.flatMap((name) => ownProperty(underWay.pending, name) ?? []));
     const gate = gates(tenants, settings, underWay);
     const upTo = (wave: Wave) => {
         const shut = order.findIndex(

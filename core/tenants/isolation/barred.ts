@@ -9,7 +9,7 @@ import { DatabaseError } from "../../reach/session.ts";
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { joinNames } from "../../util/listed.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { pause } from "../../util/pause.ts";
 import { askAlone } from "../group/ask.ts";
 import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
@@ -79,7 +79,7 @@ function lackingOf(group: GroupSpec, right: Right, type: string, found: FoundBar
     const frozen = Object.keys(group.tenants).filter((tenant) => group.tenants[tenant]?.frozen);
     const unseen = [...found.hidden, ...found.buried];
     const names = right === "reads" ? unseen : [...frozen, ...found.fenced, ...group.delete, ...unseen];
-    const unfit = new Set(own(found.unfit, type));
+    const unfit = new Set(ownProperty(found.unfit, type));
     return [...new Set(names)].filter((name) => !unfit.has(name)).sort();
 }
 
@@ -109,7 +109,7 @@ export function wantedDomains(group: GroupSpec, types: readonly string[], found:
 export const commentOf = (check: string, print: string) => `citus_as_code ${md5(check)} ${print}`;
 
 const asWanted = ({ name, check }: Wanted, { domains }: FoundBarred) => {
-    const is = own(domains, name);
+    const is = ownProperty(domains, name);
     return is?.whole === true && is.comment === commentOf(check, is.print);
 };
 
@@ -216,7 +216,7 @@ export async function setBarred(context: Context, columns: readonly string[]): P
     const waits: Wanted[] = [];
     for (const domain of changed) if (await losesWriters(context, domain, found)) waits.push(domain);
     const statements = changed.flatMap((domain) => {
-        const is = own(found.domains, domain.name);
+        const is = ownProperty(found.domains, domain.name);
         // dropped also where another node alone has it
         return is?.whole !== true || found.stale.length > 0
             ? [
@@ -252,7 +252,7 @@ export async function setBarred(context: Context, columns: readonly string[]): P
 
 /** Whether somebody that writes now will not, or whether it is not known that all who don't have ended. */
 async function losesWriters({ session }: Context, domain: Wanted, found: FoundBarred): Promise<boolean> {
-    const is = own(found.domains, domain.name);
+    const is = ownProperty(found.domains, domain.name);
     if (domain.right !== "writes" || is === undefined) return false;
     if (found.stale.length > 0 || !is.whole || !is.comment?.endsWith(` ${is.print}`)) return true;
     const [row] = await session.query<{ loses: boolean }>(

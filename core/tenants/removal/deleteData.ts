@@ -1,7 +1,7 @@
 /** A tenant's data is exported, and deleted as it was exported. */
 
 import { identifier } from "../../sql/quote.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { differingTables, type Prints } from "../data/checksum.ts";
 import { databaseOf } from "../data/shape.ts";
 import type { Manifest } from "../exports/export.ts";
@@ -105,7 +105,7 @@ export async function deleteData(leaving: Leaving, toFile: Export): Promise<void
                 `If there is no such export, bring its data back from a backup of the cluster. If its data is not needed, delete the rest of it yourself, then run pulumi up again.`,
         );
     let manifest = typeof known === "string" ? undefined : known;
-    const given = partly ? undefined : own(group.given ?? {}, tenant);
+    const given = partly ? undefined : ownProperty(group.given ?? {}, tenant);
     for (let tries = 1; ; tries++) {
         manifest ??= given ? await takeGiven(leaving, given) : await exportAnew(leaving, toFile);
         const changed = await drop(leaving, manifest);

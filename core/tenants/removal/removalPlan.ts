@@ -5,7 +5,7 @@ import { describeBytes } from "../../util/bytes.ts";
 import { countOf } from "../../util/countOf.ts";
 import { describeDuration } from "../../util/lasting.ts";
 import { joinNames } from "../../util/listed.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
 import {
     type DatabasesFound,
@@ -79,10 +79,10 @@ export function planRemoval(
     const refusals: string[] = [];
     const notes: string[] = [];
     for (const tenant of group.delete) {
-        const found = own(tenants, tenant);
+        const found = ownProperty(tenants, tenant);
         const state = found?.state ?? null;
-        const beside = own(outside, tenant);
-        const tables = Object.keys(rows).filter((table) => own(rows[table] ?? {}, tenant) !== undefined);
+        const beside = ownProperty(outside, tenant);
+        const tables = Object.keys(rows).filter((table) => ownProperty(rows[table] ?? {}, tenant) !== undefined);
         const others = state === null ? stranger(group, tenant, found, databases) : undefined;
         const refused =
             state === null
@@ -112,7 +112,7 @@ export function planRemoval(
             const kept = keptOutside(beside);
             if (kept !== undefined)
                 notes.push(`${tenant}: outside its ${group.model}, and kept when it is deleted: ${kept}`);
-            const given = own(group.given ?? {}, tenant);
+            const given = ownProperty(group.given ?? {}, tenant);
             const to = group.exports === undefined ? "" : ` to ${group.exports}`;
             const what =
                 state === "deleting"
@@ -152,7 +152,7 @@ const SECONDS = 5;
 /** How much of a tenant there is to delete, how long that takes about, and who waits. */
 function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references = [], rate }: FoundRemoval) {
     const counts = Object.entries(rows).flatMap(([table, keys]) => {
-        const count = own(keys, tenant);
+        const count = ownProperty(keys, tenant);
         return count === undefined ? [] : [{ table, count, bytes: count * (widths[table] ?? 0) }];
     });
     const total = counts.reduce((sum, { count }) => sum + count, 0);

@@ -1,7 +1,7 @@
 /** What there is to do so that each tenant has its row in the table of tenants. Pure. */
 
 import { joinNames } from "../../util/listed.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import type { TenantState } from "../ledger/states.ts";
@@ -189,7 +189,7 @@ export function planRows(group: GroupSpec, found: FoundRows, all: Readonly<Recor
     for (const tenant of Object.keys(group.tenants)) {
         if (wrong.has(tenant)) continue;
         const state = found.states[tenant];
-        const spelled = own(found.spelled, tenant);
+        const spelled = ownProperty(found.spelled, tenant);
         if (spelled !== undefined) {
             refusals.push(
                 `${tenant}: ${anchor}.${keyColumn(group)} is of type ${found.type}, and the database writes this key as ${spelled}: write it like that in the program`,

@@ -3,7 +3,7 @@
 import { DatabaseError } from "../../reach/session.ts";
 import { identifier, literal } from "../../sql/quote.ts";
 import { nextWay } from "../../sql/way.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { filesToMake } from "../files/baseline.ts";
 import type { FoundMigrations } from "../files/migrations.ts";
 import { commitWords, runFile } from "../files/runFile.ts";
@@ -45,8 +45,8 @@ function planSchemas(
     const refusals: string[] = [];
     const filesOf = newFiles(group, all.migrations as FoundMigrations | undefined, ledger);
     for (const tenant of Object.keys(group.tenants)) {
-        const distributed = own(schemas, tenant);
-        const state = own(ledger, tenant);
+        const distributed = ownProperty(schemas, tenant);
+        const state = ownProperty(ledger, tenant);
         if (state === "deleting") {
             refusals.push(
                 `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
@@ -62,10 +62,10 @@ function planSchemas(
             });
         } else if (state === undefined) {
             refusals.push(
-                own(others, tenant) === undefined
+                ownProperty(others, tenant) === undefined
                     ? `${tenant}: there is a schema ${tenant} that no group made. Choose another name for the tenant, or rename the schema ` +
                           `(ALTER SCHEMA ${identifier(tenant)} RENAME TO …); it is untouched, and is never taken over.`
-                    : `${tenant}: the schema ${tenant} is a tenant of group ${own(others, tenant)}. Choose another name for one of them.`,
+                    : `${tenant}: the schema ${tenant} is a tenant of group ${ownProperty(others, tenant)}. Choose another name for one of them.`,
             );
         } else if (state === "active" || state === "frozen") {
             if (distributed === undefined)
@@ -82,7 +82,7 @@ function planSchemas(
     const left = Object.entries(ledger)
         .filter(
             ([tenant, state]) =>
-                !own(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
+                !ownProperty(group.tenants, tenant) && !group.delete.includes(tenant) && state !== "superseded",
         )
         .map(([tenant]) => tenant);
     return { steps, refusals, notes: left.length === 0 ? [] : [notNamed(left)] };
@@ -94,7 +94,9 @@ CREATE SCHEMA ${identifier(tenant)};`;
 
 /** After the template: who may use it, and the ledger's row. */
 function end(group: GroupSpec, tenant: string): string {
-    const role = own(group.tenants, tenant)?.role ? [privileges(tenant, tenantRole(group.name, tenant), "active")] : [];
+    const role = ownProperty(group.tenants, tenant)?.role
+        ? [privileges(tenant, tenantRole(group.name, tenant), "active")]
+        : [];
     return [RESET_SESSION_SQL, refuseLocal(tenant), ...role, activate({ group: group.name, tenant }, "schema")].join(
         "\n",
     );

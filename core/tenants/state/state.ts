@@ -1,7 +1,7 @@
 /** Whether a tenant writes, only reads, or is fenced because its data went elsewhere; for tenants with a schema or database. */
 
 import type { Session } from "../../reach/session.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { OWN_TABLES } from "../data/checksum.ts";
 import { databaseMessage, inBatches, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
@@ -36,7 +36,7 @@ interface Detail {
 
 function planStates(group: GroupSpec, found: FoundStates): Planned {
     const steps = Object.entries(found).flatMap(([tenant, { state, ...its }]): Step[] => {
-        const spec = own(group.tenants, tenant);
+        const spec = ownProperty(group.tenants, tenant);
         const access = ownTenantRole(group, tenant) === undefined ? null : its.access;
         if (state === "superseded") {
             if (access === null || access === "fenced") return [];
@@ -64,10 +64,10 @@ function takeAway(openings: readonly Opening[]): string {
 
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
 export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {
-    const own = await session.query<{ name: string }>(OWN_SCHEMAS);
-    const rights = [PIN_DATABASE, ...own.map(({ name }) => privileges(name, role, access))].join("\n");
+    const ownProperty = await session.query<{ name: string }>(OWN_SCHEMAS);
+    const rights = [PIN_DATABASE, ...ownProperty.map(({ name }) => privileges(name, role, access))].join("\n");
     if (access === "active") return `${rights}\n${GIVE_BACK}`;
-    const places = placesOf(own.map(({ name }) => ({ tenant: "", nsp: name, role })));
+    const places = placesOf(ownProperty.map(({ name }) => ({ tenant: "", nsp: name, role })));
     const openings = await session.query<Opening>(openingsSql(places));
     return [rights, takeAway(openings)].join("\n");
 }

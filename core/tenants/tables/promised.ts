@@ -1,6 +1,6 @@
 /** What a group declares of tables that its template is still to make, against what the template will make. Pure. */
 import { nearest } from "../../util/nearest.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import type { GroupSpec } from "../group/spec.ts";
 
 const meant = (word: string, words: readonly string[]) => {
@@ -18,7 +18,7 @@ export function refuseUnmade(
     missing: readonly string[],
     made: Readonly<Record<string, readonly string[]>>,
 ): string[] {
-    const columnsOf = (table: string) => (missing.includes(table) ? own(made, table) : undefined);
+    const columnsOf = (table: string) => (missing.includes(table) ? ownProperty(made, table) : undefined);
     const lacks = (table: string, column: string, what: string) => {
         const columns = columnsOf(table);
         if (columns === undefined || columns.includes(column)) return [];
@@ -27,7 +27,7 @@ export function refuseUnmade(
         ];
     };
     const tables = missing.flatMap((name) =>
-        own(made, name) === undefined
+        ownProperty(made, name) === undefined
             ? [
                   `${name} does not exist, and no file of template makes it.${meant(name, Object.keys(made))} Make it (CREATE TABLE ...) in a file of template, or take it out of tables.`,
               ]
