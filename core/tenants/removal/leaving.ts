@@ -6,7 +6,7 @@ import type { TenantKey } from "../ledger/key.ts";
 import { noteDeleting } from "../ledger/tenants.ts";
 
 /** SQL for the tenant that another one's data is on the way to. */
-export const TAKEN = (group: string, tenant: string) =>
+export const TAKEN_BY_SQL = (group: string, tenant: string) =>
     `(SELECT c.grp || '/' || c.tenant FROM citus_as_code.tenant_change c
        WHERE c.from_grp = ${group} AND c.from_tenant = ${tenant} AND c.phase <> 'done' LIMIT 1)`;
 

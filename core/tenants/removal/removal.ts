@@ -9,7 +9,7 @@ import type { Context, Facet, Step } from "../group/facet.ts";
 import { outsideSql } from "../isolation/outside.ts";
 import { undeclaredSql } from "../tables/undeclared.ts";
 import { deleteData, type Export } from "./deleteData.ts";
-import { type Detail, detailOf, TAKEN } from "./leaving.ts";
+import { type Detail, detailOf, TAKEN_BY_SQL } from "./leaving.ts";
 import { dropRole, leftOf, writeTombstone } from "./prove.ts";
 import { countKeys, widthOf } from "./removalFound.ts";
 import { type FoundRemoval, hasRows, planRemoval, tenantTables } from "./removalPlan.ts";
@@ -98,7 +98,7 @@ export const removalWith = (toFile: Export, onRunner: () => boolean = isRunner):
             'tenants', (SELECT coalesce(jsonb_object_agg(d.tenant, jsonb_build_object(
                 'state', ${ledger ? "l.state" : "NULL"}, 'movedTo', ${ledger ? "l.detail ->> 'moved_to'" : "NULL"},
                 'tombstone', ${ledger ? "EXISTS (SELECT FROM citus_as_code.tenant_tombstone t WHERE t.grp = $1 AND t.tenant = d.tenant)" : "false"},
-                'taken', ${ledger ? TAKEN("$1", "d.tenant") : "NULL"},
+                'taken', ${ledger ? TAKEN_BY_SQL("$1", "d.tenant") : "NULL"},
                 'schema', to_regnamespace(quote_ident(d.tenant)) IS NOT NULL,
                 'distributed', EXISTS (SELECT FROM pg_dist_schema s WHERE s.schemaid = to_regnamespace(quote_ident(d.tenant))))), '{}')
               FROM jsonb_array_elements_text($2::jsonb -> 'delete') AS d (tenant)

@@ -7,14 +7,14 @@ import type { Context } from "../group/facet.ts";
 import { beginDeleting, freezeByHand } from "../ledger/tenants.ts";
 import { ownTenantRole } from "../roles/groupRoles.ts";
 import { endSessions, privileges } from "../roles/privileges.ts";
-import { type Leaving, record, rowOf, TAKEN } from "./leaving.ts";
+import { type Leaving, record, rowOf, TAKEN_BY_SQL } from "./leaving.ts";
 import { findDatabase, hasSchema, isThere, ownRole, serverOf } from "./present.ts";
 import { hasRows } from "./removalPlan.ts";
 
 /** Writes down that it is being deleted. From here on nothing else changes it. */
 export async function begin(context: Context, tenant: string): Promise<Leaving> {
     const { group, session } = context;
-    const [taken] = await session.query<{ by: string | null }>(`SELECT ${TAKEN("$1", "$2")} AS by`, [
+    const [taken] = await session.query<{ by: string | null }>(`SELECT ${TAKEN_BY_SQL("$1", "$2")} AS by`, [
         group.name,
         tenant,
     ]);
