@@ -6,7 +6,7 @@ import { type Column, keyOf, type Table } from "./model.ts";
 import type { Tables } from "./tables.ts";
 
 /** Subcommands of ALTER TABLE that Citus takes. */
-const TAKEN = new Set(
+const SUBCOMMANDS_CITUS_TAKES = new Set(
     `AT_AddColumn AT_DropColumn AT_SetNotNull AT_DropNotNull AT_ColumnDefault AT_AddConstraint AT_AddIndexConstraint
      AT_DropConstraint AT_ValidateConstraint AT_SetRelOptions AT_ResetRelOptions AT_EnableRowSecurity AT_DisableRowSecurity
      AT_ForceRowSecurity AT_NoForceRowSecurity AT_AttachPartition AT_DetachPartition AT_DetachPartitionFinalize
@@ -132,7 +132,7 @@ function alterOne(tables: Tables, table: Table, { subtype, name: subject = "", d
         });
     const alter = ALTERS[subtype];
     if (alter) alter({ tables, table, subject, column: table.columns.get(subject), def });
-    else if (!TAKEN.has(subtype) && CLAUSES[subtype] === undefined && !/Trig|Rule/.test(subtype))
+    else if (!SUBCOMMANDS_CITUS_TAKES.has(subtype) && CLAUSES[subtype] === undefined && !/Trig|Rule/.test(subtype))
         tables.change(table, "unsupported", { detail: subtype.replace(/^AT_/, "") });
 }
 
