@@ -59,7 +59,7 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
 }
 
 /** SQL that writes down that its data is gone. */
-const DROPPED = (leaving: Leaving) => noteDropped(keyOf(leaving));
+const noteDroppedSql = (leaving: Leaving) => noteDropped(keyOf(leaving));
 
 /** SQL that writes down what of its export is deleted, with the rows themselves. */
 const DELETED = (leaving: Leaving) => (deleted: Prints) => noteDropped(keyOf(leaving), { deleted });
@@ -78,7 +78,7 @@ async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
         await server.query(`DROP DATABASE ${identifier(databaseOf(tenant))} WITH (FORCE)`);
         return [];
     }
-    return dropWhole(context, tenant, node, (_slices, now) => differingTables(prints, now), DROPPED(leaving));
+    return dropWhole(context, tenant, node, (_slices, now) => differingTables(prints, now), noteDroppedSql(leaving));
 }
 
 /** Deletes what a good export has, and makes one where there is none. */
