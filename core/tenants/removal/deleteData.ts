@@ -62,7 +62,7 @@ async function knownExport({ context, tenant }: Leaving, { exported, sha256 }: D
 const noteDroppedSql = (leaving: Leaving) => noteDropped(keyOf(leaving));
 
 /** SQL that writes down what of its export is deleted, with the rows themselves. */
-const DELETED = (leaving: Leaving) => (deleted: Prints) => noteDropped(keyOf(leaving), { deleted });
+const noteDeletedSql = (leaving: Leaving) => (deleted: Prints) => noteDropped(keyOf(leaving), { deleted });
 
 /** @returns what is not as it was exported; nothing was deleted then */
 async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
@@ -70,7 +70,7 @@ async function drop(leaving: Leaving, { prints }: Manifest): Promise<string[]> {
     const { group } = context;
     if (hasRows(group)) {
         const { deleted = {} } = await detailOf(leaving);
-        return deleteRows({ context, tenant, exported: prints, deleted, record: DELETED(leaving) });
+        return deleteRows({ context, tenant, exported: prints, deleted, record: noteDeletedSql(leaving) });
     }
     if (group.model === "database" && (await findDatabase(leaving)) === "invalid") {
         // its data can't be looked at any more, and was as it was exported when DROP DATABASE began
