@@ -11,7 +11,7 @@ import { followModel } from "../ledger/tenants.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import { type Copy, moveBetween, moveWithin, pipe } from "./changeCopy.ts";
 import { fence } from "./changeFence.ts";
-import { FOUND, pendingOf, RATE } from "./changeFound.ts";
+import { CHANGES_SQL, pendingOf, RATE } from "./changeFound.ts";
 import { type ChangeFound, NOTHING_FOUND, planChange } from "./changePlan.ts";
 import { begin, type Change, groupSpec } from "./changeRecord.ts";
 import { closeOld } from "./changeSwitch.ts";
@@ -98,7 +98,7 @@ async function follow(context: Context): Promise<void> {
 
 export const change: Facet<ChangeFound> = {
     name: "change",
-    sql: (_group, probe) => (probe.ledger ? FOUND : undefined),
+    sql: (_group, probe) => (probe.ledger ? CHANGES_SQL : undefined),
     none: NOTHING_FOUND,
     readFiles: async (group, found, read) => {
         const fresh = Object.values(found.pending).some(({ change }) => !change || change.phase === "plan");

@@ -6,7 +6,7 @@ import { inState } from "../ledger/states.ts";
 import { type ChangeFound, NOTHING_FOUND } from "./changePlan.ts";
 
 /** What a plan needs, all that is in this database; rows are counted of tenants that have not come yet. */
-export const FOUND = `(
+export const CHANGES_SQL = `(
 WITH wanted AS MATERIALIZED (
     SELECT w.key AS tenant, w.value #>> '{from,group}' AS from_grp, w.value #>> '{from,tenant}' AS from_tenant, to_jsonb(ch) AS change
       FROM jsonb_each((SELECT $2::jsonb -> 'tenants')) AS w
