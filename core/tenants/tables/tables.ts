@@ -52,7 +52,7 @@ const nameOf = (oid: string) => `coalesce((SELECT t.name FROM t WHERE t.oid = ${
     (SELECT CASE WHEN ns.nspname = 'public' THEN own.relname ELSE ns.nspname || '.' || own.relname END
        FROM pg_class own JOIN pg_namespace ns ON ns.oid = own.relnamespace WHERE own.oid = ${oid}))`;
 
-const FOUND = `
+const TABLES_SQL = `
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'name', t.name, 'relkind', c.relkind, 'unlogged', c.relpersistence = 'u',
     'accessMethod', (SELECT max(m.amname) FROM (SELECT c.oid UNION SELECT x.relid FROM pg_partition_tree(c.oid) x) o (oid)
@@ -254,7 +254,7 @@ export const tables: Facet<FoundTables> = {
               FROM (SELECT name, to_regclass(quoted)::oid AS oid, target, col, shardcount::int AS shardcount
                       FROM (VALUES ${declared.join(", ")}) AS v (name, quoted, target, col, shardcount)) v WHERE v.oid IS NOT NULL)
         SELECT jsonb_build_object(
-            'tables', (${FOUND}), 'keys', (${KEYS}),
+            'tables', (${TABLES_SQL}), 'keys', (${KEYS}),
             'aside', ${probe.ledger ? `(SELECT coalesce(jsonb_agg(jsonb_build_object('table', k.tbl, 'name', k.name, 'key', to_jsonb(k)->'detail') ORDER BY k.tbl, k.name), '[]') FROM citus_as_code.tenant_foreign_key k WHERE k.grp = $1)` : "'[]'::jsonb"},
             'rates', ${probe.ledger ? "(SELECT coalesce(jsonb_object_agg(what, bytes / seconds), '{}') FROM citus_as_code.measured)" : "'{}'::jsonb"},
             'leftover', to_regnamespace(${literal(NEW)}) IS NOT NULL OR to_regnamespace(${literal(OLD)}) IS NOT NULL,
