@@ -119,7 +119,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
    AND NOT relation_is_a_known_shard(k.conrelid)`;
 
 /** Whether a file of the template has not been run; `$1` and `$2` as in every facet's query. */
-export const PENDING = `EXISTS (SELECT 1 FROM jsonb_array_elements($2->'template') f WHERE NOT EXISTS (
+const PENDING_FILES_SQL = `EXISTS (SELECT 1 FROM jsonb_array_elements($2->'template') f WHERE NOT EXISTS (
     SELECT 1 FROM citus_as_code.tenant_migration m WHERE m.grp = $1 AND m.path = f->>'path'))`;
 
 const rows = async (session: Session, table: string) => {
@@ -261,7 +261,7 @@ export const tables: Facet<FoundTables> = {
             'usualShards', current_setting('citus.shard_count')::int,
             'holders', (SELECT coalesce(jsonb_agg(split_part(nodename, '.', 1) ORDER BY groupid), '[]') FROM pg_dist_node
                          WHERE shouldhaveshards AND isactive AND noderole = 'primary'),
-            'pending', ${probe.ledger ? PENDING : String(spec.template.length > 0)},
+            'pending', ${probe.ledger ? PENDING_FILES_SQL : String(spec.template.length > 0)},
             'bypass', (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
             'plugins', current_setting('output_plugin_libraries', true))`;
     },
