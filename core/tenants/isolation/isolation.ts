@@ -116,7 +116,7 @@ function sql(group: GroupSpec, { ledger, tables, ask = askAlone }: Probe): strin
         'openings', ${schema ? `(SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.tenant, o.sql), '[]') FROM (${openingsSql(closedSql(group))}) o)` : "'[]'::jsonb"},
         'shut', ${schema ? `(SELECT coalesce(jsonb_agg(t.tenant), '[]') FROM citus_as_code.tenant t WHERE t.grp = $1 AND ${isServed("t.state")} AND t.detail ? 'shut')` : "'[]'::jsonb"},
         'known', ${schema ? KNOWN : "'[]'::jsonb"},
-        'outside', ${rows && ledger ? OUTSIDE : `'{"schemas": [], "tables": []}'::jsonb`}${ledger ? `,\n        'pending', ${PENDING},\n        'ran', (SELECT coalesce(jsonb_agg(DISTINCT m.path), '[]') FROM citus_as_code.tenant_migration m WHERE m.grp = $1)` : ""})`;
+        'outside', ${rows && ledger ? OUTSIDE : `'{"schemas": [], "tables": []}'::jsonb`}${ledger ? `,\n        'pending', ${PENDING_FILES_SQL},\n        'ran', (SELECT coalesce(jsonb_agg(DISTINCT m.path), '[]') FROM citus_as_code.tenant_migration m WHERE m.grp = $1)` : ""})`;
 }
 
 /** Files don't change while a process runs, and each look asks again. */
