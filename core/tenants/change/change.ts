@@ -11,7 +11,7 @@ import { followModel } from "../ledger/tenants.ts";
 import { refreshPolicies } from "../rows/refreshPolicies.ts";
 import { type Copy, moveBetween, moveWithin, pipe } from "./changeCopy.ts";
 import { fence } from "./changeFence.ts";
-import { CHANGES_SQL, pendingOf, RATE } from "./changeFound.ts";
+import { CHANGE_RATE, CHANGES_SQL, pendingOf } from "./changeFound.ts";
 import { type ChangeFound, NOTHING_FOUND, planChange } from "./changePlan.ts";
 import { begin, type Change, groupSpec } from "./changeRecord.ts";
 import { closeOld } from "./changeSwitch.ts";
@@ -45,7 +45,7 @@ export async function move(context: Context, step: Step, copy: Copy = pipe): Pro
         // an old copy of its own that was hidden there is served again
         await refreshPolicies(context, group);
         const rows = Object.values(moved).reduce((sum, { count }) => sum + Number(count), 0);
-        await recordRate(session, RATE, rows, (Date.now() - began) / 1000);
+        await recordRate(session, CHANGE_RATE, rows, (Date.now() - began) / 1000);
         const [ended] = await session.query<{ seconds: number }>(
             "SELECT extract(epoch FROM clock_timestamp() - (detail ->> 'fenced')::timestamptz)::float8 AS seconds FROM citus_as_code.tenant_change WHERE grp = $1 AND tenant = $2",
             [group.name, tenant],

@@ -41,7 +41,7 @@ SELECT jsonb_build_object(
                   FROM slices s JOIN pg_class c ON c.oid = s.rel JOIN pg_namespace n ON n.oid = c.relnamespace),
     'rate', (SELECT bytes / seconds FROM citus_as_code.measured WHERE what = 'rows of a change of model')))`;
 
-export const RATE = "rows of a change of model";
+export const CHANGE_RATE = "rows of a change of model";
 
 /** Where there is no ledger yet nothing is known of any other group. */
 export function pendingOf(group: GroupSpec, found: ChangeFound): ChangeFound["pending"] {
