@@ -144,7 +144,7 @@ export function planRemoval(
 }
 
 /** Rows a second, where no delete was measured yet: a part of what a small machine does. */
-const RATE = 50_000;
+const USUAL_DELETE_RATE = 50_000;
 
 /** Seconds for which others' writes may wait without being allowed to. */
 const SECONDS = 5;
@@ -157,11 +157,11 @@ function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references
     });
     const total = counts.reduce((sum, { count }) => sum + count, 0);
     const bytes = counts.reduce((sum, one) => sum + one.bytes, 0);
-    const seconds = total / (rate ?? RATE);
+    const seconds = total / (rate ?? USUAL_DELETE_RATE);
     const most = counts
         .sort((a, b) => b.count - a.count)
         .map(({ table, count }) => `${table} ${count.toLocaleString("en")}`);
-    const lasts = `${countOf(total, "row")} (${joinNames(most)}), ${describeBytes(bytes)}, ${describeDuration(total, rate ?? RATE)}${rate == null ? " (no delete was measured yet on this cluster)" : ""}`;
+    const lasts = `${countOf(total, "row")} (${joinNames(most)}), ${describeBytes(bytes)}, ${describeDuration(total, rate ?? USUAL_DELETE_RATE)}${rate == null ? " (no delete was measured yet on this cluster)" : ""}`;
     const tables = tenantTables(group);
     const changing = references.filter((one) =>
         changesOthers(one, one.from === null ? undefined : tables[one.from]?.column, tables[one.to]?.column),
