@@ -147,7 +147,7 @@ export function planRemoval(
 const USUAL_DELETE_RATE = 50_000;
 
 /** Seconds for which others' writes may wait without being allowed to. */
-const SECONDS = 5;
+const LONGEST_WAIT = 5;
 
 /** How much of a tenant there is to delete, how long that takes about, and who waits. */
 function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references = [], rate }: FoundRemoval) {
@@ -173,7 +173,7 @@ function weigh(group: GroupSpec, tenant: string, { rows, widths = {}, references
             : "rowSecurity is false, so nothing else keeps the application from writing to it";
     const text = `${lasts}; other tenants' writes to ${tables.map(({ table }) => table).join(", ")} wait as long, because ${why}`;
     const missing = tables.filter(({ table }) => !group.allow.includes(table)).map(({ table }) => table);
-    if (seconds <= SECONDS || missing.length === 0) return { text };
+    if (seconds <= LONGEST_WAIT || missing.length === 0) return { text };
     return {
         text,
         refusal: `${tenant}: is to be deleted: ${text}. It is not deleted.\nTo allow that, put ${missing.map((table) => `"${table}"`).join(", ")} into allow, and run pulumi up at a quiet time.`,
