@@ -13,7 +13,7 @@ import {
     refuseStranded,
 } from "../core/citus/rebalance/assess.ts";
 import { assessCluster } from "../core/citus/rebalance/assessCluster.ts";
-import { rebalanceTo } from "../core/citus/rebalance/place.ts";
+import { rebalanceTo } from "../core/citus/rebalance/rebalanceTo.ts";
 import { refuseOnlyCopies, refuseUnplaceable } from "../core/citus/rebalance/refuse.ts";
 import type { Wanted, WantedWorker } from "../core/citus/rebalance/wanted.ts";
 import { ANSWERS_WITHIN, findSilent, type SilentNode } from "../core/citus/silent.ts";

@@ -10,7 +10,7 @@ import { parseTime, refusedTarget } from "../core/restore/request.ts";
 import { identifier } from "../core/sql/quote.ts";
 import { describeAge } from "../core/util/age.ts";
 import { describeBytes } from "../core/util/bytes.ts";
-import { joinNames } from "../core/util/listed.ts";
+import { joinNames } from "../core/util/joinNames.ts";
 import { closeAll, openNodes } from "./dump/moment.ts";
 import { asText } from "./dump/rows.ts";
 import { type Backed, openBackups, readBackups } from "./lib/backups.ts";

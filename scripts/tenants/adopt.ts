@@ -1,7 +1,7 @@
 /** npm run tenants -- adopt GROUP FILE: writes tenants that create_tenant made into the program's JSON file. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { listTenants } from "../../core/tenants/ask/list.ts";
-import { joinNames } from "../../core/util/listed.ts";
+import { joinNames } from "../../core/util/joinNames.ts";
 import { withStack } from "../lib/groups.ts";
 
 const indentOf = (text: string) => /^[[{]\r?\n([ \t]+)/.exec(text)?.[1] ?? "    ";

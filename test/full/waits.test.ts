@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { readBlockers, readNodes } from "../../core/citus/catalog.ts";
 import { readHealth } from "../../core/citus/health/health.ts";
 import { dropKept, exempt, readBound, readLimits } from "../../core/citus/limits.ts";
-import { type PlaceOptions, rebalanceTo } from "../../core/citus/rebalance/place.ts";
+import { type PlaceOptions, rebalanceTo } from "../../core/citus/rebalance/rebalanceTo.ts";
 import { nodeOf } from "../../core/node/topology.ts";
 import { NO_LIMITS } from "../../core/reach/ownSession.ts";
 import { connect, type Session } from "../../core/reach/session.ts";

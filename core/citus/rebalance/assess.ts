@@ -1,6 +1,6 @@
 /** What follows from how a cluster is and how it is wanted. Pure. */
 import { describeBytes } from "../../util/bytes.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { type Blocker, blocking, explainBlockers, type NodeRow } from "../catalog.ts";
 import { explainReadOnly, type Hindrance, hindrances, type Limit } from "../limits.ts";
 import { explainPinned, type PinnedTenant } from "./pins.ts";

@@ -1,7 +1,7 @@
 /** Shards that tenants left small, and what it costs to make a group anew with fewer. Pure but for its SQL. */
 import { hashOf } from "../../../client/hash.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { describeDuration } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
 
 /** Bytes below which a shard costs more than it holds. */
 const SMALL = 1024 ** 2;

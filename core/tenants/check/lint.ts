@@ -4,7 +4,7 @@ import { readDangers } from "../../citus/guards.ts";
 import { explainReference, readReferences } from "../../citus/references.ts";
 import type { Session } from "../../reach/session.ts";
 import { qualified } from "../../sql/quote.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { type Exposed, explainExposed, exposedSql } from "../isolation/exposure.ts";
 import { readBounds } from "./read/bounds.ts";
 import { readTables } from "./read/catalog.ts";

@@ -61,7 +61,7 @@ export const INVALID = -2;
 export const identity = (group: string, tenant: string, epoch: number): string =>
     `citus_as_code: ${group}/${tenant}, epoch ${epoch}`;
 
-export const findDatabase = (
+export const databaseOn = (
     found: DatabasesFound,
     node: string | null | undefined,
     name: string,
@@ -79,7 +79,7 @@ export function explainMisplaced(
 ): string | undefined {
     const name = databaseOf(tenant);
     const [elsewhere, ...more] = nodesWith(found, name);
-    if (elsewhere === undefined || findDatabase(found, node, name)) return undefined;
+    if (elsewhere === undefined || databaseOn(found, node, name)) return undefined;
     return `${tenant}: its database should be on ${node} and is on ${[elsewhere, ...more].join(", ")}: it was moved by hand.\nTell the ledger where it is: ${placeByHand({ group: group.name, tenant }, elsewhere)}`;
 }
 

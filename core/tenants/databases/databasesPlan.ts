@@ -10,9 +10,9 @@ import { newFiles } from "../onboarding/newFiles.ts";
 import {
     type DatabaseFound,
     type DatabasesFound,
+    databaseOn,
     explainForeign,
     explainMisplaced,
-    findDatabase,
     type LedgerRow,
     nodesWith,
 } from "./databaseFound.ts";
@@ -84,7 +84,7 @@ function planKnown(
     const name = databaseOf(tenant);
     const wanted = group.tenants[tenant];
     const target = wanted?.node ?? detail.move?.to ?? row.node ?? "";
-    const there = findDatabase(found, row.node, name);
+    const there = databaseOn(found, row.node, name);
     // what a restore left is neither made nor moved: it may be half of what it was, or nothing
     if (detail.restoring === true) {
         return {
@@ -168,8 +168,8 @@ export function plan(group: GroupSpec, found: DatabasesFound, all: Readonly<Reco
             continue;
         }
         if (row) {
-            const { steps: ownProperty, refusal } = planKnown(group, row, found, filesOf(tenant).files);
-            steps.push(...ownProperty);
+            const { steps: its, refusal } = planKnown(group, row, found, filesOf(tenant).files);
+            steps.push(...its);
             if (refusal !== undefined) refusals.push(refusal);
             continue;
         }

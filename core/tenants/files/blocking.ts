@@ -1,7 +1,7 @@
 /** What preview says of files that make others wait: on what, and for how long. Pure. */
 
 import { describeBytes } from "../../util/bytes.ts";
-import { describeDuration } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
 import { ownProperty } from "../../util/ownProperty.ts";
 import type { Cost } from "../check/read/costs.ts";
 

@@ -1,5 +1,5 @@
 /** The note about tenants that exist but are not in the program. */
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 
 /** @param tenants at least one */
 export function notNamed(tenants: readonly string[]): string {

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { DatabaseError } from "../../reach/session.ts";
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { ownProperty } from "../../util/ownProperty.ts";
 import { pause } from "../../util/pause.ts";
 import { askAlone } from "../group/ask.ts";
@@ -189,9 +189,9 @@ async function barredNow({ group, session }: Context, tables: readonly string[])
         [tables, tables.map(qualified), columns],
     );
     const known = [...new Set(types.map(({ type }) => type))];
-    const joinNames = known.length === 0 ? "NULL::text" : known.map(literal).join("), (");
+    const values = known.length === 0 ? "NULL::text" : known.map(literal).join("), (");
     const [row] = await session.query<{ found: FoundBarred & { nodes: readonly { name: string; failed: string }[] } }>(
-        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${joinNames})) v (type)`, { ledger: true })} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
+        `SELECT ${barredSql(group, `SELECT v.type FROM (VALUES (${values})) v (type)`, { ledger: true })} AS found FROM (SELECT $1::text, $2::jsonb) AS given`,
         [group.name, JSON.stringify(group)],
     );
     if (!row) throw new Error("the database gave no answer about which tenants write");

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { given } from "../../sql/given.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import type { Finding } from "../check/read/finding.ts";
 import { askAlone } from "../group/ask.ts";
 import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";

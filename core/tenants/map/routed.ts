@@ -1,6 +1,6 @@
 /** Tenants on servers that are not this cluster's: entries of the shard map, and nothing else. */
 
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 import { buryRouted, enterRouted } from "../ledger/tenants.ts";

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { ALONE, statements } from "../../sql/statements.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { asDoBlock, databaseMessage, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
 import { type FileSpec, type GroupSpec, onboardingRole } from "../group/spec.ts";

@@ -12,7 +12,7 @@ import type { Session } from "../../reach/session.ts";
 import { given } from "../../sql/given.ts";
 import { identifier, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { USUAL_RATE } from "../../util/lasting.ts";
+import { USUAL_RATE } from "../../util/describeDuration.ts";
 import { pause } from "../../util/pause.ts";
 import type { Context, Facet, Probe, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";

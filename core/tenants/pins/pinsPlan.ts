@@ -3,8 +3,8 @@
 import { type BlockerRow, blockerOf } from "../../citus/catalog.ts";
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { describeDuration } from "../../util/lasting.ts";
-import { joinNames } from "../../util/listed.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";
 

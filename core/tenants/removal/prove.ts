@@ -3,7 +3,7 @@
 import { identifier, literal, qualified } from "../../sql/quote.ts";
 import { countOf } from "../../util/countOf.ts";
 import { transaction } from "../group/batch.ts";
-import { writeTombstone as forgetTenant } from "../ledger/tenants.ts";
+import { bury } from "../ledger/tenants.ts";
 import { ownComment } from "../roles/groupRoles.ts";
 import { type Detail, detailOf, type Leaving } from "./leaving.ts";
 import { countRows, ownRole } from "./present.ts";
@@ -86,5 +86,5 @@ export async function leftOf(leaving: Leaving): Promise<string[]> {
 export async function writeTombstone(leaving: Leaving, detail: Detail): Promise<void> {
     const { context, tenant } = leaving;
     const key = { group: context.group.name, tenant };
-    await transaction(context.session, forgetTenant(key, context.group.model, detail.moved_to));
+    await transaction(context.session, bury(key, context.group.model, detail.moved_to));
 }

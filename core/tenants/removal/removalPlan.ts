@@ -3,15 +3,15 @@
 import { identifier, literal } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
 import { countOf } from "../../util/countOf.ts";
-import { describeDuration } from "../../util/lasting.ts";
-import { joinNames } from "../../util/listed.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { ownProperty } from "../../util/ownProperty.ts";
 import { databaseOf } from "../data/shape.ts";
 import {
     type DatabasesFound,
+    databaseOn,
     explainForeign,
     explainMisplaced,
-    findDatabase,
     nodesWith,
 } from "../databases/databaseFound.ts";
 import { EXAMPLE } from "../exports/exportTarget.ts";
@@ -194,7 +194,7 @@ function refuseDatabase(group: GroupSpec, tenant: string, databases?: DatabasesF
     const name = databaseOf(tenant);
     const nodes = nodesWith(databases, name);
     const node = nodes.find((one) => one === row.node) ?? nodes[0];
-    const comment = findDatabase(databases, node, name)?.comment;
+    const comment = databaseOn(databases, node, name)?.comment;
     if (node === undefined || comment === undefined) return undefined;
     const halfMade = node === row.node && comment === null && ["creating", "deleting"].includes(row.state);
     return halfMade

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { identifier, literal } from "../../sql/quote.ts";
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import { appRole, type GroupSpec, tenantsRole } from "../group/spec.ts";
 import { keyWith, planBarred } from "../isolation/barred.ts";

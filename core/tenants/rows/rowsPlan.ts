@@ -1,6 +1,6 @@
 /** What there is to do so that each tenant has its row in the table of tenants. Pure. */
 
-import { joinNames } from "../../util/listed.ts";
+import { joinNames } from "../../util/joinNames.ts";
 import { ownProperty } from "../../util/ownProperty.ts";
 import type { Planned, Step } from "../group/facet.ts";
 import type { GroupSpec } from "../group/spec.ts";

@@ -52,12 +52,12 @@ function planSchemas(
                 `${tenant}: its deletion was begun and not ended. Give it the state deleted again until it is gone. After that it can be made anew.`,
             );
         } else if (state === "creating" || (state === undefined && distributed === undefined)) {
-            const { files, databaseMessage } = filesOf(tenant);
+            const { files, said } = filesOf(tenant);
             const half = distributed !== undefined;
             steps.push({
                 kind: "schemas.create",
                 tenant,
-                text: `${tenant}: ${half ? "go on making its schema" : "create schema"}${databaseMessage}`,
+                text: `${tenant}: ${half ? "go on making its schema" : "create schema"}${said}`,
                 detail: { files, half } satisfies CreateDetail,
             });
         } else if (state === undefined) {

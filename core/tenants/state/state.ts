@@ -64,10 +64,10 @@ function takeAway(openings: readonly Opening[]): string {
 
 /** Statements that give a tenant's role exactly these rights in its database. @param session a connection to it */
 export async function databasePrivileges(session: Session, role: string, access: Access): Promise<string> {
-    const ownProperty = await session.query<{ name: string }>(OWN_SCHEMAS);
-    const rights = [PIN_DATABASE, ...ownProperty.map(({ name }) => privileges(name, role, access))].join("\n");
+    const schemas = await session.query<{ name: string }>(OWN_SCHEMAS);
+    const rights = [PIN_DATABASE, ...schemas.map(({ name }) => privileges(name, role, access))].join("\n");
     if (access === "active") return `${rights}\n${GIVE_BACK}`;
-    const places = placesOf(ownProperty.map(({ name }) => ({ tenant: "", nsp: name, role })));
+    const places = placesOf(schemas.map(({ name }) => ({ tenant: "", nsp: name, role })));
     const openings = await session.query<Opening>(openingsSql(places));
     return [rights, takeAway(openings)].join("\n");
 }

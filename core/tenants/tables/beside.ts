@@ -41,7 +41,7 @@ async function readTable(session: Session, { name }: BesideTable): Promise<Copie
 }
 
 /** Makes the new tables, empty: a first one gives the group its shards. */
-async function makeBeside(
+async function makeTables(
     session: Session,
     beside: Beside,
     statements: ReadonlyMap<string, readonly string[]>,
@@ -207,7 +207,7 @@ export async function makeBeside(context: Context, beside: Beside): Promise<void
             tables.push(await readTable(session, table));
             statements.set(table.name, await statementsOf(session, table.name));
         }
-        await makeBeside(session, beside, statements);
+        await makeTables(session, beside, statements);
         const writer = await context.open("coordinator");
         const shards = tables.reduce((n, table) => n + table.shards.length, 0);
         const change = new Switch(context, beside, tables, statements, longestWait(shards) * 1000);

@@ -2,7 +2,7 @@
 
 import { literal, qualified } from "../../sql/quote.ts";
 import { describeBytes } from "../../util/bytes.ts";
-import { describeDuration } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
 import { refuseUnmade } from "./promised.ts";
 import { type Plan, targetKind } from "./tablesPlanned.ts";
 import { type BesideSet, kindText, type Wish } from "./tablesWish.ts";

@@ -1,7 +1,7 @@
 /** What is planned for the tables of one group, part by part. Pure. */
 
 import { describeBytes } from "../../util/bytes.ts";
-import { describeDuration } from "../../util/lasting.ts";
+import { describeDuration } from "../../util/describeDuration.ts";
 import type { Step } from "../group/facet.ts";
 import type { GroupSpec, TableSpec } from "../group/spec.ts";
 import type { FoundTables, TableStep } from "./tablesFound.ts";

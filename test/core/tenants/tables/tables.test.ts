@@ -22,7 +22,7 @@ import type { ForeignKey } from "../../../../core/tenants/tables/tableKeys.ts";
 import { tables } from "../../../../core/tenants/tables/tables.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../../../core/tenants/tables/tablesFound.ts";
 import { planTables } from "../../../../core/tenants/tables/tablesPlan.ts";
-import { describeDuration } from "../../../../core/util/lasting.ts";
+import { describeDuration } from "../../../../core/util/describeDuration.ts";
 import { EMPTY } from "../../../tenants.ts";
 
 const GROUP: GroupSpec = {

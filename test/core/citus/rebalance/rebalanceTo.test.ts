@@ -5,7 +5,7 @@ import type { NodeRow, ShardGroup } from "../../../../core/citus/catalog.ts";
 import { describeAssessment, isAsked, isSettled, obstacle } from "../../../../core/citus/rebalance/assess.ts";
 import { assessCluster } from "../../../../core/citus/rebalance/assessCluster.ts";
 import { JobError } from "../../../../core/citus/rebalance/job.ts";
-import { type PlaceOptions, rebalanceTo } from "../../../../core/citus/rebalance/place.ts";
+import { type PlaceOptions, rebalanceTo } from "../../../../core/citus/rebalance/rebalanceTo.ts";
 import { strategyName } from "../../../../core/citus/rebalance/strategy.ts";
 import type { Wanted } from "../../../../core/citus/rebalance/wanted.ts";
 import { DatabaseError, isLost, type Session } from "../../../../core/reach/session.ts";
