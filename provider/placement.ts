@@ -266,7 +266,7 @@ async function convergeOnce(
                     alive: () => undefined,
                 });
                 if (moved.length > 0) ask.note(moved.join("\n"));
-                const placed = await place(session, wantedOf(inputs), {
+                const placed = await rebalanceTo(session, wantedOf(inputs), {
                     ...checks,
                     probe: nodes.probe,
                     openFresh: nodes.openFresh,

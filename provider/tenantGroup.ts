@@ -13,7 +13,7 @@ import { connect, DatabaseError, keepOpen, type Session, withSession } from "../
 import { FACETS } from "../core/tenants/facets.ts";
 import { type AskNodes, sharedRounds } from "../core/tenants/group/ask.ts";
 import type { ConnectionPlace } from "../core/tenants/group/connection.ts";
-import { converge, describeSteps, explainRefusals, look, planAll } from "../core/tenants/group/converge.ts";
+import { converge, describeSteps, explainRefusals, planAll, readGroup } from "../core/tenants/group/converge.ts";
 import type { Context, NodeTarget } from "../core/tenants/group/facet.ts";
 import { withOnboarded } from "../core/tenants/group/onboarded.ts";
 import { markOf, verifierOf } from "../core/tenants/group/passwords.ts";

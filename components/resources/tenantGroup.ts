@@ -1,5 +1,5 @@
 import type * as pulumi from "@pulumi/pulumi";
-import type { Place } from "../../core/tenants/group/connection.ts";
+import type { ConnectionPlace } from "../../core/tenants/group/connection.ts";
 import type { TenantGroupInputs, TenantGroupKind, TenantGroupNode } from "../../provider/tenantGroup.ts";
 import { CitusResource } from "./resource.ts";
 
