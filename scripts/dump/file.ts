@@ -85,143 +85,184 @@ async function unpacked(file: string): Promise<Readable> {
     return source.pipe(gunzip);
 }
 
-/**
- * Reads a file once, from its first to its last line, and hands out what is in it. Memory grows with its scripts, not with its rows.
- * @throws BrokenFile naming the line; what the visitor throws
- */
-export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
-    let line = 0;
-    let kind: Dump["kind"] | undefined;
-    let of = "";
-    let key: string | undefined;
-    let seen = 0;
-    let complete = false;
-    let script: { part: Part; from: number; lines: string[] } | undefined;
-    let rows: { name: string; sink: Awaited<ReturnType<Visitor["table"]>>; first: boolean; lines: number } | undefined;
-    const counts = new Map<string, number>();
-    const told = new Map<string, number>();
-    const sequences: WorkerSequence[] = [];
-    const broken = (why: string) => new BrokenFile(`${file}, line ${line}: ${why}`);
+/** Where reading of one file is, and what was found so far. */
+class DumpReader {
+    private line = 0;
+    private kind: Dump["kind"] | undefined;
+    private of = "";
+    private key: string | undefined;
+    private seen = 0;
+    private complete = false;
+    private script: { part: Part; from: number; lines: string[] } | undefined;
+    private rows:
+        | { name: string; sink: Awaited<ReturnType<Visitor["table"]>>; first: boolean; lines: number }
+        | undefined;
+    /** Lines that are no whole one yet. */
+    private rest: Buffer = Buffer.alloc(0);
+    private readonly counts = new Map<string, number>();
+    private readonly told = new Map<string, number>();
+    private readonly sequences: WorkerSequence[] = [];
+    private readonly file: string;
+    private readonly visitor: Visitor;
 
-    const takeLine = async (text: string) => {
-        line++;
-        if (line === 1) {
-            kind = /^-- citus-dump 1 (shape|all)$/.exec(text)?.[1] as Dump["kind"] | undefined;
-            if (kind === undefined)
-                throw broken("this is not a file of npm run dump: its first line is not -- citus-dump 1");
-            return;
-        }
-        if (complete && text !== "") throw broken("there is more after the last line of the dump");
-        if (script) {
-            if (text !== `\\unrestrict ${key}`) {
-                script.lines.push(text);
-                return;
+    constructor(file: string, visitor: Visitor) {
+        this.file = file;
+        this.visitor = visitor;
+    }
+
+    broken(why: string): BrokenFile {
+        return new BrokenFile(`${this.file}, line ${this.line}: ${why}`);
+    }
+
+    /** Goes on with some bytes of the file. */
+    async take(piece: Buffer): Promise<void> {
+        let chunk: Buffer = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
+        for (;;) {
+            if (this.rows) {
+                chunk = await this.takeRows(chunk);
+                if (this.rows) break;
+                continue;
             }
-            const { part, from, lines } = script;
-            script = undefined;
-            seen++;
-            await visitor.script(part, `${lines.join("\n")}\n${text}\n`, from);
-            return;
+            const end = chunk.indexOf(NEWLINE);
+            if (end < 0) break;
+            await this.takeLine(chunk.toString("utf8", 0, end));
+            chunk = chunk.subarray(end + 1);
         }
+        this.rest = Buffer.from(chunk);
+    }
+
+    /** @throws BrokenFile when anything is missing that the dump says it has */
+    finish(): Dump {
+        const { kind, of, counts, sequences } = this;
+        if (!this.complete || kind === undefined || this.rest.length > 0)
+            throw this.broken("the file ends here and was cut off: its last line, -- complete, is missing");
+        for (const [name, n] of counts)
+            if (this.told.get(name) !== n)
+                throw this.broken(
+                    `${name} has ${n} rows in the file, and the dump wrote ${this.told.get(name) ?? "none"}`,
+                );
+        for (const name of this.told.keys())
+            if (!counts.has(name)) throw this.broken(`the rows of ${name} are missing`);
+        return { kind, of, rows: counts, sequences };
+    }
+
+    private async takeLine(text: string): Promise<void> {
+        this.line++;
+        if (this.line === 1) return this.takeFirst(text);
+        if (this.complete && text !== "") throw this.broken("there is more after the last line of the dump");
+        if (this.script) return this.takeScript(this.script, text);
         const begins = /^\\restrict ([0-9a-f]{64})$/.exec(text)?.[1];
-        if (begins !== undefined) {
-            const part = PARTS[seen];
-            if (part === undefined || (key !== undefined && begins !== key))
-                throw broken("a script begins where none can be");
-            key = begins;
-            script = { part, from: line, lines: [text] };
-            return;
-        }
-        if (key === undefined) {
-            of ||= /^-- (Database .*)$/.exec(text)?.[1] ?? "";
-            if (text !== "" && !text.startsWith("--")) throw broken("there is something before the first script");
+        if (begins !== undefined) return this.beginScript(begins, text);
+        if (this.key === undefined) {
+            this.of ||= /^-- (Database .*)$/.exec(text)?.[1] ?? "";
+            if (text !== "" && !text.startsWith("--")) throw this.broken("there is something before the first script");
             return;
         }
         const copy = COPY.exec(text);
-        if (copy && seen > 0) {
+        if (copy && this.seen > 0) {
             const [, statement = "", name = ""] = copy;
-            if (counts.has(name)) throw broken(`${name} is in it twice`);
-            rows = { name, sink: await visitor.table({ statement, name, line: line + 1 }), first: true, lines: 0 };
+            if (this.counts.has(name)) throw this.broken(`${name} is in it twice`);
+            const sink = await this.visitor.table({ statement, name, line: this.line + 1 });
+            this.rows = { name, sink, first: true, lines: 0 };
             return;
         }
+        await this.takeNote(text);
+    }
+
+    private takeFirst(text: string): void {
+        this.kind = /^-- citus-dump 1 (shape|all)$/.exec(text)?.[1] as Dump["kind"] | undefined;
+        if (this.kind === undefined)
+            throw this.broken("this is not a file of npm run dump: its first line is not -- citus-dump 1");
+    }
+
+    private beginScript(key: string, text: string): void {
+        const part = PARTS[this.seen];
+        if (part === undefined || (this.key !== undefined && key !== this.key))
+            throw this.broken("a script begins where none can be");
+        this.key = key;
+        this.script = { part, from: this.line, lines: [text] };
+    }
+
+    private async takeScript({ part, from, lines }: NonNullable<DumpReader["script"]>, text: string): Promise<void> {
+        if (text !== `\\unrestrict ${this.key}`) {
+            lines.push(text);
+            return;
+        }
+        this.script = undefined;
+        this.seen++;
+        await this.visitor.script(part, `${lines.join("\n")}\n${text}\n`, from);
+    }
+
+    /** A line between the parts: how much of something there is, or that this is the end. */
+    private async takeNote(text: string): Promise<void> {
         const count = /^-- rows (\d+) (.+)$/.exec(text);
         const sequence = /^-- sequence (\d+) (-?\d+) (.+)$/.exec(text);
-        if (count) told.set(count[2] ?? "", Number(count[1]));
+        if (count) this.told.set(count[2] ?? "", Number(count[1]));
         else if (sequence)
-            sequences.push({ group: Number(sequence[1]), last: sequence[2] ?? "", name: sequence[3] ?? "" });
-        else if (text === QUIET || text === LOUD) await visitor.statement(text);
-        else if (text === `-- complete ${key}`) complete = true;
-        else if (text !== "" && !text.startsWith("--")) throw broken("this line belongs to no part of a dump");
-    };
+            this.sequences.push({ group: Number(sequence[1]), last: sequence[2] ?? "", name: sequence[3] ?? "" });
+        else if (text === QUIET || text === LOUD) await this.visitor.statement(text);
+        else if (text === `-- complete ${this.key}`) this.complete = true;
+        else if (text !== "" && !text.startsWith("--")) throw this.broken("this line belongs to no part of a dump");
+    }
 
-    let rest = Buffer.alloc(0);
     /** @returns what has to wait for more */
-    const takeRows = async (chunk: Buffer): Promise<Buffer> => {
-        const now = rows as NonNullable<typeof rows>;
-        const give = async (part: Buffer) => {
-            if (part.length === 0) return;
-            const n = newlines(part);
-            line += n;
-            now.lines += n;
-            now.first = false;
-            await now.sink.write(part);
-        };
-        const close = async () => {
-            line++;
-            rows = undefined;
-            const taken = await now.sink.end();
-            counts.set(now.name, now.lines);
-            if (taken !== now.lines) throw broken(`${now.name} has ${now.lines} rows, and the database took ${taken}`);
-        };
+    private async takeRows(chunk: Buffer): Promise<Buffer> {
         const none = END.subarray(1);
-        if (now.first) {
+        if (this.rows?.first) {
             if (chunk.length < none.length) return chunk;
             if (chunk.subarray(0, none.length).equals(none)) {
-                await close();
+                await this.closeRows();
                 return chunk.subarray(none.length);
             }
         }
         const end = chunk.indexOf(END);
         if (end >= 0) {
-            await give(chunk.subarray(0, end + 1));
-            await close();
+            await this.giveRows(chunk.subarray(0, end + 1));
+            await this.closeRows();
             return chunk.subarray(end + END.length);
         }
         // what could be the beginning of the end
         let keep = 0;
         for (let n = Math.min(END.length - 1, chunk.length); n > 0 && keep === 0; n--)
             if (chunk.subarray(chunk.length - n).equals(END.subarray(0, n))) keep = n;
-        await give(chunk.subarray(0, chunk.length - keep));
+        await this.giveRows(chunk.subarray(0, chunk.length - keep));
         return chunk.subarray(chunk.length - keep);
-    };
+    }
 
+    private async giveRows(part: Buffer): Promise<void> {
+        if (part.length === 0 || !this.rows) return;
+        const n = newlines(part);
+        this.line += n;
+        this.rows.lines += n;
+        this.rows.first = false;
+        await this.rows.sink.write(part);
+    }
+
+    private async closeRows(): Promise<void> {
+        const { rows } = this;
+        if (!rows) return;
+        this.line++;
+        this.rows = undefined;
+        const taken = await rows.sink.end();
+        this.counts.set(rows.name, rows.lines);
+        if (taken !== rows.lines)
+            throw this.broken(`${rows.name} has ${rows.lines} rows, and the database took ${taken}`);
+    }
+}
+
+/**
+ * Reads a file once, from its first to its last line, and hands out what is in it. Memory grows with its scripts, not with its rows.
+ * @throws BrokenFile naming the line; what the visitor throws
+ */
+export async function readDump(file: string, visitor: Visitor): Promise<Dump> {
+    const reader = new DumpReader(file, visitor);
     try {
-        for await (const piece of await unpacked(file)) {
-            let chunk: Buffer = rest.length === 0 ? (piece as Buffer) : Buffer.concat([rest, piece as Buffer]);
-            for (;;) {
-                if (rows) {
-                    chunk = await takeRows(chunk);
-                    if (rows) break;
-                    continue;
-                }
-                const end = chunk.indexOf(NEWLINE);
-                if (end < 0) break;
-                await takeLine(chunk.toString("utf8", 0, end));
-                chunk = chunk.subarray(end + 1);
-            }
-            rest = Buffer.from(chunk);
-        }
+        for await (const piece of await unpacked(file)) await reader.take(piece as Buffer);
     } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         if (code === "Z_BUF_ERROR" || code === "Z_DATA_ERROR")
-            throw broken(`the packed file is damaged or was cut off: ${message}`);
+            throw reader.broken(`the packed file is damaged or was cut off: ${message}`);
         throw error;
     }
-    if (!complete || kind === undefined || rest.length > 0)
-        throw broken("the file ends here and was cut off: its last line, -- complete, is missing");
-    for (const [name, n] of counts)
-        if (told.get(name) !== n)
-            throw broken(`${name} has ${n} rows in the file, and the dump wrote ${told.get(name) ?? "none"}`);
-    for (const name of told.keys()) if (!counts.has(name)) throw broken(`the rows of ${name} are missing`);
-    return { kind, of, rows: counts, sequences };
+    return reader.finish();
 }
