@@ -1,4 +1,5 @@
 /** Groups whose plans are tested: what they declare, and what is found of their tables and rows. */
+import type { GroupSpec } from "../../../core/tenants/group/spec.ts";
 import type { FoundRows } from "../../../core/tenants/rows/rowsPlan.ts";
 import type { ForeignKey } from "../../../core/tenants/tables/tableKeys.ts";
 import { type FoundTable, type FoundTables, NO_TABLES } from "../../../core/tenants/tables/tablesFound.ts";

@@ -1,3 +1,4 @@
+/** A group of tenants whose plans are tested. */
 import type { GroupSpec } from "../../../core/tenants/group/spec.ts";
 
 export const group = (more: Partial<GroupSpec> = {}): GroupSpec => ({
