@@ -259,32 +259,34 @@ async function bringHome(
     }
 }
 
-/**
- * Writes all of a tenant into a file, with a manifest beside it. On this machine both are readable by this user only; a
- * bucket or the repository of backups gets them from the node itself. Writes are not held up: an export during which the
- * tenant changed is made again.
- * @returns the file's path or address
- * @throws Error when the tenant is not there, or changes all the time
- */
-export async function exportTenant(context: Context, tenant: string): Promise<string> {
-    const { group, session } = context;
-    refuseRouted(context, tenant, "exported");
-    const target = targetOf(context);
-    const place = await placeOf(context, group, tenant);
+/** @throws Error when the schema of a tenant of model schema is not there */
+async function refuseMissing({ group, session }: Context, tenant: string): Promise<void> {
+    if (group.model !== "schema") return;
+    const [row] = await session.query<{ ok: boolean }>("SELECT to_regnamespace($1) IS NOT NULL AS ok", [
+        identifier(schemaOf(tenant)),
+    ]);
+    if (!row?.ok)
+        throw new Error(`${group.name} has no tenant ${tenant}: there is no schema of its name. Nothing was exported.`);
+}
+
+/** The epoch of a tenant that has one, for who brings the export back. */
+async function epochOf({ group, session }: Context, tenant: string): Promise<Manifest["detail"]> {
+    const [known] = await session.query<{ detail: Record<string, unknown> }>(
+        "SELECT detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
+        [group.name, tenant],
+    );
+    const epoch = known?.detail.epoch;
+    return epoch === undefined ? {} : { epoch };
+}
+
+/** A file that no export has yet: its address where it goes elsewhere, and its path here where it does not. */
+async function newFile(
+    context: Context,
+    tenant: string,
+    target: ReturnType<typeof targetOf>,
+): Promise<{ readonly remote: RemoteFile | undefined; readonly file: string }> {
+    const { group } = context;
     const id = idOf(context, tenant);
-    if (group.model === "schema") {
-        const [row] = await session.query<{ ok: boolean }>("SELECT to_regnamespace($1) IS NOT NULL AS ok", [
-            identifier(schemaOf(tenant)),
-        ]);
-        if (!row?.ok)
-            throw new Error(
-                `${group.name} has no tenant ${tenant}: there is no schema of its name. Nothing was exported.`,
-            );
-    }
-    let before = await printTenant(place.session, place.slices);
-    if (byKey(group.model) && Object.values(before).every(({ count }) => count === "0"))
-        throw new Error(`${group.name} has no tenant ${tenant}: no table has rows of it. Nothing was exported.`);
-    let ran = await readRan(context, place);
     const at = new Date().toISOString().replace(/[-:.]/g, "");
     const remote: RemoteFile | undefined =
         target.kind === "folder"
@@ -297,6 +299,28 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
         target.kind === "folder"
             ? join(await makeFolder(target.path, group.name), `${tenant.replaceAll("/", "_")}-${at}.sql.gz`)
             : addressOf(remote as RemoteFile);
+    return { remote, file };
+}
+
+/**
+ * Writes all of a tenant into a file, with a manifest beside it. On this machine both are readable by this user only; a
+ * bucket or the repository of backups gets them from the node itself. Writes are not held up: an export during which the
+ * tenant changed is made again.
+ * @returns the file's path or address
+ * @throws Error when the tenant is not there, or changes all the time
+ */
+export async function exportTenant(context: Context, tenant: string): Promise<string> {
+    const { group } = context;
+    refuseRouted(context, tenant, "exported");
+    const target = targetOf(context);
+    const place = await placeOf(context, group, tenant);
+    const id = idOf(context, tenant);
+    await refuseMissing(context, tenant);
+    let before = await printTenant(place.session, place.slices);
+    if (byKey(group.model) && Object.values(before).every(({ count }) => count === "0"))
+        throw new Error(`${group.name} has no tenant ${tenant}: no table has rows of it. Nothing was exported.`);
+    let ran = await readRan(context, place);
+    const { remote, file } = await newFile(context, tenant, target);
     const forget = () =>
         remote === undefined
             ? onNode(context, place.node, ["drop", id])
@@ -318,11 +342,6 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                     `${tenant}: ${changed.join(", ")} changed while it was exported, ${TRIES} times. Nothing was exported. Set its state to frozen, then export it.`,
                 );
             }
-            const [known] = await session.query<{ detail: Record<string, unknown> }>(
-                "SELECT detail FROM citus_as_code.tenant WHERE grp = $1 AND tenant = $2",
-                [group.name, tenant],
-            );
-            const epoch = known?.detail.epoch;
             const manifest: Manifest = {
                 format: 1,
                 group: group.name,
@@ -336,7 +355,7 @@ export async function exportTenant(context: Context, tenant: string): Promise<st
                 columns: columnsOf(place.slices),
                 sequences,
                 migrations,
-                detail: epoch === undefined ? {} : { epoch },
+                detail: await epochOf(context, tenant),
             };
             const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
             if (remote === undefined) await bringHome(context, place.node, id, file, made, text);
