@@ -3,9 +3,9 @@ import * as pulumi from "@pulumi/pulumi";
 import { connectionTo } from "../core/tenants/group/connection.ts";
 import { passwordOf, seedOf } from "../core/tenants/group/passwords.ts";
 import { appRole, type GroupSpec, onboardingRole, readerRole, tenantRole } from "../core/tenants/group/spec.ts";
-import { listed } from "../core/util/listed.ts";
+import { joinNames } from "../core/util/joinNames.ts";
 import type { Mistake } from "../core/util/mistakes.ts";
-import { own } from "../core/util/ownProperty.ts";
+import { ownProperty } from "../core/util/ownProperty.ts";
 import type { CitusCluster } from "./cluster.ts";
 import { wrongArguments } from "./config/index.ts";
 import type {
@@ -175,11 +175,11 @@ export abstract class TenantGroup extends pulumi.ComponentResource {
         const { known } = this;
         if (known?.model === "routed")
             throw new pulumi.RunError(
-                `TenantGroup ${this.name}: ${name} is on a server of its own, which has its own logins`,
+                `TenantGroup ${this.name}: ${name} is on a server of its ownProperty, which has its ownProperty logins`,
             );
         if (known && ownProperty(known.tenants, name)?.role !== true)
             throw new pulumi.RunError(
-                `TenantGroup ${this.name}: ${name} has no role of its own; role: true gives it one`,
+                `TenantGroup ${this.name}: ${name} has no role of its ownProperty; role: true gives it one`,
             );
         return this.login(tenantRole(this.name, name), name);
     }
@@ -280,7 +280,7 @@ export class SchemaTenants extends OnboardingTenants {
 }
 
 /**
- * Each tenant in a database of its own on one node.
+ * Each tenant in a database of its ownProperty on one node.
  * @example new DatabaseTenants("banks", { cluster, template: "sql/bank/*.sql", tenants: { acme: { node: "worker-1" } } })
  */
 export class DatabaseTenants extends TenantGroup {

@@ -173,7 +173,7 @@ async function lookAt(inputs: TenantGroupInputs) {
     const { session, ask } = lookerOf(inputs);
     const group = await withOnboarded(session, inputs.group);
     const facets = FACETS[inputs.group.model];
-    return { group, found: await look(session, group, facets, mark, inputs.nodes, read, free, ask) };
+    return { group, found: await readGroup(session, group, facets, mark, inputs.nodes, read, free, ask) };
 }
 
 /**

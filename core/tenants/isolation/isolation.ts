@@ -86,7 +86,7 @@ const anchorSql = (group: string, anchor: string) => `(SELECT jsonb_build_object
   FROM pg_class c, pg_roles r WHERE c.oid = ${given(qualified(anchor))}::regclass AND r.rolname = ${given(tenantsRole(group))})`;
 
 /** Files of the template that a tenant of the program has not run. */
-const PENDING = `(SELECT coalesce(jsonb_agg(f ->> 'path'), '[]') FROM jsonb_array_elements($2::jsonb -> 'template') f WHERE EXISTS (
+const PENDING_FILES_SQL = `(SELECT coalesce(jsonb_agg(f ->> 'path'), '[]') FROM jsonb_array_elements($2::jsonb -> 'template') f WHERE EXISTS (
     SELECT FROM jsonb_object_keys(CASE WHEN $2::jsonb ->> 'model' IN ('schema', 'database') THEN (SELECT $2::jsonb -> 'tenants') ELSE '{"": {}}' END) t (tenant)
      WHERE NOT EXISTS (SELECT FROM citus_as_code.tenant_migration m WHERE (m.grp, m.tenant, m.path) = ($1, t.tenant, f ->> 'path'))))`;
 

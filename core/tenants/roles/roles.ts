@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { given } from "../../sql/given.ts";
 import { identifier, literal } from "../../sql/quote.ts";
-import { own } from "../../util/ownProperty.ts";
+import { ownProperty } from "../../util/ownProperty.ts";
 import { askAlone } from "../group/ask.ts";
 import { databaseMessage, inBatches, transaction } from "../group/batch.ts";
 import type { Context, Facet, Planned, Step } from "../group/facet.ts";
@@ -161,12 +161,12 @@ interface Detail {
 
 const isOwn = (group: GroupSpec, role: FoundRole) => role.comment?.startsWith(ownComment(group.name)) === true;
 
-/** Roles of tenants that are in the program and want none any more: nobody gets in by them, and what they own stays. */
+/** Roles of tenants that are in the program and want none any more: nobody gets in by them, and what they ownProperty stays. */
 function shutSteps(group: GroupSpec, found: FoundRoles, elsewhere: ReadonlyMap<string, readonly string[]>): Step[] {
     return Object.entries(group.tenants).flatMap(([tenant, spec]): Step[] => {
         if (spec.role) return [];
         const name = tenantRole(group.name, tenant);
-        const role = own(found.roles, name);
+        const role = ownProperty(found.roles, name);
         if (role === undefined || !isOwn(group, role) || ownTenantRole(group, tenant) === undefined) return [];
         const hosts = elsewhere.get(name) ?? [];
         if (!role.login && !role.member && !role.becomes && role.secret === null && hosts.length === 0) return [];
@@ -199,7 +199,7 @@ function planRoles(group: GroupSpec, found: FoundRoles): Planned {
             });
         if (tenant !== undefined && optionalRoles(group.name, group.model).includes(name)) {
             refusals.push(
-                `${of}: its role would be ${name}, which is the group's own and may read other tenants: no tenant can have that name. Take the tenant away ({"${tenant}":{"state":"deleted"}} under tenants, which exports it first), and make it by another name.`,
+                `${of}: its role would be ${name}, which is the group's ownProperty and may read other tenants: no tenant can have that name. Take the tenant away ({"${tenant}":{"state":"deleted"}} under tenants, which exports it first), and make it by another name.`,
             );
         } else if (Buffer.byteLength(name) > 63) {
             refusals.push(
