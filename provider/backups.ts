@@ -1,7 +1,7 @@
 /** Archive and backups of a living cluster, looked at and never changed. */
 
-import { archiveFindings, readArchive } from "../core/citus/health/archive.ts";
-import { sentence } from "../core/citus/health/checks/finding.ts";
+import { archiveFindings, readArchive } from "../core/citus/health/read/archive.ts";
+import { sentence } from "../core/citus/health/read/finding.ts";
 import { ANSWERS_WITHIN } from "../core/citus/silent.ts";
 import type { Access } from "../core/node/reach.ts";
 import { withSession } from "../core/reach/session.ts";

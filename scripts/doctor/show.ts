@@ -1,6 +1,7 @@
 /** What `npm run doctor` prints. Pure. */
-import type { Finding, Unasked } from "../../core/citus/health/checks/finding.ts";
+
 import type { Diagnosis } from "../../core/citus/health/doctor.ts";
+import type { Finding, Unasked } from "../../core/citus/health/read/finding.ts";
 
 const LABEL = { danger: "DANGER", mend: "MEND", note: "NOTE" } as const;
 const INDENT = " ".repeat(9);

@@ -1,7 +1,7 @@
 /** The status table, for `npm start` and `npm run status`. */
 import { table } from "table";
-import type { NodeArchive } from "../../core/citus/health/archive.ts";
 import { type ClusterHealth, type HealthOptions, readHealth } from "../../core/citus/health/health.ts";
+import type { NodeArchive } from "../../core/citus/health/read/archive.ts";
 import { ANSWERS_WITHIN } from "../../core/citus/silent.ts";
 import { COORDINATOR } from "../../core/node/topology.ts";
 import { readFindings } from "../../core/reach/nodeFindings.ts";

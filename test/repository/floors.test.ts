@@ -89,4 +89,18 @@ describe("floors", () => {
             ],
         );
     });
+    test("and a circle of a folder with one inside it", async () => {
+        assert.deepEqual(
+            await broken({
+                "core/citus/health/a.ts": 'import "./checks/a.ts";\n',
+                "core/citus/health/checks/a.ts": nothing,
+                "core/citus/health/checks/b.ts": 'import "../b.ts";\n',
+                "core/citus/health/b.ts": nothing,
+            }),
+            [
+                "no circles of folders: core/citus/health -> core/citus/health/checks",
+                "no circles of folders: core/citus/health/checks -> core/citus/health",
+            ],
+        );
+    });
 });

@@ -4,11 +4,11 @@ import { nodeOf } from "../../node/topology.ts";
 import { saidBy } from "../../reach/said.ts";
 import type { Session } from "../../reach/session.ts";
 import type { Answer, Check, CoordinatorCheck, LookCheck, NodeLook, NodesCheck } from "./checks/check.ts";
-import { byDanger, type Finding, needsAttention, type Unasked } from "./checks/finding.ts";
 import { LIMITS, type Limits } from "./checks/limits.ts";
 import { CHECKS } from "./checks/list.ts";
 import type { StackView } from "./checks/view.ts";
 import { type HealthOptions, type Looked, lookAround } from "./health.ts";
+import { byDanger, type Finding, needsAttention, type Unasked } from "./read/finding.ts";
 
 export interface Diagnosis {
     readonly checks: readonly Diagnosed[];

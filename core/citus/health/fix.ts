@@ -3,7 +3,7 @@ import { nodeOf } from "../../node/topology.ts";
 import type { Session } from "../../reach/session.ts";
 import { readNodes } from "../catalog.ts";
 import { keepIdsApart } from "../sequences.ts";
-import type { Finding, Fix } from "./checks/finding.ts";
+import type { Finding, Fix } from "./read/finding.ts";
 
 /** What it runs, for a person, one line each. Pure. */
 export const describeFix = (fix: Fix): string[] =>

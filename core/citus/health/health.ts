@@ -12,13 +12,13 @@ import { failedJob, firstLine, readTasks, runningJob } from "../rebalance/jobTas
 import { holdersOfJob, waitersOf } from "../rebalance/jobWaiters.ts";
 import { readReferences } from "../references.ts";
 import { describeApart, readVersions } from "../versions.ts";
-import { type ArchiveHealth, readArchive } from "./archive.ts";
 import type { NodeLook } from "./checks/check.ts";
-import { type Finding, needsAttention, sentence } from "./checks/finding.ts";
 import { LIMITS } from "./checks/limits.ts";
 import { CHECKS } from "./checks/list.ts";
 import type { HealthView, NodeHealth } from "./checks/view.ts";
-import { type Counts, describeCounts, readTransactions } from "./transactions.ts";
+import { type ArchiveHealth, readArchive } from "./read/archive.ts";
+import { type Finding, needsAttention, sentence } from "./read/finding.ts";
+import { type Counts, describeCounts, readTransactions } from "./read/transactions.ts";
 
 export interface ClusterHealth {
     readonly postgres: string;

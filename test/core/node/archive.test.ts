@@ -7,8 +7,8 @@ import {
     archiveFindings,
     type NodeArchive,
     readArchive,
-} from "../../../core/citus/health/archive.ts";
-import { sentence } from "../../../core/citus/health/checks/finding.ts";
+} from "../../../core/citus/health/read/archive.ts";
+import { sentence } from "../../../core/citus/health/read/finding.ts";
 import {
     archiveSettings,
     type BackupArgs,

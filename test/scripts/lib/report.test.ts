@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import type { NodeRow } from "../../../core/citus/catalog.ts";
-import type { NodeArchive } from "../../../core/citus/health/archive.ts";
 import type { NodeHealth } from "../../../core/citus/health/checks/view.ts";
 import { type ClusterHealth, type HealthOptions, readHealth } from "../../../core/citus/health/health.ts";
+import type { NodeArchive } from "../../../core/citus/health/read/archive.ts";
 import { DatabaseError, type Session } from "../../../core/reach/session.ts";
 import { fittedTable, isHealthy, plainTable, renderStatus } from "../../../scripts/lib/report.ts";
 

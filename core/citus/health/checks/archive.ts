@@ -1,5 +1,5 @@
 /** Whether what was written can be restored. */
-import { archiveFindings } from "../archive.ts";
+import { archiveFindings } from "../read/archive.ts";
 import type { HealthCheck } from "./check.ts";
 
 const POINTS = "restore-point";

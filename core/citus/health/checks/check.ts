@@ -1,6 +1,6 @@
 /** What a check is. */
 import type { NodeFindings } from "../../../reach/nodeFindings.ts";
-import type { Finding } from "./finding.ts";
+import type { Finding } from "../read/finding.ts";
 import type { Limits } from "./limits.ts";
 import type { HealthView, StackView } from "./view.ts";
 

@@ -3,8 +3,8 @@ import { COORDINATOR, nodeOf } from "../../../node/topology.ts";
 import { literal } from "../../../sql/quote.ts";
 import { describeAge } from "../../../util/age.ts";
 import { onNodes } from "../../catalog.ts";
+import type { Finding } from "../read/finding.ts";
 import { ofCoordinator, ofNodes, type StackCheck } from "./check.ts";
-import type { Finding } from "./finding.ts";
 import { fixesSince, KNOWN_UNTIL, NEWEST_FIXED } from "./securityFixes.ts";
 
 interface Clocks {

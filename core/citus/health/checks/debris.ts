@@ -3,8 +3,8 @@ import { COORDINATOR } from "../../../node/topology.ts";
 import { literal } from "../../../sql/quote.ts";
 import { describeBytes } from "../../../util/bytes.ts";
 import { explainKept, removeKept } from "../../keptCopies.ts";
+import type { Finding } from "../read/finding.ts";
 import { type Answer, type HealthCheck, ofCoordinator, ofNodes } from "./check.ts";
-import type { Finding } from "./finding.ts";
 
 /** Whether shards move now, here or by Citus' background jobs: what a move makes is no debris yet. Asked of the coordinator. */
 const MOVING = `(EXISTS (SELECT 1 FROM pg_dist_background_job WHERE state IN ('scheduled', 'running', 'cancelling', 'failing'))

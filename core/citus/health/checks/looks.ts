@@ -6,8 +6,8 @@ import { begunBy } from "../../../sql/gid.ts";
 import { identifier, literal } from "../../../sql/quote.ts";
 import { describeAge } from "../../../util/age.ts";
 import { describeBytes } from "../../../util/bytes.ts";
+import { type Finding, needsAttention, sentence } from "../read/finding.ts";
 import type { LookCheck, NodeLook } from "./check.ts";
-import { type Finding, needsAttention, sentence } from "./finding.ts";
 import { LIMITS } from "./limits.ts";
 
 /** Of a setting whose value may be of use to a role or a database: OWNED says so. */

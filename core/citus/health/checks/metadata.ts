@@ -1,7 +1,7 @@
 /** Whether every node has the same metadata. Names are compared, since a node numbers its own relations. */
 import { COORDINATOR } from "../../../node/topology.ts";
+import type { Finding } from "../read/finding.ts";
 import { type Answer, ofNodes } from "./check.ts";
-import type { Finding } from "./finding.ts";
 
 /** Of each catalog: how many rows, and a hash of what must be the same everywhere. */
 type Hashes = Readonly<Record<string, { readonly rows: number; readonly hash: string }>>;

@@ -3,8 +3,8 @@ import { X509Certificate } from "node:crypto";
 import { explainFailedJob } from "../../rebalance/jobTasks.ts";
 import { explainReference } from "../../references.ts";
 import { describeApart } from "../../versions.ts";
+import type { Danger, Finding } from "../read/finding.ts";
 import { type HealthCheck, ofNodes } from "./check.ts";
-import type { Danger, Finding } from "./finding.ts";
 import type { NodeHealth } from "./view.ts";
 
 const UP = "npm run pulumi -- up";

@@ -3,8 +3,8 @@
 import { COORDINATOR } from "../../../node/topology.ts";
 import { literal } from "../../../sql/quote.ts";
 import { BLOCKERS, type BlockerRow, blockerOf } from "../../catalog.ts";
+import type { Finding } from "../read/finding.ts";
 import { ofCoordinator, ofNodes } from "./check.ts";
-import type { Finding } from "./finding.ts";
 
 export const replicaIdentity = ofCoordinator<readonly BlockerRow[]>({
     id: "replica-identity",

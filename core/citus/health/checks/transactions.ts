@@ -1,9 +1,9 @@
 /** Transactions that nobody ends, and how near their numbers are to their end. */
 import { COORDINATOR } from "../../../node/topology.ts";
 import { describeAge } from "../../../util/age.ts";
-import { preparedFindings } from "../transactions.ts";
+import type { Finding } from "../read/finding.ts";
+import { preparedFindings } from "../read/transactions.ts";
 import { type HealthCheck, ofNodes } from "./check.ts";
-import type { Finding } from "./finding.ts";
 
 export const preparedTransactions: HealthCheck = {
     id: "prepared-transactions",

@@ -3,8 +3,8 @@ import type { NodeRow } from "../../catalog.ts";
 import type { FailedJob } from "../../rebalance/jobTasks.ts";
 import type { ReferenceUse } from "../../references.ts";
 import type { CitusVersions } from "../../versions.ts";
-import type { ArchiveHealth } from "../archive.ts";
-import type { Transactions } from "../transactions.ts";
+import type { ArchiveHealth } from "../read/archive.ts";
+import type { Transactions } from "../read/transactions.ts";
 
 export interface NodeHealth {
     readonly name: string;

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import { readBackends } from "../../../../core/citus/health/activity.ts";
-import { needsAttention, sentence } from "../../../../core/citus/health/checks/finding.ts";
-import { describeCounts, type Prepared, preparedFindings } from "../../../../core/citus/health/transactions.ts";
+import { needsAttention, sentence } from "../../../../core/citus/health/read/finding.ts";
+import { describeCounts, type Prepared, preparedFindings } from "../../../../core/citus/health/read/transactions.ts";
 import { explainFailedJob } from "../../../../core/citus/rebalance/jobTasks.ts";
 import { comparedColumns, lookupTable } from "../../../../core/tenants/ask/cure.ts";
 import { type HotAnswer, weighTenants } from "../../../../core/tenants/ask/hot.ts";

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
 import type { Answer, Check, NodeLook } from "../../../../../core/citus/health/checks/check.ts";
-import type { Finding } from "../../../../../core/citus/health/checks/finding.ts";
 import { LIMITS } from "../../../../../core/citus/health/checks/limits.ts";
 import { CHECKS } from "../../../../../core/citus/health/checks/list.ts";
 import { daysLeft } from "../../../../../core/citus/health/checks/looks.ts";
 import { fixesSince } from "../../../../../core/citus/health/checks/securityFixes.ts";
 import { conclude, verdict } from "../../../../../core/citus/health/doctor.ts";
 import { fixesOf } from "../../../../../core/citus/health/fix.ts";
+import type { Finding } from "../../../../../core/citus/health/read/finding.ts";
 
 const checkOf = (id: string): Check => {
     const check = CHECKS.find((one) => one.id === id);

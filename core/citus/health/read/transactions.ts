@@ -1,12 +1,12 @@
 /** Transactions over several nodes: how many there are, and those that were prepared and not ended. Changes nothing. */
 
-import { nodeOf } from "../../node/topology.ts";
-import type { Session } from "../../reach/session.ts";
-import { begunBy } from "../../sql/gid.ts";
-import { literal } from "../../sql/quote.ts";
-import { describeAge } from "../../util/age.ts";
-import { type NodeRow, onNodes } from "../catalog.ts";
-import type { Finding } from "./checks/finding.ts";
+import { nodeOf } from "../../../node/topology.ts";
+import type { Session } from "../../../reach/session.ts";
+import { begunBy } from "../../../sql/gid.ts";
+import { literal } from "../../../sql/quote.ts";
+import { describeAge } from "../../../util/age.ts";
+import { type NodeRow, onNodes } from "../../catalog.ts";
+import type { Finding } from "./finding.ts";
 
 export interface Prepared {
     /** Name of the node that it waits on. */

@@ -1,13 +1,13 @@
 /** Whether each node's WAL reaches the repository, and how old the last restore point is. Asked of the nodes, through the coordinator. */
 
-import { NODE_HOME } from "../../node/settings.ts";
-import { nodeOf } from "../../node/topology.ts";
-import type { Session } from "../../reach/session.ts";
-import type { RestorePoint } from "../../restore/points.ts";
-import { describeAge } from "../../util/age.ts";
-import { pause } from "../../util/pause.ts";
-import { onNodes } from "../catalog.ts";
-import type { Finding } from "./checks/finding.ts";
+import { NODE_HOME } from "../../../node/settings.ts";
+import { nodeOf } from "../../../node/topology.ts";
+import type { Session } from "../../../reach/session.ts";
+import type { RestorePoint } from "../../../restore/points.ts";
+import { describeAge } from "../../../util/age.ts";
+import { pause } from "../../../util/pause.ts";
+import { onNodes } from "../../catalog.ts";
+import type { Finding } from "./finding.ts";
 
 export interface NodeArchive {
     readonly node: string;
