@@ -105,7 +105,8 @@ export async function makeEmpty(session: Session, table: string, statements: rea
         `SELECT format('REVOKE ALL ON %s%s FROM %s', CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, c.oid::regclass,
                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END) AS sql
            FROM pg_class o JOIN pg_class t ON t.relnamespace = ${literal(NEW)}::regnamespace AND t.relname = o.relname
-           JOIN pg_class c ON c.oid = t.oid OR c.oid IN (SELECT d.objid FROM pg_depend d WHERE d.refobjid = t.oid AND d.deptype IN ('a', 'i')), aclexplode(c.relacl) a
+           JOIN pg_class c ON c.oid = t.oid OR c.oid IN (SELECT d.objid FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
+                AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')), aclexplode(c.relacl) a
           WHERE o.oid = $1::regclass AND c.relkind IN ('r', 'S') AND a.grantee <> c.relowner GROUP BY 1`,
         [qualified(table)],
     );
