@@ -3,6 +3,8 @@
  * where it stands: literals of statements, passwords in connection strings, keys.
  */
 
+import { withoutLiterals } from "./literals.ts";
+
 /** In the place of what was taken out. */
 export const REMOVED = "(removed)";
 
@@ -14,6 +16,21 @@ const VERIFIER = /SCRAM-SHA-256\$[^\s"',]+/g;
 const IN_URL = /([a-z][a-z0-9+]*:\/\/[^\s:@/]+:)[^\s@/]+@/gi;
 const NAMED = /\b(pass(?:word|phrase)?|secret|token)(\s*[=:]\s*)(?!\(removed\))("[^"]*"|'[^']*'|[^\s,;'")}]+)/gi;
 const IN_SQL = /\b(password)(\s+)(?!null\b|\(removed\))([^\s,;'")]+)/gi;
+
+/** An entry of PostgreSQL's log: what is before its kind, the kind, what it says. */
+const ENTRY =
+    /^([\s\S]*?)\b(LOG|ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DEBUG\d?|DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOCATION): {2}([\s\S]*)$/;
+/** A statement within what an entry says: what is before it, and the statement. */
+const STATEMENT =
+    /^((?:duration: [^\n]*? )?(?:statement|execute[^:]*|parse[^:]*|bind[^:]*): |SQL (?:statement|expression) ")([\s\S]*)$/;
+/** What stands before a name in the server's words; what is quoted without one of these may be a value. */
+const NAMES = new Set(
+    (
+        "relation column table view index sequence schema role user database function procedure constraint type extension " +
+        "parameter slot subscription publication host server trigger policy operator language tablespace collation file " +
+        "directory worker process method cursor statement rule library option setting"
+    ).split(" "),
+);
 
 /** Values of a secret, each as it is, in base64, in JSON, and in a URL. */
 const spellings = (value: string): string[] => [
@@ -58,39 +75,62 @@ export class Redactor {
 
     /** A statement: its literals are somebody's rows and passwords. */
     statement(sql: string): string {
-        const masked = sql
-            .replace(/\$([A-Za-z_]*)\$[\s\S]*?(\$\1\$|$)/g, this.count("literals", "$?$"))
-            .replace(/'(?:[^']|'')*('|$)/g, this.count("literals", "'?'"));
+        const masked = withoutLiterals(sql, (by) => this.count("literals", by)());
         const plain = masked.replace(IN_SQL, (found, name: string, space: string, what: string) =>
             what === "'?'" ? found : `${name}${space}${this.count("passwords")()}`,
         );
         return this.text(plain);
     }
 
+    /** What the server says: names in quotes stay, values in quotes go. */
+    private message(text: string): string {
+        const [, before, statement] = STATEMENT.exec(text) ?? [];
+        if (before !== undefined && statement !== undefined) return `${before}${this.statement(statement)}`;
+        const quoted = text
+            // in these the rest is a piece of the statement, or of a row
+            .replace(/(\bat or near )"[\s\S]*"/, (_, before: string) => `${before}"${this.count("literals", "?")()}"`)
+            .replace(/(=)\([\s\S]*?\)/g, (_, before: string) => `${before}(${this.count("literals", "?")()})`)
+            .replace(
+                /(\bFailing row contains )\([\s\S]*\)/,
+                (_, before: string) => `${before}(${this.count("literals", "?")()})`,
+            )
+            .replace(
+                /(\bJSON data, line \d+: |\binvalid (?:input syntax|input value|value) for [^:]*: |\bCOPY [^:]*: )[\s\S]*/,
+                (_, before: string) => `${before}${this.count("literals", "?")()}`,
+            );
+        const kept = quoted.replace(
+            /(\b\w+ )?"((?:[^"]|"")*)("|$)/g,
+            (found, word: string | undefined, inside: string, end: string) =>
+                inside === "?" || (end === '"' && word !== undefined && NAMES.has(word.trim().toLowerCase()))
+                    ? found
+                    : `${word ?? ""}"${this.count("literals", "?")()}"`,
+        );
+        // an apostrophe within a word opens nothing
+        return this.text(
+            kept.replace(
+                /(^|[^\w])'(?:[^']|'')*('|$)/g,
+                (_, before: string) => `${before}${this.count("literals", "'?'")()}`,
+            ),
+        );
+    }
+
     /** Lines of PostgreSQL's log. A line that begins with a tab goes on with the one before it. */
     log(text: string): string {
-        return text
-            .split(/\n(?!\t)/)
-            .map((entry) => {
-                // what the server quotes is a piece of the statement, or of a row
-                const quoted = entry
-                    .replace(
-                        /(\bat or near )"[\s\S]*"/,
-                        (_, before: string) => `${before}"${this.count("literals", "?")()}"`,
-                    )
-                    .replace(
-                        /(\bDETAIL: [\s\S]*?=)\([\s\S]*?\)/g,
-                        (_, before: string) => `${before}(${this.count("literals", "?")()})`,
-                    )
-                    .replace(
-                        /(\bFailing row contains )\([\s\S]*\)/,
-                        (_, before: string) => `${before}(${this.count("literals", "?")()})`,
-                    )
-                    .replace(
-                        /(invalid input syntax for [^:]*: |invalid input value for [^:]*: )"[\s\S]*"/,
-                        (_, before: string) => `${before}"${this.count("literals", "?")()}"`,
-                    );
-                return this.statement(quoted);
+        const entries = text.split(/\n(?!\t)/).map((entry) => ENTRY.exec(entry) ?? entry);
+        return entries
+            .map((entry, index) => {
+                if (typeof entry === "string") return this.statement(entry);
+                const [, prefix = "", kind = "", said = ""] = entry;
+                const next = entries[index + 1];
+                // what RAISE says is the function's own text
+                const raised = typeof next === "object" && next[2] === "CONTEXT" && / at RAISE/.test(next[3] ?? "");
+                const left =
+                    raised && kind !== "CONTEXT"
+                        ? this.count("literals")()
+                        : kind === "STATEMENT" || kind === "QUERY"
+                          ? this.statement(said)
+                          : this.message(said);
+                return `${this.text(prefix)}${kind}:  ${left}`;
             })
             .join("\n");
     }
@@ -100,6 +140,7 @@ export class Redactor {
         if (typeof value === "string") return statements.includes(name) ? this.statement(value) : this.text(value);
         if (Array.isArray(value)) return value.map((one) => this.data(one, statements, name));
         if (value === null || typeof value !== "object") return value;
+        if (value instanceof Date) return value.toISOString();
         return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, this.data(one, statements, key)]));
     }
 }

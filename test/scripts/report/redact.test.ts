@@ -54,6 +54,25 @@ describe("what nobody knows", () => {
         ["a whole row", `${AT}DETAIL:  Failing row contains (1, hunter2, null).`],
         ["a value of another type", `${AT}ERROR:  invalid input syntax for type bigint: "hunter2"`],
         ["a subscription", `${AT}STATEMENT:  CREATE SUBSCRIPTION s CONNECTION 'host=x password=hunter2' PUBLICATION p`],
+        ["an escaped quote", `${AT}STATEMENT:  create role r password E'a\\'hunter2' nosuchoption`],
+        ["a literal behind an escaped quote", `${AT}STATEMENT:  select E'it\\'s', 'hunter2', nosuch`],
+        ["a literal behind a comment", `${AT}STATEMENT:  create role r password /* it's */ 'hunter2' x`],
+        ["a literal behind a comment of a line", `${AT}STATEMENT:  select 1 -- don't\n\t, 'hunter2', nosuch`],
+        ["a literal behind a name", `${AT}STATEMENT:  select 'k' as "it's", 'hunter2'`],
+        ["a comment", `${AT}STATEMENT:  select nosuch /* a /* b */ hunter2 */`],
+        ["a name that does not end", `${AT}STATEMENT:  select "hunter2`],
+        ["a line of COPY", `${AT}CONTEXT:  COPY t, line 1, column id: "hunter2"`],
+        ["JSON", `${AT}CONTEXT:  JSON data, line 1: {"hunter2":}`],
+        ["a value for a format", `${AT}ERROR:  invalid value "hunter2" for "YYYY"`],
+        [
+            "a statement of a function",
+            `${AT}CONTEXT:  SQL statement "SELECT E'it\\'s', 'hunter2'"\n\tPL/pgSQL function f() line 1`,
+        ],
+        ["a statement that was slow", `${AT}LOG:  duration: 12.5 ms  statement: SELECT E'\\'', 'hunter2'`],
+        [
+            "what a function raises",
+            `${AT}WARNING:  hunter2 said no\n${AT}CONTEXT:  PL/pgSQL function f() line 3 at RAISE\n${AT}STATEMENT:  SELECT f()`,
+        ],
     ] as const)
         test(`a log with ${what}`, () => {
             const left = new Redactor([]).log(log);
@@ -75,6 +94,11 @@ describe("what nobody knows", () => {
             none: null,
         });
     });
+
+    test("a moment stays", () =>
+        assert.deepEqual(new Redactor([]).data({ started: new Date("2026-12-01T04:44:08Z") }), {
+            started: "2026-12-01T04:44:08.000Z",
+        }));
 });
 
 test("secrets of a state: texts whole, of objects the fields that are secret", () => {
