@@ -6,6 +6,7 @@ const files = [
     ...globSync(["scripts/node/**/*.sh", "test/aws/*.sh", "test/rehearsal/*/*.sh", "test/rehearsal/bin/*"]),
     ".ci/run",
     "provider/pulumi-resource-citus-clusters",
+    "template/provider/pulumi-resource-citus-clusters",
 ];
 const syntax = spawnSync("bash", ["-n", ...files], { stdio: "inherit" });
 if (syntax.status !== 0) process.exit(1);

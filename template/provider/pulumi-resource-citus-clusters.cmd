@@ -1,0 +1,2 @@
+@echo off
+"%~dp0..\node_modules\citus-clusters-as-code\provider\pulumi-resource-citus-clusters.cmd" %*
