@@ -203,7 +203,7 @@ export function describeCounts({ commits, prepares, single, multi }: Counts): st
             : []),
         ...(commits > 0 && prepares > 0
             ? [
-                  `${prepares} parts of transactions over several nodes, at most ${percent(Math.min(prepares, commits), commits)} of ${commits} commits`,
+                  `${prepares} ${prepares === 1 ? "part" : "parts"} of transactions over several nodes, at most ${percent(Math.min(prepares, commits), commits)} of ${commits} commits`,
               ]
             : []),
     ];
