@@ -1,8 +1,9 @@
 /** Secrets on the wire: the SDK's server says that it takes them, and hands the engine's envelopes on as they are. Pure. */
 import type { Described } from "./kind.ts";
 
-/** How the engine marks an envelope, and a secret in it. */
-const SIGNATURE = "4dabf18193072939515e22adb298388d";
+/** How the engine marks an envelope, on the wire and in a state. */
+export const SIGNATURE = "4dabf18193072939515e22adb298388d";
+/** What the mark says of a secret. */
 const SECRET = "1b47061264138c4ac30d75fd1eb44270";
 
 type Values = Readonly<Record<string, unknown>>;

@@ -1,4 +1,5 @@
 /** What the selected stack's state holds. */
+import { SIGNATURE } from "../../provider/secrets.ts";
 import { askPulumi } from "./project.ts";
 
 export interface StateResource {
@@ -13,12 +14,9 @@ export interface StateResource {
     readonly retainOnDelete?: boolean;
 }
 
-/** How Pulumi marks a secret in an exported state. */
-const MARK = "4dabf18193072939515e22adb298388d";
-
 /** What a marked secret holds, where it was exported in the clear. */
 function inTheClear(_key: string, value: unknown): unknown {
-    if (value === null || typeof value !== "object" || !(MARK in value)) return value;
+    if (value === null || typeof value !== "object" || !(SIGNATURE in value)) return value;
     const { plaintext } = value as { plaintext?: string };
     return plaintext === undefined ? value : JSON.parse(plaintext);
 }

@@ -3,6 +3,7 @@
  * where it stands: literals of statements, passwords in connection strings, keys.
  */
 
+import { SIGNATURE } from "../../provider/secrets.ts";
 import { withoutLiterals } from "./literals.ts";
 
 /** In the place of what was taken out. */
@@ -145,7 +146,6 @@ export class Redactor {
     }
 }
 
-const MARK = "4dabf18193072939515e22adb298388d";
 /** Fields of a secret object that are secret themselves: it also holds hosts and names. */
 const SECRET_FIELD = /pass|secret|token|seed|key|verifier/i;
 
@@ -163,7 +163,7 @@ export function secretsIn(exported: string): string[] {
     const walk = (value: unknown): void => {
         if (value === null || typeof value !== "object") return;
         const { plaintext } = value as { plaintext?: unknown };
-        if (MARK in value && typeof plaintext === "string") {
+        if (SIGNATURE in value && typeof plaintext === "string") {
             try {
                 const inner = JSON.parse(plaintext) as unknown;
                 found.push(...stringsOf(inner, "", typeof inner === "string"));
