@@ -31,6 +31,10 @@ class Holds {
         this.releases.push(release);
     }
 
+    get any(): boolean {
+        return this.releases.length > 0;
+    }
+
     async release(): Promise<void> {
         for (const release of this.releases.splice(0).reverse()) await release().catch(() => undefined);
     }
@@ -70,7 +74,8 @@ export async function restartWhileClientsWait(ask: Ask, inputs: Restarting, back
         await back();
     } finally {
         clearTimeout(enough);
+        const held = holds.any;
         await holds.release();
-        await pause(BREATH);
+        if (held) await pause(BREATH);
     }
 }
